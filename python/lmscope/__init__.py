@@ -1,0 +1,59 @@
+"""Where a language model keeps what it learnt, from its weights and hidden states.
+
+Public names load on first use, so that ``import lmscope`` and the light commands need neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
+    from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
+    from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.runs import Run, analyze, inspect, open_run, spectra
+
+__version__ = _version("lmscope")
+
+_HOME = {
+    "Checkpoint": "lmscope.checkpoints",
+    "CheckpointError": "lmscope.checkpoints",
+    "CudaError": "lmscope.kernels.runtime",
+    "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "Run": "lmscope.runs",
+    "SingularValues": "lmscope.kernels.singular_values",
+    "SpectrumVerdict": "lmscope.analyses.spectra",
+    "StreamingSingularValues": "lmscope.kernels.singular_values",
+    "TensorInfo": "lmscope.checkpoints",
+    "analyze": "lmscope.runs",
+    "cuda_available": "lmscope.kernels.runtime",
+    "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "get_num_threads": "lmscope.kernels.runtime",
+    "inspect": "lmscope.runs",
+    "isa": "lmscope.kernels.runtime",
+    "open_checkpoint": "lmscope.checkpoints",
+    "open_run": "lmscope.runs",
+    "set_num_threads": "lmscope.kernels.runtime",
+    "singular_values": "lmscope.kernels.singular_values",
+    "spectra": "lmscope.runs",
+    "spectrum_verdict": "lmscope.analyses.spectra",
+    "use_isa": "lmscope.kernels.runtime",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lmscope' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
