@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib.resources import files
 from pathlib import Path
+
 import pytest
 
 from .tiny_models import TINY_BERT, TINY_LLAMA, random_model

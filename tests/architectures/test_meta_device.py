@@ -1,4 +1,4 @@
-"""Every registered architecture, built by transformers without memory: no matrix may be unknown to its data file."""
+"""Every registered architecture, built by transformers without memory: its data file knows every matrix."""
 
 from __future__ import annotations
 

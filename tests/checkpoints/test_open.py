@@ -115,7 +115,8 @@ def hub_cache(tiny_bert_path: Path, tmp_path: Path) -> Path:
 
 def open_in_process(hub_cache: Path, arguments: str) -> str:
     """A process of its own, because the hub's client reads its environment once."""
-    code = f"import lmscope.checkpoints as c; k = c.open_checkpoint({arguments}); print(k.name, k.config.get('old'))"
+    opened = f"k = lmscope.checkpoints.open_checkpoint({arguments})"
+    code = f"import lmscope.checkpoints; {opened}; print(k.name, k.config.get('old'))"
     environment = {**os.environ, "HF_HOME": str(hub_cache), "HF_HUB_OFFLINE": "1"}
     environment.pop("HF_HUB_CACHE", None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
