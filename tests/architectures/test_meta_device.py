@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
 
-from lmscope.architectures import ROLES, StoredTensor, registered, resolve
+from lmscope.architectures import ROLES, StoredTensor, load_architecture, registered, resolve
 from lmscope.architectures.resolve import GUESSED
 
 MAPPINGS = [name for name in dir(modeling_auto) if name.startswith("MODEL_") and name.endswith("_MAPPING")]
@@ -40,6 +40,19 @@ CASES = [(kind, model_class) for kind in registered() for model_class in models_
 def test_bert_and_llama_are_registered_with_their_heads() -> None:
     names = {model_class.__name__ for _, model_class in CASES}
     assert {"BertModel", "BertForMaskedLM", "LlamaModel", "LlamaForCausalLM"} <= names
+
+
+@pytest.mark.parametrize("model_type", registered())
+def test_default_tie_is_that_of_transformers(model_type: str) -> None:
+    """Older checkpoints leave tie_word_embeddings out of config.json where it has its default."""
+    default = AutoConfig.for_model(model_type).tie_word_embeddings
+    tied = load_architecture(model_type).tied
+    assert tied is not None
+    assert tied.default == default
+    source = f"{load_architecture(model_type).prefixes[0]}{tied.source}"
+    config = {"model_type": model_type, "architectures": ["SomeForCausalLM"]}
+    rows = [part.info for part in resolve(config, {source: StoredTensor("float32", (4, 4), 64)}).parts]
+    assert [row.tied_to for row in rows] == ([None, source] if default else [None])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Roles are right, not only present: the parts, taken by role and layer, reproduce what the model computes.
 
-The model runs on tokens in float64. Its attention function is wrapped, so that query, key and value are seen as
-they reach attention; the inputs and outputs of the other blocks come from module hooks.
+The model runs on tokens in float64. Its attention function is wrapped, so that query, key and value are seen
+as they reach attention; the inputs and outputs of the other blocks come from module hooks.
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ def _with_tied_head(parts: list[Part], architecture: Architecture, config: Mappi
         if source.info.stored_shape != alias.info.stored_shape or source.info.dtype != alias.info.dtype:
             return parts
         return [_alias_of(source, part) if part is alias else part for part in parts]
-    classes = config.get("architectures") or ()
+    named = config.get("architectures")
+    classes = named if isinstance(named, list) else []
     if source is None or not any(_HAS_HEAD.search(str(name)) for name in classes):
         return parts
     matched = architecture.match(tied.alias)
