@@ -49,22 +49,27 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
 def _verdict(records: Records) -> str:
     if not records.spectra:
         return "No spectra have been computed in this run yet: the ledger below says what was found and why."
-    tested = [row for row in records.spectra if row.get("learnt") is not None]
+    tested = [row for row in records.spectra if row["learnt"] is not None]
     if not tested:
         return (
-            f"{count(len(records.spectra), 'matrix', 'matrices')} analysed, but none against random sign flips, so "
-            "nothing is said here about how much was learnt."
+            f"{_matrices(records.spectra)} analysed, but none against random sign flips, so nothing is said "
+            "here about how much was learnt."
         )
     carrying = [row for row in tested if row["learnt"] > 0]
-    total = sum(row["learnt"] for row in carrying)
-    of_all = f"{len(carrying)} of {count(len(tested), 'matrix', 'matrices')}"
+    noise = "singular values above what random sign flips of the same entries give"
     if not carrying:
-        return f"Of {count(len(tested), 'matrix', 'matrices')} none carries singular values above what random sign flips of its own entries give: no sign of learning in the spectra."
+        return f"Of {_matrices(tested)} none carries {noise}: no sign of learning in the spectra."
+    carry = "carries" if len(carrying) == 1 else "carry"
+    total = count(sum(row["learnt"] for row in carrying), "value")
     strongest = _strongest(carrying, tested)
     return (
-        f"{of_all} {'carries' if len(carrying) == 1 else 'carry'} singular values above what random sign flips of their own entries give: "
-        f"{count(total, 'value')} in all. Strongest are {listing(strongest)}. {_by_chance(records, len(tested))}"
+        f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all. "
+        f"Strongest: {listing(strongest)}. {_by_chance(records, len(tested))}"
     )
+
+
+def _matrices(rows: list[Row]) -> str:
+    return count(len(rows), "matrix", "matrices")
 
 
 def _strongest(carrying: list[Row], tested: list[Row]) -> list[str]:
@@ -90,13 +95,17 @@ def _by_chance(records: Records, matrices: int) -> str:
 
 
 def _doubt(records: Records) -> str:
-    tested = [row for row in records.spectra if row.get("iid_q_value") is not None]
+    tested = [row for row in records.spectra if row["iid_q_value"] is not None]
     refuted = sum(row["iid_q_value"] <= records.false_positive_rate for row in tested)
     if not tested:
         return ""
     if not refuted:
-        return f"In none of {count(len(tested), 'matrix', 'matrices')} are independent, identically distributed entries refuted, so the Marchenko–Pastur edges can be taken at their word."
+        return (
+            f"In none of {_matrices(tested)} are independent, identically distributed entries refuted: the "
+            "Marchenko–Pastur edges can be taken at their word."
+        )
     return (
-        f"In {refuted} of {count(len(tested), 'matrix', 'matrices')} the entries are shown not to be independent and identically "
-        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust the sign flips."
+        f"In {refuted} of {_matrices(tested)} the entries are shown not to be independent and identically "
+        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust "
+        "the sign flips."
     )
