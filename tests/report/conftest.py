@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,23 @@ SHAPES = {"up": (192, 48), "down": (48, 192)}
 Change = Callable[[dict[str, Any]], None]
 
 
-def analyse(w: np.ndarray, name: str, role: str, layer: int | None, draws: int, seed: int) -> dict[str, Any]:
-    """A record as the spectra analysis writes it, from plain numpy."""
+@cache
+def record_of(shape: tuple[int, int], role: str, layer: int | None, draws: int, seed: int) -> dict[str, Any]:
+    """A record as the spectra analysis writes it, from plain numpy: noise with planted spikes."""
+    random = np.random.default_rng(seed)
+    w = random.standard_normal(shape) * 0.02
+    if role != "attention_output":
+        w = w * random.lognormal(0, 0.35, shape[1])
+    spikes = {"query": 9, "key": 7, "up": 3, "down": 2}.get(role, 0) * (1 + (layer or 0) % 3)
+    for spike in range(min(spikes, min(shape) // 4)):
+        left, right = random.standard_normal(shape[0]), random.standard_normal(shape[1])
+        strength = 0.02 * (math.sqrt(shape[0]) + math.sqrt(shape[1])) * (1.1 + 2.5 * random.random() ** 3)
+        unit = np.outer(left, right) / np.linalg.norm(left) / np.linalg.norm(right)
+        w += (strength + 0.01 * spike) * unit
+    return analyse(w, role, draws, seed)
+
+
+def analyse(w: np.ndarray, role: str, draws: int, seed: int) -> dict[str, Any]:
     random = np.random.default_rng([seed, 1])
     rows, columns = w.shape
     smaller, larger = sorted(w.shape)
@@ -37,9 +53,7 @@ def analyse(w: np.ndarray, name: str, role: str, layer: int | None, draws: int, 
     spread = float(column_variance.std() / column_variance.mean())
     uneven = spread > 3 * math.sqrt(2 / rows)
     return {
-        "name": name,
         "role": role,
-        "layer": layer,
         "expert": None,
         "rows": rows,
         "columns": columns,
@@ -80,7 +94,7 @@ def analyse(w: np.ndarray, name: str, role: str, layer: int | None, draws: int, 
         "row_p_value": 0.4,
         "column_p_value": 1e-12 if uneven else 0.4,
         "iid_p_value": 1e-12 if uneven else 0.6,
-        "warning": "The columns have uneven variances: entries are not identically distributed, so the iid edge overcounts."
+        "warning": "The columns have uneven variances: the entries are not identically distributed."
         if uneven
         else "",
         "seconds": 0.01,
@@ -98,8 +112,10 @@ def write_run(
     model: str = "tiny-test-model",
     change: Change = lambda record: None,
     distinct: int | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> Path:
-    """A run folder; ``change`` may edit each record, ``distinct`` layers are computed and then repeated."""
+    """A run folder; ``change`` may edit each record, ``distinct`` layers are computed and then repeated,
+    ``failed`` matrices (name -> reason) stand in the ledger only."""
     ledger: list[dict[str, Any]] = []
 
     def ledger_row(
@@ -129,27 +145,13 @@ def write_run(
         shape = (rows * width // 48, columns * width // 48) if layer is not None else (10 * width, width)
         name = f"model.layers.{layer}.{role}.weight" if layer is not None else f"model.{role}.weight"
         if source not in known:
-            random = np.random.default_rng(number)
-            w = random.standard_normal(shape) * 0.02
-            if role != "attention_output":
-                w = w * random.lognormal(0, 0.35, shape[1])
-            spikes = {"query": 9, "key": 7, "up": 3, "down": 2}.get(role, 0) * (1 + (layer or 0) % 3)
-            for spike in range(min(spikes, width // 4)):
-                left, right = random.standard_normal(shape[0]), random.standard_normal(shape[1])
-                strength = (
-                    0.02 * (math.sqrt(shape[0]) + math.sqrt(shape[1])) * (1.1 + 2.5 * random.random() ** 3)
-                )
-                w += (
-                    (strength + 0.01 * spike)
-                    * np.outer(left, right)
-                    / np.linalg.norm(left)
-                    / np.linalg.norm(right)
-                )
-            known[source] = analyse(w, name, role, layer, draws, number)
+            known[source] = record_of(shape, role, layer, draws, number)
         record = {**known[source], "name": name, "layer": layer}
         change(record)
-        ledger_row(record["name"], record["role"], layer, shape, "analysed", "")
-        records.append(record)
+        reason = (failed or {}).get(record["name"], "")
+        ledger_row(record["name"], record["role"], layer, shape, "failed" if reason else "analysed", reason)
+        if not reason:
+            records.append(record)
     for layer in range(layers):
         ledger_row(
             f"model.layers.{layer}.norm.weight",
