@@ -123,6 +123,20 @@ def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> 
     assert watched.complaints == []
 
 
+def test_views_change_the_range(run: Path, watched: Watched) -> None:
+    rows = read_records(run).spectra
+    index = max(range(len(rows)), key=lambda i: rows[i]["sv_max"] / rows[i]["upper_edge"])
+    watched.open(build(run))
+    watched.page.select_option("select[data-switch=spectrum]", str(index))
+    ends = {}
+    for view in ("all", "bulk", "edges"):
+        watched.page.click(f"[data-view={view}]")
+        ends[view] = watched.plot("spectrum", "plot._fullLayout.xaxis.range[1]")
+    assert ends["all"] > rows[index]["sv_max"]
+    assert rows[index]["upper_edge"] < ends["bulk"] < ends["edges"] <= ends["all"]
+    assert watched.complaints == []
+
+
 def test_switching_the_measure_changes_the_map(run: Path, watched: Watched) -> None:
     rows = read_records(run).spectra
     watched.open(build(run))

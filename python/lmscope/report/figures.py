@@ -15,12 +15,16 @@ BLUE, VERMILLION, PURPLE, GREY = "#3b8bc8", "#d55e00", "#b5629b", "#8a94a0"
 
 @dataclass(frozen=True)
 class Variant:
-    """One state of a figure: parts that replace the base's, the words above it, and HTML beside it."""
+    """One state of a figure: parts that replace the base's, the words above it, HTML beside it.
+
+    ``views`` are ranges of the x axis by name, for buttons with data-view.
+    """
 
     label: str
     data: list[dict[str, Any]]
     layout: dict[str, Any] = field(default_factory=dict)
     html: str = ""
+    views: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

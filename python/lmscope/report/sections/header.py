@@ -7,6 +7,7 @@ from collections import Counter
 import jinja2
 from markupsafe import Markup
 
+from lmscope.analyses.marchenko_pastur import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.words import count, listing, percent, plain
@@ -16,6 +17,7 @@ ORDER = 10
 _TEMPLATE = """
 <p class="kicker">lmscope report</p>
 <h1>{{ model }}</h1>
+<p class="about">{{ about | join(" · ") }}</p>
 <p class="verdict">{{ verdict }}</p>
 {% if doubt %}<p class="verdict second">{{ doubt }}</p>{% endif %}
 <ul class="tiles">
@@ -39,11 +41,18 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
     ]
     html = environment.from_string(_TEMPLATE).render(
         model=records.checkpoint.get("name") or "unnamed checkpoint",
+        about=_about(records),
         verdict=_verdict(records),
         doubt=_doubt(records),
         tiles=tiles,
     )
     return Section("summary", "", Markup(html))
+
+
+def _about(records: Records) -> list[str]:
+    checkpoint, identity = records.checkpoint, str(records.checkpoint.get("identity") or "")
+    words = [checkpoint.get("model_type"), identity and f"identity {identity[:12]}…"]
+    return [str(word) for word in words if word]
 
 
 def _verdict(records: Records) -> str:
@@ -61,21 +70,22 @@ def _verdict(records: Records) -> str:
         return f"Of {_matrices(tested)} none carries {noise}: no sign of learning in the spectra."
     carry = "carries" if len(carrying) == 1 else "carry"
     total = count(sum(row["learnt"] for row in carrying), "value")
-    strongest = _strongest(carrying, tested)
-    return (
-        f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all. "
-        f"Strongest: {listing(strongest)}. {_by_chance(records, len(tested))}"
-    )
+    sentences = [f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all."]
+    # A share of two or three values says nothing about a role.
+    if strongest := _strongest([row for row in tested if row["M"] >= SMALLEST_SIDE]):
+        sentences.append(f"Strongest: {listing(strongest)}.")
+    return " ".join([*sentences, _by_chance(records, len(tested))])
 
 
 def _matrices(rows: list[Row]) -> str:
     return count(len(rows), "matrix", "matrices")
 
 
-def _strongest(carrying: list[Row], tested: list[Row]) -> list[str]:
+def _strongest(rows: list[Row]) -> list[str]:
+    """Up to three roles by the mean share of learnt values."""
     share: dict[str, float] = {}
-    for role in {row["role"] for row in carrying}:
-        same = [row for row in tested if row["role"] == role]
+    for role in {row["role"] for row in rows if row["learnt"]}:
+        same = [row for row in rows if row["role"] == role]
         share[role] = sum(row["learnt"] / row["M"] for row in same) / len(same)
     first = sorted(share, key=lambda role: (-share[role], role))[:3]
     of_what = " of a matrix's values on average"

@@ -56,6 +56,7 @@ class Measure:
     note: str
     value: Callable[[Row], float | None]
     words: Callable[[float | None], str]
+    range_from_smallest: bool = False
 
 
 def outside(row: Row) -> float | None:
@@ -89,12 +90,14 @@ MEASURES = {
         "exponential of the entropy of the energy in the directions",
         lambda row: row["effective_rank"],
         number,
+        range_from_smallest=True,
     ),
     "stable_rank": Measure(
         "Stable rank",
         "total energy over that of the strongest direction",
         lambda row: row["stable_rank"],
         number,
+        range_from_smallest=True,
     ),
 }
 
@@ -156,8 +159,10 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
     for key, measure in MEASURES.items():
         values = grid(_value_of(measure))
         words = [["" if v is None else measure.words(v).replace(" %", "") for v in line] for line in values]
-        largest = max((value for line in values for value in line if value is not None), default=0)
-        scale = {"zmin": 0, "zmax": largest or 1}
+        known = [value for line in values for value in line if value is not None] or [0]
+        smallest, largest = min(known), max(known)
+        bottom = smallest if measure.range_from_smallest and smallest < largest else 0
+        scale = {"zmin": bottom, "zmax": largest or 1}
         colourbar = {"tickformat": ".0%" if key == "outside" else ""}
         variants[key] = Variant(
             measure.label,

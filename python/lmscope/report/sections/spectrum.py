@@ -34,8 +34,13 @@ _TEMPLATE = """
 </optgroup>
 {% endfor %}
 </select></label>
+<span class="together">
 <button data-step="-1" data-of="spectrum" aria-label="previous matrix">‹</button>
-<button data-step="1" data-of="spectrum" aria-label="next matrix">›</button>
+<button data-step="1" data-of="spectrum" aria-label="next matrix">›</button></span>
+<span class="together">View
+<button data-view="edges" data-of="spectrum">noise edges</button>
+<button data-view="bulk" data-of="spectrum">bulk</button>
+<button data-view="all" data-of="spectrum">all values</button></span>
 </div>
 <h3 class="chosen" data-title="spectrum"></h3>
 <div class="figure" id="spectrum" role="img" aria-label="Histogram of singular values over noise"></div>
@@ -68,9 +73,9 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     first = max(range(len(records.spectra)), key=lambda index: records.spectra[index]["learnt"] or 0)
     variants = {}
     for index, row in enumerate(records.spectra):
-        data, layout = _chart(row)
+        data, layout, views = _chart(row)
         html = facts.render(row=row, numbers=_numbers(row), nulls=_nulls(row))
-        variants[str(index)] = Variant(_title(row), data, layout, html)
+        variants[str(index)] = Variant(_title(row), data, layout, html, views)
     groups = [
         (group, list(rows))
         for group, rows in groupby(enumerate(records.spectra), key=lambda pair: _group(pair[1]))
@@ -210,11 +215,11 @@ def _layout() -> dict[str, Any]:
     }
 
 
-def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Histogram, noise curve, ticks and named edges of one matrix."""
+def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, list[float]]]:
+    """Histogram, noise curve and ticks of one matrix; its named edges; ranges worth looking at."""
     values = row["singular_values"]
     if not values.size:
-        return [{"visible": False}] * 4, {"shapes": [], "annotations": []}
+        return [{"visible": False}] * 4, {"shapes": [], "annotations": []}, {}
     lower, upper = row["lower_edge"], row["upper_edge"]
     flips, permuted = row["sign_flip_edge"], row["permutation_edge"]
     edges = [edge for edge in (upper, permuted, flips) if edge is not None]
@@ -244,21 +249,22 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         peak = max(peak, float(y.max()))
 
     # Far outliers must not squeeze the bulk: the first view ends at twice the highest edge.
-    largest = float(values.max())
-    end = max(min(1.04 * largest, 2.0 * max(edges)), 1.35 * max(edges)) if edges else 1.02 * largest
-    beyond = int((values > end).sum())
-    shapes, notes = _marks(row)
-    if beyond:
-        text = f"{number(beyond)} more, up to {number(largest, 4)} →"
-        notes.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.1, "bottom")})
-    lowest = min(float(values.min()), start)
+    largest, highest = float(values.max()), max(edges, default=0.0)
+    end = max(min(1.04 * largest, 2.0 * highest), 1.35 * highest) if edges else 1.02 * largest
+    left = min(float(values.min()), start)
+    ends = {"edges": end, "bulk": 1.1 * upper if upper else end, "all": max(end, 1.04 * largest)}
+    views = {name: [left - 0.02 * (right - left), right] for name, right in ends.items()}
+    shapes, names = _marks(row)
+    if largest > end:
+        text = f"largest value: {number(largest, 4)}"
+        names.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.12, "bottom")})
     layout = {
         "shapes": shapes,
-        "annotations": notes,
-        "xaxis": {"range": [lowest - 0.02 * (end - lowest), end]},
+        "annotations": names,
+        "xaxis": {"range": views["edges"]},
         "yaxis": {"range": [0, peak * (1.0 + 0.11 * len(shapes))]},
     }
-    return data, layout
+    return data, layout, views
 
 
 def _at(y: float, anchor: str) -> dict[str, Any]:
