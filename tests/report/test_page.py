@@ -213,6 +213,7 @@ def test_without_any_null(make_run: MakeRun) -> None:
     def nothing(record: dict[str, Any]) -> None:
         no_verdict(record)
         no_random_nulls(record)
+        record.update(n_below=None, n_above=None, mp_reason="not asked for")
 
     page = built(make_run(layers=1, change=nothing))
     variant = page.figures["spectrum"]["variants"]["0"]
@@ -250,6 +251,8 @@ def test_six_hundred_matrices(make_run: MakeRun) -> None:
 @pytest.mark.parametrize("factor", [0.0, 1e200, 1e-200])
 def test_zero_huge_and_tiny_matrices(make_run: MakeRun, factor: float) -> None:
     def scaled(record: dict[str, Any]) -> None:
+        if not factor:
+            record.update(learnt=0, n_above=0, n_below=0, n_above_permutation=0)
         record["singular_values"] = [factor * value for value in record["singular_values"]]
         for name in (
             "sv_max",

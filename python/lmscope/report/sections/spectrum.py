@@ -221,12 +221,15 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, li
     if not values.size:
         return [{"visible": False}] * 4, {"shapes": [], "annotations": []}, {}
     lower, upper = row["lower_edge"], row["upper_edge"]
-    flips, permuted = row["sign_flip_edge"], row["permutation_edge"]
-    edges = [edge for edge in (upper, permuted, flips) if edge is not None]
+    edges = [edge for edge in (upper, row["permutation_edge"], row["sign_flip_edge"]) if edge is not None]
 
     start, width, counts = histogram(values, lower, upper)
-    learnt = values > (np.inf if flips is None else flips)
-    only_iid = ((values > (np.inf if upper is None else upper)) | (values < (lower or 0.0))) & ~learnt
+    # By the record's counts (values descend): chart and table must not differ by a value that is within its
+    # error of an edge.
+    place = np.arange(values.size)
+    learnt = place < (row["learnt"] or 0)
+    only_iid = (place < (row["n_above"] or 0)) | (place >= values.size - (row["n_below"] or 0))
+    only_iid &= ~learnt
     data: list[dict[str, Any]] = [
         {"x0": start, "dx": width, "width": width, "y": packed(counts, "u4")},
         {"visible": False},
