@@ -24,7 +24,7 @@ from lmscope.report.sections.spectrum import histogram
 from lmscope.results import ResultsError
 
 MakeRun = Callable[..., Path]
-HOSTILE = "a</script><img src=x onerror=alert(1)><b>&amp;\"'\u2028{{ 7*7 }}"
+HOSTILE = "a</script ></script><img src=x onerror=alert(1)><b>&amp;\"'\u2028{{ 7*7 }}"
 
 
 class Page(HTMLParser):
