@@ -40,14 +40,17 @@ Gram::Gram(int64_t columns_) : columns(columns_), triangle(columns_ * columns_) 
 
 void Gram::rescale(int new_exponent) {
     const double factor = std::ldexp(1.0, std::max(-1074, 2 * (exponent - new_exponent)));
-    if (rows > 0)
-        for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
+    for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
     exponent = new_exponent;
 }
 
 void Gram::add(const MatrixView& matrix) {
+    if (elements::is_zero(matrix)) {
+        rows += matrix.rows;
+        return;
+    }
     const int wanted = elements::scale_exponent(matrix);
-    if (rows == 0)
+    if (additions == 0)
         exponent = wanted;
     else if (wanted > exponent)
         rescale(wanted);
@@ -59,14 +62,14 @@ void Gram::add(const MatrixView& matrix) {
 }
 
 void Gram::merge(const Gram& other) {
-    if (other.rows == 0) return;
-    if (rows == 0)
+    rows += other.rows;
+    if (other.additions == 0) return;
+    if (additions == 0)
         exponent = other.exponent;
     else if (other.exponent > exponent)
         rescale(other.exponent);
     const double factor = std::ldexp(1.0, std::max(-1074, 2 * (other.exponent - exponent)));
     for (int64_t i = 0; i < columns * columns; ++i) triangle[i] += factor * other.triangle[i];
-    rows += other.rows;
     additions += other.additions + 1;
 }
 
@@ -79,17 +82,30 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
         return chunk.data + (chunk.transposed ? column : column * chunk.stride);
     };
     parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
+        // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are alike
+        // the rounding errors of so many additions to one growing sum all have one sign.
+        thread_local AlignedBuffer sum;
+        thread_local int64_t capacity = 0;
+        if (capacity < block * block) {
+            sum = AlignedBuffer(block * block);
+            capacity = block * block;
+        }
         int64_t block_row = 0;
         while ((block_row + 1) * (block_row + 2) / 2 <= task) ++block_row;
         const int64_t row = block_row * block;
         const int64_t column = (task - block_row * (block_row + 1) / 2) * block;
         const int64_t height = std::min(block, columns - row);
         double* target = gram + row + column * columns;
-        if (row == column)
-            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, target, columns);
-        else
-            blas::gemm(left, right, height, block, chunk.rows, 1.0, columns_from(row), chunk.stride,
-                       columns_from(column), chunk.stride, 1.0, target, columns);
+        const int64_t width = row == column ? height : block;
+        if (row == column) {
+            std::fill_n(sum.data(), height * height, 0.0);
+            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, sum.data(), height);
+        } else {
+            blas::gemm(left, right, height, width, chunk.rows, 1.0, columns_from(row), chunk.stride,
+                       columns_from(column), chunk.stride, 0.0, sum.data(), height);
+        }
+        for (int64_t j = 0; j < width; ++j)
+            for (int64_t i = row == column ? j : 0; i < height; ++i) target[i + j * columns] += sum[i + j * height];
     });
 }
 

@@ -92,7 +92,7 @@ double frobenius_norm(const Gram& gram) {
 // Puts value and bound (of the scaled matrix) at `index` where the bound is an improvement.
 void improve(Spectrum& spectrum, int64_t index, double value, double bound, int exponent) {
     const auto at = static_cast<size_t>(index);
-    bound = std::ldexp(bound, exponent);
+    bound = error_model::scaled_bound(bound, exponent);
     if (bound >= spectrum.bounds[at]) return;
     spectrum.values[at] = std::ldexp(value, exponent);
     spectrum.bounds[at] = bound;
@@ -138,7 +138,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     const int64_t width = std::min(order, count + std::max<int64_t>(8, count / 2));
     const auto size = static_cast<size_t>(width);
     const double largest = std::ldexp(spectrum.values[0], -gram.exponent);
-    const double floor = error_model::refined * frobenius_norm(gram);
+    const double floor = error_model::refined(frobenius_norm(gram), largest);
     shifted_cholesky(gram, error_model::gram(order, gram.additions) * largest * largest);
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
@@ -193,7 +193,8 @@ bool refine_null_tail(const MatrixView& matrix, Gram& gram, int64_t count, doubl
     const int64_t order = gram.columns;
     const int64_t rank = order - count;
     const int exponent = gram.exponent;
-    const double floor = error_model::refined * frobenius_norm(gram);
+    const double largest = std::ldexp(spectrum.values[0], -exponent);
+    const double floor = error_model::refined(frobenius_norm(gram), largest);
     const int64_t at_once = elements::chunk_rows(order);
     Gram remainder(order);
     {
