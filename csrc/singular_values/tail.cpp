@@ -99,6 +99,27 @@ void improve(Spectrum& spectrum, int64_t index, double value, double bound, int 
     ++spectrum.refined;
 }
 
+// Bounds of the last Ritz values, theta^2 of A^T A with residual norms r, as far as they are smaller than what is in
+// `bound`. With R the residuals of the last `size` ones and g the distance from theta^2 to the squares of all singular
+// values outside them, |theta^2 - s^2| <= ||R||^2 / g (Mathias, SIAM J. Matrix Anal. Appl. 19, 1998). `rounding` is the
+// error of a computed residual.
+void improve_by_gap(const Spectrum& spectrum, int exponent, int64_t size, double rounding,
+                    const std::vector<double>& theta, const std::vector<double>& residual2, std::vector<double>& bound) {
+    const auto width = theta.size();
+    const auto first = width - static_cast<size_t>(size);
+    const auto outside = static_cast<int64_t>(spectrum.values.size()) - size - 1;
+    if (outside < 0) return;
+    const auto at = static_cast<size_t>(outside);
+    const double cut = std::ldexp(std::max(0.0, spectrum.values[at] - spectrum.bounds[at]), -exponent);
+    double sum = 0;
+    for (size_t j = first; j < width; ++j) sum += residual2[j];
+    const double norm = std::sqrt(sum) + rounding * std::sqrt(static_cast<double>(size));
+    for (size_t j = first; j < width; ++j) {
+        const double gap = cut * cut - theta[j] * theta[j] - norm;
+        if (gap > norm && theta[j] > 0) bound[j] = std::min(bound[j], norm * norm / (gap * theta[j]));
+    }
+}
+
 bool within_tolerance(const Spectrum& spectrum, int64_t count, double relative_tolerance, double floor) {
     const auto size = static_cast<int64_t>(spectrum.values.size());
     for (int64_t i = size - count; i < size; ++i) {
@@ -143,7 +164,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
     AlignedBuffer factor(width * width), right(width * width);
-    std::vector<double> theta(size), bound(size);
+    std::vector<double> theta(size), bound(size), residual2(size);
     fill_random(order * width, basis.data());
     for (int step = 0; step < warm_steps; ++step) {
         blas::orthonormalize(order, width, basis.data(), order);
@@ -169,10 +190,15 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
             }
             // Ritz values lie above the singular values they stand for, which are never negative.
             const double value = theta[static_cast<size_t>(j)];
-            bound[static_cast<size_t>(j)] = (value > 0 ? std::min(value, std::sqrt(norm2) / value) : 0.0) + floor;
-            if (j >= width - count)
-                worst = std::max(worst, bound[static_cast<size_t>(j)] /
-                                            std::max(tolerance(value, largest, relative_tolerance), 1.25 * floor));
+            bound[static_cast<size_t>(j)] = value > 0 ? std::min(value, std::sqrt(norm2) / value) : 0.0;
+            residual2[static_cast<size_t>(j)] = norm2;
+        }
+        for (const int64_t inside : {count, width})
+            improve_by_gap(spectrum, gram.exponent, inside, floor * largest, theta, residual2, bound);
+        for (auto j = static_cast<size_t>(width - count); j < size; ++j) {
+            bound[j] += floor;
+            worst = std::max(
+                worst, bound[j] / std::max(tolerance(theta[j], largest, relative_tolerance), 1.25 * floor));
         }
         stalled = worst > 0.5 * best ? stalled + 1 : 0;
         best = std::min(best, worst);
