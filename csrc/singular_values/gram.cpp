@@ -125,8 +125,8 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
         return chunk.data + (chunk.transposed ? column : column * chunk.stride);
     };
     parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
-        // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are alike
-        // the rounding errors of so many additions to one growing sum all have one sign.
+        // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are
+        // alike the rounding errors of so many additions to one growing sum all have one sign.
         thread_local AlignedBuffer sum;
         thread_local int64_t capacity = 0;
         if (capacity < block * block) {

@@ -104,7 +104,8 @@ void improve(Spectrum& spectrum, int64_t index, double value, double bound, int 
 // values outside them, |theta^2 - s^2| <= ||R||^2 / g (Mathias, SIAM J. Matrix Anal. Appl. 19, 1998). `rounding` is the
 // error of a computed residual.
 void improve_by_gap(const Spectrum& spectrum, int exponent, int64_t size, double rounding,
-                    const std::vector<double>& theta, const std::vector<double>& residual2, std::vector<double>& bound) {
+                    const std::vector<double>& theta, const std::vector<double>& residual2,
+                    std::vector<double>& bound) {
     const auto width = theta.size();
     const auto first = width - static_cast<size_t>(size);
     const auto outside = static_cast<int64_t>(spectrum.values.size()) - size - 1;
@@ -197,8 +198,8 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
             improve_by_gap(spectrum, gram.exponent, inside, floor * largest, theta, residual2, bound);
         for (auto j = static_cast<size_t>(width - count); j < size; ++j) {
             bound[j] += floor;
-            worst = std::max(
-                worst, bound[j] / std::max(tolerance(theta[j], largest, relative_tolerance), 1.25 * floor));
+            worst =
+                std::max(worst, bound[j] / std::max(tolerance(theta[j], largest, relative_tolerance), 1.25 * floor));
         }
         stalled = worst > 0.5 * best ? stalled + 1 : 0;
         best = std::min(best, worst);
