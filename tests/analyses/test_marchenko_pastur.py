@@ -184,7 +184,8 @@ def test_rigidity_of_the_bulk():
 @pytest.mark.parametrize("shape", [(64, 64), (64, 96), (200, 50)])
 def test_edges_and_p_value_say_the_same(shape):
     smaller, larger = min(shape), max(shape)
-    noise = calibration.edge_calibration(smaller, larger)
+    noise = calibration.edge_calibration(smaller, larger, draws=5000)
+    draws = calibration.simulate(smaller, larger, seed=0, draws=5000)
     for rate in (0.5, 0.1, 0.0101, 0.001, 1 / (noise.draws + 1)):
         lower, upper = noise.edges(rate)
         middle = (lower + upper) / 2
@@ -192,7 +193,6 @@ def test_edges_and_p_value_say_the_same(shape):
         assert noise.p_value(upper * (1 + tiny), middle) <= rate < noise.p_value(upper * (1 - tiny), middle)
         assert noise.p_value(middle, lower * (1 - tiny)) <= rate < noise.p_value(middle, lower * (1 + tiny))
         # The draws themselves are outside at the rate.
-        draws = calibration.simulate(smaller, larger, seed=0, draws=noise.draws)
         share = np.mean((draws["top"] > upper) | (draws["bottom"] < lower))
         assert abs(share - rate) <= 4 / noise.draws
     with pytest.raises(ValueError, match="false_positive_rate"):
