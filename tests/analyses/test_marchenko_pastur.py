@@ -396,6 +396,16 @@ def test_no_verdict_below_32_values():
     assert fit_marchenko_pastur(gaussian_values((32, 500)), (32, 500)).reason == ""
 
 
+def test_a_bulk_of_another_form_is_far_from_the_law():
+    generator = np.random.default_rng(6)
+    noise = generator.standard_normal((64, 90))
+    plain = fit_marchenko_pastur(linalg.svdvals(noise), (64, 90))
+    uneven = fit_marchenko_pastur(linalg.svdvals(noise * generator.lognormal(0, 0.7, 90)), (64, 90))
+    assert plain.ks_p_value > 0.02
+    assert uneven.ks > 2 * plain.ks
+    assert uneven.ks_p_value < 1e-3
+
+
 def test_rank_deficient_noise_shows_below():
     noise = np.random.default_rng(2).standard_normal((64, 90))
     for shape in ((64, 90), (64, 64)):
