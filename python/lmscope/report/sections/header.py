@@ -1,0 +1,92 @@
+"""Which model, and the answer in two sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import jinja2
+from markupsafe import Markup
+
+from lmscope.report.records import Records, Row
+from lmscope.report.sections import Section
+from lmscope.report.words import count, listing, percent, plain
+
+ORDER = 10
+
+_TEMPLATE = """
+<p class="kicker">lmscope report</p>
+<h1>{{ model }}</h1>
+<p class="verdict">{{ verdict }}</p>
+{% if doubt %}<p class="verdict second">{{ doubt }}</p>{% endif %}
+<ul class="tiles">
+{% for value, label, status in tiles %}
+  <li class="{{ status }}"><b>{{ value | number }}</b> {{ label }}</li>
+{% endfor %}
+</ul>
+"""
+
+
+def section(records: Records, environment: jinja2.Environment) -> Section:
+    statuses = Counter(row["status"] for row in records.ledger)
+    tiles = [(len(records.ledger), "tensors in the ledger", "")]
+    tiles += [(statuses[status], plain(status), status) for status in ("analysed", "skipped", "refused", "failed")]
+    tiles += [(number, plain(status), status) for status, number in statuses.items() if (number, plain(status), status) not in tiles]
+    html = environment.from_string(_TEMPLATE).render(
+        model=records.checkpoint.get("name") or "unnamed checkpoint",
+        verdict=_verdict(records),
+        doubt=_doubt(records),
+        tiles=tiles,
+    )
+    return Section("summary", "", Markup(html))
+
+
+def _verdict(records: Records) -> str:
+    if not records.spectra:
+        return "No spectra have been computed in this run yet: the ledger below says what was found and why."
+    tested = [row for row in records.spectra if row.get("learnt") is not None]
+    if not tested:
+        return (
+            f"{count(len(records.spectra), 'matrix', 'matrices')} analysed, but none against random sign flips, so "
+            "nothing is said here about how much was learnt."
+        )
+    carrying = [row for row in tested if row["learnt"] > 0]
+    total = sum(row["learnt"] for row in carrying)
+    of_all = f"{len(carrying)} of {count(len(tested), 'matrix', 'matrices')}"
+    if not carrying:
+        return f"None of {count(len(tested), 'matrix', 'matrices')} carries singular values above what random sign flips of its own entries give: no sign of learning in the spectra."
+    strongest = _strongest(carrying, tested)
+    return (
+        f"{of_all} carry singular values above what random sign flips of their own entries give: "
+        f"{count(total, 'value')} in all, most by share in {listing(strongest)}. {_by_chance(records, len(tested))}"
+    )
+
+
+def _strongest(carrying: list[Row], tested: list[Row]) -> list[str]:
+    share: dict[str, float] = {}
+    for role in {row["role"] for row in carrying}:
+        same = [row for row in tested if row["role"] == role]
+        share[role] = sum(row["learnt"] / row["M"] for row in same) / len(same)
+    first = sorted(share, key=lambda role: (-share[role], role))[:3]
+    return [f"{plain(role)} ({percent(share[role])})" for role in first]
+
+
+def _by_chance(records: Records, matrices: int) -> str:
+    draws = records.settings.get("draws")
+    if not draws:
+        return ""
+    expected = matrices / (draws + 1)
+    about = "fewer than one" if expected < 1 else f"about {expected:.0f}"
+    return f"With {draws} draws, pure noise would put {about} of them there by chance."
+
+
+def _doubt(records: Records) -> str:
+    tested = [row for row in records.spectra if row.get("iid_q_value") is not None]
+    refuted = sum(row["iid_q_value"] <= records.false_positive_rate for row in tested)
+    if not tested:
+        return ""
+    if not refuted:
+        return f"In none of {count(len(tested), 'matrix', 'matrices')} are independent, identically distributed entries refuted, so the Marchenko–Pastur edges can be taken at their word."
+    return (
+        f"In {refuted} of {count(len(tested), 'matrix', 'matrices')} the entries are shown not to be independent and identically "
+        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust the sign flips."
+    )
