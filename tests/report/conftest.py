@@ -27,7 +27,9 @@ def analyse(w: np.ndarray, name: str, role: str, layer: int | None, draws: int, 
     scale = float(np.sqrt(np.mean(w**2)))
     lower, upper = (scale * (math.sqrt(larger) + sign * math.sqrt(smaller)) for sign in (-1.0, 1.04))
     flipped = [float(np.linalg.norm(w * random.choice([-1.0, 1.0], w.shape), 2)) for _ in range(draws)]
-    permuted = [float(np.linalg.norm(random.permutation(w.ravel()).reshape(w.shape), 2)) for _ in range(draws)]
+    permuted = [
+        float(np.linalg.norm(random.permutation(w.ravel()).reshape(w.shape), 2)) for _ in range(draws)
+    ]
     energy = values**2 / np.sum(values**2)
     entropy = float(-np.sum(energy * np.log(energy)))
     row_variance, column_variance = w.var(axis=1), w.var(axis=0)
@@ -72,7 +74,9 @@ def write_run(
     (folder / "spectra").mkdir(parents=True)
     ledger: list[dict[str, Any]] = []
 
-    def ledger_row(name: str, role: str, layer: int | None, shape: tuple[int, ...], status: str, reason: str) -> None:
+    def ledger_row(
+        name: str, role: str, layer: int | None, shape: tuple[int, ...], status: str, reason: str
+    ) -> None:
         ledger.append(
             {"name": name, "role": role, "layer": layer, "expert": None, "shape": list(shape), "dtype": "bfloat16",
              "elements": math.prod(shape), "status": status, "reason": reason, "tied_to": None}
@@ -93,8 +97,15 @@ def write_run(
             spikes = {"query": 9, "key": 7, "up": 3, "down": 2}.get(role, 0) * (1 + (layer or 0) % 3)
             for spike in range(min(spikes, width // 4)):
                 left, right = random.standard_normal(shape[0]), random.standard_normal(shape[1])
-                strength = 0.02 * (math.sqrt(shape[0]) + math.sqrt(shape[1])) * (1.1 + 2.5 * random.random() ** 3)
-                w += (strength + 0.01 * spike) * np.outer(left, right) / np.linalg.norm(left) / np.linalg.norm(right)
+                strength = (
+                    0.02 * (math.sqrt(shape[0]) + math.sqrt(shape[1])) * (1.1 + 2.5 * random.random() ** 3)
+                )
+                w += (
+                    (strength + 0.01 * spike)
+                    * np.outer(left, right)
+                    / np.linalg.norm(left)
+                    / np.linalg.norm(right)
+                )
             known[source] = analyse(w, name, role, layer, draws, number)
         record = {**known[source], "name": name, "layer": layer}
         change(record)
@@ -102,8 +113,17 @@ def write_run(
         table = pa.Table.from_pylist([{key: _plain(value) for key, value in record.items()}])
         pq.write_table(table, folder / "spectra" / f"{number:04d}.parquet")
     for layer in range(layers):
-        ledger_row(f"model.layers.{layer}.norm.weight", "norm", layer, (48,), "skipped", "one-dimensional: no spectrum")
-    ledger_row("model.packed.qweight", "other", None, (48, 6), "refused", "quantised (int4 packed): not understood")
+        ledger_row(
+            f"model.layers.{layer}.norm.weight",
+            "norm",
+            layer,
+            (48,),
+            "skipped",
+            "one-dimensional: no spectrum",
+        )
+    ledger_row(
+        "model.packed.qweight", "other", None, (48, 6), "refused", "quantised (int4 packed): not understood"
+    )
     schema = pa.schema(
         [("name", pa.string()), ("role", pa.string()), ("layer", pa.int32()), ("expert", pa.int32()),
          ("shape", pa.list_(pa.int64())), ("dtype", pa.string()), ("elements", pa.int64()), ("status", pa.string()),

@@ -1,8 +1,8 @@
 """The command line: parses, calls `lmscope.runs`, prints. One file per verb; nothing is computed here.
 
-Data goes to stdout, progress and messages to stderr, and no question is ever asked. Exit codes: 0 done, 2 wrong
-usage or a result folder of another checkpoint, 3 checkpoint unreadable or every matrix refused, 4 done but some
-tensors failed or were refused, 1 anything else.
+Data goes to stdout, progress and messages to stderr, and no question is ever asked. Exit codes: 0 done,
+2 wrong usage or a result folder of another checkpoint, 3 checkpoint unreadable or every matrix refused,
+4 done but some tensors failed or were refused, 1 anything else.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typer
 
 from lmscope.cli.analyze import analyze
 from lmscope.cli.inspect import inspect
+from lmscope.cli.output import show_warnings
 from lmscope.cli.report import report
 from lmscope.cli.spectra import spectra
 
@@ -50,4 +51,5 @@ for _verb in (inspect, analyze, spectra, report):
 
 def main() -> None:
     """Entry point of the console script; leaves with the exit code."""
+    show_warnings()
     app()

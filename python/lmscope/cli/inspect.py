@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -56,7 +57,7 @@ def _print(inspection: Inspection) -> None:
     table.add_column("layer", justify="right")
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("dtype", no_wrap=True)
-    table.add_column("status", overflow="fold")
+    table.add_column("status", overflow="fold", min_width=7)
     for tensor in inspection.tensors:
         row = ledger_row(tensor)
         table.add_row(
@@ -65,11 +66,12 @@ def _print(inspection: Inspection) -> None:
             "" if row["layer"] is None else str(row["layer"]),
             "x".join(map(str, row["shape"])),
             row["dtype"],
-            row["status"] if not row["reason"] else f"{row['status']}: {row['reason']}",
+            f"refused: {tensor.reason}" if tensor.status == "refused" else tensor.status,
             style="" if row["status"] == "planned" else "red" if row["status"] == "refused" else "dim",
         )
     out.print(table)
     projection = inspection.projection
+    reasons = Counter(tensor.reason for tensor in inspection.tensors if tensor.status == "skipped")
     out.print()
     out.print(
         f"{inspection.name} ({inspection.model_type or 'unknown type'}): {len(inspection.tensors)} tensors, "
@@ -77,6 +79,8 @@ def _print(inspection: Inspection) -> None:
         style="bold",
         soft_wrap=True,
     )
+    for reason, count in reasons.most_common():
+        out.print(f"{count} skipped: {reason}", style="dim", soft_wrap=True)
     out.print(
         f"An analysis needs about {format_bytes(projection.memory_bytes)} of memory and "
         f"{format_seconds(projection.seconds)}, assuming {projection.assumption}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import sys
@@ -15,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPED_WIDTH = 100
+_PIPED_WIDTH = 200
 
 
 def console() -> Console:
@@ -36,6 +37,21 @@ def message(kind: str, text: str) -> None:
     """``lmscope: warning: ...`` on stderr."""
     colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
     typer.echo(f"lmscope: {typer.style(kind, fg=colour, bold=True)}: {text}", err=True)
+
+
+class _Messages(logging.Handler):
+    """Warnings of the library as messages of the command line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message("warning" if record.levelno < logging.ERROR else "error", record.getMessage())
+
+
+def show_warnings() -> None:
+    """Send what the library logs to stderr."""
+    logger = logging.getLogger("lmscope")
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages(logging.WARNING))
+        logger.propagate = False
 
 
 @contextmanager

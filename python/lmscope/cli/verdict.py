@@ -11,6 +11,7 @@ import typer
 from lmscope.cli.output import console, message, print_json
 
 if TYPE_CHECKING:
+    from rich.box import Box
     from rich.table import Table
 
     from lmscope.runs import Run
@@ -135,7 +136,7 @@ def _top(summary: RunSummary) -> Table:
     return table
 
 
-def _box() -> object:
+def _box() -> Box:
     from rich import box
 
     return box.SIMPLE_HEAD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lmscope.runs.cost import Projection, project
 from lmscope.runs.ledger import LEDGER_COLUMNS, ledger_row
@@ -39,7 +39,7 @@ class Inspection:
 
     def to_pandas(self) -> pandas.DataFrame:
         """The ledger as a data frame."""
-        return self.ledger.to_pandas()
+        return cast("pandas.DataFrame", self.ledger.to_pandas())
 
     def as_dict(self) -> dict[str, Any]:
         """What ``lmscope inspect --json`` prints."""

@@ -15,7 +15,7 @@ def as_checkpoint(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | 
     """Open `ckpt` unless it is open; raises `CheckpointError`."""
     from lmscope.checkpoints import Checkpoint, open_checkpoint
 
-    return ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(ckpt, revision=revision)
+    return ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(os.fspath(ckpt), revision=revision)
 
 
 def default_run_path(checkpoint: Checkpoint) -> Path:

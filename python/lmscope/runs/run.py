@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lmscope.runs.errors import UsageError
 
@@ -74,7 +74,7 @@ class Run:
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """`table` as a data frame."""
-        return self.table(name).to_pandas()
+        return cast("pandas.DataFrame", self.table(name).to_pandas())
 
     def summary(self, *, top: int = 5) -> RunSummary:
         """The verdict per role, the matrices that stand out, and what went wrong."""

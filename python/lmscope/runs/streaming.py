@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class MatrixAnalysis:
     """An analysis of single matrices.
 
-    `settings` are those that change a record: they are part of its key. `compute` gives the record's columns other
-    than those of the tensor itself; `seconds` estimates its cost from a shape.
+    `settings` are those that change a record: they are part of its key. `compute` gives the record's columns
+    other than those of the tensor itself; `seconds` estimates its cost from a shape.
     """
 
     name: str
@@ -51,10 +51,14 @@ def run_matrix_analyses(
 ) -> None:
     """Fill the locked `folder` with the records that it lacks, and write its ledger before and after.
 
-    A matrix that cannot be read or analysed becomes "failed" with the reason, and the pass goes on. What cannot be
-    written ends the pass: the records so far stand, and the next run continues after them.
+    A matrix that cannot be read or analysed becomes "failed" with the reason, and the pass goes on. What
+    cannot be written ends the pass: the records so far stand, and the next run continues after them.
     """
     from lmscope import __version__
+
+    def record_key(tensor: TensorInfo, analysis: MatrixAnalysis) -> str:
+        asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
+        return folder.record_key(*asked)
 
     status: dict[str, tuple[str, str]] = {}
     missing: dict[str, list[tuple[MatrixAnalysis, str]]] = {}
@@ -62,15 +66,7 @@ def run_matrix_analyses(
         status[tensor.name] = _before(tensor, selection)
         if tensor.status != "planned":
             continue
-        keys = [
-            (
-                analysis,
-                folder.record_key(
-                    checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__
-                ),
-            )
-            for analysis in analyses
-        ]
+        keys = [(analysis, record_key(tensor, analysis)) for analysis in analyses]
         lacking = [(analysis, key) for analysis, key in keys if not folder.has(analysis.name, key)]
         if not lacking:
             status[tensor.name] = "analysed", tensor.reason
