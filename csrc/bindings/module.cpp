@@ -1,0 +1,14 @@
+#include <pybind11/pybind11.h>
+
+namespace lmscope::bindings {
+
+void bind_runtime(pybind11::module_& module);
+void bind_singular_values(pybind11::module_& module);
+
+}  // namespace lmscope::bindings
+
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+    module.doc() = "Compiled kernels of lmscope; the public names live in lmscope and lmscope.kernels.";
+    lmscope::bindings::bind_runtime(module);
+    lmscope::bindings::bind_singular_values(module);
+}

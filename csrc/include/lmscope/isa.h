@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+namespace lmscope {
+
+enum class Isa { scalar, avx2, avx512 };
+
+const char* name_of(Isa isa);
+
+// The level in use: the best one that this CPU, its operating system and this build offer, or the one that
+// LMSCOPE_ISA names. An unknown or unavailable name throws InvalidArgument.
+Isa active_isa();
+void use_isa(const std::string& name);
+
+}  // namespace lmscope

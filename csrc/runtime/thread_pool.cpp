@@ -1,0 +1,165 @@
+#include "runtime/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "lmscope/context.h"
+#include "lmscope/error.h"
+
+namespace lmscope {
+namespace {
+
+int cpus_of_process() {
+    int cpus = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
+    // A container may hold fewer CPUs than its affinity mask shows.
+    std::ifstream quota_file("/sys/fs/cgroup/cpu.max");
+    std::string quota;
+    double period = 0;
+    if (quota_file >> quota >> period && quota != "max" && period > 0) {
+        const int granted = static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5);
+        cpus = std::clamp(granted, 1, cpus);
+    }
+    return cpus;
+}
+
+std::atomic<int> threads_wanted{0};
+thread_local bool inside_task = false;
+
+struct Job {
+    const std::function<void(int64_t)>* task;
+    int64_t count;
+    int helpers_left;
+    std::atomic<int64_t> next{0};
+    int active = 0;
+    std::exception_ptr error;
+    std::mutex mutex;
+    std::condition_variable finished;
+
+    void work() {
+        inside_task = true;
+        for (int64_t index; (index = next.fetch_add(1)) < count;) {
+            try {
+                (*task)(index);
+            } catch (...) {
+                next.store(count);
+                const std::lock_guard lock(mutex);
+                if (!error) error = std::current_exception();
+            }
+        }
+        inside_task = false;
+    }
+};
+
+class Pool {
+public:
+    void run(const std::shared_ptr<Job>& job, int helpers) {
+        {
+            const std::lock_guard lock(mutex_);
+            while (static_cast<int>(workers_) < helpers) {
+                std::thread([this] { serve(); }).detach();
+                ++workers_;
+            }
+            jobs_.push_back(job);
+        }
+        wake_.notify_all();
+        job->work();
+        {
+            const std::lock_guard lock(mutex_);
+            jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), job), jobs_.end());
+        }
+        std::unique_lock lock(job->mutex);
+        job->finished.wait(lock, [&] { return job->active == 0; });
+    }
+
+private:
+    void serve() {
+        for (;;) {
+            std::shared_ptr<Job> job;
+            {
+                std::unique_lock lock(mutex_);
+                wake_.wait(lock, [&] { return !jobs_.empty(); });
+                job = jobs_.front();
+                const std::lock_guard job_lock(job->mutex);
+                ++job->active;
+                if (--job->helpers_left == 0) jobs_.pop_front();
+            }
+            job->work();
+            {
+                const std::lock_guard lock(job->mutex);
+                --job->active;
+            }
+            job->finished.notify_all();
+            const std::lock_guard lock(mutex_);
+            jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), job), jobs_.end());
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<std::shared_ptr<Job>> jobs_;
+    int workers_ = 0;
+};
+
+// Never destroyed: workers may still wait on it while the process exits. A forked child has no workers and starts anew.
+Pool* pool = nullptr;
+std::mutex pool_mutex;
+
+Pool& the_pool() {
+    const std::lock_guard lock(pool_mutex);
+    if (pool == nullptr) {
+        pool = new Pool;
+        static std::once_flag once;
+        std::call_once(once, [] {
+            pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                           [] {
+                               pool = nullptr;
+                               pool_mutex.unlock();
+                           });
+        });
+    }
+    return *pool;
+}
+
+}  // namespace
+
+int num_threads() {
+    const int wanted = threads_wanted.load();
+    if (wanted > 0) return wanted;
+    static const int cpus = cpus_of_process();
+    return cpus;
+}
+
+void set_num_threads(int threads) {
+    if (threads < 1) throw InvalidArgument("threads must be at least 1, got " + std::to_string(threads));
+    threads_wanted.store(threads);
+}
+
+void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
+    const int helpers = static_cast<int>(std::min<int64_t>(num_threads(), count)) - 1;
+    if (helpers <= 0 || inside_task) {
+        for (int64_t index = 0; index < count; ++index) task(index);
+        return;
+    }
+    auto job = std::make_shared<Job>();
+    job->task = &task;
+    job->count = count;
+    job->helpers_left = helpers;
+    the_pool().run(job, helpers);
+    if (job->error) std::rethrow_exception(job->error);
+}
+
+}  // namespace lmscope

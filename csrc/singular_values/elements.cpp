@@ -1,0 +1,155 @@
+#include "singular_values/elements.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "lmscope/error.h"
+#include "lmscope/isa.h"
+#include "runtime/thread_pool.h"
+
+namespace lmscope::elements {
+namespace {
+
+constexpr int64_t rows_per_task = 16;
+
+const Widen& widen() {
+    switch (active_isa()) {
+#ifdef LMSCOPE_HAVE_AVX512
+        case Isa::avx512:
+            return widen_avx512;
+#endif
+#ifdef LMSCOPE_HAVE_AVX2
+        case Isa::avx2:
+            return widen_avx2;
+#endif
+        default:
+            return widen_scalar;
+    }
+}
+
+void widen_contiguous(DType dtype, const void* source, int64_t count, double* target) {
+    switch (dtype) {
+        case DType::bfloat16:
+            return widen().bfloat16(static_cast<const uint16_t*>(source), count, target);
+        case DType::float16:
+            return widen().float16(static_cast<const uint16_t*>(source), count, target);
+        case DType::float32:
+            return widen().float32(static_cast<const float*>(source), count, target);
+        case DType::float64:
+            std::memcpy(target, source, static_cast<size_t>(count) * sizeof(double));
+    }
+}
+
+void widen_line(const MatrixView& matrix, const void* source, int64_t count, int64_t stride, double scale,
+                double* target) {
+    if (stride == 1) {
+        widen_contiguous(matrix.dtype, source, count, target);
+    } else {
+        const auto* bytes = static_cast<const char*>(source);
+        const int64_t step = stride * size_in_bytes(matrix.dtype);
+        for (int64_t i = 0; i < count; ++i) widen_contiguous(matrix.dtype, bytes + i * step, 1, target + i);
+    }
+    if (scale != 1.0)
+        for (int64_t i = 0; i < count; ++i) target[i] *= scale;
+}
+
+// The exponent field is all ones exactly for NaN and Inf.
+template <typename Bits>
+bool line_is_finite(const Bits* source, int64_t count, Bits exponent_mask) {
+    Bits found = 0;
+    for (int64_t i = 0; i < count; ++i) found |= static_cast<Bits>((source[i] & exponent_mask) == exponent_mask);
+    return found == 0;
+}
+
+bool line_is_finite(DType dtype, const void* source, int64_t count) {
+    switch (dtype) {
+        case DType::bfloat16:
+            return line_is_finite<uint16_t>(static_cast<const uint16_t*>(source), count, 0x7f80);
+        case DType::float16:
+            return line_is_finite<uint16_t>(static_cast<const uint16_t*>(source), count, 0x7c00);
+        case DType::float32:
+            return line_is_finite<uint32_t>(static_cast<const uint32_t*>(source), count, 0x7f800000U);
+        case DType::float64:
+            return line_is_finite<uint64_t>(static_cast<const uint64_t*>(source), count, 0x7ff0000000000000ULL);
+    }
+    return true;
+}
+
+int64_t first_non_finite(const MatrixView& matrix, int64_t row) {
+    if (matrix.column_stride == 1 && line_is_finite(matrix.dtype, matrix.at(row, 0), matrix.columns)) return -1;
+    for (int64_t column = 0; column < matrix.columns; ++column)
+        if (!line_is_finite(matrix.dtype, matrix.at(row, column), 1)) return column;
+    return -1;
+}
+
+std::string text_of(const MatrixView& matrix, int64_t row, int64_t column) {
+    if (matrix.dtype == DType::float64) {
+        double value;
+        std::memcpy(&value, matrix.at(row, column), sizeof value);
+        return std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf";
+    }
+    const auto* bytes = static_cast<const unsigned char*>(matrix.at(row, column));
+    uint32_t bits = 0;
+    if (matrix.dtype == DType::float32)
+        std::memcpy(&bits, bytes, 4);
+    else
+        bits = static_cast<uint32_t>(bytes[0] | bytes[1] << 8) << 16;
+    const uint32_t mantissa = matrix.dtype == DType::float16 ? 0x03ff0000U : 0x007fffffU;
+    return (bits & mantissa) != 0 ? "NaN" : (bits >> 31) != 0 ? "-Inf" : "Inf";
+}
+
+}  // namespace
+
+void require_finite(const MatrixView& matrix, const char* argument) {
+    // Column-major data is scanned along its columns; only the report then walks the rows.
+    const bool by_columns = matrix.column_stride != 1 && matrix.row_stride == 1;
+    const MatrixView lines = by_columns ? matrix.transposed() : matrix;
+    bool finite = true;
+    for (int64_t line = 0; line < lines.rows && finite; ++line) finite = first_non_finite(lines, line) < 0;
+    if (finite) return;
+    for (int64_t row = 0; row < matrix.rows; ++row) {
+        const int64_t column = first_non_finite(matrix, row);
+        if (column >= 0)
+            throw InvalidArgument(std::string(argument) + " has " + text_of(matrix, row, column) + " at row " +
+                                  std::to_string(row) + ", column " + std::to_string(column) +
+                                  "; only finite values have a spectrum");
+    }
+}
+
+int scale_exponent(const MatrixView& matrix) {
+    if (matrix.dtype != DType::float64) return 0;
+    double largest = 0;
+    const MatrixView lines = matrix.column_stride != 1 && matrix.row_stride == 1 ? matrix.transposed() : matrix;
+    for (int64_t row = 0; row < lines.rows; ++row) {
+        const auto* line = static_cast<const double*>(lines.at(row, 0));
+        for (int64_t column = 0; column < lines.columns; ++column)
+            largest = std::max(largest, std::fabs(line[column * lines.column_stride]));
+    }
+    if (largest == 0) return 0;
+    const int exponent = std::ilogb(largest);
+    return std::abs(exponent) <= 200 ? 0 : std::clamp(exponent, -1000, 1000);
+}
+
+Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, double* target) {
+    const double scale = std::ldexp(1.0, -exponent);
+    const bool along_columns = matrix.row_stride == 1 && matrix.column_stride != 1;
+    const int64_t lines = along_columns ? matrix.columns : rows;
+    const int64_t length = along_columns ? rows : matrix.columns;
+    parallel_for((lines + rows_per_task - 1) / rows_per_task, [&](int64_t task) {
+        const int64_t end = std::min(lines, (task + 1) * rows_per_task);
+        for (int64_t line = task * rows_per_task; line < end; ++line) {
+            const void* source = along_columns ? matrix.at(first, line) : matrix.at(first + line, 0);
+            widen_line(matrix, source, length, along_columns ? 1 : matrix.column_stride, scale, target + line * length);
+        }
+    });
+    return {target, rows, length, !along_columns};
+}
+
+int64_t chunk_rows(int64_t columns) {
+    constexpr int64_t doubles = int64_t{1} << 21;
+    return std::clamp<int64_t>(doubles / std::max<int64_t>(1, columns) / 64 * 64, 64, 4096);
+}
+
+}  // namespace lmscope::elements

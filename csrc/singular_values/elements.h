@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+
+#include "lmscope/matrix_view.h"
+
+namespace lmscope::elements {
+
+// Widening of contiguous elements to float64, exact for every dtype. One table per instruction set.
+struct Widen {
+    void (*bfloat16)(const uint16_t* source, int64_t count, double* target);
+    void (*float16)(const uint16_t* source, int64_t count, double* target);
+    void (*float32)(const float* source, int64_t count, double* target);
+};
+extern const Widen widen_scalar;
+extern const Widen widen_avx2;
+extern const Widen widen_avx512;
+
+// A chunk of consecutive rows of a matrix in float64, column-major with leading dimension `stride`: the rows are its
+// columns where `transposed` (columns x rows), else it is rows x columns.
+struct Chunk {
+    double* data;
+    int64_t rows;
+    int64_t stride;
+    bool transposed;
+};
+
+// Throws InvalidArgument with the place of the first NaN or Inf in row order.
+void require_finite(const MatrixView& matrix, const char* argument);
+
+// The power of two by which the elements are to be divided so that their squares neither overflow nor vanish: 0 unless
+// the largest magnitude of a float64 matrix lies outside 2^-200 .. 2^200.
+int scale_exponent(const MatrixView& matrix);
+
+// Rows [first, first + rows) times 2^-exponent, in parallel. `target` holds rows * matrix.columns doubles.
+Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, double* target);
+
+// Rows of a chunk of `columns` wide rows that keeps it in the last-level cache; depends on nothing else, so that
+// results do not depend on the number of threads.
+int64_t chunk_rows(int64_t columns);
+
+}  // namespace lmscope::elements

@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "lmscope/error.h"
+#include "lmscope/singular_values.h"
+#include "singular_values/elements.h"
+#include "singular_values/spectrum.h"
+
+namespace lmscope {
+namespace {
+
+void require_elements(const MatrixView& matrix, const char* argument) {
+    if (matrix.rows < 1 || matrix.columns < 1)
+        throw InvalidArgument(std::string(argument) + " has shape (" + std::to_string(matrix.rows) + ", " +
+                              std::to_string(matrix.columns) + "); it needs at least one row and one column");
+    if (matrix.device == Device::cuda)
+        throw UnsupportedDType(std::string(argument) +
+                               " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
+}
+
+}  // namespace
+
+Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double relative_tolerance) {
+    require_elements(matrix, "w");
+    if (!(relative_tolerance > 0))
+        throw InvalidArgument("rtol must be positive, got " + std::to_string(relative_tolerance));
+    elements::require_finite(matrix, "w");
+    return cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method,
+                               relative_tolerance);
+}
+
+struct StreamingSpectrum::State {
+    std::variant<Gram, TriangularFactor> half;
+
+    template <typename Visit>
+    decltype(auto) visit(Visit&& visitor) {
+        return std::visit(std::forward<Visit>(visitor), half);
+    }
+};
+
+StreamingSpectrum::StreamingSpectrum(int64_t columns, SpectrumMethod method) {
+    if (columns < 1) throw InvalidArgument("columns must be at least 1, got " + std::to_string(columns));
+    if (method == SpectrumMethod::qr)
+        state_ = std::make_unique<State>(TriangularFactor(columns));
+    else
+        state_ = std::make_unique<State>(Gram(columns));
+}
+
+StreamingSpectrum::~StreamingSpectrum() = default;
+StreamingSpectrum::StreamingSpectrum(StreamingSpectrum&&) noexcept = default;
+StreamingSpectrum& StreamingSpectrum::operator=(StreamingSpectrum&&) noexcept = default;
+
+void StreamingSpectrum::update(const MatrixView& rows) {
+    require_elements(rows, "rows");
+    if (rows.columns != columns())
+        throw InvalidArgument("rows has " + std::to_string(rows.columns) + " columns; this stream was made for " +
+                              std::to_string(columns()));
+    elements::require_finite(rows, "rows");
+    state_->visit([&](auto& half) { half.add(rows); });
+}
+
+void StreamingSpectrum::merge(const StreamingSpectrum& other) {
+    if (other.columns() != columns() || other.method() != method())
+        throw InvalidArgument("other differs in columns or method: " + std::to_string(other.columns()) + " against " +
+                              std::to_string(columns()) + " columns");
+    std::visit([&](auto& half) { half.merge(std::get<std::remove_reference_t<decltype(half)>>(other.state_->half)); },
+               state_->half);
+}
+
+Spectrum StreamingSpectrum::result() {
+    if (rows() == 0) throw InvalidArgument("no rows yet: call update(rows) first");
+    return state_->visit([&](auto& half) { return spectrum_of(half, std::min(half.rows, half.columns)); });
+}
+
+int64_t StreamingSpectrum::columns() const {
+    return state_->visit([](const auto& half) { return half.columns; });
+}
+int64_t StreamingSpectrum::rows() const {
+    return state_->visit([](const auto& half) { return half.rows; });
+}
+int64_t StreamingSpectrum::additions() const {
+    return state_->visit([](const auto& half) { return half.additions; });
+}
+int StreamingSpectrum::exponent() const {
+    return state_->visit([](const auto& half) { return half.exponent; });
+}
+SpectrumMethod StreamingSpectrum::method() const {
+    return std::holds_alternative<Gram>(state_->half) ? SpectrumMethod::gram : SpectrumMethod::qr;
+}
+const double* StreamingSpectrum::triangle() const {
+    return state_->visit([](const auto& half) { return half.triangle.data(); });
+}
+
+StreamingSpectrum StreamingSpectrum::from_state(int64_t columns, SpectrumMethod method, int64_t rows, int64_t additions,
+                                                int exponent, const double* triangle) {
+    StreamingSpectrum stream(columns, method);
+    stream.state_->visit([&](auto& half) {
+        half.rows = rows;
+        half.additions = additions;
+        half.exponent = exponent;
+        std::copy_n(triangle, columns * columns, half.triangle.data());
+    });
+    return stream;
+}
+
+}  // namespace lmscope

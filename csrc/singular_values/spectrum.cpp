@@ -1,0 +1,69 @@
+#include "singular_values/spectrum.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "singular_values/error_model.h"
+#include "singular_values/tail.h"
+
+namespace lmscope {
+namespace {
+
+Spectrum by_qr(const MatrixView& matrix) {
+    TriangularFactor factor(matrix.columns);
+    factor.add(matrix);
+    return spectrum_of(factor, matrix.columns);
+}
+
+}  // namespace
+
+Spectrum spectrum_of(Gram& gram, int64_t count) {
+    const std::vector<double> eigenvalues = gram.eigenvalues();
+    const double largest = std::max(0.0, eigenvalues.back());
+    const double error = error_model::gram(gram.columns, gram.additions) * largest;
+    Spectrum spectrum;
+    for (int64_t i = 0; i < count; ++i) {
+        const double square = eigenvalues[static_cast<size_t>(gram.columns - 1 - i)];
+        spectrum.values.push_back(std::ldexp(std::sqrt(std::max(0.0, square)), gram.exponent));
+        spectrum.bounds.push_back(std::ldexp(error_model::of_square_root(square, error), gram.exponent));
+    }
+    spectrum.method = SpectrumMethod::gram;
+    return spectrum;
+}
+
+Spectrum spectrum_of(const TriangularFactor& factor, int64_t count) {
+    Spectrum spectrum;
+    spectrum.values = factor.singular_values();
+    const double bound = error_model::qr(factor.columns, factor.additions) * spectrum.values.front();
+    spectrum.values.resize(static_cast<size_t>(count));
+    for (double& value : spectrum.values) value = std::ldexp(value, factor.exponent);
+    spectrum.bounds.assign(static_cast<size_t>(count), std::ldexp(bound, factor.exponent));
+    spectrum.method = SpectrumMethod::qr;
+    return spectrum;
+}
+
+Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, double relative_tolerance) {
+    if (method == SpectrumMethod::qr) return by_qr(matrix);
+    Gram gram(matrix.columns);
+    gram.add(matrix);
+    Spectrum spectrum = spectrum_of(gram, matrix.columns);
+    const double largest = spectrum.values.front();
+    if (method == SpectrumMethod::gram || largest == 0) return spectrum;
+
+    int64_t missed = 0;
+    for (size_t i = 0; i < spectrum.values.size(); ++i)
+        if (spectrum.bounds[i] > tolerance(spectrum.values[i], largest, relative_tolerance)) ++missed;
+    if (missed == 0) return spectrum;
+
+    // Squares within the Gram matrix's own error: the matrix is of lower rank, as far as that error lets see.
+    const double noise = 4.0 * std::sqrt(error_model::gram(gram.columns, gram.additions)) * largest;
+    const auto first_missed = spectrum.values[spectrum.values.size() - static_cast<size_t>(missed)];
+    bool enough = false;
+    if (missed <= matrix.columns / 4 || missed < 8)
+        enough = refine_small_tail(matrix, gram, missed, relative_tolerance, spectrum);
+    else if (first_missed <= noise)
+        enough = refine_null_tail(matrix, gram, missed, relative_tolerance, spectrum);
+    return enough ? spectrum : by_qr(matrix);
+}
+
+}  // namespace lmscope

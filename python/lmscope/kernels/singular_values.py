@@ -1,0 +1,120 @@
+"""Singular values with error bounds, of a matrix or of a stream of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope import _core
+
+__all__ = ["SingularValues", "StreamingSingularValues", "singular_values"]
+
+
+@dataclass(frozen=True, repr=False)
+class SingularValues:
+    """Singular values of one matrix.
+
+    Attributes:
+        values: float64, shape (min(rows, columns),), descending, in the units of the matrix.
+        bounds: float64, same shape; ``bounds[i]`` is an absolute error bound on ``values[i]``.
+        method: ``"gram"`` or ``"qr"``, the route that gave them.
+        refined: how many of the smallest values come from a second pass over the matrix.
+    """
+
+    values: npt.NDArray[np.float64]
+    bounds: npt.NDArray[np.float64]
+    method: str
+    refined: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return (
+            f"SingularValues({len(self.values)} values from {self.values[0]:.6g} to {self.values[-1]:.6g}, "
+            f"bounds up to {self.bounds.max():.2g}, method={self.method!r})"
+        )
+
+
+def singular_values(w: Any, *, method: Literal["auto", "gram", "qr"] = "auto", rtol: float = 1e-6) -> SingularValues:
+    """All singular values of ``w``, without vectors, each with an error bound.
+
+    Args:
+        w: numpy array or torch CPU tensor, 2-D, float64, float32, float16 or bfloat16, any strides; not copied.
+        method: ``"gram"``: eigenvalues of the float64 Gram matrix of the smaller side. ``"qr"``: singular values of the
+            triangular factor, slower and more accurate for small values. ``"auto"``: the Gram route; values whose bound
+            exceeds ``rtol * max(value, 1e-10 * largest)`` are then recomputed from second passes over the matrix, and
+            where those do not suffice the QR route is taken.
+        rtol: relative accuracy asked for in ``"auto"``. It cannot always be had: the bounds say what was reached. No
+            route resolves values much below 1e-15 times the Frobenius norm.
+
+    Returns:
+        ``min(rows, columns)`` values. With ``e`` the relative error of the Gram matrix and of its eigenvalues, the bound
+        on ``s`` is ``s - sqrt(max(s**2 - e * s_max**2, 0))``, about ``e * s_max**2 / (2 * s)``. ``e`` is probabilistic:
+        rounding errors are taken as independent and of mean zero, so that they grow with the square root of their
+        number, and the factor is set well above the largest error measured (csrc/singular_values/README.md; Higham and
+        Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019).
+
+    Raises:
+        ValueError: empty matrix, not 2-D, or NaN/Inf (named with row and column).
+        TypeError: not an array, another dtype, or a CUDA tensor.
+
+    The same input, build and thread count give the same bits. The eigenvalues of one large matrix use BLAS threads, so
+    another thread count may move values within their bounds.
+    """
+    return SingularValues(*_core.singular_values(w, method, rtol))
+
+
+class StreamingSingularValues:
+    """Singular values of a matrix that arrives in blocks of rows; memory is ``8 * columns**2`` bytes whatever their number.
+
+    Args:
+        columns: width of every block.
+        method: ``"gram"`` or ``"qr"``, see :func:`singular_values`; fixed here, as the rows cannot be read again.
+
+    The order of the blocks does not matter beyond rounding: updates and merges are associative within the bounds.
+    """
+
+    def __init__(self, columns: int, *, method: Literal["gram", "qr"] = "gram") -> None:
+        self._stream = _core.StreamingSingularValues(columns, method)
+
+    def update(self, rows: Any) -> None:
+        """Add ``rows``: (any number, columns), same types as :func:`singular_values`; on an error nothing is added."""
+        self._stream.update(rows)
+
+    def merge(self, other: StreamingSingularValues) -> None:
+        """Add all rows that ``other`` has seen; ``other`` is unchanged. Columns and method must agree."""
+        self._stream.merge(other._stream)
+
+    def result(self) -> SingularValues:
+        """The ``min(rows so far, columns)`` values and their bounds; more rows may follow."""
+        return SingularValues(*self._stream.result())
+
+    @property
+    def columns(self) -> int:
+        return self._stream.columns
+
+    @property
+    def rows(self) -> int:
+        """Rows seen so far."""
+        return self._stream.rows
+
+    @property
+    def method(self) -> str:
+        return self._stream.method
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on later or elsewhere: plain numbers and one float64 array (columns, columns)."""
+        return self._stream.state()
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> StreamingSingularValues:
+        stream = cls.__new__(cls)
+        stream._stream = _core.StreamingSingularValues.from_state(state)
+        return stream
+
+    def __repr__(self) -> str:
+        return f"StreamingSingularValues(columns={self.columns}, rows={self.rows}, method={self.method!r})"
