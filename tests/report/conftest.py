@@ -24,7 +24,8 @@ def analyse(w: np.ndarray, name: str, role: str, layer: int | None, draws: int, 
     rows, columns = w.shape
     smaller, larger = sorted(w.shape)
     values = np.linalg.svd(w, compute_uv=False)
-    scale = float(np.sqrt(np.mean(w**2)))
+    noise = np.linalg.svd(random.standard_normal(w.shape), compute_uv=False)
+    scale = float(np.median(values) / np.median(noise))
     lower, upper = (scale * (math.sqrt(larger) + sign * math.sqrt(smaller)) for sign in (-1.0, 1.04))
     flipped = [float(np.linalg.norm(w * random.choice([-1.0, 1.0], w.shape), 2)) for _ in range(draws)]
     permuted = [

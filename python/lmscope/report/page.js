@@ -22,13 +22,14 @@
   function theme() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
-    const axis = { gridcolor: colour("--line"), linecolor: colour("--line"), zerolinecolor: colour("--line") };
+    const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), title: { font: { size: 13 } } };
     return {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.getPropertyValue("--font"), size: 13, color: colour("--ink") },
       hoverlabel: { align: "left", bgcolor: colour("--paper"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      template: { layout: { xaxis: axis, yaxis: axis } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
+      template: { layout: { xaxis: axis, yaxis: axis, annotationdefaults: { bgcolor: colour("--paper"), borderpad: 1 } } },
     };
   }
 
@@ -49,7 +50,9 @@
       return merged;
     });
     const layout = merge(merge(merge(theme(), figure.layout), variant.layout), outline(figure));
-    const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const unwanted = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"];
+    if (!figure.layout.dragmode) unwanted.push("zoom2d", "pan2d", "resetScale2d");
+    const options = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: unwanted };
     return Plotly.react(id, data, layout, options);
   }
 

@@ -50,8 +50,12 @@ def render(records: Records) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = _environment()
-    shown = [section for module in _modules() if (section := module.section(records, environment)) is not None]
-    figures = {key: _figure(section) for section in shown if (key := section.key) and section.figure is not None}
+    shown = [
+        section for module in _modules() if (section := module.section(records, environment)) is not None
+    ]
+    figures = {
+        key: _figure(section) for section in shown if (key := section.key) and section.figure is not None
+    }
     return environment.get_template("page.html.jinja").render(
         model=records.checkpoint.get("name") or "unnamed checkpoint",
         sections=shown,
@@ -64,7 +68,10 @@ def render(records: Records) -> str:
 
 def _modules() -> list[Any]:
     """Every module of ``report.sections``, in the order that they ask for: a new section is a new file."""
-    found = [importlib.import_module(f"{sections.__name__}.{info.name}") for info in pkgutil.iter_modules(sections.__path__)]
+    found = [
+        importlib.import_module(f"{sections.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(sections.__path__)
+    ]
     return sorted(found, key=lambda module: module.ORDER)
 
 

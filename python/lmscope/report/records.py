@@ -81,7 +81,10 @@ def _read_spectra(file: Path) -> list[Row]:
 
 
 def _finite(row: Row) -> Row:
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def _nan(value: float | None) -> float:

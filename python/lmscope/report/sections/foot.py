@@ -44,7 +44,10 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
             ],
         ),
     ]
-    shown = [(title, [(label, _words(value)) for label, value in rows if value not in (None, "")]) for title, rows in blocks]
+    shown = [
+        (title, [(label, _words(value)) for label, value in rows if value not in (None, "")])
+        for title, rows in blocks
+    ]
     return Section(
         key="reproduce",
         title="Settings, versions, identity",
@@ -62,7 +65,9 @@ def _words(value: Any) -> str:
 
 def _code(records: Records) -> str:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
-    known = ("nulls", "draws", "seed", "false_positive_rate", "rtol")
-    settings = {key: records.settings[key] for key in known if key in records.settings}
-    arguments = "".join(f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items())
+    known = ("nulls", "draws", "seed", "false_positive_rate")
+    settings = {key: records.settings[key] for key in known if records.settings.get(key) is not None}
+    arguments = "".join(
+        f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
+    )
     return f'import lmscope\n\nrun = lmscope.spectra(\n    {source!r}{arguments},\n    out="RUN",\n)\nrun.report()'

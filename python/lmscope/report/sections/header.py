@@ -29,8 +29,14 @@ _TEMPLATE = """
 def section(records: Records, environment: jinja2.Environment) -> Section:
     statuses = Counter(row["status"] for row in records.ledger)
     tiles = [(len(records.ledger), "tensors in the ledger", "")]
-    tiles += [(statuses[status], plain(status), status) for status in ("analysed", "skipped", "refused", "failed")]
-    tiles += [(number, plain(status), status) for status, number in statuses.items() if (number, plain(status), status) not in tiles]
+    tiles += [
+        (statuses[status], plain(status), status) for status in ("analysed", "skipped", "refused", "failed")
+    ]
+    tiles += [
+        (number, plain(status), status)
+        for status, number in statuses.items()
+        if (number, plain(status), status) not in tiles
+    ]
     html = environment.from_string(_TEMPLATE).render(
         model=records.checkpoint.get("name") or "unnamed checkpoint",
         verdict=_verdict(records),
@@ -53,11 +59,11 @@ def _verdict(records: Records) -> str:
     total = sum(row["learnt"] for row in carrying)
     of_all = f"{len(carrying)} of {count(len(tested), 'matrix', 'matrices')}"
     if not carrying:
-        return f"None of {count(len(tested), 'matrix', 'matrices')} carries singular values above what random sign flips of its own entries give: no sign of learning in the spectra."
+        return f"Of {count(len(tested), 'matrix', 'matrices')} none carries singular values above what random sign flips of its own entries give: no sign of learning in the spectra."
     strongest = _strongest(carrying, tested)
     return (
-        f"{of_all} carry singular values above what random sign flips of their own entries give: "
-        f"{count(total, 'value')} in all, most by share in {listing(strongest)}. {_by_chance(records, len(tested))}"
+        f"{of_all} {'carries' if len(carrying) == 1 else 'carry'} singular values above what random sign flips of their own entries give: "
+        f"{count(total, 'value')} in all. Strongest are {listing(strongest)}. {_by_chance(records, len(tested))}"
     )
 
 
@@ -67,7 +73,11 @@ def _strongest(carrying: list[Row], tested: list[Row]) -> list[str]:
         same = [row for row in tested if row["role"] == role]
         share[role] = sum(row["learnt"] / row["M"] for row in same) / len(same)
     first = sorted(share, key=lambda role: (-share[role], role))[:3]
-    return [f"{plain(role)} ({percent(share[role])})" for role in first]
+    of_what = " of a matrix's values on average"
+    return [
+        f"{plain(role)} ({percent(share[role])}{'' if place else of_what})"
+        for place, role in enumerate(first)
+    ]
 
 
 def _by_chance(records: Records, matrices: int) -> str:

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from lmscope.report.figures import Figure, Variant
-from lmscope.report.records import Records, Row
+from lmscope.report.records import ROLES, Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.words import number, p_value, percent, plain, shape
 
@@ -60,11 +60,36 @@ def outside(row: Row) -> float | None:
 
 
 MEASURES = {
-    "learnt": Measure("Values learnt", "singular values above every random sign flip of the entries", lambda row: row.get("learnt"), number),
-    "outside": Measure("Share outside the noise", "share of singular values outside the Marchenko–Pastur edges; overcounts where entries are not iid", outside, percent),
-    "ks": Measure("KS distance", "Kolmogorov distance of the spectrum from the Marchenko–Pastur law", lambda row: row.get("ks"), number),
-    "effective_rank": Measure("Effective rank", "exponential of the entropy of the energy in the directions", lambda row: row.get("effective_rank"), number),
-    "stable_rank": Measure("Stable rank", "total energy over that of the strongest direction", lambda row: row.get("stable_rank"), number),
+    "learnt": Measure(
+        "Values learnt",
+        "singular values above every random sign flip of the entries",
+        lambda row: row.get("learnt"),
+        number,
+    ),
+    "outside": Measure(
+        "Share outside the noise",
+        "share of singular values outside the Marchenko–Pastur edges; overcounts where entries are not iid",
+        outside,
+        percent,
+    ),
+    "ks": Measure(
+        "KS distance",
+        "Kolmogorov distance of the spectrum from the Marchenko–Pastur law",
+        lambda row: row.get("ks"),
+        number,
+    ),
+    "effective_rank": Measure(
+        "Effective rank",
+        "exponential of the entropy of the energy in the directions",
+        lambda row: row.get("effective_rank"),
+        number,
+    ),
+    "stable_rank": Measure(
+        "Stable rank",
+        "total energy over that of the strongest direction",
+        lambda row: row.get("stable_rank"),
+        number,
+    ),
 }
 
 
@@ -72,7 +97,16 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     if not records.spectra:
         return None
     numbered = list(enumerate(records.spectra))
-    in_layers = [(index, row) for index, row in numbered if row.get("layer") is not None]
+    in_layers: list[tuple[int | None, Row]] = [
+        (index, row) for index, row in numbered if row.get("layer") is not None
+    ]
+    analysed = {row["name"] for row in records.spectra}
+    missing = [
+        row
+        for row in records.ledger
+        if row["status"] not in ("analysed", "skipped") and row["name"] not in analysed
+    ]
+    in_layers += [(None, row) for row in missing if row.get("layer") is not None]
     figure = _figure(in_layers) if in_layers else None
     html = environment.from_string(_TEMPLATE).render(
         figure=figure,
@@ -84,7 +118,7 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
         title="Overview: where in the model",
         html=Markup(html),
         shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a cell to see its spectrum below; "
-        "a gap is a matrix that was not analysed or has no such number (hover for the reason).",
+        "a gap is a matrix that was not analysed or has no such number: hover for the reason.",
         surprise="Neighbouring layers usually look alike, and query and key stand out more than value and attention output. "
         "A single cell unlike its neighbours, or a trained layer with nothing above the noise, deserves a look.",
         figure=figure,
@@ -95,37 +129,55 @@ def _lane(row: Row) -> str:
     return plain(row["role"]) + ("" if row.get("expert") is None else f" · expert {row['expert']}")
 
 
-def _figure(matrices: list[tuple[int, Row]]) -> Figure:
+def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
+    """The heatmap; a row without an index is a line of the ledger that has no record: a gap that says why."""
     layers = sorted({row["layer"] for _, row in matrices})
-    cells: dict[tuple[str, int], tuple[int, Row]] = {}
+    cells: dict[tuple[str, int], tuple[int | None, Row]] = {}
     order: dict[str, tuple[Any, ...]] = {}
     for index, row in matrices:
         lane, again = _lane(row), 1
-        while (lane, row["layer"]) in cells:  # two matrices of one role in one layer: cross-attention, for instance
+        while (
+            lane,
+            row["layer"],
+        ) in cells:  # two matrices of one role in one layer: cross-attention, for instance
             again += 1
             lane = f"{_lane(row)} ({again})"
         cells[lane, row["layer"]] = (index, row)
         order.setdefault(lane, (_role_place(row["role"]), row.get("expert") or 0, again))
     lanes = sorted(order, key=lambda lane: order[lane])
 
-    def grid(of: Callable[[int, Row], Any]) -> list[list[Any]]:
-        return [[of(*cells[lane, layer]) if (lane, layer) in cells else None for layer in layers] for lane in lanes]
+    def grid(of: Callable[[int | None, Row], Any]) -> list[list[Any]]:
+        return [
+            [of(*cells[lane, layer]) if (lane, layer) in cells else None for layer in layers]
+            for lane in lanes
+        ]
 
     variants = {}
     for key, measure in MEASURES.items():
         values = grid(lambda _, row, measure=measure: measure.value(row))
-        texts = [["" if value is None else measure.words(value).replace(" %", "") for value in line] for line in values]
+        texts = [
+            ["" if value is None else measure.words(value).replace(" %", "") for value in line]
+            for line in values
+        ]
         known = [value for line in values for value in line if value is not None]
-        scale = {"zmin": min(0.0, *known), "zmax": max(known) if max(known) > 0 else 1.0} if known else {"zmin": 0, "zmax": 1}
-        colourbar = {"title": {"text": measure.label, "side": "right"}, "tickformat": ".0%" if key == "outside" else ""}
-        variants[key] = Variant(measure.label, [{"z": values, "text": texts, "colorbar": colourbar, **scale}], html=escape(measure.note))
+        scale = (
+            {"zmin": min(0.0, *known), "zmax": max(known) if max(known) > 0 else 1.0}
+            if known
+            else {"zmin": 0, "zmax": 1}
+        )
+        colourbar = {"tickformat": ".0%" if key == "outside" else ""}
+        variants[key] = Variant(
+            measure.label,
+            [{"z": values, "text": texts, "colorbar": colourbar, **scale}],
+            html=escape(measure.note),
+        )
     row_height = 36 if len(lanes) <= 8 else 26 if len(lanes) <= 24 else 14
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": [str(layer) for layer in layers],
         "y": lanes,
         "hovertext": grid(lambda _, row: _hover(row)),
-        "customdata": grid(lambda index, _: str(index)),
+        "customdata": grid(lambda index, _: None if index is None else str(index)),
         "hoverinfo": "text",
         "hoverongaps": True,
         "xgap": 2 if len(layers) <= 48 else 1,
@@ -138,25 +190,47 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
     layout = {
         "height": 80 + row_height * len(lanes) if len(lanes) > 3 else 200,
         "margin": {"l": 10, "r": 10, "t": 6, "b": 44},
-        "xaxis": {"type": "category", "title": {"text": "layer"}, "showgrid": False, "automargin": True, "fixedrange": True},
-        "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False, "automargin": True, "fixedrange": True},
+        "xaxis": {
+            "type": "category",
+            "title": {"text": "layer"},
+            "showgrid": False,
+            "automargin": True,
+            "fixedrange": True,
+        },
+        "yaxis": {
+            "type": "category",
+            "autorange": "reversed",
+            "showgrid": False,
+            "automargin": True,
+            "fixedrange": True,
+        },
     }
-    places = {str(index): (layers.index(layer), lanes.index(lane)) for (lane, layer), (index, _) in cells.items()}
+    places = {
+        str(index): (layers.index(layer), lanes.index(lane))
+        for (lane, layer), (index, _) in cells.items()
+        if index is not None
+    }
     return Figure([trace], layout, variants, selects="spectrum", cells=places)
 
 
 def _role_place(role: str) -> int:
-    from lmscope.report.records import ROLES
-
     return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
 def _hover(row: Row) -> str:
+    if "M" not in row:
+        return f"<b>{escape(row['name'])}</b><br>{escape(row['status'])}: {escape(row.get('reason') or 'no reason given')}"
     lines = [f"<b>{escape(row['name'])}</b>", f"{shape(row['rows'], row['columns'])} {escape(row['dtype'])}"]
-    lines.append(f"learnt (above sign flips): {number(row.get('learnt'))} of {number(row['M'])}, p = {p_value(row.get('sign_flip_p_value'))}")
+    lines.append(
+        f"learnt (above sign flips): {number(row.get('learnt'))} of {number(row['M'])}, p = {p_value(row.get('sign_flip_p_value'))}"
+    )
     if row.get("mp_reason"):
         lines.append(f"no Marchenko–Pastur verdict: {escape(row['mp_reason'])}")
     else:
-        lines.append(f"outside Marchenko–Pastur: {number(row.get('n_above'))} above, {number(row.get('n_below'))} below")
-    lines.append(f"KS distance {number(row.get('ks'))} · effective rank {number(row.get('effective_rank'))} · stable rank {number(row.get('stable_rank'))}")
+        lines.append(
+            f"outside Marchenko–Pastur: {number(row.get('n_above'))} above, {number(row.get('n_below'))} below"
+        )
+    lines.append(
+        f"KS distance {number(row.get('ks'))} · effective rank {number(row.get('effective_rank'))} · stable rank {number(row.get('stable_rank'))}"
+    )
     return "<br>".join(lines)

@@ -61,9 +61,7 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     facts = environment.from_string(_FACTS)
     first = max(range(len(records.spectra)), key=lambda index: records.spectra[index].get("learnt") or 0)
     variants = {}
-    for offset in range(len(records.spectra)):  # the strongest matrix comes first, the rest follow in order
-        index = first if offset == 0 else offset - (offset <= first)
-        row = records.spectra[index]
+    for index, row in enumerate(records.spectra):
         data, layout = _chart(row)
         html = facts.render(row=row, numbers=_numbers(row), colours=_COLOURS)
         variants[str(index)] = Variant(_title(row), data, layout, html)
@@ -101,14 +99,17 @@ def _numbers(row: Row) -> list[tuple[str, str]]:
         ("largest / smallest value", f"{number(row.get('sv_max'), 4)} / {number(row.get('sv_min'), 3)}"),
         ("noise scale of one entry", number(row.get("scale"))),
         ("kurtosis (Gaussian: 3)", number(row.get("kurtosis"))),
-        ("spread of row / column variances", f"{number(row.get('row_variance_spread'))} / {number(row.get('column_variance_spread'))}"),
+        (
+            "spread of row / column variances",
+            f"{number(row.get('row_variance_spread'))} / {number(row.get('column_variance_spread'))}",
+        ),
         ("role", plain(row["role"])),
         ("stored as", str(row.get("dtype") or "–")),
     ]
 
 
 def _base() -> list[dict[str, Any]]:
-    tick: dict[str, Any] = {"type": "scatter", "mode": "markers", "yaxis": "y2", "y0": 0, "dy": 0, "hovertemplate": "%{x:.5g}"}
+    tick: dict[str, Any] = {"type": "scatter", "mode": "markers", "yaxis": "y2", "hovertemplate": "%{x:.5g}"}
     return [
         {"type": "bar", "offset": 0, "name": "singular values", "marker": {"color": GREY, "opacity": 0.55, "line": {"width": 0}},
          "hovertemplate": "%{y} values from %{x:.4g}<extra></extra>"},
@@ -123,10 +124,30 @@ def _layout() -> dict[str, Any]:
         "height": 440,
         "bargap": 0,
         "hovermode": "closest",
+        "dragmode": "zoom",
         "margin": {"l": 10, "r": 10, "t": 34, "b": 44},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False},
-        "xaxis": {"title": {"text": "singular value"}, "automargin": True, "zeroline": False, "showgrid": False},
-        "yaxis": {"title": {"text": "number of values"}, "automargin": True, "domain": [0.12, 1], "rangemode": "tozero", "fixedrange": True},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+        "xaxis": {
+            "title": {"text": "singular value"},
+            "automargin": True,
+            "anchor": "y2",
+            "zeroline": False,
+            "showgrid": False,
+        },
+        "yaxis": {
+            "title": {"text": "number of values"},
+            "automargin": True,
+            "domain": [0.11, 1],
+            "rangemode": "tozero",
+            "fixedrange": True,
+        },
         "yaxis2": {"domain": [0, 0.08], "range": [-1, 1], "visible": False, "fixedrange": True},
     }
 
@@ -149,8 +170,16 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     data: list[dict[str, Any]] = [
         {"x0": start + 0.0, "dx": width, "width": width, "y": packed(counts, "u4")},
         {"visible": False},
-        {"x": packed(values[learnt]), "name": f"{count(int(learnt.sum()), 'value')} learnt", "visible": bool(learnt.any())},
-        {"x": packed(values[only_iid]), "name": f"{number(int(only_iid.sum()))} outside the iid edges only", "visible": bool(only_iid.any())},
+        {
+            **_ticks(values[learnt]),
+            "name": f"{count(int(learnt.sum()), 'value')} learnt",
+            "visible": bool(learnt.any()),
+        },
+        {
+            **_ticks(values[only_iid]),
+            "name": f"{number(int(only_iid.sum()))} outside the iid edges only",
+            "visible": bool(only_iid.any()),
+        },
     ]
     peak = float(counts.max())
     if upper is not None and row.get("scale"):
@@ -168,7 +197,7 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if beyond:
         notes.append(
             {"text": f"{number(beyond)} more, up to {number(float(values.max()), 4)} →", "x": 1, "xref": "paper", "xanchor": "right",
-             "y": 0.09, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+             "y": 0.1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
         )  # fmt: skip
     lowest = min(float(values.min()), start)
     layout = {
@@ -180,7 +209,13 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return data, layout
 
 
-def histogram(values: np.ndarray, lower: float | None, upper: float | None) -> tuple[float, float, np.ndarray]:
+def _ticks(values: np.ndarray) -> dict[str, Any]:
+    return {"x": packed(values), "y": packed(np.zeros(values.size), "u1")}
+
+
+def histogram(
+    values: np.ndarray, lower: float | None, upper: float | None
+) -> tuple[float, float, np.ndarray]:
     """Start, bin width and counts of at most 256 equal bins that resolve the bulk.
 
     Values too far out for 256 bins are left to the ticks: those are all outliers.
@@ -215,7 +250,9 @@ def _marks(row: Row, end: float) -> tuple[list[dict[str, Any]], list[dict[str, A
             continue
         top = 1.0 - 0.065 * len(notes)
         line = {"color": colour, "width": 1.8, "dash": dash}
-        shapes.append({"type": "line", "x0": edge, "x1": edge, "y0": 0, "y1": top, "yref": "paper", "line": line})
+        shapes.append(
+            {"type": "line", "x0": edge, "x1": edge, "y0": 0, "y1": top, "yref": "paper", "line": line}
+        )
         notes.append(
             {"text": text, "x": edge, "xanchor": "left", "xshift": 3, "y": top, "yref": "paper", "yanchor": "top",
              "showarrow": False, "font": {"color": colour}}

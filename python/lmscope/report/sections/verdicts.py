@@ -19,7 +19,8 @@ _TEMPLATE = """
 <tbody>
 {% macro cell(value, words) %}<td class="n" data-sort="{{ value if value is not none else -1 }}">{{ words }}{% endmacro %}
 {% for row in rows %}
-<tr><td><button class="link" data-show="spectrum" data-key="{{ loop.index0 }}">{{ row.name }}</button>
+{% set remark = (row.get("warning") or "") ~ (" No verdict: " ~ row.mp_reason if row.get("mp_reason") else "") %}
+<tr><td><button class="link" data-show="spectrum" data-key="{{ loop.index0 }}">{{ row.name }}</button>{% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}
 {{ cell(row.get("layer"), row.get("layer") | number) }}
 <td>{{ row.role | plain }}{% if row.get("expert") is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.rows * row.columns }}">{{ row.rows | shape(row.columns) }}
@@ -33,7 +34,7 @@ _TEMPLATE = """
 {{ cell(row.get("ks"), row.get("ks") | number) }}
 {{ cell(row.get("effective_rank"), row.get("effective_rank") | number) }}
 {{ cell(row.get("stable_rank"), row.get("stable_rank") | number) }}
-<td class="remark">{{ row.get("warning") or "" }}{% if row.get("mp_reason") %} No verdict: {{ row.mp_reason }}{% endif %}</tr>
+<td class="remark" title="{{ remark }}">{{ remark }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -46,7 +47,7 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
         key="verdicts",
         title="Verdicts: all matrices",
         html=Markup(environment.from_string(_TEMPLATE).render(rows=records.spectra, outside=outside)),
-        shows="Counts of singular values beyond each kind of noise, with ranks and remarks. Click a heading to sort, a name to see its spectrum.",
-        surprise="Learnt is never more than above iid by much: where it is far less, most of what looks like signal is uneven scale of rows and columns. "
+        shows="Counts of singular values beyond each kind of noise, with ranks and remarks. Click a heading to sort, a name to see its spectrum; ! marks a remark (last column).",
+        surprise="Where learnt is far below the count above iid, most of what looks like signal is uneven scale of rows and columns. "
         "A matrix with no learnt value at all is where a smaller or pruned model might lose nothing; that is a hint, not a proof.",
     )
