@@ -21,6 +21,7 @@ _EIGENVALUE_FLOPS = 6e9
 _TOP_VALUE_ENTRIES = 4e8
 _TOP_VALUE_PASSES = 40
 _OVERHEAD_SECONDS = 0.01
+_DRAWN_VALUE_SECONDS = 5e-7
 _WORK_BYTES = 128_000_000
 
 
@@ -61,10 +62,16 @@ def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, thread
     return gram + eigenvalues + draws + _OVERHEAD_SECONDS
 
 
+def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:
+    """Estimated seconds that the first verdict on a shape adds: thousands of bidiagonal draws."""
+    return _DRAWN_VALUE_SECONDS * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
+
+
 def project(tensors: Iterable[TensorInfo], settings: SpectraSettings) -> Projection:
     """Projection for the planned tensors among `tensors`."""
     planned = [tensor for tensor in tensors if tensor.status == "planned"]
     threads = cores()
+    shapes = {(min(tensor.shape), max(tensor.shape)) for tensor in planned}
     largest_tensor = max((tensor.nbytes for tensor in planned), default=0)
     largest_gram = max((8 * min(tensor.shape) ** 2 for tensor in planned), default=0)
     return Projection(
@@ -73,7 +80,8 @@ def project(tensors: Iterable[TensorInfo], settings: SpectraSettings) -> Project
         largest_tensor_bytes=largest_tensor,
         largest_gram_bytes=largest_gram,
         memory_bytes=3 * largest_gram // 2 + 2 * largest_tensor + _WORK_BYTES if planned else 0,
-        seconds=sum(spectra_seconds(tensor.shape, settings, threads=threads) for tensor in planned),
+        seconds=sum(spectra_seconds(tensor.shape, settings, threads=threads) for tensor in planned)
+        + sum(calibration_seconds(shape, threads=threads) for shape in shapes),
         cores=threads,
         assumption=(
             f"{threads} core{'s' * (threads > 1)} of {_GRAM_FLOPS / 1e9:.0f} float64 GFLOP/s each, "

@@ -32,6 +32,7 @@ class Pace:
         self._estimated = max(estimated, 1e-9)
         self._clock = clock
         self._done = 0.0
+        self._learnt = 0.0
         self._measured = 0.0
         self._piece = 0.0
         self._since = clock()
@@ -40,15 +41,18 @@ class Pace:
         self._piece = estimate
         self._since = self._clock()
 
-    def finish(self) -> None:
+    def finish(self, *, learn: bool = True) -> None:
+        """The piece is done; `learn` takes its time into the correction."""
+        if learn:
+            self._learnt += self._piece
+            self._measured += self._clock() - self._since
         self._done += self._piece
-        self._measured += self._clock() - self._since
         self._piece = 0.0
         self._since = self._clock()
 
     @property
     def correction(self) -> float:
-        return (self._measured + _PRIOR_SECONDS) / (self._done + _PRIOR_SECONDS)
+        return (self._measured + _PRIOR_SECONDS) / (self._learnt + _PRIOR_SECONDS)
 
     def _in_piece(self) -> float:
         return min(0.95 * self._piece, (self._clock() - self._since) / self.correction)
@@ -79,7 +83,7 @@ class Reporter(Protocol):
         """A piece of work starts: what it is and its estimate."""
 
     def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        """The piece is done."""
+        """The piece is done; without `matrices` it was a preparation, perhaps found in a cache."""
 
 
 class SilentReporter:
@@ -121,7 +125,7 @@ class LineReporter(SilentReporter):
         self._pace.begin(seconds)
 
     def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        self._pace.finish()
+        self._pace.finish(learn=matrices > 0)
         self._matrices += matrices
         self._bytes += read_bytes
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
@@ -199,7 +203,7 @@ class BarReporter(SilentReporter):
             self._progress.update(self._task, description=text.replace("[", r"\["))
 
     def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        self._pace.finish()
+        self._pace.finish(learn=matrices > 0)
         self._bytes += read_bytes
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, matrices)

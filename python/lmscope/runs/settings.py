@@ -11,6 +11,9 @@ from lmscope.runs.errors import UsageError
 NULLS = ("iid", "permutation", "sign_flip")
 """What a spectrum is compared with: independent entries, permuted entries, entries with random signs."""
 
+SMALLEST_RATE = 1.3e-4
+"""The draws that calibrate the iid null, at least 8192 for a shape, resolve no smaller rate."""
+
 DEVICES = ("auto", "cpu")
 
 
@@ -58,9 +61,9 @@ def spectra_settings(
         raise UsageError(f"draws: {draws!r} must be a whole number of at least 1")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"seed: {seed!r} must be a whole number from 0 up, below 2**63")
-    if not 0.0 < false_positive_rate < 1.0:
+    if not SMALLEST_RATE <= false_positive_rate < 1.0:
         raise UsageError(
-            f"false_positive_rate: {false_positive_rate!r} must lie between 0 and 1, for example 0.01"
+            f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
         )
     return SpectraSettings(
         nulls=tuple(name for name in NULLS if name in names),

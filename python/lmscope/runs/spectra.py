@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmscope.runs.cost import cores, spectra_seconds
+from lmscope.runs.cost import calibration_seconds, cores, spectra_seconds
 from lmscope.runs.machine import machine
 from lmscope.runs.opening import as_checkpoint, default_run_path
 from lmscope.runs.progress import reporter_for
@@ -65,6 +65,8 @@ def run_spectra(
 ) -> None:
     """Write the missing records of checked settings into the result folder `path`."""
     from lmscope import __version__
+    from lmscope.analyses.edge_calibration import edge_calibration
+    from lmscope.analyses.marchenko_pastur import SMALLEST_SIDE
     from lmscope.analyses.spectra import spectrum_verdict
     from lmscope.kernels.runtime import isa
     from lmscope.results import RunFolder
@@ -73,12 +75,19 @@ def run_spectra(
         verdict = spectrum_verdict(weights, **settings.arguments())
         return {field.name: getattr(verdict, field.name) for field in fields(verdict)}
 
+    def calibrated_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+        needed = "iid" in settings.nulls and min(shape) >= SMALLEST_SIDE
+        return (min(shape), max(shape)) if needed else None
+
     threads = cores()
     analysis = MatrixAnalysis(
         name="spectra",
         settings=settings.key(),
         compute=compute,
         seconds=lambda shape: spectra_seconds(shape, settings, threads=threads),
+        shared=calibrated_shape,
+        prepare=lambda shape: edge_calibration(*shape, seed=settings.seed),
+        prepare_seconds=lambda shape: calibration_seconds(shape, threads=threads),
     )
     check_selection(checkpoint, selection)
     with RunFolder.create(path, checkpoint.identity).lock() as folder:

@@ -20,18 +20,27 @@ if TYPE_CHECKING:
     from lmscope.results import RunFolder
 
 
+Shape = tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class MatrixAnalysis:
     """An analysis of single matrices.
 
     `settings` are those that change a record: they are part of its key. `compute` gives the record's columns
     other than those of the tensor itself; `seconds` estimates its cost from a shape.
+
+    What matrices of like shape share is done once, by `prepare`: `shared` gives the shape that stands for the
+    group (None: nothing to do), `prepare_seconds` the estimate.
     """
 
     name: str
     settings: Mapping[str, Any]
     compute: Callable[[NDArray[Any]], Mapping[str, Any]]
-    seconds: Callable[[tuple[int, ...]], float]
+    seconds: Callable[[Shape], float]
+    shared: Callable[[Shape], Shape | None]
+    prepare: Callable[[Shape], object]
+    prepare_seconds: Callable[[Shape], float]
 
 
 def check_selection(checkpoint: Checkpoint, selection: Selection) -> None:
@@ -73,6 +82,12 @@ def run_matrix_analyses(
         elif tensor in selection:
             missing[tensor.name] = lacking
     pending = [tensor for tensor in checkpoint if tensor.name in missing]
+    preparations = {
+        (analysis.name, shape): analysis.prepare_seconds(shape)
+        for tensor in pending
+        for analysis, _ in missing[tensor.name]
+        if (shape := analysis.shared(tensor.shape)) is not None
+    }
     estimates = {
         tensor.name: sum(analysis.seconds(tensor.shape) for analysis, _ in missing[tensor.name])
         for tensor in pending
@@ -87,14 +102,21 @@ def run_matrix_analyses(
             reporter.start(
                 matrices=len(pending),
                 total_bytes=sum(tensor.nbytes for tensor in pending),
-                seconds=sum(estimates.values()),
+                seconds=sum(estimates.values()) + sum(preparations.values()),
             )
             for tensor, weights in _load_each(checkpoint, pending):
-                shape = "x".join(map(str, tensor.shape))
-                reporter.begin(f"{tensor.name} {shape}", seconds=estimates[tensor.name])
                 if isinstance(weights, Exception):
+                    reporter.begin(tensor.name, seconds=estimates[tensor.name])
                     status[tensor.name] = "failed", _reason(weights)
                 else:
+                    for analysis, _ in missing[tensor.name]:
+                        shape = analysis.shared(tensor.shape)
+                        if shape is not None and (analysis.name, shape) in preparations:
+                            seconds = preparations.pop((analysis.name, shape))
+                            reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
+                            analysis.prepare(shape)
+                            reporter.finish(read_bytes=0, matrices=0)
+                    reporter.begin(f"{tensor.name} {_times(tensor.shape)}", seconds=estimates[tensor.name])
                     status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
                 del weights
                 reporter.finish(read_bytes=tensor.nbytes)
@@ -104,6 +126,10 @@ def run_matrix_analyses(
             write_ledger()
         raise
     write_ledger()
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _before(tensor: TensorInfo, selection: Selection) -> tuple[str, str]:
