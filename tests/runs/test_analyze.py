@@ -32,6 +32,7 @@ def record(path: Path) -> pyarrow.Table:
 
 def same_bits(left: pyarrow.Table, right: pyarrow.Table) -> bool:
     """Also where NaN meets NaN, which `equals` calls different."""
+
     def raw(table: pyarrow.Table) -> list[bytes | None]:
         return [
             None if buffer is None else buffer.to_pybytes()
@@ -83,7 +84,9 @@ def test_records_hold_the_singular_values_of_the_tensor(make_llama, tmp_path):
     checkpoint = lmscope.open_checkpoint(source)
     for row in run.table("spectra").to_pylist():
         expected = np.linalg.svd(checkpoint.load(row["name"]).astype(np.float64), compute_uv=False)
-        assert np.all(np.abs(row["singular_values"] - expected) <= np.array(row["bounds"]) + 1e-14 * expected[0])
+        assert np.all(
+            np.abs(row["singular_values"] - expected) <= np.array(row["bounds"]) + 1e-14 * expected[0]
+        )
     assert not (tmp_path / "run" / "report.html").exists()
 
 
@@ -99,7 +102,14 @@ def test_q_values_are_not_below_p_values(make_llama, tmp_path):
 def test_real_model_stands_above_the_noise_and_random_weights_do_not(minilm, make_llama, tmp_path):
     trained = lmscope.analyze(minilm, layers=2, out=tmp_path / "trained", draws=9, progress=False)
     summary = trained.summary()
-    assert [role.role for role in summary.roles] == ["query", "key", "value", "attention_output", "up", "down"]
+    assert [role.role for role in summary.roles] == [
+        "query",
+        "key",
+        "value",
+        "attention_output",
+        "up",
+        "down",
+    ]
     assert summary.measure == "sign_flip"
     assert sum(role.learnt for role in summary.roles) > 20
     assert summary.top[0].norm_share > 0.05
@@ -170,7 +180,10 @@ def test_wider_selection_adds_to_the_run(make_llama, tmp_path):
     first = lmscope.spectra(source, out=out, layers=0, roles="query,key", **QUICK)
     assert first.table("spectra").num_rows == 2
     left_out = ledger_of(first)["model.layers.1.self_attn.q_proj.weight"]
-    assert (left_out["status"], left_out["reason"]) == ("skipped", "not selected (layers 0; roles query, key)")
+    assert (left_out["status"], left_out["reason"]) == (
+        "skipped",
+        "not selected (layers 0; roles query, key)",
+    )
     second = lmscope.spectra(source, out=out, layers=1, roles="query", **QUICK)
     assert second.table("spectra").num_rows == 3
     assert ledger_of(second)["model.layers.0.self_attn.q_proj.weight"]["status"] == "analysed"
@@ -202,17 +215,16 @@ def test_bad_tensor_fails_alone_and_says_where(make_llama, tmp_path):
     assert name in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
-def test_file_cut_while_running_fails_the_tensors_behind_the_cut(make_llama, tmp_path):
-    source = make_llama()
+def test_file_cut_while_running_fails_its_tensors(make_llama, tmp_path):
+    source = make_llama(layers=1)
     checkpoint = lmscope.open_checkpoint(source)
     file = source / "model.safetensors"
-    os.truncate(file, file.stat().st_size - 2 * 96 * 64)
+    os.truncate(file, file.stat().st_size // 2)
     run = lmscope.spectra(checkpoint, out=tmp_path / "run", **QUICK)
-    statuses = run.ledger.column("status").to_pylist()
-    assert "failed" in statuses
-    assert "analysed" in statuses
     failed = [row for row in ledger_of(run).values() if row["status"] == "failed"]
-    assert all(str(file) in row["reason"] for row in failed)
+    assert len(failed) == 2 + 7
+    assert all(str(file) in row["reason"] and row["name"] in row["reason"] for row in failed)
+    assert run.table("spectra").num_rows == 0
 
 
 def test_another_checkpoint_is_refused_and_nothing_is_touched(make_llama, tmp_path):

@@ -106,18 +106,19 @@ def run_matrix_analyses(
             )
             for tensor, weights in _load_each(checkpoint, pending):
                 if isinstance(weights, Exception):
-                    reporter.begin(tensor.name, seconds=estimates[tensor.name])
                     status[tensor.name] = "failed", _reason(weights)
-                else:
-                    for analysis, _ in missing[tensor.name]:
-                        shape = analysis.shared(tensor.shape)
-                        if shape is not None and (analysis.name, shape) in preparations:
-                            seconds = preparations.pop((analysis.name, shape))
-                            reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
+                    continue
+                for analysis, _ in missing[tensor.name]:
+                    shape = analysis.shared(tensor.shape)
+                    seconds = preparations.pop((analysis.name, shape), None)
+                    if shape is not None and seconds is not None:
+                        reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
+                        # What fails here fails again in the analysis of each matrix, which then says so.
+                        with contextlib.suppress(Exception):
                             analysis.prepare(shape)
-                            reporter.finish(read_bytes=0, matrices=0)
-                    reporter.begin(f"{tensor.name} {_times(tensor.shape)}", seconds=estimates[tensor.name])
-                    status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+                        reporter.finish(read_bytes=0, matrices=0)
+                reporter.begin(f"{tensor.name} {_times(tensor.shape)}", seconds=estimates[tensor.name])
+                status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
                 del weights
                 reporter.finish(read_bytes=tensor.nbytes)
     except BaseException:
