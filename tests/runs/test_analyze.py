@@ -275,7 +275,7 @@ def test_default_folder_is_named_after_the_checkpoint(make_llama, tmp_path, monk
     source = make_llama(layers=1, name="models/org name/model")
     run = lmscope.spectra(source, roles="query", **QUICK)
     identity = lmscope.open_checkpoint(source).identity
-    assert run.path == Path("runs") / f"org-name-model-{identity[:8]}"
+    assert run.path == Path("runs") / f"org-name--model-{identity[:8]}"
     assert lmscope.spectra(source, roles="query", **QUICK).path == run.path
 
 

@@ -34,9 +34,15 @@ def print_json(value: Any) -> None:
 
 
 def message(kind: str, text: str) -> None:
-    """``lmscope: warning: ...`` on stderr."""
-    colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(kind)
-    typer.echo(f"lmscope: {typer.style(kind, fg=colour, bold=True)}: {text}", err=True)
+    """``lmscope: warning: ...`` on stderr; one line where it is no terminal."""
+    if not sys.stderr.isatty():
+        print(f"lmscope: {kind}: {text}", file=sys.stderr)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    style = {"error": "bold red", "warning": "bold yellow"}.get(kind, "bold")
+    Console(stderr=True, highlight=False).print(Text.assemble("lmscope: ", (kind, style), ": ", text))
 
 
 class _Messages(logging.Handler):

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
 from lmscope.cli.output import console, message, print_json
 
 if TYPE_CHECKING:
-    from rich.box import Box
     from rich.table import Table
 
     from lmscope.runs import Run
     from lmscope.runs.summary import RunSummary
 
 _LEARNT = {
-    "sign_flip": "above every singular value that the matrix has after random sign flips of its entries",
-    "permutation": "above every singular value that the matrix has after random permutation of its entries",
+    "sign_flip": "above all those of the same matrix with random signs on its entries",
+    "permutation": "above all those of the same matrix with its entries in random order",
     "iid": "above the edge for independent, identically distributed entries",
 }
 
@@ -42,9 +42,6 @@ def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None
     else:
         print_verdict(run, summary)
         typer.echo(f"Report: {report}" if report else f"Records: {run.path}")
-    if not quiet:
-        for text in summary.warnings:
-            message("warning", text)
     for trouble in summary.troubles:
         message(
             "error" if trouble["status"] == "failed" else "warning",
@@ -65,10 +62,9 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
         if summary.statuses.get(status)
     )
     share = summary.elements_analysed / summary.elements if summary.elements else 0.0
+    kind = checkpoint["model_type"] or "unknown type"
     out.print()
-    out.print(
-        f"[bold]{checkpoint['name']}[/bold] ({checkpoint['model_type'] or 'unknown type'})", soft_wrap=True
-    )
+    out.print(f"[bold]{escape(checkpoint['name'])}[/bold] ({escape(kind)})", soft_wrap=True)
     out.print(
         f"{sum(summary.statuses.values())} tensors: {states}; {share:.1%} of all weights analysed",
         soft_wrap=True,
@@ -82,61 +78,93 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
         out.print()
         out.print(_top(summary))
     out.print()
-    out.print(
-        f"[bold]learnt[/bold]  singular values {_LEARNT[summary.measure]}: directions that noise of the same "
-        "sizes does not make",
-    )
-    out.print("[bold]of norm[/bold] their part of the squared Frobenius norm")
+    out.print(_legend(run, summary))
     out.print()
 
 
 def _roles(summary: RunSummary) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title="What stands above the noise, by role", title_justify="left", title_style="bold", box=_box()
-    )
+    table = _table("What stands above the noise, by role")
     table.add_column("role", no_wrap=True)
-    for name in ("matrices", "values", "learnt", "of values", "of norm", "not iid", "median KS"):
+    for name in ("matrices", "learnt", "share", "of norm", "layer", "not iid", "KS"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("strongest layer", justify="right")
     for role in summary.roles:
         table.add_row(
             role.role,
             str(role.matrices),
-            str(role.values),
-            str(role.learnt),
+            f"[bold green]{role.learnt}[/]" if role.learnt else "0",
             f"{role.share:.1%}",
             f"{role.norm_share:.1%}",
+            "-" if role.strongest_layer is None else f"{role.strongest_layer} ({role.strongest_learnt})",
             f"{role.iid_refuted} of {role.iid_tested}" if role.iid_tested else "-",
             "-" if role.median_ks is None else f"{role.median_ks:.3f}",
-            "-" if role.strongest_layer is None else f"{role.strongest_layer} ({role.strongest_learnt})",
             style="" if role.learnt else "dim",
         )
     return table
 
 
 def _top(summary: RunSummary) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title="Matrices with the largest learnt share", title_justify="left", title_style="bold", box=_box()
-    )
+    table = _table("Matrices where the learnt values carry most of the norm")
     table.add_column("matrix", overflow="fold")
-    for name in ("shape", "learnt", "of norm", "largest / noise edge"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("shape", justify="right", no_wrap=True)
+    table.add_column("learnt", justify="right", no_wrap=True)
+    table.add_column("of norm", justify="right", no_wrap=True)
+    table.add_column("top / edge", justify="right", no_wrap=True)
     for matrix in summary.top:
         table.add_row(
-            matrix.name,
+            escape(matrix.name),
             f"{matrix.rows}x{matrix.columns}",
-            f"{matrix.learnt} of {matrix.values}",
+            _of(matrix.learnt or 0, matrix.values),
             "-" if matrix.norm_share is None else f"{matrix.norm_share:.1%}",
             "-" if matrix.excess is None else f"{matrix.excess:.2f}",
         )
     return table
 
 
-def _box() -> Box:
-    from rich import box
+def _legend(run: Run, summary: RunSummary) -> Table:
+    from rich.table import Table
 
-    return box.SIMPLE_HEAD
+    settings = run.manifest["settings"]["spectra"]
+    chance = (
+        f"{summary.false_positive_rate:.1%}"
+        if summary.measure == "iid"
+        else f"{1 / (settings['draws'] + 1):.1%}"
+    )
+    legend = Table.grid(padding=(0, 2, 0, 0))
+    legend.add_column(style="bold", no_wrap=True)
+    legend.add_column(max_width=86)
+    legend.add_row(
+        "learnt",
+        f"singular values {_LEARNT[summary.measure]}: directions that noise does not make. "
+        f"Of matrices of pure noise, {chance} show one by chance",
+    )
+    legend.add_row("share", "of all singular values")
+    legend.add_row("of norm", "part of the squared Frobenius norm in the learnt values")
+    legend.add_row("layer", "the one with the most learnt values, and how many")
+    legend.add_row("top / edge", "largest singular value over the largest of the noise")
+    legend.add_row(
+        "not iid",
+        "matrices with entries that are not independent and identically distributed: values outside the "
+        "Marchenko-Pastur edges say nothing about learning there",
+    )
+    legend.add_row("KS", "median distance between the spectra and the Marchenko-Pastur law")
+    return legend
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _of(count: int, total: int) -> str:
+    return f"[bold green]{count}[/] of {total}" if count else f"0 of {total}"

@@ -68,12 +68,12 @@ def inspect(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None =
 
     Raises `CheckpointError` where the checkpoint cannot be read.
     """
-    from lmscope.runs.opening import as_checkpoint
+    from lmscope.runs.opening import as_checkpoint, label
 
     checkpoint = as_checkpoint(ckpt, revision=revision)
     tensors = tuple(checkpoint)
     return Inspection(
-        name=checkpoint.name,
+        name=label(checkpoint),
         path=str(checkpoint.path),
         identity=checkpoint.identity,
         model_type=checkpoint.model_type,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
 
+_NO_NAMES = {"model", "model.safetensors", "checkpoint", "weights", "final"}
+
 
 def as_checkpoint(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None) -> Checkpoint:
     """Open `ckpt` unless it is open; raises `CheckpointError`."""
@@ -18,14 +20,14 @@ def as_checkpoint(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | 
     return ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(os.fspath(ckpt), revision=revision)
 
 
-def default_run_path(checkpoint: Checkpoint) -> Path:
-    """``runs/<checkpoint's name>-<first 8 digits of its identity>`` under the working directory.
+def label(checkpoint: Checkpoint) -> str:
+    """The checkpoint's name, behind its parent folder's where it alone says nothing, like ``model``."""
+    parent = Path(checkpoint.path).absolute().parent.name
+    says_nothing = checkpoint.name.lower() in _NO_NAMES
+    return f"{parent}/{checkpoint.name}" if says_nothing and parent else checkpoint.name
 
-    A name that says nothing, such as ``model``, gets its parent folder's name in front.
-    """
-    name = checkpoint.name
-    if name.lower() in {"model", "checkpoint", "weights", "hf", "final", "main"}:
-        parent = Path(checkpoint.path).absolute().parent
-        name = f"{parent.name}-{name}" if parent.name else name
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip("-.") or "checkpoint"
+
+def default_run_path(checkpoint: Checkpoint) -> Path:
+    """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label(checkpoint).replace("/", "--")).strip("-.") or "checkpoint"
     return Path("runs") / f"{name}-{checkpoint.identity[:8]}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.cost import calibration_seconds, cores, spectra_seconds
 from lmscope.runs.machine import machine
-from lmscope.runs.opening import as_checkpoint, default_run_path
+from lmscope.runs.opening import as_checkpoint, default_run_path, label
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
@@ -93,7 +93,7 @@ def run_spectra(
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         folder.write_manifest(
             checkpoint={
-                "name": checkpoint.name,
+                "name": label(checkpoint),
                 "path": str(checkpoint.path),
                 "identity": checkpoint.identity,
                 "model_type": checkpoint.model_type,

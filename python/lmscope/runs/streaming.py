@@ -110,8 +110,8 @@ def run_matrix_analyses(
                     continue
                 for analysis, _ in missing[tensor.name]:
                     shape = analysis.shared(tensor.shape)
-                    seconds = preparations.pop((analysis.name, shape), None)
-                    if shape is not None and seconds is not None:
+                    if shape is not None and (analysis.name, shape) in preparations:
+                        seconds = preparations.pop((analysis.name, shape))
                         reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
                         # What fails here fails again in the analysis of each matrix, which then says so.
                         with contextlib.suppress(Exception):

@@ -20,6 +20,7 @@ _MEASURES = (
     ("iid", "n_above", "upper_edge"),
 )
 _REFUTED_BELOW = 0.01
+_FEWEST_VALUES = 32
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ class RunSummary:
     roles: tuple[RoleSummary, ...]
     top: tuple[MatrixSummary, ...]
     troubles: tuple[dict[str, str], ...]
-    warnings: tuple[str, ...]
 
 
 def summarise(
@@ -93,7 +93,7 @@ def summarise(
         for role in sorted({matrix.role for matrix in matrices}, key=_role_order)
     )
     strongest = sorted(
-        (matrix for matrix in matrices if matrix.learnt),
+        (matrix for matrix in matrices if matrix.learnt and matrix.values >= _FEWEST_VALUES),
         key=lambda matrix: (-(matrix.norm_share or 0.0), matrix.name),
     )
     rows = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
@@ -111,7 +111,6 @@ def summarise(
         roles=roles,
         top=tuple(strongest[:top]),
         troubles=troubles,
-        warnings=tuple(_warnings(matrices)),
     )
 
 
@@ -182,17 +181,6 @@ def _role(role: str, matrices: list[MatrixSummary], energies: dict[str, tuple[fl
         strongest_layer=strongest,
         strongest_learnt=per_layer[strongest] if strongest is not None else 0,
     )
-
-
-def _warnings(matrices: list[MatrixSummary]) -> list[str]:
-    tested = [matrix for matrix in matrices if matrix.iid_refuted is not None]
-    refuted = sum(matrix.iid_refuted is True for matrix in tested)
-    if not refuted:
-        return []
-    return [
-        f"in {refuted} of {len(tested)} matrices the entries are not independent and identically "
-        "distributed: there, values outside the Marchenko-Pastur edges are no evidence of learning"
-    ]
 
 
 def _finite(value: float | None) -> float | None:
