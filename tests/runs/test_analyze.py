@@ -99,8 +99,8 @@ def test_q_values_are_not_below_p_values(make_llama, tmp_path):
         assert p_values.notna().any()
 
 
-def test_real_model_stands_above_the_noise_and_random_weights_do_not(minilm, make_llama, tmp_path):
-    trained = lmscope.analyze(minilm, layers=2, out=tmp_path / "trained", draws=9, progress=False)
+def test_real_model_stands_above_the_noise_and_random_weights_do_not(minilm_path, make_llama, tmp_path):
+    trained = lmscope.analyze(minilm_path, layers=2, out=tmp_path / "trained", draws=9, progress=False)
     summary = trained.summary()
     assert [role.role for role in summary.roles] == [
         "query",

@@ -48,7 +48,7 @@ def resolve(config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor
     parts = [
         part
         for name in sorted(tensors, key=natural_key)
-        for part in _parts(name, tensors[name], architecture, config)
+        for part in parts_of(name, tensors[name], architecture, config)
     ]
     guessed = sorted(
         {part.info.stored_name for part in parts if GUESSED in part.info.reason}, key=natural_key
@@ -64,9 +64,10 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(len(piece) if index % 2 else 0, piece) for index, piece in enumerate(pieces)]
 
 
-def _parts(
+def parts_of(
     name: str, stored: StoredTensor, architecture: Architecture | None, config: Mapping[str, Any]
 ) -> Iterator[Part]:
+    """The rows of one stored tensor: one, or several where it is fused; no ties yet."""
     matched = architecture.match(name) if architecture else None
     if matched is None:
         role = guess_role(name, stored.shape)
@@ -78,7 +79,9 @@ def _parts(
     expert = int(found["expert"]) if "expert" in found else None
     cuts = _cuts(rule, config)
     if cuts is None or not all(cut.fits(stored.shape) for cut in cuts):
-        expected = f"{len(rule.roles)} fused parts" + (f" in {rule.groups} groups" if rule.groups else "")
+        expected = f"{len(rule.roles)} fused parts"
+        if rule.groups:
+            expected += f" in {rule.groups} = {config.get(rule.groups)} groups"
         problem = f"shape {list(stored.shape)} does not hold {expected}"
         part = _whole(name, stored, "other", layer, expert, "")
         yield replace(part, info=replace(part.info, status="refused", reason=problem))
@@ -161,7 +164,8 @@ def _with_tied_head(parts: list[Part], architecture: Architecture, config: Mappi
         if source.info.stored_shape != alias.info.stored_shape or source.info.dtype != alias.info.dtype:
             return parts
         return [_alias_of(source, part) if part is alias else part for part in parts]
-    classes = config.get("architectures") or ()
+    named = config.get("architectures")
+    classes = named if isinstance(named, list) else []
     if source is None or not any(_HAS_HEAD.search(str(name)) for name in classes):
         return parts
     matched = architecture.match(tied.alias)
