@@ -1,4 +1,4 @@
-"""One self-contained HTML page from the records of a run. Reads records only: no torch, no kernel, no checkpoint."""
+"""One self-contained HTML page from the records of a run; no torch, no kernel, no checkpoint."""
 
 from __future__ import annotations
 

@@ -96,6 +96,13 @@
       show(button.dataset.of, keys[(next + keys.length) % keys.length]);
     });
   });
+  all("[data-view]").forEach((button) => {
+    button.addEventListener("click", () => {
+      const { of, view } = button.dataset;
+      const range = figures[of].variants[shown[of]].views[view];
+      if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
+    });
+  });
   dark.addEventListener("change", () => Object.keys(figures).forEach(draw));
 
   // Tables: a click on a heading sorts (again: the other way round), inputs and selects filter.

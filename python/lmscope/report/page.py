@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pkgutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from markupsafe import Markup
 from lmscope.report import sections, words
 from lmscope.report.records import Records, read_records
 from lmscope.report.sections import Section
+from lmscope.results.files import write_atomically
 
 _HERE = Path(__file__).parent
 
@@ -23,25 +22,15 @@ _HERE = Path(__file__).parent
 def build(run_folder: Path) -> Path:
     """Write ``run_folder/report.html`` from the run's records and return its path.
 
-    The page is one file that opens offline: plotly.js, style and script are inside. An older page is replaced at
-    once, or stays as it was if anything fails.
+    The page is one file that opens offline: plotly.js, style and script are inside. An older page is replaced
+    at once, or stays as it was if anything fails.
 
-    Raises FileNotFoundError where the folder has no manifest or ledger.
+    Raises ResultsError where the folder is no result folder or a record is unreadable.
     """
     run_folder = Path(run_folder)
     page = render(read_records(run_folder))
     target = run_folder / "report.html"
-    descriptor, partial = tempfile.mkstemp(dir=run_folder, prefix=".report-", suffix=".html")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(partial, target)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    write_atomically(target, lambda file: file.write(page.encode("utf-8")))
     return target
 
 

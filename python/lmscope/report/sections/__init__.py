@@ -1,7 +1,7 @@
 """The sections of the page, one module each.
 
-A module gives ``ORDER`` (where it stands) and ``section(records, environment) -> Section | None`` (None: nothing to
-show). It is found by being here; the page's frame and script need no change.
+A module gives ``ORDER`` (where it stands) and ``section(records, environment) -> Section | None`` (None:
+nothing to show). It is found by being here; the page's frame and script need no change.
 """
 
 from __future__ import annotations

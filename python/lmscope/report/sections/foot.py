@@ -52,7 +52,8 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
         key="reproduce",
         title="Settings, versions, identity",
         html=Markup(environment.from_string(_TEMPLATE).render(blocks=shown, code=_code(records))),
-        shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same checkpoint, settings and version give the same records.",
+        shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
+        "checkpoint, settings and version give the same records.",
         surprise="An identity or a version other than the one you meant to look at.",
     )
 
@@ -70,4 +71,5 @@ def _code(records: Records) -> str:
     arguments = "".join(
         f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
     )
-    return f'import lmscope\n\nrun = lmscope.spectra(\n    {source!r}{arguments},\n    out="RUN",\n)\nrun.report()'
+    call = f"run = lmscope.spectra(\n    {source!r}{arguments},\n    out='RUN',\n)"
+    return f"import lmscope\n\n{call}\nrun.report()"

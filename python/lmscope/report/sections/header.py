@@ -7,6 +7,7 @@ from collections import Counter
 import jinja2
 from markupsafe import Markup
 
+from lmscope.analyses.marchenko_pastur import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.words import count, listing, percent, plain
@@ -16,6 +17,7 @@ ORDER = 10
 _TEMPLATE = """
 <p class="kicker">lmscope report</p>
 <h1>{{ model }}</h1>
+<p class="about">{{ about | join(" · ") }}</p>
 <p class="verdict">{{ verdict }}</p>
 {% if doubt %}<p class="verdict second">{{ doubt }}</p>{% endif %}
 <ul class="tiles">
@@ -39,6 +41,7 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
     ]
     html = environment.from_string(_TEMPLATE).render(
         model=records.checkpoint.get("name") or "unnamed checkpoint",
+        about=_about(records),
         verdict=_verdict(records),
         doubt=_doubt(records),
         tiles=tiles,
@@ -46,31 +49,43 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
     return Section("summary", "", Markup(html))
 
 
+def _about(records: Records) -> list[str]:
+    checkpoint, identity = records.checkpoint, str(records.checkpoint.get("identity") or "")
+    words = [checkpoint.get("model_type"), identity and f"identity {identity[:12]}…"]
+    return [str(word) for word in words if word]
+
+
 def _verdict(records: Records) -> str:
     if not records.spectra:
         return "No spectra have been computed in this run yet: the ledger below says what was found and why."
-    tested = [row for row in records.spectra if row.get("learnt") is not None]
+    tested = [row for row in records.spectra if row["learnt"] is not None]
     if not tested:
         return (
-            f"{count(len(records.spectra), 'matrix', 'matrices')} analysed, but none against random sign flips, so "
-            "nothing is said here about how much was learnt."
+            f"{_matrices(records.spectra)} analysed, but none against random sign flips, so nothing is said "
+            "here about how much was learnt."
         )
     carrying = [row for row in tested if row["learnt"] > 0]
-    total = sum(row["learnt"] for row in carrying)
-    of_all = f"{len(carrying)} of {count(len(tested), 'matrix', 'matrices')}"
+    noise = "singular values above what random sign flips of the same entries give"
     if not carrying:
-        return f"Of {count(len(tested), 'matrix', 'matrices')} none carries singular values above what random sign flips of its own entries give: no sign of learning in the spectra."
-    strongest = _strongest(carrying, tested)
-    return (
-        f"{of_all} {'carries' if len(carrying) == 1 else 'carry'} singular values above what random sign flips of their own entries give: "
-        f"{count(total, 'value')} in all. Strongest are {listing(strongest)}. {_by_chance(records, len(tested))}"
-    )
+        return f"Of {_matrices(tested)} none carries {noise}: no sign of learning in the spectra."
+    carry = "carries" if len(carrying) == 1 else "carry"
+    total = count(sum(row["learnt"] for row in carrying), "value")
+    sentences = [f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all."]
+    # A share of two or three values says nothing about a role.
+    if strongest := _strongest([row for row in tested if row["M"] >= SMALLEST_SIDE]):
+        sentences.append(f"Strongest: {listing(strongest)}.")
+    return " ".join([*sentences, _by_chance(records, len(tested))])
 
 
-def _strongest(carrying: list[Row], tested: list[Row]) -> list[str]:
+def _matrices(rows: list[Row]) -> str:
+    return count(len(rows), "matrix", "matrices")
+
+
+def _strongest(rows: list[Row]) -> list[str]:
+    """Up to three roles by the mean share of learnt values."""
     share: dict[str, float] = {}
-    for role in {row["role"] for row in carrying}:
-        same = [row for row in tested if row["role"] == role]
+    for role in {row["role"] for row in rows if row["learnt"]}:
+        same = [row for row in rows if row["role"] == role]
         share[role] = sum(row["learnt"] / row["M"] for row in same) / len(same)
     first = sorted(share, key=lambda role: (-share[role], role))[:3]
     of_what = " of a matrix's values on average"
@@ -90,13 +105,17 @@ def _by_chance(records: Records, matrices: int) -> str:
 
 
 def _doubt(records: Records) -> str:
-    tested = [row for row in records.spectra if row.get("iid_q_value") is not None]
+    tested = [row for row in records.spectra if row["iid_q_value"] is not None]
     refuted = sum(row["iid_q_value"] <= records.false_positive_rate for row in tested)
     if not tested:
         return ""
     if not refuted:
-        return f"In none of {count(len(tested), 'matrix', 'matrices')} are independent, identically distributed entries refuted, so the Marchenko–Pastur edges can be taken at their word."
+        return (
+            f"In none of {_matrices(tested)} are independent, identically distributed entries refuted: the "
+            "Marchenko–Pastur edges can be taken at their word."
+        )
     return (
-        f"In {refuted} of {count(len(tested), 'matrix', 'matrices')} the entries are shown not to be independent and identically "
-        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust the sign flips."
+        f"In {refuted} of {_matrices(tested)} the entries are shown not to be independent and identically "
+        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust "
+        "the sign flips."
     )

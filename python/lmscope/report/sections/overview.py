@@ -25,19 +25,25 @@ _TEMPLATE = """
 {% if figure %}
 <div class="controls"><label>Colour shows
   <select data-switch="overview">
-  {% for key, variant in figure.variants.items() %}<option value="{{ key }}">{{ variant.label }}</option>{% endfor %}
+  {% for key, variant in figure.variants.items() %}
+    <option value="{{ key }}">{{ variant.label }}</option>
+  {% endfor %}
   </select></label> <span class="note" data-html="overview"></span></div>
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}
 <h3>{{ "Matrices without a layer" if figure else "Matrices" }}</h3>
 <div class="scroll"><table class="sortable">
-<thead><tr><th>Matrix<th>Role<th class="n">Shape{% for measure in measures %}<th class="n">{{ measure.label }}{% endfor %}</tr></thead>
+<thead><tr><th>Matrix<th>Role<th class="n">Shape
+{% for measure in measures %}<th class="n">{{ measure.label }}{% endfor %}</tr></thead>
 <tbody>
 {% for index, row in apart %}
-<tr><td><button class="link" data-show="spectrum" data-key="{{ index }}">{{ row.name }}</button><td>{{ row.role | plain }}
+<tr><td><button class="link" data-show="spectrum" data-key="{{ index }}">{{ row.name }}</button>
+<td>{{ row.role | plain }}
 <td class="n" data-sort="{{ row.rows * row.columns }}">{{ row.rows | shape(row.columns) }}
-{% for measure in measures %}{% set value = measure.value(row) %}<td class="n" data-sort="{{ value if value is not none else -1 }}">{{ measure.words(value) }}{% endfor %}</tr>
+{% for measure in measures %}{% set value = measure.value(row) %}
+<td class="n" data-sort="{{ value if value is not none else -1 }}">{{ measure.words(value) }}
+{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
@@ -50,20 +56,21 @@ class Measure:
     note: str
     value: Callable[[Row], float | None]
     words: Callable[[float | None], str]
+    range_from_smallest: bool = False
 
 
 def outside(row: Row) -> float | None:
-    """Share of the singular values outside the Marchenko-Pastur edges; None where no edges could be fitted."""
-    if row.get("upper_edge") is None or not row.get("M"):
+    """Share of singular values outside the Marchenko-Pastur edges; None where none could be fitted."""
+    if row["upper_edge"] is None or not row["M"]:
         return None
-    return float((row.get("n_below") or 0) + (row.get("n_above") or 0)) / float(row["M"])
+    return float((row["n_below"] or 0) + (row["n_above"] or 0)) / float(row["M"])
 
 
 MEASURES = {
     "learnt": Measure(
         "Values learnt",
         "singular values above every random sign flip of the entries",
-        lambda row: row.get("learnt"),
+        lambda row: row["learnt"],
         number,
     ),
     "outside": Measure(
@@ -75,20 +82,22 @@ MEASURES = {
     "ks": Measure(
         "KS distance",
         "Kolmogorov distance of the spectrum from the Marchenko–Pastur law",
-        lambda row: row.get("ks"),
+        lambda row: row["ks"],
         number,
     ),
     "effective_rank": Measure(
         "Effective rank",
         "exponential of the entropy of the energy in the directions",
-        lambda row: row.get("effective_rank"),
+        lambda row: row["effective_rank"],
         number,
+        range_from_smallest=True,
     ),
     "stable_rank": Measure(
         "Stable rank",
         "total energy over that of the strongest direction",
-        lambda row: row.get("stable_rank"),
+        lambda row: row["stable_rank"],
         number,
+        range_from_smallest=True,
     ),
 }
 
@@ -97,36 +106,33 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     if not records.spectra:
         return None
     numbered = list(enumerate(records.spectra))
-    in_layers: list[tuple[int | None, Row]] = [
-        (index, row) for index, row in numbered if row.get("layer") is not None
-    ]
     analysed = {row["name"] for row in records.spectra}
     missing = [
-        row
-        for row in records.ledger
-        if row["status"] not in ("analysed", "skipped") and row["name"] not in analysed
+        (None, row) for row in records.ledger if row["name"] not in analysed and row["status"] != "skipped"
     ]
-    in_layers += [(None, row) for row in missing if row.get("layer") is not None]
+    in_layers = [(index, row) for index, row in [*numbered, *missing] if row["layer"] is not None]
     figure = _figure(in_layers) if in_layers else None
     html = environment.from_string(_TEMPLATE).render(
         figure=figure,
         measures=list(MEASURES.values()),
-        apart=[(index, row) for index, row in numbered if row.get("layer") is None],
+        apart=[(index, row) for index, row in numbered if row["layer"] is None],
     )
     return Section(
         key="overview",
         title="Overview: where in the model",
         html=Markup(html),
-        shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a cell to see its spectrum below; "
-        "a gap is a matrix that was not analysed or has no such number: hover for the reason.",
-        surprise="Neighbouring layers usually look alike, and query and key stand out more than value and attention output. "
-        "A single cell unlike its neighbours, or a trained layer with nothing above the noise, deserves a look.",
+        shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a "
+        "cell to see its spectrum below; a gap is a matrix that was not analysed or has no such "
+        "number: hover for the reason.",
+        surprise="Neighbouring layers usually look alike, and query and key stand out more than value and "
+        "attention output. A single cell unlike its neighbours, or a trained layer with nothing "
+        "above the noise, deserves a look.",
         figure=figure,
     )
 
 
 def _lane(row: Row) -> str:
-    return plain(row["role"]) + ("" if row.get("expert") is None else f" · expert {row['expert']}")
+    return plain(row["role"]) + ("" if row["expert"] is None else f" · expert {row['expert']}")
 
 
 def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
@@ -136,39 +142,31 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
     order: dict[str, tuple[Any, ...]] = {}
     for index, row in matrices:
         lane, again = _lane(row), 1
-        while (
-            lane,
-            row["layer"],
-        ) in cells:  # two matrices of one role in one layer: cross-attention, for instance
+        while (lane, row["layer"]) in cells:  # two of one role in one layer, as with cross-attention
             again += 1
             lane = f"{_lane(row)} ({again})"
         cells[lane, row["layer"]] = (index, row)
-        order.setdefault(lane, (_role_place(row["role"]), row.get("expert") or 0, again))
+        order.setdefault(lane, (_role_place(row["role"]), row["expert"] or 0, again))
     lanes = sorted(order, key=lambda lane: order[lane])
 
     def grid(of: Callable[[int | None, Row], Any]) -> list[list[Any]]:
-        return [
-            [of(*cells[lane, layer]) if (lane, layer) in cells else None for layer in layers]
-            for lane in lanes
-        ]
+        def cell(place: tuple[str, int]) -> Any:
+            return of(*cells[place]) if place in cells else None
+
+        return [[cell((lane, layer)) for layer in layers] for lane in lanes]
 
     variants = {}
     for key, measure in MEASURES.items():
-        values = grid(lambda _, row, measure=measure: measure.value(row))
-        texts = [
-            ["" if value is None else measure.words(value).replace(" %", "") for value in line]
-            for line in values
-        ]
-        known = [value for line in values for value in line if value is not None]
-        scale = (
-            {"zmin": min(0.0, *known), "zmax": max(known) if max(known) > 0 else 1.0}
-            if known
-            else {"zmin": 0, "zmax": 1}
-        )
+        values = grid(_value_of(measure))
+        words = [["" if v is None else measure.words(v).replace(" %", "") for v in line] for line in values]
+        known = [value for line in values for value in line if value is not None] or [0]
+        smallest, largest = min(known), max(known)
+        bottom = smallest if measure.range_from_smallest and smallest < largest else 0
+        scale = {"zmin": bottom, "zmax": largest or 1}
         colourbar = {"tickformat": ".0%" if key == "outside" else ""}
         variants[key] = Variant(
             measure.label,
-            [{"z": values, "text": texts, "colorbar": colourbar, **scale}],
+            [{"z": values, "text": words, "colorbar": colourbar, **scale}],
             html=escape(measure.note),
         )
     row_height = 36 if len(lanes) <= 8 else 26 if len(lanes) <= 24 else 14
@@ -213,24 +211,30 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
     return Figure([trace], layout, variants, selects="spectrum", cells=places)
 
 
+def _value_of(measure: Measure) -> Callable[[int | None, Row], float | None]:
+    return lambda index, row: None if index is None else measure.value(row)
+
+
 def _role_place(role: str) -> int:
     return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
 def _hover(row: Row) -> str:
+    name = f"<b>{escape(row['name'])}</b>"
     if "M" not in row:
-        return f"<b>{escape(row['name'])}</b><br>{escape(row['status'])}: {escape(row.get('reason') or 'no reason given')}"
-    lines = [f"<b>{escape(row['name'])}</b>", f"{shape(row['rows'], row['columns'])} {escape(row['dtype'])}"]
-    lines.append(
-        f"learnt (above sign flips): {number(row.get('learnt'))} of {number(row['M'])}, p = {p_value(row.get('sign_flip_p_value'))}"
-    )
-    if row.get("mp_reason"):
-        lines.append(f"no Marchenko–Pastur verdict: {escape(row['mp_reason'])}")
+        return f"{name}<br>{escape(row['status'])}: {escape(row['reason'] or 'no reason given')}"
+    if row["mp_reason"]:
+        iid = f"no Marchenko–Pastur verdict: {escape(row['mp_reason'])}"
     else:
-        lines.append(
-            f"outside Marchenko–Pastur: {number(row.get('n_above'))} above, {number(row.get('n_below'))} below"
-        )
-    lines.append(
-        f"KS distance {number(row.get('ks'))} · effective rank {number(row.get('effective_rank'))} · stable rank {number(row.get('stable_rank'))}"
+        iid = f"outside Marchenko–Pastur: {number(row['n_above'])} above, {number(row['n_below'])} below"
+    return "<br>".join(
+        [
+            name,
+            f"{shape(row['rows'], row['columns'])} {escape(row['dtype'])}",
+            f"learnt (above sign flips): {number(row['learnt'])} of {number(row['M'])}, "
+            f"p = {p_value(row['sign_flip_p_value'])}",
+            iid,
+            f"KS distance {number(row['ks'])}, effective rank {number(row['effective_rank'])}, "
+            f"stable rank {number(row['stable_rank'])}",
+        ]
     )
-    return "<br>".join(lines)
