@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +268,38 @@ def test_every_matrix_refused_is_3(make_llama, tmp_path):
         assert result.returncode == 3
         assert "refused" in result.stderr
         assert "float8" in result.stderr
+
+
+def test_interrupt_keeps_what_is_done(make_llama, tmp_path):
+    source, run = make_llama(layers=6), tmp_path / "run"
+    command = [sys.executable, "-m", "lmscope", "analyze", str(source), "-o", str(run), "--draws", "9"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while len(list(run.glob("spectra/*.parquet"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stdout == ""
+    assert "interrupted; what is done is kept" in stderr
+    assert "Traceback" not in stderr
+    statuses = lmscope.open_run(run).ledger.column("status").to_pylist()
+    assert statuses.count("analysed") == len(list(run.glob("spectra/*.parquet"))) >= 3
+    assert "planned" in statuses
+
+
+def test_unknown_model_type_is_a_warning_on_stderr(source, tmp_path):
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "model_type": "never-heard-of"}))
+    for arguments in (
+        ["inspect", source, "--json"],
+        ["spectra", source, "-o", tmp_path / "run", "--draws", 1, "--json"],
+    ):
+        result = lmscope_command(*arguments)
+        assert result.returncode == 0
+        assert "lmscope: warning: " in result.stderr
+        assert "never-heard-of" in result.stderr
+        json.loads(result.stdout)
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -16,12 +16,12 @@ from lmscope.runs.settings import SpectraSettings
 if TYPE_CHECKING:
     from lmscope.architectures import TensorInfo
 
+# Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
 _GRAM_FLOPS = 2.5e10
-_EIGENVALUE_FLOPS = 6e9
-_TOP_VALUE_ENTRIES = 4e8
-_TOP_VALUE_PASSES = 40
+_EIGENVALUE_FLOPS = 8e9
+_SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 1.5e-9}
+_SECONDS_PER_CALIBRATED_VALUE = 3e-7
 _OVERHEAD_SECONDS = 0.01
-_DRAWN_VALUE_SECONDS = 5e-7
 _WORK_BYTES = 128_000_000
 
 
@@ -57,14 +57,14 @@ def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, thread
     larger, smaller = max(shape), min(shape)
     gram = larger * smaller**2 / (_GRAM_FLOPS * threads)
     eigenvalues = 4 / 3 * smaller**3 / _EIGENVALUE_FLOPS
-    drawn = settings.draws * sum(null in settings.nulls for null in ("permutation", "sign_flip"))
-    draws = drawn * _TOP_VALUE_PASSES * larger * smaller / (_TOP_VALUE_ENTRIES * threads)
+    drawn = settings.draws * sum(_SECONDS_PER_DRAWN_ENTRY.get(null, 0.0) for null in settings.nulls)
+    draws = drawn * larger * smaller / threads
     return gram + eigenvalues + draws + _OVERHEAD_SECONDS
 
 
 def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:
     """Estimated seconds that the first verdict on a shape adds: thousands of bidiagonal draws."""
-    return _DRAWN_VALUE_SECONDS * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
+    return _SECONDS_PER_CALIBRATED_VALUE * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
 
 
 def project(tensors: Iterable[TensorInfo], settings: SpectraSettings) -> Projection:

@@ -19,7 +19,6 @@ _MEASURES = (
     ("permutation", "n_above_permutation", "permutation_edge"),
     ("iid", "n_above", "upper_edge"),
 )
-_REFUTED_BELOW = 0.01
 _FEWEST_VALUES = 32
 
 
@@ -79,13 +78,14 @@ def summarise(
 ) -> RunSummary:
     """Reduce the records and the ledger of a run; matrices without a verdict count as nothing learnt."""
     measure, count_column, edge_column = _measure(settings.get("nulls", ()))
+    rate = float(settings.get("false_positive_rate", math.nan))
     matrices: list[MatrixSummary] = []
     energies: dict[str, tuple[float, float]] = {}
     columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_p_value", "norm"]
     columns += [count_column, edge_column]
     for batch in spectra.select(columns).to_batches(max_chunksize=64):
         for row in batch.to_pylist():
-            matrix, above, whole = _matrix(row, count_column, edge_column)
+            matrix, above, whole = _matrix(row, count_column, edge_column, rate)
             matrices.append(matrix)
             energies[matrix.name] = above, whole
     roles = tuple(
@@ -104,7 +104,7 @@ def summarise(
     )
     return RunSummary(
         measure=measure,
-        false_positive_rate=float(settings.get("false_positive_rate", math.nan)),
+        false_positive_rate=rate,
         statuses=dict(Counter(row["status"] for row in rows)),
         elements=sum(row["elements"] for row in rows),
         elements_analysed=sum(row["elements"] for row in rows if row["status"] == "analysed"),
@@ -123,7 +123,9 @@ def _role_order(role: str) -> tuple[int, str]:
     return (ROLES.index(role) if role in ROLES else len(ROLES), role)
 
 
-def _matrix(row: dict[str, Any], count_column: str, edge_column: str) -> tuple[MatrixSummary, float, float]:
+def _matrix(
+    row: dict[str, Any], count_column: str, edge_column: str, rate: float
+) -> tuple[MatrixSummary, float, float]:
     values = row["singular_values"]
     edge, count = _finite(row[edge_column]), row[count_column]
     if edge is None:
@@ -150,7 +152,7 @@ def _matrix(row: dict[str, Any], count_column: str, edge_column: str) -> tuple[M
             norm_share=None if edge is None else above,
             excess=excess,
             ks=_finite(row["ks"]),
-            iid_refuted=None if p_value is None else p_value < _REFUTED_BELOW,
+            iid_refuted=None if p_value is None else p_value < rate,
         ),
         above * whole,
         whole,
