@@ -24,7 +24,7 @@ from lmscope.report.sections.spectrum import histogram
 from lmscope.results import ResultsError
 
 MakeRun = Callable[..., Path]
-HOSTILE = "a</script><img src=x onerror=alert(1)><b>&amp;\"'\u2028{{ 7*7 }}"
+HOSTILE = "a</script ></script><img src=x onerror=alert(1)><b>&amp;\"'\u2028{{ 7*7 }}"
 
 
 class Page(HTMLParser):
@@ -172,6 +172,7 @@ def test_names_are_text(make_run: MakeRun) -> None:
     source = build(folder).read_text(encoding="utf-8")
     page = Page(source)
     assert len(page.scripts) == 3
+    assert "<" not in page.scripts[0]  # browsers end a script at more forms of its end tag than this parser
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert page.text.count(HOSTILE) >= 3 * 8
     figures = page.figures
