@@ -77,12 +77,12 @@ def _print(inspection: Inspection) -> None:
         f"{inspection.name} ({inspection.model_type or 'unknown type'}): {len(inspection.tensors)} tensors, "
         f"{projection.matrices} matrices to analyse, {format_bytes(projection.read_bytes)}",
         style="bold",
-        soft_wrap=True,
+        soft_wrap=not out.is_terminal,
     )
     for reason, count in reasons.most_common():
-        out.print(f"{count} skipped: {reason}", style="dim", soft_wrap=True)
+        out.print(f"{count} skipped: {reason}", style="dim", soft_wrap=not out.is_terminal)
     out.print(
         f"An analysis needs about {format_bytes(projection.memory_bytes)} of memory and "
         f"{format_seconds(projection.seconds)}, assuming {projection.assumption}.",
-        soft_wrap=True,
+        soft_wrap=not out.is_terminal,
     )

@@ -64,10 +64,10 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
     share = summary.elements_analysed / summary.elements if summary.elements else 0.0
     kind = checkpoint["model_type"] or "unknown type"
     out.print()
-    out.print(f"[bold]{escape(checkpoint['name'])}[/bold] ({escape(kind)})", soft_wrap=True)
+    out.print(f"[bold]{escape(checkpoint['name'])}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal)
     out.print(
         f"{sum(summary.statuses.values())} tensors: {states}; {share:.1%} of all weights analysed",
-        soft_wrap=True,
+        soft_wrap=not out.is_terminal,
     )
     if not summary.roles:
         out.print("No matrix was analysed.")
