@@ -6,6 +6,7 @@
 
 #include "runtime/blas.h"
 #include "runtime/thread_pool.h"
+#include "singular_values/band_reduction.h"
 #include "singular_values/error_model.h"
 
 namespace lmscope {
@@ -77,10 +78,7 @@ double shifted_cholesky(Gram& gram, double shift) {
     for (int64_t j = 0; j < order; ++j) std::copy_n(gram.triangle.data() + j + j * order, order - j, packed(j));
     for (;; shift *= 8) {
         for (int64_t j = 0; j < order; ++j) gram.triangle[j + j * order] += shift;
-        {
-            const blas::BlasThreaded guard;
-            if (blas::cholesky_lower(order, gram.triangle.data(), order)) return shift;
-        }
+        if (blocked_cholesky_lower(order, gram.triangle.data())) return shift;
         for (int64_t j = 0; j < order; ++j) std::copy_n(packed(j), order - j, gram.triangle.data() + j + j * order);
     }
 }
@@ -143,7 +141,6 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     const double floor = error_model::refined * frobenius_norm(gram);
     shifted_cholesky(gram, error_model::gram(order, gram.additions) * largest * largest);
 
-    const blas::BlasSerial guard;
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
     AlignedBuffer factor(width * width), right(width * width);
     std::vector<double> theta(size), bound(size);
@@ -200,7 +197,6 @@ bool refine_null_tail(const MatrixView& matrix, Gram& gram, int64_t count, doubl
     const int64_t at_once = elements::chunk_rows(order);
     Gram remainder(order);
     {
-        const blas::BlasSerial guard;
         AlignedBuffer basis(order * rank), product(order * rank), image(std::min(at_once, matrix.rows) * rank);
         fill_random(order * rank, basis.data());
         for (int step = 0; step < 3; ++step) {
