@@ -64,8 +64,8 @@ def entry_statistics(w: Any) -> EntryStatistics:
     rows, columns = len(sums["row_sums"]), len(sums["column_sums"])
     variance = sums["central2"] / (rows * columns)
     mean = sums["mean"]
-    # Rounding of the mean leaves this much where all entries are equal.
-    constant = variance <= (1e-15 * mean) ** 2
+    # Rounding of the mean leaves up to this much where all entries are equal.
+    constant = variance <= (1e-12 * mean) ** 2
 
     def relative(squares: npt.NDArray[np.float64], totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if constant:
