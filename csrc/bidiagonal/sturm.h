@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+namespace lmscope::bidiagonal {
+
+// Sturm counts advance together in this many lanes, whatever the instruction set: results do not depend on it.
+constexpr int lanes = 16;
+
+// Squared entries q_0 e_0 q_1 e_1 ... of one matrix (`shared`), each at most 1, or of `lanes` matrices, lane index
+// innermost; the last e is not read. counts[l]: squared singular values less than shifts[l], shifts in [1e-60, 4].
+struct Sturm {
+    void (*shared)(const double* squares, int64_t order, const double* shifts, int64_t* counts);
+    void (*separate)(const double* squares, int64_t order, const double* shifts, int64_t* counts);
+};
+extern const Sturm sturm_scalar;
+extern const Sturm sturm_avx2;
+extern const Sturm sturm_avx512;
+
+}  // namespace lmscope::bidiagonal

@@ -1,0 +1,79 @@
+// Included once by each instruction set's source; everything here has internal linkage, so that no two of them share
+// code.
+#include <cstdint>
+#include <cstring>
+
+#include "bidiagonal/sturm.h"
+
+namespace lmscope::bidiagonal {
+namespace {
+
+// Vector types of GCC and Clang, which compile for every target; loops over plain arrays were left scalar.
+#if defined(__AVX512F__)
+constexpr int width = 8;
+#elif defined(__AVX2__)
+constexpr int width = 4;
+#else
+constexpr int width = 2;
+#endif
+constexpr int vectors = lanes / width;
+using Numbers = double __attribute__((vector_size(width * sizeof(double))));
+using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
+
+constexpr int64_t steps_between_rescalings = 4;
+
+// The differential stationary transform d = q + s, s' = e s / d - shift, with s = numerator / denominator carried as
+// two numbers: no division, and d < 0 is a sign change of the denominator.
+template <bool separate>
+void count(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
+    constexpr int step = separate ? lanes : 1;
+    Numbers shift[vectors];
+    Numbers numerator[vectors];
+    Numbers denominator[vectors];
+    Bits changes[vectors];
+    for (int v = 0; v < vectors; ++v) {
+        std::memcpy(&shift[v], shifts + v * width, sizeof(Numbers));
+        numerator[v] = -shift[v];
+        denominator[v] = Numbers{} + 1.0;
+        changes[v] = Bits{};
+    }
+    const auto advance = [&](int64_t i) {
+        for (int v = 0; v < vectors; ++v) {
+            Numbers q;
+            Numbers e;
+            if constexpr (separate) {
+                std::memcpy(&q, squares + 2 * i * step + v * width, sizeof q);
+                std::memcpy(&e, squares + (2 * i + 1) * step + v * width, sizeof e);
+            } else {
+                q = Numbers{} + squares[2 * i];
+                e = Numbers{} + squares[2 * i + 1];
+            }
+            Numbers next = q * denominator[v] + numerator[v];
+            // A pivot of exactly zero stands for a tiny positive one: a value equal to the threshold is not below it.
+            next = next == 0.0 ? 1e-40 * denominator[v] : next;
+            changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
+            numerator[v] = e * numerator[v] - shift[v] * next;
+            denominator[v] = next;
+        }
+    };
+    // Powers of two only: the ratio, and so the count, is the one without rescaling.
+    const auto rescale = [&] {
+        for (int v = 0; v < vectors; ++v) {
+            const Bits a = (Bits)numerator[v] & 0x7ff0000000000000ULL;
+            const Bits b = (Bits)denominator[v] & 0x7ff0000000000000ULL;
+            const auto factor = (Numbers)(0x7fe0000000000000ULL - (a > b ? a : b));
+            numerator[v] *= factor;
+            denominator[v] *= factor;
+        }
+    };
+    int64_t i = 0;
+    for (; i + steps_between_rescalings < order; i += steps_between_rescalings) {
+        for (int64_t j = 0; j < steps_between_rescalings; ++j) advance(i + j);
+        rescale();
+    }
+    for (; i < order; ++i) advance(i);
+    for (int l = 0; l < lanes; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
+}
+
+}  // namespace
+}  // namespace lmscope::bidiagonal
