@@ -53,17 +53,19 @@ def spiked(shape, strength, seed=0):
 
 
 def test_fields_are_the_columns_of_the_record():
-    assert [field.name for field in fields(SpectrumVerdict)] == (
-        "N M Q singular_values bounds method sv_max sv_min norm log_norm spectral_norm log_spectral_norm stable_rank "
-        "entropy effective_rank scale lower_edge upper_edge n_below n_above mp_p_value ks ks_p_value mp_reason "
-        "permutation_edge n_above_permutation permutation_p_value sign_flip_edge learnt sign_flip_p_value kurtosis "
-        "row_variance_spread column_variance_spread row_p_value column_p_value iid_p_value warning"
-    ).split()
+    columns = """
+        N M Q singular_values bounds method sv_max sv_min norm log_norm spectral_norm log_spectral_norm
+        stable_rank entropy effective_rank scale lower_edge upper_edge n_below n_above mp_p_value ks ks_p_value
+        mp_reason permutation_edge n_above_permutation permutation_p_value sign_flip_edge learnt
+        sign_flip_p_value kurtosis row_variance_spread column_variance_spread row_p_value column_p_value
+        iid_p_value warning
+    """
+    assert [field.name for field in fields(SpectrumVerdict)] == columns.split()
 
 
 @pytest.mark.parametrize("null", RANDOMISED)
 def test_noise_is_flagged_once_in_draws_plus_one(null):
-    """The largest value of noise and of its draws are exchangeable: each of the 20 is the largest equally often."""
+    """Noise and its draws are exchangeable: each of the 20 has the largest value equally often."""
     matrices = 300
     flagged = 0
     p_values = []
@@ -159,10 +161,13 @@ def test_measures_by_their_definitions(dtype):
     assert verdict.stable_rank == pytest.approx(np.trace(wide @ wide.T) / np.linalg.norm(wide, 2) ** 2)
     density = eigenvalues / eigenvalues.sum()
     assert verdict.effective_rank == pytest.approx(np.exp(stats.entropy(eigenvalues)))
-    # WeightWatcher raises every share by 1e-10 before the sum, and divides by the logarithm of the numerical rank.
+    # WeightWatcher raises every share by 1e-10 before the sum, and divides by the logarithm of the numerical
+    # rank.
     assert verdict.entropy == pytest.approx(stats.entropy(density, base=70), rel=1e-6)
     assert verdict.kurtosis == pytest.approx(stats.kurtosis(wide, axis=None, fisher=False))
-    assert verdict.column_variance_spread == pytest.approx(stats.variation(((wide - wide.mean()) ** 2).mean(0)))
+    assert verdict.column_variance_spread == pytest.approx(
+        stats.variation(((wide - wide.mean()) ** 2).mean(0))
+    )
 
 
 def test_matrix_entropy_of_known_spectra():
@@ -197,7 +202,9 @@ def test_few_values_are_said_to_be_few(shape):
 
 
 def test_rank_deficiency_is_said():
-    w = np.random.default_rng(0).standard_normal((80, 20)) @ np.random.default_rng(1).standard_normal((20, 60))
+    w = np.random.default_rng(0).standard_normal((80, 20)) @ np.random.default_rng(1).standard_normal(
+        (20, 60)
+    )
     verdict = spectrum_verdict(w, nulls=("sign_flip",))
     assert "rank 20 of 60 to working precision" in verdict.warning
     assert 1 <= verdict.learnt <= 20
@@ -228,8 +235,12 @@ def test_torch_and_strides():
     tensor = torch.from_numpy(w.astype(np.float32)).to(torch.bfloat16)
     plain, other = spectrum_verdict(w), spectrum_verdict(tensor)
     for field in fields(SpectrumVerdict):
-        np.testing.assert_array_equal(getattr(plain, field.name), getattr(other, field.name), err_msg=field.name)
-    assert spectrum_verdict(np.asfortranarray(w)).sign_flip_edge == pytest.approx(plain.sign_flip_edge, rel=1e-6)
+        np.testing.assert_array_equal(
+            getattr(plain, field.name), getattr(other, field.name), err_msg=field.name
+        )
+    assert spectrum_verdict(np.asfortranarray(w)).sign_flip_edge == pytest.approx(
+        plain.sign_flip_edge, rel=1e-6
+    )
 
 
 def test_what_is_wrong_is_named():
@@ -261,7 +272,8 @@ def test_iid_tests_keep_their_level_for_any_law(law, shape):
     results = [iid_tests(entry_statistics(draw())) for _ in range(matrices)]
     for name in ("row_p_value", "column_p_value", "p_value"):
         p_values = np.array([getattr(result, name) for result in results])
-        # The approximation may lift 1 % to 1.8 %; beyond the upper 99.9 % limit of that the docstring is wrong.
+        # The approximation may lift 1 % to 1.8 %; beyond the upper 99.9 % limit of that the docstring is
+        # wrong.
         assert np.count_nonzero(p_values < 0.01) <= stats.binom.ppf(0.999, matrices, 0.018), name
         low, high = stats.binom.interval(0.999, matrices, 0.05)
         assert 0.6 * low <= np.count_nonzero(p_values < 0.05) <= 1.3 * high, name

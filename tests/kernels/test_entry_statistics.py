@@ -28,7 +28,9 @@ def check(w: np.ndarray) -> None:
     assert found.skewness == pytest.approx(stats.skew(wide, axis=None), rel=1e-10, abs=1e-11)
     assert found.kurtosis == pytest.approx(stats.kurtosis(wide, axis=None, fisher=False), rel=1e-10)
     for axis, variances in ((1, found.row_variances), (0, found.column_variances)):
-        np.testing.assert_allclose(variances, ((wide - mean) ** 2).mean(axis=axis) / variance, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            variances, ((wide - mean) ** 2).mean(axis=axis) / variance, rtol=1e-9, atol=1e-12
+        )
         assert variances.mean() == pytest.approx(1)
     assert found.row_variance_spread == pytest.approx(np.std(found.row_variances))
     assert found.column_variance_spread == pytest.approx(np.std(found.column_variances))
@@ -73,7 +75,9 @@ def test_equal_entries_have_no_shape(value):
     found = entry_statistics(np.full((9, 300), value))
     assert found.mean == pytest.approx(value, rel=1e-14)
     assert found.standard_deviation == 0
-    assert np.isnan([found.skewness, found.kurtosis, found.row_variance_spread, found.column_variance_spread]).all()
+    assert np.isnan(
+        [found.skewness, found.kurtosis, found.row_variance_spread, found.column_variance_spread]
+    ).all()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads():

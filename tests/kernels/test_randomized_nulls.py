@@ -21,7 +21,19 @@ DTYPES = {
     "float32": np.float32,
     "float64": np.float64,
 }
-SHAPES = [(1, 1), (2, 3), (1, 70), (70, 1), (5, 7), (64, 64), (97, 53), (53, 197), (300, 40), (40, 300), (257, 131)]
+SHAPES = [
+    (1, 1),
+    (2, 3),
+    (1, 70),
+    (70, 1),
+    (5, 7),
+    (64, 64),
+    (97, 53),
+    (53, 197),
+    (300, 40),
+    (40, 300),
+    (257, 131),
+]
 LEVELS = ("scalar", "avx2", "avx512")
 
 
@@ -170,7 +182,8 @@ def test_signs_are_fair_and_independent():
     assert np.abs(bits.mean(axis=(1, 2))).max() < deviation
     for shift in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 64), (0, 1, 1)):
         assert abs((bits * np.roll(bits, shift, axis=(0, 1, 2))).mean()) < deviation, shift
-    # Random signs behave as a random matrix: its largest value is at the edge of the law, (sqrt(512) + sqrt(640)).
+    # Random signs behave as a random matrix: its largest value is at the edge of the law, (sqrt(512) +
+    # sqrt(640)).
     top = np.linalg.svd(bits[0], compute_uv=False)[0]
     assert top == pytest.approx(np.sqrt(512) + np.sqrt(640), rel=0.02)
 
