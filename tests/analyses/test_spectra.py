@@ -55,8 +55,8 @@ def spiked(shape, strength, seed=0):
 def test_fields_are_the_columns_of_the_record():
     columns = """
         N M Q singular_values bounds method sv_max sv_min norm log_norm spectral_norm log_spectral_norm
-        stable_rank entropy effective_rank scale lower_edge upper_edge n_below n_above mp_p_value ks ks_p_value
-        mp_reason permutation_edge n_above_permutation permutation_p_value sign_flip_edge learnt
+        stable_rank entropy effective_rank scale lower_edge upper_edge n_below n_above mp_p_value ks
+        ks_p_value mp_reason permutation_edge n_above_permutation permutation_p_value sign_flip_edge learnt
         sign_flip_p_value kurtosis row_variance_spread column_variance_spread row_p_value column_p_value
         iid_p_value warning
     """
