@@ -1,5 +1,6 @@
-"""Draws of noise on disk, under $XDG_CACHE_HOME/lmscope (else ~/.cache/lmscope): the one place in the analyses that
-touches a file, as drawing again costs seconds a shape and changes nothing.
+"""Draws of noise on disk, under $XDG_CACHE_HOME/lmscope (else ~/.cache/lmscope).
+
+The one place in the analyses that touches a file: drawing again costs seconds a shape and changes nothing.
 
 LMSCOPE_CACHE=0 in the environment turns it off. A file that cannot be read or written is as good as none.
 """

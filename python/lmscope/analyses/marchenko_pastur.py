@@ -1,7 +1,7 @@
 """Singular values against the Marchenko-Pastur law: the null of independent, identically distributed entries.
 
-The law itself is in lmscope.analyses.marchenko_pastur_law. Trained weights are not iid even where they carry no signal: a verdict against this null alone says "not iid
-noise", not "learnt".
+The law itself is in lmscope.analyses.marchenko_pastur_law. Trained weights are not iid even where they carry
+no signal: a verdict against this null alone says "not iid noise", not "learnt".
 """
 
 from __future__ import annotations
