@@ -1,12 +1,9 @@
 #include "runtime/blas.h"
 
 #include <algorithm>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
-#include "lmscope/context.h"
 #include "lmscope/error.h"
 
 // Our own prototypes: the wheel's lapack.h defaults to 32-bit integers and lacks the symbol prefix.
@@ -16,10 +13,20 @@ void scipy_cblas_dgemm64_(int order, int op_a, int op_b, int64_t m, int64_t n, i
                           int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
 void scipy_cblas_dsyrk64_(int order, int uplo, int op, int64_t n, int64_t k, double alpha, const double* a, int64_t lda,
                           double beta, double* c, int64_t ldc);
+void scipy_cblas_dsyr2k64_(int order, int uplo, int op, int64_t n, int64_t k, double alpha, const double* a,
+                           int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
+void scipy_cblas_dsymm64_(int order, int side, int uplo, int64_t m, int64_t n, double alpha, const double* a,
+                          int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
 void scipy_cblas_dtrsm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
                           const double* a, int64_t lda, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dpotrf64_(int layout, char uplo, int64_t n, double* a, int64_t lda);
-int64_t scipy_LAPACKE_dsyevd_2stage64_(int layout, char jobz, char uplo, int64_t n, double* a, int64_t lda, double* w);
+int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
+                                int64_t ldt);
+void scipy_dsytrd_sb2st_64_(const char* stage1, const char* vectors, const char* uplo, const int64_t* n,
+                            const int64_t* kd, double* ab, const int64_t* ldab, double* d, double* e, double* hous,
+                            const int64_t* lhous, double* work, const int64_t* lwork, int64_t* info,
+                            size_t stage1_length, size_t vectors_length, size_t uplo_length);
+int64_t scipy_LAPACKE_dsterf64_(int64_t n, double* d, double* e);
 int64_t scipy_LAPACKE_dgeqrf64_(int layout, int64_t m, int64_t n, double* a, int64_t lda, double* tau);
 int64_t scipy_LAPACKE_dorgqr64_(int layout, int64_t m, int64_t n, int64_t k, double* a, int64_t lda, const double* tau);
 int64_t scipy_LAPACKE_dtpqrt64_(int layout, int64_t m, int64_t n, int64_t l, int64_t nb, double* a, int64_t lda,
@@ -39,6 +46,7 @@ constexpr int transposed = 112;
 constexpr int lower_triangle = 122;
 constexpr int non_unit = 131;
 constexpr int left_side = 141;
+constexpr int right_side = 142;
 
 int code(Op op) { return op == Op::none ? no_transpose : transposed; }
 
@@ -46,26 +54,10 @@ void check(int64_t info, const char* routine) {
     if (info != 0) throw NumericalError(std::string(routine) + " failed with info " + std::to_string(info));
 }
 
-std::shared_mutex& threading() {
-    static std::shared_mutex mutex;
-    static const bool once = (scipy_openblas_set_num_threads64_(1), true);
-    static_cast<void>(once);
-    return mutex;
-}
+// Before the first call from anywhere: this library has its own copy of OpenBLAS, apart from numpy's.
+const bool single_threaded = (scipy_openblas_set_num_threads64_(1), true);
 
 }  // namespace
-
-BlasSerial::BlasSerial() { threading().lock_shared(); }
-BlasSerial::~BlasSerial() { threading().unlock_shared(); }
-
-BlasThreaded::BlasThreaded() {
-    threading().lock();
-    scipy_openblas_set_num_threads64_(num_threads());
-}
-BlasThreaded::~BlasThreaded() {
-    scipy_openblas_set_num_threads64_(1);
-    threading().unlock();
-}
 
 void gemm(Op op_a, Op op_b, int64_t rows, int64_t columns, int64_t depth, double alpha, const double* a,
           int64_t stride_a, const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c) {
@@ -73,13 +65,32 @@ void gemm(Op op_a, Op op_b, int64_t rows, int64_t columns, int64_t depth, double
                          beta, c, stride_c);
 }
 
-void syrk_lower(Op op_a, int64_t order, int64_t depth, const double* a, int64_t stride_a, double* c, int64_t stride_c) {
-    scipy_cblas_dsyrk64_(column_major, lower_triangle, code(op_a), order, depth, 1.0, a, stride_a, 1.0, c, stride_c);
+void syrk_lower(Op op_a, int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, double* c,
+                int64_t stride_c) {
+    scipy_cblas_dsyrk64_(column_major, lower_triangle, code(op_a), order, depth, alpha, a, stride_a, 1.0, c, stride_c);
+}
+
+void syr2k_lower(int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, const double* b,
+                 int64_t stride_b, double* c, int64_t stride_c) {
+    scipy_cblas_dsyr2k64_(column_major, lower_triangle, no_transpose, order, depth, alpha, a, stride_a, b, stride_b,
+                          1.0, c, stride_c);
+}
+
+void symm_lower(int64_t order, int64_t columns, const double* s, int64_t stride_s, const double* b, int64_t stride_b,
+                double* c, int64_t stride_c) {
+    scipy_cblas_dsymm64_(column_major, left_side, lower_triangle, order, columns, 1.0, s, stride_s, b, stride_b, 0.0, c,
+                         stride_c);
 }
 
 void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int64_t stride_lower, double* b,
                  int64_t stride_b) {
     scipy_cblas_dtrsm64_(column_major, left_side, lower_triangle, code(op), non_unit, order, columns, 1.0, lower,
+                         stride_lower, b, stride_b);
+}
+
+void solve_right_transposed(int64_t rows, int64_t order, const double* lower, int64_t stride_lower, double* b,
+                            int64_t stride_b) {
+    scipy_cblas_dtrsm64_(column_major, right_side, lower_triangle, transposed, non_unit, rows, order, 1.0, lower,
                          stride_lower, b, stride_b);
 }
 
@@ -90,8 +101,33 @@ bool cholesky_lower(int64_t order, double* a, int64_t stride_a) {
     return true;
 }
 
-void eigenvalues_lower(int64_t order, double* a, int64_t stride_a, double* eigenvalues) {
-    check(scipy_LAPACKE_dsyevd_2stage64_(column_major, 'N', 'L', order, a, stride_a, eigenvalues), "dsyevd_2stage");
+void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t,
+                int64_t stride_t) {
+    check(scipy_LAPACKE_dgeqrt64_(column_major, rows, columns, count, a, stride_a, t, stride_t), "dgeqrt");
+}
+
+void band_to_tridiagonal(int64_t order, int64_t band, double* banded, double* diagonal, double* off_diagonal) {
+    const int64_t query = -1;
+    const int64_t stride = band + 1;
+    int64_t info = 0;
+    const auto call = [&](double* householder, const int64_t* householder_length, double* work,
+                          const int64_t* work_length) {
+        scipy_dsytrd_sb2st_64_("Y", "N", "L", &order, &band, banded, &stride, diagonal, off_diagonal, householder,
+                               householder_length, work, work_length, &info, 1, 1, 1);
+        check(info, "dsytrd_sb2st");
+    };
+    double householder_size = 0;
+    double work_size = 0;
+    call(&householder_size, &query, &work_size, &query);
+    const auto householder_length = static_cast<int64_t>(householder_size);
+    const auto work_length = static_cast<int64_t>(work_size);
+    std::vector<double> householder(static_cast<size_t>(householder_length));
+    std::vector<double> work(static_cast<size_t>(work_length));
+    call(householder.data(), &householder_length, work.data(), &work_length);
+}
+
+void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal) {
+    check(scipy_LAPACKE_dsterf64_(order, diagonal, off_diagonal), "dsterf");
 }
 
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a) {

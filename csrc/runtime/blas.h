@@ -2,26 +2,10 @@
 
 #include <cstdint>
 
-// The float64 BLAS-3 and LAPACK routines in use, column-major, from scipy-openblas64. Every call runs inside one of the
-// two guards: OpenBLAS gives different bits for different thread counts, so parallel sections of ours (BlasSerial) and
-// the single large factorisations that may use its threads (BlasThreaded) never overlap in one process.
+// The float64 BLAS-3 and LAPACK routines in use, column-major, from scipy-openblas64, which runs single-threaded: its
+// bits change with its thread count, its barriers stall when another process takes a core, and parallel blocks of ours
+// keep the cores as busy.
 namespace lmscope::blas {
-
-class BlasSerial {
-public:
-    BlasSerial();
-    ~BlasSerial();
-    BlasSerial(const BlasSerial&) = delete;
-    BlasSerial& operator=(const BlasSerial&) = delete;
-};
-
-class BlasThreaded {
-public:
-    BlasThreaded();
-    ~BlasThreaded();
-    BlasThreaded(const BlasThreaded&) = delete;
-    BlasThreaded& operator=(const BlasThreaded&) = delete;
-};
 
 enum class Op { none, transpose };
 
@@ -29,18 +13,38 @@ enum class Op { none, transpose };
 void gemm(Op op_a, Op op_b, int64_t rows, int64_t columns, int64_t depth, double alpha, const double* a,
           int64_t stride_a, const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c);
 
-// Lower triangle of C <- op(A) op(A)^T + C, C of order `order`.
-void syrk_lower(Op op_a, int64_t order, int64_t depth, const double* a, int64_t stride_a, double* c, int64_t stride_c);
+// Lower triangle of C <- alpha op(A) op(A)^T + C, C of order `order`.
+void syrk_lower(Op op_a, int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, double* c,
+                int64_t stride_c);
+
+// Lower triangle of C <- alpha (A B^T + B A^T) + C, A and B order x depth.
+void syr2k_lower(int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, const double* b,
+                 int64_t stride_b, double* c, int64_t stride_c);
+
+// C <- S B with S symmetric of order `order`, given by its lower triangle.
+void symm_lower(int64_t order, int64_t columns, const double* s, int64_t stride_s, const double* b, int64_t stride_b,
+                double* c, int64_t stride_c);
 
 // B <- op(L)^-1 B with the lower triangle L of order `order`.
 void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int64_t stride_lower, double* b,
                  int64_t stride_b);
 
+// B <- B L^-T with the lower triangle L of order `order`, B rows x order.
+void solve_right_transposed(int64_t rows, int64_t order, const double* lower, int64_t stride_lower, double* b,
+                            int64_t stride_b);
+
 // Lower Cholesky factor in place; false where the matrix is not positive definite.
 bool cholesky_lower(int64_t order, double* a, int64_t stride_a);
 
-// Ascending eigenvalues of the lower triangle by the two-stage reduction; the strict upper triangle is left alone.
-void eigenvalues_lower(int64_t order, double* a, int64_t stride_a, double* eigenvalues);
+// A = Q R in place, rows x columns: R above, the reflectors V below the diagonal, and T, upper triangular of order
+// `count` = min(rows, columns), with Q = I - V T V^T.
+void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t, int64_t stride_t);
+
+// Tridiagonal form of a symmetric band matrix (lower band storage, band + 1 rows), which is destroyed.
+void band_to_tridiagonal(int64_t order, int64_t band, double* banded, double* diagonal, double* off_diagonal);
+
+// Ascending eigenvalues of a symmetric tridiagonal matrix, in place of its diagonal; the off-diagonal is destroyed.
+void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal);
 
 // Q of the QR factorisation in place; rows >= columns.
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a);

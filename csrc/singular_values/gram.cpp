@@ -5,6 +5,8 @@
 
 #include "runtime/blas.h"
 #include "runtime/thread_pool.h"
+#include "singular_values/band_reduction.h"
+#include "singular_values/tridiagonal.h"
 
 namespace lmscope {
 namespace {
@@ -14,9 +16,6 @@ using blas::Op;
 int64_t block_order(int64_t columns) {
     return columns <= 256 ? 64 : columns <= 1024 ? 128 : columns <= 2048 ? 256 : 512;
 }
-
-// Below this order the eigenvalue solver gains nothing from a second thread.
-constexpr int64_t threaded_order = 512;
 
 void copy_triangle(int64_t order, double* matrix, bool lower_to_upper) {
     constexpr int64_t block = 64;
@@ -52,7 +51,6 @@ void Gram::add(const MatrixView& matrix) {
         exponent = wanted;
     else if (wanted > exponent)
         rescale(wanted);
-    const blas::BlasSerial guard;
     for_each_chunk(matrix, elements::chunk_rows(columns), exponent, [&](const elements::Chunk& chunk) {
         add_chunk(chunk, columns, triangle.data());
         ++additions;
@@ -88,7 +86,7 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
         const int64_t height = std::min(block, columns - row);
         double* target = gram + row + column * columns;
         if (row == column)
-            blas::syrk_lower(left, height, chunk.rows, columns_from(row), chunk.stride, target, columns);
+            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, target, columns);
         else
             blas::gemm(left, right, height, block, chunk.rows, 1.0, columns_from(row), chunk.stride,
                        columns_from(column), chunk.stride, 1.0, target, columns);
@@ -96,18 +94,15 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
 }
 
 std::vector<double> Gram::eigenvalues() {
-    std::vector<double> values(static_cast<size_t>(columns));
     std::vector<double> diagonal(static_cast<size_t>(columns));
     for (int64_t i = 0; i < columns; ++i) diagonal[static_cast<size_t>(i)] = triangle[i + i * columns];
     // The solver overwrites the lower triangle only: the copy that the second pass needs waits in the upper one.
     copy_triangle(columns, triangle.data(), true);
-    if (columns < threaded_order) {
-        const blas::BlasSerial guard;
-        blas::eigenvalues_lower(columns, triangle.data(), columns, values.data());
-    } else {
-        const blas::BlasThreaded guard;
-        blas::eigenvalues_lower(columns, triangle.data(), columns, values.data());
-    }
+    const Tridiagonal tridiagonal = tridiagonalize_lower(columns, triangle.data());
+    std::vector<double> values = tridiagonal.diagonal;
+    std::vector<double> scratch = tridiagonal.off_diagonal;
+    blas::tridiagonal_eigenvalues(columns, values.data(), scratch.data());
+    polish_eigenvalues(tridiagonal, values);
     copy_triangle(columns, triangle.data(), false);
     for (int64_t j = 0; j < columns; ++j) {
         triangle[j + j * columns] = diagonal[static_cast<size_t>(j)];

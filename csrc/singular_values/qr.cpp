@@ -40,7 +40,6 @@ void TriangularFactor::add(const MatrixView& matrix) {
                     for (int64_t column = first; column < std::min(columns, first + block); ++column)
                         data[row + column * chunk.rows] = chunk.data[column + row * chunk.stride];
         }
-        const blas::BlasThreaded guard;
         blas::qr_append(columns, chunk.rows, triangle.data(), columns, data, chunk.rows);
         ++additions;
     });
@@ -56,7 +55,6 @@ void TriangularFactor::merge(const TriangularFactor& other) {
     const double factor = std::ldexp(1.0, std::max(-1074, other.exponent - exponent));
     AlignedBuffer appended(columns * columns);
     for (int64_t i = 0; i < columns * columns; ++i) appended[i] = factor * other.triangle[i];
-    const blas::BlasThreaded guard;
     blas::qr_append(columns, columns, triangle.data(), columns, appended.data(), columns);
     rows += other.rows;
     additions += other.additions + 1;
@@ -66,7 +64,6 @@ std::vector<double> TriangularFactor::singular_values() const {
     AlignedBuffer copy(columns * columns);
     std::copy_n(triangle.data(), columns * columns, copy.data());
     std::vector<double> values(static_cast<size_t>(columns));
-    const blas::BlasThreaded guard;
     blas::singular_values(columns, columns, copy.data(), columns, values.data());
     return values;
 }

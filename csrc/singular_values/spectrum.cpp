@@ -15,6 +15,16 @@ Spectrum by_qr(const MatrixView& matrix) {
     return spectrum_of(factor, matrix.columns);
 }
 
+// Of two spectra of one matrix, the better-known value at each place: the Gram route is the more accurate one for the
+// large values, the QR route for the small ones.
+Spectrum combined(const Spectrum& gram, Spectrum qr) {
+    for (size_t i = 0; i < qr.values.size() && gram.bounds[i] < qr.bounds[i]; ++i) {
+        qr.values[i] = gram.values[i];
+        qr.bounds[i] = gram.bounds[i];
+    }
+    return qr;
+}
+
 }  // namespace
 
 Spectrum spectrum_of(Gram& gram, int64_t count) {
@@ -59,11 +69,11 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     const double noise = 4.0 * std::sqrt(error_model::gram(gram.columns, gram.additions)) * largest;
     const auto first_missed = spectrum.values[spectrum.values.size() - static_cast<size_t>(missed)];
     bool enough = false;
-    if (missed <= matrix.columns / 4 || missed < 8)
+    if (missed <= std::max<int64_t>(8, matrix.columns / 16))
         enough = refine_small_tail(matrix, gram, missed, relative_tolerance, spectrum);
     else if (first_missed <= noise)
         enough = refine_null_tail(matrix, gram, missed, relative_tolerance, spectrum);
-    return enough ? spectrum : by_qr(matrix);
+    return enough ? spectrum : combined(spectrum, by_qr(matrix));
 }
 
 }  // namespace lmscope

@@ -1,0 +1,47 @@
+"""One row of a checkpoint: an analysable part of a stored tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from lmscope.architectures.roles import Role
+
+
+class StoredTensor(NamedTuple):
+    """What a file's header says of one tensor; dtype is numpy's name ("float32", "bfloat16", ...)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One analysable part of a checkpoint.
+
+    ``shape`` is out x in for matrices, whatever the file's orientation (embeddings: entries x hidden);
+    ``stored_name`` and ``stored_shape`` say where the part lies in the file. ``tied_to`` names the row whose
+    values this one shares; such an alias owns no elements and no bytes. ``status`` is "planned", "skipped"
+    (has no spectrum: vectors, buffers, aliases) or "refused" (not understood); ``reason`` says why, and also
+    marks a role that was guessed.
+    """
+
+    name: str
+    role: Role
+    layer: int | None
+    expert: int | None
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    tied_to: str | None
+    stored_name: str
+    stored_shape: tuple[int, ...]
+    status: Literal["planned", "skipped", "refused"]
+    reason: str
+
+    @property
+    def elements(self) -> int:
+        """Elements of its own: 0 for a tied alias, so that a sum over the rows counts each value once."""
+        return 0 if self.tied_to is not None else math.prod(self.shape)

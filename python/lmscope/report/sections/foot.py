@@ -1,0 +1,75 @@
+"""What this page was made from, and how to make it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from lmscope.report.records import Records
+from lmscope.report.sections import Section
+
+ORDER = 90
+
+_TEMPLATE = """
+<div class="columns">
+{% for title, rows in blocks %}
+<div><h3>{{ title }}</h3><dl class="plain">
+{% for label, value in rows %}<dt>{{ label }}</dt><dd>{{ value }}</dd>{% endfor %}
+</dl></div>
+{% endfor %}
+</div>
+<h3>To reproduce</h3>
+<pre><code>{{ code }}</code></pre>
+"""
+
+
+def section(records: Records, environment: jinja2.Environment) -> Section:
+    manifest, checkpoint = records.manifest, records.checkpoint
+    machine = manifest.get("machine")
+    blocks = [
+        ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
+        ("Settings", list(records.settings.items())),
+        (
+            "Made with",
+            [
+                ("lmscope", manifest.get("lmscope_version")),
+                ("created", manifest.get("created")),
+                ("device", manifest.get("device")),
+                ("instruction set", manifest.get("isa")),
+                *(machine.items() if isinstance(machine, dict) else [("machine", machine)]),
+                ("record schema", manifest.get("schema_version")),
+            ],
+        ),
+    ]
+    shown = [
+        (title, [(label, _words(value)) for label, value in rows if value not in (None, "")])
+        for title, rows in blocks
+    ]
+    return Section(
+        key="reproduce",
+        title="Settings, versions, identity",
+        html=Markup(environment.from_string(_TEMPLATE).render(blocks=shown, code=_code(records))),
+        shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
+        "checkpoint, settings and version give the same records.",
+        surprise="An identity or a version other than the one you meant to look at.",
+    )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _code(records: Records) -> str:
+    source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
+    known = ("nulls", "draws", "seed", "false_positive_rate")
+    settings = {key: records.settings[key] for key in known if records.settings.get(key) is not None}
+    arguments = "".join(
+        f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
+    )
+    call = f"run = lmscope.spectra(\n    {source!r}{arguments},\n    out='RUN',\n)"
+    return f"import lmscope\n\n{call}\nrun.report()"

@@ -1,0 +1,121 @@
+"""Which model, and the answer in two sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import jinja2
+from markupsafe import Markup
+
+from lmscope.analyses.marchenko_pastur_law import SMALLEST_SIDE
+from lmscope.report.records import Records, Row
+from lmscope.report.sections import Section
+from lmscope.report.words import count, listing, percent, plain
+
+ORDER = 10
+
+_TEMPLATE = """
+<p class="kicker">lmscope report</p>
+<h1>{{ model }}</h1>
+<p class="about">{{ about | join(" · ") }}</p>
+<p class="verdict">{{ verdict }}</p>
+{% if doubt %}<p class="verdict second">{{ doubt }}</p>{% endif %}
+<ul class="tiles">
+{% for value, label, status in tiles %}
+  <li class="{{ status }}"><b>{{ value | number }}</b> {{ label }}</li>
+{% endfor %}
+</ul>
+"""
+
+
+def section(records: Records, environment: jinja2.Environment) -> Section:
+    statuses = Counter(row["status"] for row in records.ledger)
+    tiles = [(len(records.ledger), "tensors in the ledger", "")]
+    tiles += [
+        (statuses[status], plain(status), status) for status in ("analysed", "skipped", "refused", "failed")
+    ]
+    tiles += [
+        (number, plain(status), status)
+        for status, number in statuses.items()
+        if (number, plain(status), status) not in tiles
+    ]
+    html = environment.from_string(_TEMPLATE).render(
+        model=records.checkpoint.get("name") or "unnamed checkpoint",
+        about=_about(records),
+        verdict=_verdict(records),
+        doubt=_doubt(records),
+        tiles=tiles,
+    )
+    return Section("summary", "", Markup(html))
+
+
+def _about(records: Records) -> list[str]:
+    checkpoint, identity = records.checkpoint, str(records.checkpoint.get("identity") or "")
+    words = [checkpoint.get("model_type"), identity and f"identity {identity[:12]}…"]
+    return [str(word) for word in words if word]
+
+
+def _verdict(records: Records) -> str:
+    if not records.spectra:
+        return "No spectra have been computed in this run yet: the ledger below says what was found and why."
+    tested = [row for row in records.spectra if row["learnt"] is not None]
+    if not tested:
+        return (
+            f"{_matrices(records.spectra)} analysed, but none against random sign flips, so nothing is said "
+            "here about how much was learnt."
+        )
+    carrying = [row for row in tested if row["learnt"] > 0]
+    noise = "singular values above what random sign flips of the same entries give"
+    if not carrying:
+        return f"Of {_matrices(tested)} none carries {noise}: no sign of learning in the spectra."
+    carry = "carries" if len(carrying) == 1 else "carry"
+    total = count(sum(row["learnt"] for row in carrying), "value")
+    sentences = [f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all."]
+    # A share of two or three values says nothing about a role.
+    if strongest := _strongest([row for row in tested if row["M"] >= SMALLEST_SIDE]):
+        sentences.append(f"Strongest: {listing(strongest)}.")
+    return " ".join([*sentences, _by_chance(records, len(tested))])
+
+
+def _matrices(rows: list[Row]) -> str:
+    return count(len(rows), "matrix", "matrices")
+
+
+def _strongest(rows: list[Row]) -> list[str]:
+    """Up to three roles by the mean share of learnt values."""
+    share: dict[str, float] = {}
+    for role in {row["role"] for row in rows if row["learnt"]}:
+        same = [row for row in rows if row["role"] == role]
+        share[role] = sum(row["learnt"] / row["M"] for row in same) / len(same)
+    first = sorted(share, key=lambda role: (-share[role], role))[:3]
+    of_what = " of a matrix's values on average"
+    return [
+        f"{plain(role)} ({percent(share[role])}{'' if place else of_what})"
+        for place, role in enumerate(first)
+    ]
+
+
+def _by_chance(records: Records, matrices: int) -> str:
+    draws = records.settings.get("draws")
+    if not draws:
+        return ""
+    expected = matrices / (draws + 1)
+    about = "fewer than one" if expected < 1 else f"about {expected:.0f}"
+    return f"With {draws} draws, pure noise would put {about} of them there by chance."
+
+
+def _doubt(records: Records) -> str:
+    tested = [row for row in records.spectra if row["iid_q_value"] is not None]
+    refuted = sum(row["iid_q_value"] <= records.false_positive_rate for row in tested)
+    if not tested:
+        return ""
+    if not refuted:
+        return (
+            f"In none of {_matrices(tested)} are independent, identically distributed entries refuted: the "
+            "Marchenko–Pastur edges can be taken at their word."
+        )
+    return (
+        f"In {refuted} of {_matrices(tested)} the entries are shown not to be independent and identically "
+        "distributed: there, values outside the Marchenko–Pastur edges alone are no proof of learning; trust "
+        "the sign flips."
+    )

@@ -1,0 +1,198 @@
+"""The RUN folder and its records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lmscope.results.errors import ResultsError, WrongCheckpoint
+from lmscope.results.files import exclusive_lock, remove_temporaries, write_atomically
+from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
+
+MANIFEST = "manifest.json"
+LEDGER_FILE = "ledger.parquet"
+_LOCK = ".lock"
+
+
+def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
+    """File name of a record: what was asked (16 hex digits), a dash, of which tensor (16 hex digits).
+
+    The first half is the same for all tensors, so that a folder that holds records of several settings can be
+    read for one of them. ``settings`` must be plain JSON values (ValueError or TypeError otherwise); their
+    order does not matter.
+    """
+    asked = json.dumps([identity, analysis, settings, version], sort_keys=True, allow_nan=False)
+    return f"{_digest(asked)}-{_digest(tensor)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class RunFolder:
+    """Manifest, ledger and records of one checkpoint. Reading is free; writing needs :meth:`lock`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._locked = False
+
+    @classmethod
+    def create(cls, path: str | Path, identity: str) -> RunFolder:
+        """A new folder, or an existing one to go on with; WrongCheckpoint if that is another checkpoint's."""
+        folder = cls(Path(path))
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{folder.path}: {error.strerror}") from error
+        folder._check_identity(identity)
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing folder, to read; ResultsError if it is none."""
+        folder = cls(Path(path))
+        if not (folder.path / MANIFEST).is_file():
+            raise ResultsError(f"{folder.path}: not a RUN folder (no {MANIFEST})")
+        folder.manifest  # noqa: B018 - refuses an unreadable one
+        return folder
+
+    @contextmanager
+    def lock(self) -> Iterator[RunFolder]:
+        """The right to write, for one process at a time; RunLocked if another holds it."""
+        with exclusive_lock(self.path / _LOCK):
+            remove_temporaries(self.path)
+            self._locked = True
+            try:
+                yield self
+            finally:
+                self._locked = False
+
+    # manifest and ledger
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The content of manifest.json, {} if there is none yet; ResultsError if it cannot be understood."""
+        file = self.path / MANIFEST
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{file}: unreadable: {error}") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ResultsError(f"{file}: schema version {version}, this lmscope reads {SCHEMA_VERSION}")
+        return dict(content)
+
+    def write_manifest(
+        self,
+        *,
+        checkpoint: Mapping[str, Any],
+        settings: Mapping[str, Mapping[str, Any]],
+        lmscope_version: str,
+        device: str,
+        isa: str,
+        machine: Mapping[str, Any],
+    ) -> None:
+        """Writes manifest.json; the creation time and the settings of other analyses stay.
+
+        ``checkpoint``: name, path, identity, model_type. ``settings``: analysis -> its settings; from then on
+        these are the ones whose records :meth:`rows` returns. WrongCheckpoint if the folder is another's.
+        """
+        self._check_identity(checkpoint["identity"])
+        before = self.manifest
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "lmscope_version": lmscope_version,
+            "created": before.get("created") or datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "checkpoint": dict(checkpoint),
+            "settings": {**before.get("settings", {}), **settings},
+            "device": device,
+            "isa": isa,
+            "machine": dict(machine),
+        }
+        text = json.dumps(manifest, indent=2, allow_nan=False)
+        self._write(self.path / MANIFEST, lambda file: file.write(text.encode()))
+
+    @property
+    def ledger(self) -> pa.Table:
+        """ledger.parquet; ResultsError if it is missing or unreadable."""
+        return _read(self.path / LEDGER_FILE)
+
+    def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
+        table = table_of(rows, LEDGER)
+        self._write(self.path / LEDGER_FILE, lambda file: pq.write_table(table, file))
+
+    # records
+
+    record_key = staticmethod(record_key)
+
+    def has(self, analysis: str, key: str) -> bool:
+        """Whether the record stands."""
+        return self._record(analysis, key).is_file()
+
+    def write(self, analysis: str, key: str, row: Mapping[str, Any]) -> None:
+        """Writes one record, whole or not at all; ValueError where its columns are not the schema's."""
+        table = table_of([row], SCHEMAS[analysis])
+        self._write(self._record(analysis, key), lambda file: pq.write_table(table, file))
+
+    def rows(self, analysis: str, keys: Iterable[str] | None = None) -> pa.Table:
+        """Records as one table, in the order of ``keys``.
+
+        By default all records of the settings that the manifest names, in the ledger's order; files of other
+        settings and leftovers of killed writers are passed over. ResultsError names a record that is missing
+        or unreadable.
+        """
+        schema = SCHEMAS[analysis]
+        keys = self._current_keys(analysis) if keys is None else list(keys)
+        tables = [_read(self._record(analysis, key)) for key in keys]
+        for key, table in zip(keys, tables, strict=True):
+            if table.schema != schema:
+                raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def _current_keys(self, analysis: str) -> list[str]:
+        manifest = self.manifest
+        settings = manifest.get("settings", {}).get(analysis)
+        if settings is None or not (self.path / LEDGER_FILE).is_file():
+            return []
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        names = self.ledger.column("name").to_pylist()
+        keys = (record_key(identity, name, analysis, settings, version) for name in names)
+        return [key for key in keys if self.has(analysis, key)]
+
+    def _record(self, analysis: str, key: str) -> Path:
+        return self.path / analysis / f"{key}.parquet"
+
+    def _check_identity(self, identity: str) -> None:
+        recorded = self.manifest.get("checkpoint", {})
+        if recorded and recorded.get("identity") != identity:
+            raise WrongCheckpoint(f"{self.path}: holds results of another checkpoint, {recorded.get('path')}")
+
+    def _write(self, path: Path, write: Any) -> None:
+        if not self._locked:
+            raise RuntimeError("RunFolder is written to only inside lock()")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, write)
+        except (OSError, pa.ArrowException) as error:
+            raise ResultsError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path}: no such file") from error
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"{path}: unreadable: {error}") from error

