@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
-    from lmscope.runs import Run, analyze, inspect, open_run, spectra
+    from lmscope.runs.analyze import analyze
+    from lmscope.runs.inspect import inspect
+    from lmscope.runs.run import Run, open_run
+    from lmscope.runs.spectra import spectra
 
 __version__ = _version("lmscope")
 

@@ -1,7 +1,8 @@
-"""The standard Marchenko-Pastur law of eigenvalues: of W W^T / D for W k x D with independent entries of variance 1.
+"""The standard Marchenko-Pastur law of eigenvalues: of W W^T / D for W k x D with independent entries of
+variance 1.
 
-With r = sqrt(ratio) and eigenvalue x = 1 + r^2 - 2 r cos(angle), the angle running over [0, pi], density and distribution
-function are smooth in the angle, the square case included:
+With r = sqrt(ratio) and eigenvalue x = 1 + r^2 - 2 r cos(angle), the angle running over [0, pi], density and
+distribution function are smooth in the angle, the square case included:
 
     dF = (2 / pi) sin(angle)^2 / x d angle
     F  = (angle + a + (r sin(angle) - a) / r^2) / pi,    a = atan2(r sin(angle), 1 - r cos(angle))
@@ -58,7 +59,8 @@ def eigenvalue_density(value: Floats, ratio: float) -> Floats:
 
 
 def eigenvalue_quantile(probability: Floats, ratio: float) -> Floats:
-    """Eigenvalues at which the distribution function takes the given values, by bisection of the angle to the last bit."""
+    """Eigenvalues at which the distribution function takes the given values, by bisection of the angle to the
+    last bit."""
     low = np.zeros_like(probability)
     high = np.full_like(probability, math.pi)
     for _ in range(60):
@@ -72,5 +74,7 @@ def eigenvalue_quantile(probability: Floats, ratio: float) -> Floats:
 @functools.lru_cache(maxsize=1024)
 def median(ratio: float) -> float:
     """Median eigenvalue, by root finding on the distribution function."""
-    angle = brentq(lambda t: float(angle_cdf(np.float64(t), ratio)) - 0.5, 0.0, math.pi, xtol=1e-15, rtol=1e-15)
+    angle = brentq(
+        lambda t: float(angle_cdf(np.float64(t), ratio)) - 0.5, 0.0, math.pi, xtol=1e-15, rtol=1e-15
+    )
     return float(eigenvalue(np.float64(angle), ratio))
