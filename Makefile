@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION := ignore
 export PATH := $(abspath $(BIN)):$(PATH)
 export HF_HUB_OFFLINE := 1
 
-PIP := $(BIN)/python -m pip install --quiet
+PIP := $(BIN)/python -m pip install -qq
 # The CUDA twins where a GPU (and nvcc) is present, the throwing stub elsewhere.
 CUDA_HERE := $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
 SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE

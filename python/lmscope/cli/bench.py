@@ -1,0 +1,143 @@
+"""`lmscope bench`: our kernels beside their competitors."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmscope.cli import options
+from lmscope.cli.output import console, errors_to_exit_codes, message, print_json
+
+if TYPE_CHECKING:
+    from lmscope.runs.benchmarks import Bench
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def bench(
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="ROWSxCOLUMNS", help="Instead of the default shapes; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Gaussian matrices per shape [default: 5].", min=1)] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the JSON here too.")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Time our singular values beside torch, numpy and scipy on this machine.
+
+    Same bfloat16 matrices for all, one process each, in turns; errors against values of higher accuracy. The
+    default shapes take about a quarter of an hour on two cores, and the machine should have nothing else to do.
+
+    [bold]Example[/bold]: lmscope bench --quick
+    """
+    with errors_to_exit_codes(as_json=json):
+        from lmscope.runs.benchmarks import as_dict, bench_singular_values, cases_from_file, cases_of, write_json
+
+        cases = cases_of(shape) if shape else cases_from_file("quick" if quick else "full")
+        with _progress(wanted=not quiet) as tell:
+            found = bench_singular_values(
+                cases,
+                seeds=seeds or (2 if quick else 5),
+                tries=2 if quick else 4,
+                source=Path.cwd() if out is not None else None,
+                progress=tell,
+            )
+        if out is not None:
+            write_json(found, out)
+        if json:
+            print_json(as_dict(found))
+        elif not quiet:
+            _print(found)
+        for text in found.absent.values():
+            message("warning", f"left out: {text}")
+
+
+@contextmanager
+def _progress(*, wanted: bool) -> Iterator[Callable[[str, int, int], None]]:
+    if not wanted:
+        yield lambda text, done, total: None
+        return
+    if not sys.stderr.isatty():
+        last = time.monotonic() - _SECONDS_BETWEEN_LINES
+
+        def say(text: str, done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                message("bench", f"{done} of {total} samples; {text}")
+
+        yield say
+        return
+    from rich.console import Console
+
+    # The spinner turns once a second: this process must not disturb what it watches.
+    with Console(stderr=True).status("starting the processes", refresh_per_second=1) as status:
+        yield lambda text, done, total: status.update(f"{done} of {total} samples; {text}")
+
+
+def _print(found: Bench) -> None:
+    from rich.table import Table
+
+    from lmscope.runs.benchmarks.report import FORMULA, targets
+    from lmscope.runs.benchmarks.singular_values import OURS
+
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("shape")
+    table.add_column("who")
+    for title in ("seconds", "GFLOP/s", "of dgemm", "times ours", "min - max", "target", "largest error"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("remark", overflow="fold")
+    for result in found.results:
+        for name in result.competitors():
+            ratios = result.ratios(name)
+            median = statistics.median(ratios)
+            target = result.case.targets.get(name)
+            remarks = []
+            if name == OURS:
+                routes = {_route(sample.words) for sample in result.samples(OURS)}
+                remarks.append(", ".join(sorted(routes)))
+            if result.disturbed(name):
+                remarks.append(f"{result.disturbed(name)} of {len(result.samples(name))} samples disturbed")
+            table.add_row(
+                result.case.name if name == OURS else "",
+                name,
+                f"{result.seconds(name):.3g}",
+                f"{result.rate(name) / 1e9:.3g}",
+                f"{result.rate(name) / found.gemm_rate:.0%}",
+                "" if name == OURS else f"{median:.2f}",
+                "" if name == OURS else f"{min(ratios):.2f} - {max(ratios):.2f}",
+                "" if target is None else f"{target:g} {'met' if median >= target else 'missed'}",
+                f"{result.error(name):.1e}",
+                "; ".join(remarks),
+                style="bold" if name == OURS else None,
+            )
+        table.add_section()
+    out.print(table)
+    out.print()
+    for result in found.results:
+        for aim in targets(result):
+            if "error" in aim.what:
+                verdict = "met" if aim.met else "missed"
+                out.print(f"{result.case.name}: {aim.found:.0f} {aim.what}, wanted {aim.wanted:g}: {verdict}")
+    machine = found.machine
+    ours = machine["libraries"][OURS]
+    out.print(f"{machine['processor']}, {machine['cores']} cores, {ours['isa']}; dgemm {found.gemm_rate / 1e9:.0f} GFLOP/s")
+    out.print(f"OpenBLAS of lmscope: {ours['openblas']}", style="dim")
+    out.print(
+        f"{FORMULA}. times ours: their time over ours on the same matrix, median. largest error: of sampled "
+        "values, over the largest value. A sample is disturbed when other processes used more than 3 % of the CPUs.",
+        style="dim",
+    )
+
+
+def _route(words: dict[str, object]) -> str:
+    return f"{words['method']}, {words['refined']} refined"
