@@ -1,8 +1,9 @@
 """Does the Marchenko-Pastur verdict keep its word? Writes results/calibration.json.
 
 Noise: the share of Gaussian matrices flagged at 10, 5 and 1 % beside the binomial 99.9 % interval, and
-uniformity of both p-values. Power: the share of rank-one spikes, 1.3 times as strong as the BBP threshold,
-that are flagged at 1 %.
+uniformity of both p-values. Scales: what each estimate of the scale costs in power, with the whole rate on
+the upper edge. Power: the share of rank-one spikes, 1.3 times as strong as the BBP threshold, that are
+flagged at 1 %.
 
 Matrices are dense and Gaussian, decomposed by LAPACK, except 4096 x 1024 and the large power study:
 bidiagonal draws with the same law, decomposed by LAPACK (dsterf), never by the kernel that calibrates the
@@ -33,8 +34,16 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 import lmscope
-from lmscope.analyses.edge_calibration import VERSION, chi_entries
+from lmscope.analyses.edge_calibration import (
+    VERSION,
+    bulk,
+    bulk_statistics,
+    chi_entries,
+    median_scale,
+    middle_ranks,
+)
 from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+from lmscope.kernels.bidiagonal import count_below, order_statistics
 
 Floats = NDArray[np.float64]
 
@@ -140,6 +149,40 @@ def power(shape: tuple[int, int], draws: int, wanted: float) -> dict[str, Any]:
     return result
 
 
+def scales(shape: tuple[int, int], draws: int) -> dict[str, Any]:
+    """Share of spikes of SPIKE thresholds whose largest value, over each estimate of the scale, exceeds the
+    99 % quantile
+    of noise, and the standard deviation of the estimate: what the choice of the scale costs."""
+    smaller, larger = min(shape), max(shape)
+    cuts = (0.75, 0.9, 0.95)
+    found: dict[str, list[Floats]] = {}
+    for index, spike in enumerate((0.0, SPIKE * threshold(shape))):
+        generator = generator_of(3, index, *shape)
+        parts: list[dict[str, Floats]] = []
+        for _ in range(draws // 500):
+            diagonal, off_diagonal = chi_entries(smaller, larger, 500, generator)
+            if spike:
+                first = (generator.standard_normal(500) + spike) ** 2 + generator.chisquare(larger - 1, 500)
+                diagonal[:, 0] = np.sqrt(first)
+            ranks = [*middle_ranks(smaller), smaller - 1]
+            low, high, top = order_statistics(diagonal, off_diagonal, ranks, rtol=1e-9).T
+            median = median_scale(low, high, smaller, larger)
+            thresholds = median[:, None] * bulk(smaller, larger).quantiles * math.sqrt(larger)
+            counts = count_below(diagonal, off_diagonal, thresholds)
+            squares = (diagonal**2).sum(axis=1) + (off_diagonal**2).sum(axis=1)
+            part = {"known": np.ones(500), "median": median, "frobenius": np.sqrt(squares / math.prod(shape))}
+            for cut in cuts:
+                part[f"winsorised {cut}"] = median * bulk_statistics(counts, smaller, larger, cut)[0]
+            parts.append({name: np.stack([scale, top / scale]) for name, scale in part.items()})
+        for name in parts[0]:
+            found.setdefault(name, []).append(np.concatenate([part[name] for part in parts], axis=1))
+    result: dict[str, Any] = {"shape": shape, "draws": draws, "rate": 0.01, "one_sided": True}
+    for name, (noise, spiked) in found.items():
+        share = float(np.mean(spiked[1] > np.quantile(noise[1], 0.99)))
+        result[name] = {"standard_deviation": float(noise[0].std()), "found": share}
+    return result
+
+
 def machine() -> dict[str, Any]:
     cpu = ""
     info = Path("/proc/cpuinfo")
@@ -175,6 +218,8 @@ def main() -> None:
         "calibration_seed": 0,
         "calibration_version": VERSION,
     }
+    result["scales"] = [scales(shape, 20 * arguments.draws) for shape in SPIKE_SHAPES]
+    print(json.dumps(result["scales"]), flush=True)
     result["noise"] = []
     for shape in NOISE_SHAPES:
         result["noise"].append(calibration(shape, arguments.draws))

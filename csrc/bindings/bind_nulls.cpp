@@ -5,7 +5,6 @@
 
 #include "bindings/intake.h"
 #include "lmscope/entry_statistics.h"
-#include "lmscope/error.h"
 #include "lmscope/randomized_nulls.h"
 
 namespace py = pybind11;
@@ -60,8 +59,6 @@ void bind_nulls(py::module_& module) {
         "permute_entries",
         [](py::handle w, uint64_t seed, uint64_t draw) -> py::array {
             const Intake intake(w, "w");
-            if (intake.view().device == Device::cuda)
-                throw UnsupportedDType("w is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
             switch (size_in_bytes(intake.view().dtype)) {
                 case 8:
                     return permuted<uint64_t>(intake, seed, draw);

@@ -22,8 +22,7 @@ struct Sixteen {
 void narrow_float16(const uint16_t* source, int64_t count, float* target) {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16)
-        _mm512_storeu_ps(target + i,
-                         _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
+        _mm512_storeu_ps(target + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i))));
     for (; i < count; ++i) target[i] = _cvtsh_ss(source[i]);
 }
 

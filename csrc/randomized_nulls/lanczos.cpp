@@ -68,9 +68,7 @@ void load_block(const Products& table, const MatrixView& matrix, int64_t first, 
     std::fill(target + rows * width, target + round_up(rows, row_step) * width, 0.0F);
 }
 
-int64_t block_rows(int64_t width) {
-    return std::clamp(block_floats / width / row_step * row_step, row_step, group);
-}
+int64_t block_rows(int64_t width) { return std::clamp(block_floats / width / row_step * row_step, row_step, group); }
 
 // The symmetric tridiagonal matrix of one Lanczos run.
 struct Tridiagonal {

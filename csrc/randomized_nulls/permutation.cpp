@@ -1,14 +1,15 @@
+#include "randomized_nulls/permutation.h"
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
-#include "lmscope/randomized_nulls.h"
 #include "randomized_nulls/counter.h"
 #include "runtime/thread_pool.h"
 
 // Rao (1961) and Sandelius (1962): throw every entry into one of 2^bits buckets at random, then shuffle each bucket
 // (Fisher and Yates); the order is uniform over all permutations, and both steps stay in cache.
-namespace lmscope {
+namespace lmscope::nulls {
 namespace {
 
 constexpr int64_t bucket_entries = int64_t{1} << 14;
@@ -45,7 +46,7 @@ void gather_rows(const MatrixView& matrix, int64_t first, int64_t rows, Element*
 }
 
 template <typename Element>
-void permute(const MatrixView& matrix, uint64_t seed, uint64_t draw, Element* target) {
+void permute_elements(const MatrixView& matrix, uint64_t seed, uint64_t draw, Element* target) {
     const int64_t entries = matrix.rows * matrix.columns;
     const int bits = bits_for(entries);
     const int64_t buckets = int64_t{1} << bits;
@@ -112,15 +113,15 @@ void permute(const MatrixView& matrix, uint64_t seed, uint64_t draw, Element* ta
 
 }  // namespace
 
-void permute_entries(const MatrixView& matrix, uint64_t seed, uint64_t draw, void* target) {
+void permute(const MatrixView& matrix, uint64_t seed, uint64_t draw, void* target) {
     switch (size_in_bytes(matrix.dtype)) {
         case 8:
-            return permute(matrix, seed, draw, static_cast<uint64_t*>(target));
+            return permute_elements(matrix, seed, draw, static_cast<uint64_t*>(target));
         case 4:
-            return permute(matrix, seed, draw, static_cast<uint32_t*>(target));
+            return permute_elements(matrix, seed, draw, static_cast<uint32_t*>(target));
         default:
-            return permute(matrix, seed, draw, static_cast<uint16_t*>(target));
+            return permute_elements(matrix, seed, draw, static_cast<uint16_t*>(target));
     }
 }
 
-}  // namespace lmscope
+}  // namespace lmscope::nulls

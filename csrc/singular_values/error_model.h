@@ -13,7 +13,7 @@ constexpr double unit_roundoff = 0x1p-53;
 // Error of one eigenvalue of the accumulated Gram matrix over its largest one.
 inline double gram(int64_t columns, int64_t additions) {
     const double order = static_cast<double>(columns);
-    return unit_roundoff * (48.0 + 2.0 * std::sqrt(order) + 2.0 * std::sqrt(static_cast<double>(additions)));
+    return unit_roundoff * (150.0 + 0.5 * std::sqrt(order) + 2.0 * std::sqrt(static_cast<double>(additions)));
 }
 
 // Error of one singular value from the triangular factor over the largest one.

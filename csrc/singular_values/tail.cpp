@@ -89,6 +89,29 @@ double frobenius_norm(const Gram& gram) {
     return std::sqrt(std::max(0.0, trace));
 }
 
+// How far the squares of the `count` smallest Ritz values can lie from eigenvalues: coupling to the rest of the space
+// enters squared, over the distance to the smallest singular value outside (known from the Gram matrix). Any number of
+// them from `count` on may be split off; the best split counts.
+double subspace_error(const std::vector<double>& theta, const std::vector<double>& residual2, int64_t count,
+                      const Spectrum& spectrum, int exponent) {
+    const auto width = static_cast<int64_t>(theta.size());
+    const auto order = static_cast<int64_t>(spectrum.values.size());
+    double best = HUGE_VAL;
+    double coupling2 = 0;
+    for (int64_t split = 1; split <= width; ++split) {
+        coupling2 += residual2[static_cast<size_t>(width - split)];
+        if (split < count) continue;
+        // Nothing is left outside: only rounding separates the Ritz values from the singular values.
+        if (split == order) return 0.0;
+        const auto outside = static_cast<size_t>(order - split - 1);
+        const double edge = std::ldexp(std::max(0.0, spectrum.values[outside] - spectrum.bounds[outside]), -exponent);
+        const double inside = theta[static_cast<size_t>(width - split)];
+        const double gap = (edge - inside) * (edge + inside) - std::sqrt(coupling2);
+        if (gap > 0) best = std::min(best, coupling2 / gap);
+    }
+    return best;
+}
+
 // Puts value and bound (of the scaled matrix) at `index` where the bound is an improvement.
 void improve(Spectrum& spectrum, int64_t index, double value, double bound, int exponent) {
     const auto at = static_cast<size_t>(index);
@@ -158,7 +181,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
         for (const auto& [source, target] : {std::pair{&basis, &rotated}, std::pair{&product, &rotated_product}})
             blas::gemm(Op::none, Op::transpose, order, width, width, 1.0, source->data(), order, right.data(), width,
                        0.0, target->data(), order);
-        double worst = 0;
+        std::vector<double> residual2(size);
         for (int64_t j = 0; j < width; ++j) {
             const double square = theta[static_cast<size_t>(j)] * theta[static_cast<size_t>(j)];
             double norm2 = 0;
@@ -167,9 +190,16 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
                 product[i + j * order] = residual;
                 norm2 += residual * residual;
             }
+            residual2[static_cast<size_t>(j)] = norm2;
+        }
+        const double beyond = subspace_error(theta, residual2, count, spectrum, gram.exponent);
+        double worst = 0;
+        for (int64_t j = 0; j < width; ++j) {
             // Ritz values lie above the singular values they stand for, which are never negative.
             const double value = theta[static_cast<size_t>(j)];
-            bound[static_cast<size_t>(j)] = (value > 0 ? std::min(value, std::sqrt(norm2) / value) : 0.0) + floor;
+            const double linear = value > 0 ? std::sqrt(residual2[static_cast<size_t>(j)]) / value : 0.0;
+            const double quadratic = error_model::of_square_root(value * value, beyond);
+            bound[static_cast<size_t>(j)] = std::min({value, linear, quadratic}) + floor;
             if (j >= width - count)
                 worst = std::max(worst, bound[static_cast<size_t>(j)] /
                                             std::max(tolerance(value, largest, relative_tolerance), 1.25 * floor));

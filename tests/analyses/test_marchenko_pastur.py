@@ -184,7 +184,8 @@ def test_rigidity_of_the_bulk():
 @pytest.mark.parametrize("shape", [(64, 64), (64, 96), (200, 50)])
 def test_edges_and_p_value_say_the_same(shape):
     smaller, larger = min(shape), max(shape)
-    noise = calibration.edge_calibration(smaller, larger)
+    noise = calibration.edge_calibration(smaller, larger, draws=5000)
+    draws = calibration.simulate(smaller, larger, seed=0, draws=5000)
     for rate in (0.5, 0.1, 0.0101, 0.001, 1 / (noise.draws + 1)):
         lower, upper = noise.edges(rate)
         middle = (lower + upper) / 2
@@ -192,7 +193,6 @@ def test_edges_and_p_value_say_the_same(shape):
         assert noise.p_value(upper * (1 + tiny), middle) <= rate < noise.p_value(upper * (1 - tiny), middle)
         assert noise.p_value(middle, lower * (1 - tiny)) <= rate < noise.p_value(middle, lower * (1 + tiny))
         # The draws themselves are outside at the rate.
-        draws = calibration.simulate(smaller, larger, seed=0, draws=noise.draws)
         share = np.mean((draws["top"] > upper) | (draws["bottom"] < lower))
         assert abs(share - rate) <= 4 / noise.draws
     with pytest.raises(ValueError, match="false_positive_rate"):
@@ -394,6 +394,16 @@ def test_no_verdict_below_32_values():
     assert math.isnan(verdict.lower_edge)
     assert math.isnan(verdict.ks_p_value)
     assert fit_marchenko_pastur(gaussian_values((32, 500)), (32, 500)).reason == ""
+
+
+def test_a_bulk_of_another_form_is_far_from_the_law():
+    generator = np.random.default_rng(6)
+    noise = generator.standard_normal((64, 90))
+    plain = fit_marchenko_pastur(linalg.svdvals(noise), (64, 90))
+    uneven = fit_marchenko_pastur(linalg.svdvals(noise * generator.lognormal(0, 0.7, 90)), (64, 90))
+    assert plain.ks_p_value > 0.02
+    assert uneven.ks > 2 * plain.ks
+    assert uneven.ks_p_value < 1e-3
 
 
 def test_rank_deficient_noise_shows_below():

@@ -57,13 +57,13 @@ class Bulk:
 
 
 @functools.lru_cache(maxsize=256)
-def bulk(smaller: int, larger: int) -> Bulk:
+def bulk(smaller: int, larger: int, cut: float = BULK) -> Bulk:
     """Levels g / (LEVELS + 1) and the quantiles of the singular values of unit scale there, in units of
     sqrt(larger)."""
     ratio = smaller / larger
     levels = np.arange(1, LEVELS + 1) / (LEVELS + 1)
     squares = law.eigenvalue_quantile(levels, ratio)
-    used = squares[levels <= BULK]
+    used = squares[levels <= cut]
     # Trapezoid weights of the integral of the counting function over squared values up to the cut.
     nodes = np.concatenate([[(1 - math.sqrt(ratio)) ** 2], used])
     weights = np.zeros(LEVELS)
@@ -87,15 +87,17 @@ def middle_ranks(smaller: int) -> tuple[int, int]:
     return (smaller - 1) // 2, smaller // 2
 
 
-def bulk_statistics(counts: NDArray[np.int64], smaller: int, larger: int) -> tuple[Floats, Floats]:
+def bulk_statistics(
+    counts: NDArray[np.int64], smaller: int, larger: int, cut: float = BULK
+) -> tuple[Floats, Floats]:
     """From counts of singular values below median_scale * sqrt(larger) * quantiles (last axis: LEVELS):
 
     - the bulk scale over the median scale: one Newton step of the scale that matches the mean of squared
-      values with those above the BULK quantile set to it (a winsorised second moment). The median alone, one
+      values with those above the `cut` quantile set to it (a winsorised second moment). The median alone, one
       value of a spectrum, is twice as noisy.
     - the distance: the largest difference between counts / k and the levels.
     """
-    grid = bulk(smaller, larger)
+    grid = bulk(smaller, larger, cut)
     difference = grid.levels - counts / smaller
     ratio = np.sqrt(np.maximum(1 + difference @ grid.weights / grid.energy, 1e-6))
     return ratio, np.abs(difference).max(axis=-1)

@@ -22,8 +22,8 @@ class EntryStatistics:
         largest: largest magnitude of an entry.
         mean, standard_deviation: of all entries (divided by their number), in the units of the matrix.
         skewness, kurtosis: third and fourth standardised moments; kurtosis is 3 for Gaussian entries.
-        row_variances: float64, shape (rows,): mean squared deviation of a row's entries from the mean of all entries,
-            over the variance of all entries; the mean of the row variances is 1.
+        row_variances: float64, shape (rows,): mean squared deviation of a row's entries from the mean of all
+            entries, over the variance of all entries; the mean of the row variances is 1.
         column_variances: float64, shape (columns,), likewise.
     """
 
@@ -38,23 +38,25 @@ class EntryStatistics:
 
     @property
     def row_variance_spread(self) -> float:
-        """Coefficient of variation of the row variances; about sqrt((kurtosis - 1) / columns) for iid entries."""
+        """Coefficient of variation of the row variances; sqrt((kurtosis - 1) / columns) for iid entries."""
         return float(np.std(self.row_variances))
 
     @property
     def column_variance_spread(self) -> float:
-        """Coefficient of variation of the column variances; about sqrt((kurtosis - 1) / rows) for iid entries."""
+        """Coefficient of variation of the column variances; sqrt((kurtosis - 1) / rows) for iid entries."""
         return float(np.std(self.column_variances))
 
 
 def entry_statistics(w: Any) -> EntryStatistics:
     """Statistics of the entries of ``w`` in float64, same bits for any number of threads.
 
-    Moments are merged from central moments of short lines (Pebay, SAND2008-6212); row and column variances come from
-    sums of squares, so they lose digits where the mean of the entries exceeds their standard deviation 1e5 times.
+    Moments are merged from central moments of short lines (Pebay, SAND2008-6212); row and column variances
+    come from sums of squares, so they lose digits where the mean of the entries exceeds their standard
+    deviation 1e5 times.
 
     Args:
-        w: numpy array or torch CPU tensor, 2-D, float64, float32, float16 or bfloat16, any strides; not copied.
+        w: numpy array or torch CPU tensor, 2-D, float64, float32, float16 or bfloat16, any strides; not
+            copied.
 
     Raises:
         ValueError: empty matrix, not 2-D, or NaN/Inf (named with row and column).
@@ -64,10 +66,12 @@ def entry_statistics(w: Any) -> EntryStatistics:
     rows, columns = len(sums["row_sums"]), len(sums["column_sums"])
     variance = sums["central2"] / (rows * columns)
     mean = sums["mean"]
-    # Rounding of the mean leaves this much where all entries are equal.
-    constant = variance <= (1e-15 * mean) ** 2
+    # Rounding of the mean leaves up to this much where all entries are equal.
+    constant = variance <= (1e-12 * mean) ** 2
 
-    def relative(squares: npt.NDArray[np.float64], totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def relative(
+        squares: npt.NDArray[np.float64], totals: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
         if constant:
             return np.full(len(squares), np.nan)
         count = rows * columns / len(squares)

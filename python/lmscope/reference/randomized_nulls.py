@@ -1,4 +1,4 @@
-"""Float64 definition of the two randomised nulls: the same draws as the compiled kernels, by dense decompositions."""
+"""Float64 definition of the randomised nulls: the draws of the compiled kernels, decomposed by LAPACK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _mix(value: Words) -> Words:
     """Finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    value ^= value >> np.uint64(31)
+    return value
 
 
 def _step(key: int, index: int | Words) -> Words:
@@ -38,18 +39,18 @@ def _draw_key(seed: int, draw: int) -> int:
 
 
 def signs(rows: int, columns: int, *, seed: int, draw: int) -> Matrix:
-    """Signs of draw ``draw``, +1 or -1, (rows, columns): bit ``column % 64`` of word ``column // 64`` of the row."""
+    """Signs, +1 or -1, (rows, columns): bit ``column % 64`` of word ``column // 64`` of the row."""
     key = _draw_key(seed, draw)
     groups = np.arange((columns + 63) // 64, dtype=np.uint64)
     bits = np.empty((rows, 64 * len(groups)), np.uint8)
     for row in range(rows):
         words = _step(int(_step(key, row)[0]), groups)
         bits[row] = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")
-    return 1.0 - 2.0 * bits[:, :columns]
+    return np.where(bits[:, :columns] == 1, -1.0, 1.0)
 
 
 def permute_entries(w: npt.NDArray[np.generic], *, seed: int, draw: int) -> npt.NDArray[np.generic]:
-    """Entries in row order go to random buckets (Rao 1961, Sandelius 1962), which Fisher and Yates then shuffle."""
+    """Entries go to random buckets (Rao 1961, Sandelius 1962), each shuffled by Fisher and Yates."""
     entries = w.reshape(-1)
     bits = 0
     while bits < _MOST_BITS and (len(entries) >> bits) > _BUCKET_ENTRIES:
@@ -80,7 +81,9 @@ def sign_flip_top_values(w: Matrix, *, draws: int, seed: int) -> Matrix:
 
 def permutation_top_values(w: Matrix, *, draws: int, seed: int) -> Matrix:
     """Largest singular value of each random permutation of the entries, shape (draws,)."""
-    return np.array([_top(permute_entries(w, seed=seed, draw=draw).astype(np.float64)) for draw in range(draws)])
+    return np.array(
+        [_top(permute_entries(w, seed=seed, draw=draw).astype(np.float64)) for draw in range(draws)]
+    )
 
 
 def _top(w: Matrix) -> float:
