@@ -4,8 +4,8 @@
     python benchmarks/gpu_check.py --no-venv                this interpreter and its packages, no network
     python benchmarks/gpu_check.py --no-venv --find-links W missing packages from the wheels in folder W
 
-Needs this checkout, nvcc and a C++ compiler. Exits with 1 where there is no GPU, the build fails, or any test on
-the device fails or is skipped.
+Needs this checkout, nvcc and a C++ compiler. Exits with 1 where there is no GPU, the build fails, or any
+test on the device fails or is skipped.
 """
 
 from __future__ import annotations
@@ -93,7 +93,17 @@ def this_environment(find_links: str | None) -> str:
 
 
 def build(python: str) -> None:
-    command = [python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation", "--upgrade"]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--upgrade",
+    ]
     command += ["--target", str(SITE), f"-Cbuild-dir={WORK / 'cmake'}", "-Ccmake.define.LMSCOPE_CUDA=ON", "."]
     if run(command, PYTHONPATH=str(SITE)):
         fail("the build with LMSCOPE_CUDA=ON failed")
@@ -121,11 +131,15 @@ def devices(python: str) -> Any:
     done = subprocess.run(
         [python, "-c", code], env={**os.environ, "PYTHONPATH": str(SITE)}, capture_output=True, text=True
     )
-    return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip().splitlines()[-1:]}
+    return (
+        json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip().splitlines()[-1:]}
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--no-venv", action="store_true", help="use this interpreter")
     parser.add_argument("--find-links", metavar="FOLDER", help="wheels of what is missing; with --no-venv")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "benchmarks" / "results" / "gpu_check.json")

@@ -70,7 +70,7 @@ def test_devices_without_a_device_says_why() -> None:
 
 
 def test_core_needs_no_cuda_library() -> None:
-    """cudart is linked statically and the driver opened at run time, so that one wheel serves all machines."""
+    """cudart is linked statically and opens the driver at run time: one wheel serves all machines."""
     readelf = shutil.which("readelf")
     assert readelf is not None, "readelf comes with every C++ compiler"
     found = subprocess.run([readelf, "-d", core_file()], capture_output=True, text=True, check=True).stdout

@@ -16,30 +16,47 @@ from lmscope.cli import options
 from lmscope.cli.output import console, errors_to_exit_codes, message, print_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lmscope.runs.benchmarks import Bench
+    from lmscope.runs.benchmarks.singular_values import CaseResult
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 def bench(
     shape: Annotated[
-        list[str] | None, typer.Option(metavar="ROWSxCOLUMNS", help="Instead of the default shapes; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="ROWSxCOLUMNS", help="Instead of the default shapes; may be repeated."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")] = False,
-    seeds: Annotated[int | None, typer.Option(help="Gaussian matrices per shape [default: 5].", min=1)] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the JSON here too.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Gaussian matrices per shape [default: 5].", min=1)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the JSON here too.")
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Time our singular values beside torch, numpy and scipy on this machine.
 
-    Same bfloat16 matrices for all, one process each, in turns; errors against values of higher accuracy. The
-    default shapes take about a quarter of an hour on two cores, and the machine should have nothing else to do.
+    Same bfloat16 matrices for all, one process each, in turns; errors against values of higher accuracy.
+    The default shapes take about a quarter of an hour on two cores, and the machine should have nothing else
+    to do.
 
     [bold]Example[/bold]: lmscope bench --quick
     """
     with errors_to_exit_codes(as_json=json):
-        from lmscope.runs.benchmarks import as_dict, bench_singular_values, cases_from_file, cases_of, write_json
+        from lmscope.runs.benchmarks import (
+            as_dict,
+            bench_singular_values,
+            cases_from_file,
+            cases_of,
+            write_json,
+        )
 
         cases = cases_of(shape) if shape else cases_from_file("quick" if quick else "full")
         with _progress(wanted=not quiet) as tell:
@@ -47,6 +64,7 @@ def bench(
                 cases,
                 seeds=seeds or (2 if quick else 5),
                 tries=2 if quick else 4,
+                gemm_order=1024 if quick else 3072,
                 source=Path.cwd() if out is not None else None,
                 progress=tell,
             )
@@ -84,60 +102,73 @@ def _progress(*, wanted: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _print(found: Bench) -> None:
-    from rich.table import Table
-
-    from lmscope.runs.benchmarks.report import FORMULA, targets
+    from lmscope.runs.benchmarks.report import FORMULA
     from lmscope.runs.benchmarks.singular_values import OURS
 
     out = console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("shape")
-    table.add_column("who")
-    for title in ("seconds", "GFLOP/s", "of dgemm", "times ours", "min - max", "target", "largest error"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("remark", overflow="fold")
     for result in found.results:
-        for name in result.competitors():
-            ratios = result.ratios(name)
-            median = statistics.median(ratios)
-            target = result.case.targets.get(name)
-            remarks = []
-            if name == OURS:
-                routes = {_route(sample.words) for sample in result.samples(OURS)}
-                remarks.append(", ".join(sorted(routes)))
-            if result.disturbed(name):
-                remarks.append(f"{result.disturbed(name)} of {len(result.samples(name))} samples disturbed")
-            table.add_row(
-                result.case.name if name == OURS else "",
-                name,
-                f"{result.seconds(name):.3g}",
-                f"{result.rate(name) / 1e9:.3g}",
-                f"{result.rate(name) / found.gemm_rate:.0%}",
-                "" if name == OURS else f"{median:.2f}",
-                "" if name == OURS else f"{min(ratios):.2f} - {max(ratios):.2f}",
-                "" if target is None else f"{target:g} {'met' if median >= target else 'missed'}",
-                f"{result.error(name):.1e}",
-                "; ".join(remarks),
-                style="bold" if name == OURS else None,
-            )
-        table.add_section()
-    out.print(table)
-    out.print()
-    for result in found.results:
-        for aim in targets(result):
-            if "error" in aim.what:
-                verdict = "met" if aim.met else "missed"
-                out.print(f"{result.case.name}: {aim.found:.0f} {aim.what}, wanted {aim.wanted:g}: {verdict}")
+        out.print(_table(result, found.gemm_rate))
+        for line in _remarks(result):
+            out.print(line)
+        out.print()
     machine = found.machine
     ours = machine["libraries"][OURS]
-    out.print(f"{machine['processor']}, {machine['cores']} cores, {ours['isa']}; dgemm {found.gemm_rate / 1e9:.0f} GFLOP/s")
-    out.print(f"OpenBLAS of lmscope: {ours['openblas']}", style="dim")
     out.print(
-        f"{FORMULA}. times ours: their time over ours on the same matrix, median. largest error: of sampled "
-        "values, over the largest value. A sample is disturbed when other processes used more than 3 % of the CPUs.",
+        f"{machine['processor']}, {machine['cores']} cores, {ours['isa']}; "
+        f"dgemm {found.gemm_rate / 1e9:.0f} GFLOP/s; {ours['openblas']}",
+        soft_wrap=not out.is_terminal,
+    )
+    out.print(
+        "times ours: their seconds over ours on the same matrix, median (range). error: largest of the "
+        f"sampled values, over the largest value. GFLOP/s: {FORMULA}. A sample is disturbed where other "
+        "processes used more than 3 % of the CPUs.",
         style="dim",
+        soft_wrap=not out.is_terminal,
     )
 
 
-def _route(words: dict[str, object]) -> str:
-    return f"{words['method']}, {words['refined']} refined"
+def _table(result: CaseResult, gemm_rate: float) -> Table:
+    from rich.table import Table
+
+    from lmscope.runs.benchmarks.singular_values import OURS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(result.case.name, no_wrap=True)
+    for title in ("seconds", "GFLOP/s", "dgemm", "times ours", "target", "error"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name in result.competitors():
+        ratio, verdict = "", ""
+        if name != OURS:
+            ratios = result.ratios(name)
+            median = statistics.median(ratios)
+            ratio = f"{median:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            target = result.case.targets.get(name)
+            if target is not None:
+                verdict = f"{target:g} {'met' if median >= target else 'missed'}"
+        table.add_row(
+            name,
+            f"{result.seconds(name):.3g}",
+            f"{result.rate(name) / 1e9:.3g}",
+            f"{result.rate(name) / gemm_rate:.0%}",
+            ratio,
+            verdict,
+            f"{result.error(name):.1e}",
+            style="bold" if name == OURS else None,
+        )
+    return table
+
+
+def _remarks(result: CaseResult) -> Iterator[str]:
+    from lmscope.runs.benchmarks.report import targets
+    from lmscope.runs.benchmarks.singular_values import OURS
+
+    for one in result.rounds:
+        words = one.measured[OURS].sample.words
+        smallest = f"smallest value {one.smallest_over_largest:.1e} of the largest"
+        yield f"{one.kind} {one.seed}: method {words['method']}, {words['refined']} refined, {smallest}"
+    for aim in targets(result):
+        if "error" in aim.what:
+            yield f"{aim.found:.3g} {aim.what}, wanted {aim.wanted:g}: {'met' if aim.met else 'missed'}"
+    for name in result.competitors():
+        if result.disturbed(name):
+            yield f"{name}: {result.disturbed(name)} of {len(result.samples(name))} samples disturbed"

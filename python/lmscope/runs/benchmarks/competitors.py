@@ -6,6 +6,7 @@ Only ours takes bfloat16; the others convert inside their time, as their users m
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +25,14 @@ class Answer(NamedTuple):
 
 
 class Competitor(NamedTuple):
-    """`take` turns the loaded matrix into what its users hold (not timed), `compute` is timed, `gemm` multiplies
-    two square float64 matrices of the given order, `describe` gives versions."""
+    """What a worker calls.
+
+    Attributes:
+        take: turns the loaded matrix into what its users hold; not timed.
+        compute: timed.
+        gemm: multiplies two square float64 matrices of the given order.
+        describe: versions.
+    """
 
     take: Callable[[npt.NDArray[Any]], Any]
     compute: Callable[[Any], Answer]
@@ -44,9 +51,11 @@ def _lmscope() -> Competitor:
         return Answer(found.values, extra)
 
     def describe() -> dict[str, Any]:
-        import scipy_openblas64
-
-        library = Path(scipy_openblas64.get_lib_dir()) / "libscipy_openblas64_.so"
+        # Found, not imported: see lmscope.kernels.
+        spec = importlib.util.find_spec("scipy_openblas64")
+        assert spec is not None
+        assert spec.origin is not None
+        library = Path(spec.origin).parent / "lib" / "libscipy_openblas64_.so"
         return {
             "lmscope": __version__,
             "isa": isa(),
@@ -102,10 +111,11 @@ def _torch(dtype_name: str) -> Competitor:
         return lambda: left @ right
 
     def describe() -> dict[str, Any]:
-        blas = "MKL" if torch.backends.mkl.is_available() else "OpenBLAS or other"
+        config = torch.__config__.show()  # type: ignore[no-untyped-call]
+        blas = "MKL" if "BLAS_INFO=mkl" in config else "other"
         return {"torch": torch.__version__, "threads": torch.get_num_threads(), "blas": blas}
 
-    return Competitor(take, compute, gemm, describe)
+    return Competitor(take, compute, gemm if dtype_name == "float64" else None, describe)
 
 
 COMPETITORS: dict[str, Callable[[], Competitor]] = {

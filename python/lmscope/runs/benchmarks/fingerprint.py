@@ -11,11 +11,20 @@ from typing import Any
 
 from lmscope.runs.machine import machine
 
-_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "LMSCOPE_ISA")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "LMSCOPE_ISA",
+)
 
 
 def fingerprint(libraries: dict[str, dict[str, Any]], *, source: Path | None = None) -> dict[str, Any]:
-    """`libraries` is what the workers said of themselves; `source` a checkout whose commit to name. No host name."""
+    """`libraries` is what the workers said of themselves, `source` a checkout whose commit to name.
+
+    No host name.
+    """
     found = machine()
     found["kernel"] = platform.release().partition("-")[0]
     found["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

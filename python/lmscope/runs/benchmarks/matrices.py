@@ -20,7 +20,7 @@ def gaussian(rows: int, columns: int, seed: int) -> npt.NDArray[Any]:
 
 
 def trained_spectrum(count: int) -> npt.NDArray[np.float64]:
-    """`count` singular values, descending: a tenth are spikes from 1 down, the rest falls linearly to 1e-5."""
+    """`count` singular values, descending: a tenth are spikes, the rest falls linearly to 1e-5."""
     spikes = max(1, round(SPIKES * count))
     return np.concatenate(
         [

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmscope.runs.benchmarks.singular_values import ERROR_TARGET, OURS, Bench, CaseResult
 
-FORMULA = "nominal operations: N M^2 + 4/3 M^3, N the longer and M the shorter side, the same for all competitors"
+FORMULA = "N M^2 + 4/3 M^3 operations, N the longer and M the shorter side, the same for all"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ def targets(result: CaseResult) -> list[Target]:
     rival, wanted = ERROR_TARGET
     if result.case.targets and result.samples(rival):
         found.append(
-            Target(f"times smaller largest error than {rival}", wanted, result.error(rival) / result.error(OURS))
+            Target(
+                f"times smaller largest error than {rival}", wanted, result.error(rival) / result.error(OURS)
+            )
         )
     return found
 

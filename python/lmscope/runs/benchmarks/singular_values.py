@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from lmscope.runs.benchmarks.fingerprint import fingerprint
 from lmscope.runs.benchmarks.turns import (
@@ -26,7 +32,6 @@ from lmscope.runs.errors import UsageError
 OURS = "lmscope"
 RIVALS = ("torch float64", "torch float32", "numpy", "scipy")
 ERROR_TARGET = ("torch float32", 100.0)
-_GEMM_ORDER = 3072
 # What a right answer may differ by, as a share of the largest value; a wrong one is off by far more.
 _TOLERANCE = {"torch float32": 1e-4}
 _FLOAT64_TOLERANCE = 1e-11
@@ -46,16 +51,20 @@ class Case:
 
     @property
     def nominal_operations(self) -> float:
-        """N M^2 + 4/3 M^3, N the longer side: Gram matrix of the shorter side and its reduction to tridiagonal
-        form. The same count for all, so that rates compare; the competitors do more."""
+        """N M^2 + 4/3 M^3, N the longer side: Gram matrix of the shorter side and its tridiagonal reduction.
+
+        The same count for all, so that rates compare; the competitors do more.
+        """
         longer, shorter = max(self.rows, self.columns), min(self.rows, self.columns)
         return float(longer) * shorter**2 + 4.0 / 3.0 * shorter**3
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One competitor on one matrix: its sample and its largest error over the sampled indices, as a share of the
-    largest singular value."""
+    """One competitor on one matrix: its sample, and its largest error over the sampled indices.
+
+    The error is a share of the largest singular value.
+    """
 
     sample: Sample
     error: float
@@ -124,7 +133,7 @@ def _quiet(samples: Sequence[Sample]) -> list[Sample]:
 
 @dataclass(frozen=True)
 class Bench:
-    """All cases on this machine; `gemm_rate` is the best float64 matrix product seen, operations per second."""
+    """All cases on this machine; `gemm_rate`: operations per second of the best float64 matrix product."""
 
     results: tuple[CaseResult, ...]
     gemm_rate: float
@@ -134,12 +143,11 @@ class Bench:
 
 def cases_from_file(which: str) -> list[Case]:
     """Cases of shapes.toml: "full" or "quick"."""
-    try:
-        import tomllib
-    except ImportError:
-        import tomli as tomllib
     text = (files("lmscope.runs.benchmarks") / "shapes.toml").read_text(encoding="utf-8")
-    return [Case(*entry["shape"], entry.get("targets", {})) for entry in tomllib.loads(text)["singular_values"][which]]
+    return [
+        Case(entry["shape"][0], entry["shape"][1], entry.get("targets", {}))
+        for entry in tomllib.loads(text)["singular_values"][which]
+    ]
 
 
 def cases_of(shapes: Sequence[str]) -> list[Case]:
@@ -159,6 +167,7 @@ def bench_singular_values(
     seeds: int = 5,
     rivals: Sequence[str] = RIVALS,
     tries: int = 4,
+    gemm_order: int = 3072,
     source: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda text, done, total: None,
 ) -> Bench:
@@ -169,6 +178,7 @@ def bench_singular_values(
         seeds: Gaussian matrices per case.
         rivals: some of RIVALS; one whose package is missing is left out and named in `absent`.
         tries: how often a sample is taken while other processes disturb it; the last one is kept and marked.
+        gemm_order: of the square float64 product that gives the machine's rate.
         source: a checkout whose commit goes into the fingerprint.
         progress: told before each sample what comes, how many samples are done and how many there are.
 
@@ -189,7 +199,7 @@ def bench_singular_values(
                 absent[name] = str(error)
         bench = _Bench(folder, oracle, workers, tries, progress, total)
         bench.warm_up()
-        gemm_rate = max(worker.ask("gemm", order=_GEMM_ORDER)["rate"] for worker in workers.values())
+        gemm_rate = max(worker.ask("gemm", order=gemm_order)["rate"] for worker in workers.values())
         results = tuple(bench.case(case, seeds) for case in cases)
     return Bench(results, gemm_rate, fingerprint(libraries, source=source), absent)
 
@@ -229,7 +239,9 @@ class _Bench:
             self._progress(f"{case.name} {kind} {seed}: {what}", self._done, self._total)
 
         tell("making the matrix")
-        self._oracle.ask("make", kind=kind, rows=case.rows, columns=case.columns, seed=seed, path=self._matrix)
+        self._oracle.ask(
+            "make", kind=kind, rows=case.rows, columns=case.columns, seed=seed, path=self._matrix
+        )
         tell("reference values")
         self._oracle.ask("values", path=self._matrix, save=self._reference)
         with np.load(self._reference) as found:

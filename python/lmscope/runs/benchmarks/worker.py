@@ -55,7 +55,7 @@ class Worker:
         return {"seconds": wall, "own_cpu_seconds": own, "busy_cpu_seconds": busy, "words": words}
 
     def gemm(self, order: int) -> dict[str, Any]:
-        """Best of a few float64 products, in operations per second (2 * order**3 each); 0 without a product."""
+        """Best of a few float64 products, 2 * order**3 operations each, per second; 0 without one."""
         if self._competitor.gemm is None:
             return {"rate": 0.0}
         multiply = self._competitor.gemm(order)
