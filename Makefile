@@ -21,7 +21,7 @@ SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 say = @echo "make: $(1)" >&2
 
-.PHONY: help demo test lint cuda bench evidence clean install chromium
+.PHONY: help demo test lint layers cuda bench evidence clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -87,19 +87,22 @@ chromium:
 	      || echo "make: that failed; the browser tests will say what is missing" >&2; \
 	  else echo "make: no chromium; for the browser tests: apt-get install chromium fonts-dejavu-core" >&2; fi; fi
 
-# import-linter sees no compiled modules, so it reads a copy in which the core's stub stands for it.
 lint: $(DONE)/installed $(DONE)/lint
 	$(call say,ruff)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	$(call say,mypy)
 	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory layers
+	$(call say,clang-format)
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+
+# import-linter sees no compiled modules, so it reads a copy in which the core's stub stands for it.
+layers: $(DONE)/lint
 	$(call say,import-linter)
 	@rm -rf build/lint && mkdir -p build/lint && cp -r python/lmscope build/lint/lmscope \
 	  && cp python/lmscope/_core.pyi build/lint/lmscope/_core.py
 	@PYTHONPATH=build/lint $(BIN)/lint-imports --no-logo --no-cache
-	$(call say,clang-format)
-	@$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 
 # Every architecture of cmake/LmscopeCuda.cmake, in a build of its own, and the tests that need no GPU against it.
 cuda: $(DONE)/installed $(DONE)/test

@@ -1,4 +1,4 @@
-"""`lmscope bench`, its record in benchmarks/results/singular_values.json; takes its options, such as --quick."""
+"""`lmscope bench`, its record in benchmarks/results/singular_values.json; takes its options."""
 
 import subprocess
 import sys

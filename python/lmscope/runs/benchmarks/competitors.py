@@ -111,7 +111,7 @@ def _torch(dtype_name: str) -> Competitor:
         return lambda: left @ right
 
     def describe() -> dict[str, Any]:
-        config = torch.__config__.show()  # type: ignore[no-untyped-call]
+        config = torch.__config__.show()
         blas = "MKL" if "BLAS_INFO=mkl" in config else "other"
         return {"torch": torch.__version__, "threads": torch.get_num_threads(), "blas": blas}
 
