@@ -118,6 +118,20 @@ void require_finite(const MatrixView& matrix, const char* argument) {
     }
 }
 
+bool is_zero(const MatrixView& matrix) {
+    constexpr char zero[sizeof(double)] = {};
+    const auto size = size_in_bytes(matrix.dtype);
+    for (int64_t row = 0; row < matrix.rows; ++row)
+        for (int64_t column = 0; column < matrix.columns; ++column) {
+            char bytes[sizeof(double)];
+            std::memcpy(bytes, matrix.at(row, column), static_cast<size_t>(size));
+            // Little-endian: the sign is the top bit of the last byte.
+            bytes[size - 1] = static_cast<char>(bytes[size - 1] & 0x7f);
+            if (std::memcmp(bytes, zero, static_cast<size_t>(size)) != 0) return false;
+        }
+    return true;
+}
+
 int scale_exponent(const MatrixView& matrix) {
     if (matrix.dtype != DType::float64) return 0;
     double largest = 0;

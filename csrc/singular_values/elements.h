@@ -28,6 +28,9 @@ struct Chunk {
 // Throws InvalidArgument with the place of the first NaN or Inf in row order.
 void require_finite(const MatrixView& matrix, const char* argument);
 
+// Stops at the first element that is not zero.
+bool is_zero(const MatrixView& matrix);
+
 // The power of two by which the elements are to be divided so that their squares neither overflow nor vanish: 0 unless
 // the largest magnitude of a float64 matrix lies outside 2^-200 .. 2^200.
 int scale_exponent(const MatrixView& matrix);

@@ -10,20 +10,34 @@ namespace lmscope::error_model {
 
 constexpr double unit_roundoff = 0x1p-53;
 
+// Sums added up one after another: independent errors grow with the square root of their number, those of equal terms
+// (every block of rows the same) linearly.
+inline double additions_error(int64_t additions) {
+    const double number = static_cast<double>(additions);
+    return std::max(2.0 * std::sqrt(number), number / 3.0);
+}
+
 // Error of one eigenvalue of the accumulated Gram matrix over its largest one.
 inline double gram(int64_t columns, int64_t additions) {
-    const double order = static_cast<double>(columns);
-    return unit_roundoff * (150.0 + 0.5 * std::sqrt(order) + 2.0 * std::sqrt(static_cast<double>(additions)));
+    return unit_roundoff * (64.0 + 0.5 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
 }
 
 // Error of one singular value from the triangular factor over the largest one.
 inline double qr(int64_t columns, int64_t additions) {
-    const double order = static_cast<double>(columns);
-    return unit_roundoff * (32.0 + 4.0 * std::sqrt(order) + 2.0 * std::sqrt(static_cast<double>(additions)));
+    return unit_roundoff * (64.0 + 4.0 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
 }
 
-// Error of a singular value refined against the matrix itself, over the Frobenius norm: products with unit vectors.
-constexpr double refined = 4.0 * unit_roundoff;
+// Error of a singular value refined against the matrix itself: products of its rows with unit vectors, whose rounding
+// errors are independent but where all rows are alike, in which case one value carries the whole norm.
+inline double refined(double frobenius_norm, double largest) {
+    return unit_roundoff * (4.0 * frobenius_norm + 32.0 * largest);
+}
+
+// A bound times 2^exponent; subnormal values are rounded themselves.
+inline double scaled_bound(double bound, int exponent) {
+    const double scaled = std::ldexp(bound, exponent);
+    return exponent < 0 && bound > 0 ? scaled + 0x1p-1074 : scaled;
+}
 
 // |sqrt(x) - sqrt(y)| for any y >= 0 with |x - y| <= error.
 inline double of_square_root(double x, double error) {

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "runtime/blas.h"
 #include "runtime/thread_pool.h"
 #include "singular_values/band_reduction.h"
+#include "singular_values/random_fill.h"
 #include "singular_values/tridiagonal.h"
 
 namespace lmscope {
@@ -32,6 +34,31 @@ void copy_triangle(int64_t order, double* matrix, bool lower_to_upper) {
     });
 }
 
+// H A H in the lower triangle of a matrix stored whole, for a fixed random reflection H = I - 2 v v^T: same
+// eigenvalues, but no equal entries left. Those make the rounding errors of a reduction all have one sign and add up.
+void reflect_lower(int64_t order, double* matrix) {
+    constexpr int64_t columns_per_task = 32;
+    const int64_t tasks = (order + columns_per_task - 1) / columns_per_task;
+    const auto for_each_column = [&](auto&& visit) {
+        parallel_for(tasks, [&](int64_t task) {
+            for (int64_t j = task * columns_per_task; j < std::min(order, (task + 1) * columns_per_task); ++j) visit(j);
+        });
+    };
+    AlignedBuffer v(order), w(order);
+    fill_random(order, v.data());
+    const double norm = std::sqrt(std::inner_product(v.data(), v.data() + order, v.data(), 0.0));
+    for (int64_t i = 0; i < order; ++i) v[i] /= norm;
+    for_each_column([&](int64_t j) {
+        const double* column = matrix + j * order;
+        w[j] = std::inner_product(column, column + order, v.data(), 0.0);
+    });
+    const double quotient = std::inner_product(w.data(), w.data() + order, v.data(), 0.0);
+    for (int64_t i = 0; i < order; ++i) w[i] = 2 * (w[i] - quotient * v[i]);
+    for_each_column([&](int64_t j) {
+        for (int64_t i = j; i < order; ++i) matrix[i + j * order] -= v[i] * w[j] + w[i] * v[j];
+    });
+}
+
 }  // namespace
 
 Gram::Gram(int64_t columns_) : columns(columns_), triangle(columns_ * columns_) {
@@ -40,14 +67,17 @@ Gram::Gram(int64_t columns_) : columns(columns_), triangle(columns_ * columns_) 
 
 void Gram::rescale(int new_exponent) {
     const double factor = std::ldexp(1.0, std::max(-1074, 2 * (exponent - new_exponent)));
-    if (rows > 0)
-        for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
+    for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
     exponent = new_exponent;
 }
 
 void Gram::add(const MatrixView& matrix) {
+    if (elements::is_zero(matrix)) {
+        rows += matrix.rows;
+        return;
+    }
     const int wanted = elements::scale_exponent(matrix);
-    if (rows == 0)
+    if (additions == 0)
         exponent = wanted;
     else if (wanted > exponent)
         rescale(wanted);
@@ -59,14 +89,14 @@ void Gram::add(const MatrixView& matrix) {
 }
 
 void Gram::merge(const Gram& other) {
-    if (other.rows == 0) return;
-    if (rows == 0)
+    rows += other.rows;
+    if (other.additions == 0) return;
+    if (additions == 0)
         exponent = other.exponent;
     else if (other.exponent > exponent)
         rescale(other.exponent);
     const double factor = std::ldexp(1.0, std::max(-1074, 2 * (other.exponent - exponent)));
     for (int64_t i = 0; i < columns * columns; ++i) triangle[i] += factor * other.triangle[i];
-    rows += other.rows;
     additions += other.additions + 1;
 }
 
@@ -79,17 +109,30 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
         return chunk.data + (chunk.transposed ? column : column * chunk.stride);
     };
     parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
+        // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are
+        // alike the rounding errors of so many additions to one growing sum all have one sign.
+        thread_local AlignedBuffer sum;
+        thread_local int64_t capacity = 0;
+        if (capacity < block * block) {
+            sum = AlignedBuffer(block * block);
+            capacity = block * block;
+        }
         int64_t block_row = 0;
         while ((block_row + 1) * (block_row + 2) / 2 <= task) ++block_row;
         const int64_t row = block_row * block;
         const int64_t column = (task - block_row * (block_row + 1) / 2) * block;
         const int64_t height = std::min(block, columns - row);
         double* target = gram + row + column * columns;
-        if (row == column)
-            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, target, columns);
-        else
-            blas::gemm(left, right, height, block, chunk.rows, 1.0, columns_from(row), chunk.stride,
-                       columns_from(column), chunk.stride, 1.0, target, columns);
+        const int64_t width = row == column ? height : block;
+        if (row == column) {
+            std::fill_n(sum.data(), height * height, 0.0);
+            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, sum.data(), height);
+        } else {
+            blas::gemm(left, right, height, width, chunk.rows, 1.0, columns_from(row), chunk.stride,
+                       columns_from(column), chunk.stride, 0.0, sum.data(), height);
+        }
+        for (int64_t j = 0; j < width; ++j)
+            for (int64_t i = row == column ? j : 0; i < height; ++i) target[i + j * columns] += sum[i + j * height];
     });
 }
 
@@ -98,6 +141,7 @@ std::vector<double> Gram::eigenvalues() {
     for (int64_t i = 0; i < columns; ++i) diagonal[static_cast<size_t>(i)] = triangle[i + i * columns];
     // The solver overwrites the lower triangle only: the copy that the second pass needs waits in the upper one.
     copy_triangle(columns, triangle.data(), true);
+    reflect_lower(columns, triangle.data());
     const Tridiagonal tridiagonal = tridiagonalize_lower(columns, triangle.data());
     std::vector<double> values = tridiagonal.diagonal;
     std::vector<double> scratch = tridiagonal.off_diagonal;

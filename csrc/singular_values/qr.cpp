@@ -15,19 +15,22 @@ TriangularFactor::TriangularFactor(int64_t columns_) : columns(columns_), triang
 
 void TriangularFactor::rescale(int new_exponent) {
     const double factor = std::ldexp(1.0, std::max(-1074, exponent - new_exponent));
-    if (rows > 0)
-        for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
+    for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
     exponent = new_exponent;
 }
 
 void TriangularFactor::add(const MatrixView& matrix) {
+    if (elements::is_zero(matrix)) {
+        rows += matrix.rows;
+        return;
+    }
     const int wanted = elements::scale_exponent(matrix);
-    if (rows == 0)
+    if (additions == 0)
         exponent = wanted;
     else if (wanted > exponent)
         rescale(wanted);
-    // A taller chunk keeps the share of level-2 work in the append low.
-    const int64_t at_once = std::max(elements::chunk_rows(columns), std::min<int64_t>(columns, 2048));
+    // A taller chunk keeps the share of level-2 work in the append low, a shorter one the sums of like terms.
+    const int64_t at_once = std::clamp<int64_t>(columns, 512, 2048);
     AlignedBuffer turned;
     for_each_chunk(matrix, at_once, exponent, [&](const elements::Chunk& chunk) {
         double* data = chunk.data;
@@ -47,8 +50,9 @@ void TriangularFactor::add(const MatrixView& matrix) {
 }
 
 void TriangularFactor::merge(const TriangularFactor& other) {
-    if (other.rows == 0) return;
-    if (rows == 0)
+    rows += other.rows;
+    if (other.additions == 0) return;
+    if (additions == 0)
         exponent = other.exponent;
     else if (other.exponent > exponent)
         rescale(other.exponent);
@@ -56,7 +60,6 @@ void TriangularFactor::merge(const TriangularFactor& other) {
     AlignedBuffer appended(columns * columns);
     for (int64_t i = 0; i < columns * columns; ++i) appended[i] = factor * other.triangle[i];
     blas::qr_append(columns, columns, triangle.data(), columns, appended.data(), columns);
-    rows += other.rows;
     additions += other.additions + 1;
 }
 

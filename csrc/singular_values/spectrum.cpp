@@ -35,7 +35,7 @@ Spectrum spectrum_of(Gram& gram, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
         const double square = eigenvalues[static_cast<size_t>(gram.columns - 1 - i)];
         spectrum.values.push_back(std::ldexp(std::sqrt(std::max(0.0, square)), gram.exponent));
-        spectrum.bounds.push_back(std::ldexp(error_model::of_square_root(square, error), gram.exponent));
+        spectrum.bounds.push_back(error_model::scaled_bound(error_model::of_square_root(square, error), gram.exponent));
     }
     spectrum.method = SpectrumMethod::gram;
     return spectrum;
@@ -47,7 +47,7 @@ Spectrum spectrum_of(const TriangularFactor& factor, int64_t count) {
     const double bound = error_model::qr(factor.columns, factor.additions) * spectrum.values.front();
     spectrum.values.resize(static_cast<size_t>(count));
     for (double& value : spectrum.values) value = std::ldexp(value, factor.exponent);
-    spectrum.bounds.assign(static_cast<size_t>(count), std::ldexp(bound, factor.exponent));
+    spectrum.bounds.assign(static_cast<size_t>(count), error_model::scaled_bound(bound, factor.exponent));
     spectrum.method = SpectrumMethod::qr;
     return spectrum;
 }

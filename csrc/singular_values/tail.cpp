@@ -8,6 +8,7 @@
 #include "runtime/thread_pool.h"
 #include "singular_values/band_reduction.h"
 #include "singular_values/error_model.h"
+#include "singular_values/random_fill.h"
 
 namespace lmscope {
 namespace {
@@ -15,18 +16,6 @@ namespace {
 using blas::Op;
 
 constexpr int64_t row_block = 128;
-
-// Seeded by position alone: the same matrix gets the same start.
-void fill_random(int64_t count, double* target) {
-    uint64_t state = 0x9e3779b97f4a7c15ULL;
-    for (int64_t i = 0; i < count; ++i) {
-        uint64_t bits = (state += 0x9e3779b97f4a7c15ULL);
-        bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
-        bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
-        bits ^= bits >> 31;
-        target[i] = static_cast<double>(static_cast<int64_t>(bits)) * 0x1p-63;
-    }
-}
 
 // C <- op(A) B + beta C in fixed blocks of C's rows.
 void blocked_gemm(Op op, int64_t rows, int64_t columns, int64_t depth, const double* a, int64_t stride_a,
@@ -115,7 +104,7 @@ double subspace_error(const std::vector<double>& theta, const std::vector<double
 // Puts value and bound (of the scaled matrix) at `index` where the bound is an improvement.
 void improve(Spectrum& spectrum, int64_t index, double value, double bound, int exponent) {
     const auto at = static_cast<size_t>(index);
-    bound = std::ldexp(bound, exponent);
+    bound = error_model::scaled_bound(bound, exponent);
     if (bound >= spectrum.bounds[at]) return;
     spectrum.values[at] = std::ldexp(value, exponent);
     spectrum.bounds[at] = bound;
@@ -161,7 +150,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     const int64_t width = std::min(order, count + std::max<int64_t>(8, count / 2));
     const auto size = static_cast<size_t>(width);
     const double largest = std::ldexp(spectrum.values[0], -gram.exponent);
-    const double floor = error_model::refined * frobenius_norm(gram);
+    const double floor = error_model::refined(frobenius_norm(gram), largest);
     shifted_cholesky(gram, error_model::gram(order, gram.additions) * largest * largest);
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
@@ -223,7 +212,8 @@ bool refine_null_tail(const MatrixView& matrix, Gram& gram, int64_t count, doubl
     const int64_t order = gram.columns;
     const int64_t rank = order - count;
     const int exponent = gram.exponent;
-    const double floor = error_model::refined * frobenius_norm(gram);
+    const double largest = std::ldexp(spectrum.values[0], -exponent);
+    const double floor = error_model::refined(frobenius_norm(gram), largest);
     const int64_t at_once = elements::chunk_rows(order);
     Gram remainder(order);
     {

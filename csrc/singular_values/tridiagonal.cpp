@@ -78,7 +78,12 @@ void polish_eigenvalues(const Tridiagonal& matrix, std::vector<double>& eigenval
             }
             if (inside) break;
         }
-        for (double width = 2 * reach; width > resolution; width /= 2) {
+        const auto widest = [&] {
+            double width = 0;
+            for (int lane = 0; lane < lanes; ++lane) width = std::max(width, high.at[lane] - low.at[lane]);
+            return width;
+        };
+        for (double width = widest(); width > resolution; width /= 2) {
             for (int lane = 0; lane < lanes; ++lane) middle.at[lane] = 0.5 * (low.at[lane] + high.at[lane]);
             const Counts below = sturm_counts(diagonal, off_squares, tiny, middle);
             for (int lane = 0; lane < lanes; ++lane)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import ml_dtypes
 import numpy as np
@@ -112,7 +113,9 @@ def test_torch_tensors_give_the_bits_of_numpy_arrays(null):
 @pytest.mark.parametrize("null", KERNELS)
 @pytest.mark.parametrize("shape", [(700, 300), (300, 700), (2000, 16)], ids=str)
 def test_bits_do_not_depend_on_the_number_of_threads(null, shape, threads):
-    w = gaussian(shape, "bfloat16")
+    # Magnitudes differ so much that the order of a float64 sum of float32 numbers shows.
+    magnitudes = np.logspace(0, -9, shape[0])[:, None]
+    w = (gaussian(shape, "float64") * magnitudes).astype(ml_dtypes.bfloat16)
     results = []
     for count in (1, 2, 5):
         threads(count)
@@ -261,22 +264,28 @@ def test_bad_arguments_are_named(null):
 def test_the_lock_of_the_interpreter_is_released(null, threads):
     threads(1)
     w = gaussian((1500, 900))
-    expected = KERNELS[null](w, draws=4).values
-    running = threading.Event()
+    expected = KERNELS[null](w, draws=8).values
+    spans: list[tuple[float, float]] = []
     results: list[np.ndarray] = []
 
     def work() -> None:
-        running.set()
-        results.append(KERNELS[null](w, draws=4).values)
+        start = time.perf_counter()
+        result = KERNELS[null](w, draws=8).values
+        spans.append((start, time.perf_counter()))
+        results.append(result)
 
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:
         worker.start()
-    running.wait()
-    turns = 0
+    turns = []
     while any(worker.is_alive() for worker in workers):
-        turns += 1
-    # A call that kept the lock would leave this loop a handful of turns, whatever the calls take.
-    assert turns > 1000
+        turns.append(time.perf_counter())
+    # A call that kept the lock would let nothing else run between its beginning and its end.
+    inside = [
+        sum(start + (end - start) / 10 < turn < end - (end - start) / 10 for turn in turns)
+        for start, end in spans
+    ]
+    # The first call to end is the one that no turn between two calls can fall into.
+    assert inside[0] > 0
     for result in results:
         assert np.array_equal(result, expected)

@@ -11,27 +11,21 @@ draws at least as extreme) / (draws + 1), so the smallest is 4.9e-5 (1.2e-4), an
 given the draws, with a standard error of sqrt(a (1 - a) / draws): 0.07 (0.11) percentage points at 1 %;
 averaged over the seed it is met to 1 / draws.
 
-Draws are kept in memory, and on disk under $XDG_CACHE_HOME/lmscope (else ~/.cache/lmscope), about half a
-megabyte a shape; LMSCOPE_CACHE=0 in the environment turns the disk off. A file that cannot be read or written
-is as good as none.
+Draws are kept in memory and on disk (lmscope.analyses.calibration_cache), about half a megabyte a shape.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import os
-import tempfile
 import threading
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscope.analyses import _marchenko_pastur_law as law
+from lmscope.analyses import calibration_cache
+from lmscope.analyses import marchenko_pastur_law as law
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +73,7 @@ def median_scale(lower_middle: Floats, upper_middle: Floats, smaller: int, large
     number is odd): the square root of their mean square over the Marchenko-Pastur median (Gavish and Donoho,
     IEEE Trans. IT 60, 2014)."""
     middle = np.hypot(lower_middle, upper_middle) / math.sqrt(2)
-    scale: Floats = middle / math.sqrt(law.median(smaller / larger) * larger)
+    scale: Floats = middle / math.sqrt(law.median_eigenvalue(smaller / larger) * larger)
     return scale
 
 
@@ -209,11 +203,11 @@ def edge_calibration(
 
 @functools.lru_cache(maxsize=64)
 def _calibration(smaller: int, larger: int, seed: int, draws: int) -> EdgeCalibration:
-    path = _cache_path(smaller, larger, seed, draws)
-    stored = _read(path, draws)
+    name = f"edges-v{VERSION}-{smaller}x{larger}-draws{draws}-seed{seed}"
+    stored = calibration_cache.read(name, _ARRAYS, draws)
     if stored is None:
         stored = simulate(smaller, larger, seed=seed, draws=draws)
-        _write(path, stored)
+        calibration_cache.write(name, stored)
     return _assemble(smaller, larger, stored)
 
 
@@ -266,42 +260,3 @@ def _assemble(smaller: int, larger: int, stored: dict[str, Floats]) -> EdgeCalib
     for array in arrays:
         array.flags.writeable = False
     return EdgeCalibration(smaller, larger, *arrays)
-
-
-def _cache_path(smaller: int, larger: int, seed: int, draws: int) -> Path | None:
-    if os.environ.get("LMSCOPE_CACHE", "1") == "0":
-        return None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: relative paths are to be ignored.
-    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"
-    return root / "lmscope" / f"edges-v{VERSION}-{smaller}x{larger}-draws{draws}-seed{seed}.npz"
-
-
-def _read(path: Path | None, draws: int) -> dict[str, Floats] | None:
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            stored = {name: np.asarray(file[name], dtype=np.float64) for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    sound = all(array.shape == (draws,) and np.isfinite(array).all() for array in stored.values())
-    return stored if sound else None
-
-
-def _write(path: Path | None, stored: dict[str, Floats]) -> None:
-    if path is None:
-        return
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False
-        ) as file:
-            temporary = file.name
-            np.savez(file, allow_pickle=False, **stored)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

@@ -81,7 +81,7 @@ def summarise(
     rate = float(settings.get("false_positive_rate", math.nan))
     matrices: list[MatrixSummary] = []
     energies: dict[str, tuple[float, float]] = {}
-    columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_p_value", "norm"]
+    columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_q_value", "norm"]
     columns += [count_column, edge_column]
     for batch in spectra.select(columns).to_batches(max_chunksize=64):
         for row in batch.to_pylist():
@@ -139,7 +139,7 @@ def _matrix(
         total = math.fsum(shares)
         above = math.fsum(shares[:count]) / total if total > 0 and count else 0.0
         excess = largest / edge if edge > 0 else None
-    p_value = _finite(row["iid_p_value"])
+    q_value = _finite(row["iid_q_value"])
     return (
         MatrixSummary(
             name=row["name"],
@@ -152,7 +152,7 @@ def _matrix(
             norm_share=None if edge is None else above,
             excess=excess,
             ks=_finite(row["ks"]),
-            iid_refuted=None if p_value is None else p_value < rate,
+            iid_refuted=None if q_value is None else q_value <= rate,
         ),
         above * whole,
         whole,
