@@ -2,8 +2,8 @@
 
 Rayleigh quotients |A v|^2 / |v|^2 in extended precision at eigenvectors v of the float64 Gram matrix: the
 error of a quotient is the square of the vector's, so float64 vectors give values to about 1e-18 of the
-largest. The distance to the eigenvalue is at most |r|^2 / gap, r = A^T A v - q v (Parlett, The Symmetric Eigenvalue
-Problem, theorem 11.7.1); that is the uncertainty given with each value.
+largest. The distance to the eigenvalue is at most |r|^2 / gap, r = A^T A v - q v (Parlett, The Symmetric
+Eigenvalue Problem, theorem 11.7.1); that is the uncertainty given with each value.
 """
 
 from __future__ import annotations
