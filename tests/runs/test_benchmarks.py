@@ -21,6 +21,7 @@ from lmscope.runs.benchmarks import (
     turns,
 )
 from lmscope.runs.benchmarks.cpu_time import TICK, busy_seconds, foreign_share
+from lmscope.runs.benchmarks.fingerprint import commit
 from lmscope.runs.benchmarks.oracle import accurate_values, sample_indices
 from lmscope.runs.benchmarks.report import targets
 from lmscope.runs.benchmarks.turns import BenchmarkError, MissingCompetitor, WorkerProcess, take_sample
@@ -198,6 +199,24 @@ def test_record_says_where_it_was_measured(small_bench: singular_values.Bench) -
     assert {"seconds", "foreign_share", "disturbed", "thrown_away", "error"} <= set(
         rounds[0]["samples"]["numpy"]
     )
+
+
+def test_commit_of_a_checkout(tmp_path: Path) -> None:
+    assert commit(tmp_path) is None
+    header = tmp_path / "csrc" / "include" / "lmscope" / "isa.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("one")
+    assert commit(tmp_path) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    clean = commit(tmp_path)
+    assert clean is not None
+    assert len(clean) == 40
+    (tmp_path / "notes.txt").write_text("not a source")
+    assert commit(tmp_path) == clean
+    header.write_text("two")
+    assert commit(tmp_path) == f"{clean}-dirty"
 
 
 def test_wrong_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def bench(
                 seeds=seeds or (2 if quick else 5),
                 tries=2 if quick else 4,
                 gemm_order=1024 if quick else 3072,
-                source=Path.cwd() if out is not None else None,
+                source=Path.cwd(),
                 progress=tell,
             )
         if out is not None:

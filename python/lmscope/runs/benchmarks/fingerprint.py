@@ -36,14 +36,19 @@ def fingerprint(libraries: dict[str, dict[str, Any]], *, source: Path | None = N
 
 
 def commit(source: Path) -> str | None:
-    """Commit of a checkout, with ``-dirty`` where tracked files differ from it; None outside one."""
+    """Commit of a checkout of lmscope, with ``-dirty`` where its sources differ from it; None elsewhere."""
+    if not (source / "csrc" / "include" / "lmscope").is_dir():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        done = subprocess.run(
-            ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
+        name = git("rev-parse", "HEAD")
+        changed = git(
+            "status", "--porcelain", "--", "csrc", "python", "cmake", "CMakeLists.txt", "constraints.txt"
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return f"{name}-dirty" if changed else name

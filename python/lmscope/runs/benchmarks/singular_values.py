@@ -32,6 +32,7 @@ from lmscope.runs.errors import UsageError
 OURS = "lmscope"
 RIVALS = ("torch float64", "torch float32", "numpy", "scipy")
 ERROR_TARGET = ("torch float32", 100.0)
+_THROW_AWAY_SECONDS = 600.0
 # What a right answer may differ by, as a share of the largest value; a wrong one is off by far more.
 _TOLERANCE = {"torch float32": 1e-4}
 _FLOAT64_TOLERANCE = 1e-11
@@ -178,6 +179,7 @@ def bench_singular_values(
         seeds: Gaussian matrices per case.
         rivals: some of RIVALS; one whose package is missing is left out and named in `absent`.
         tries: how often a sample is taken while other processes disturb it; the last one is kept and marked.
+            After ten minutes of thrown away samples each is taken once.
         gemm_order: of the square float64 product that gives the machine's rate.
         source: a checkout whose commit goes into the fingerprint.
         progress: told before each sample what comes, how many samples are done and how many there are.
@@ -222,6 +224,7 @@ class _Bench:
         self._tries = tries
         self._progress = progress
         self._done, self._total = 0, total
+        self._thrown_away = 0.0
 
     def warm_up(self) -> None:
         """First calls pay for loading and thread pools."""
@@ -256,7 +259,9 @@ class _Bench:
         smallest = 0.0
         for name in names:
             tell(name)
-            sample = take_sample(self._workers[name], self._answer, tries=self._tries)
+            tries = self._tries if self._thrown_away < _THROW_AWAY_SECONDS else 1
+            sample = take_sample(self._workers[name], self._answer, tries=tries)
+            self._thrown_away += sum(seconds for seconds, _ in sample.thrown_away)
             self._done += 1
             values = np.load(f"{self._answer}.npy")
             off = np.abs(values[indices] - truth)

@@ -14,7 +14,7 @@ from typing import Any
 from lmscope.runs.benchmarks.cpu_time import foreign_share
 
 FOREIGN_LIMIT = 0.03
-_REST_SECONDS = 0.2  # for the spinning barriers of the process before
+_REST_SECONDS = 0.3  # for the spinning barriers of the process before
 
 
 class BenchmarkError(RuntimeError):
