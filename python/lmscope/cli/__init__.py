@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lmscope.cli.analyze import analyze
+from lmscope.cli.bench import bench
 from lmscope.cli.inspect import inspect
 from lmscope.cli.output import show_warnings
 from lmscope.cli.report import report
@@ -47,6 +48,7 @@ def _root(
 
 for _verb in (inspect, analyze, spectra, report):
     app.command(no_args_is_help=True)(_verb)
+app.command()(bench)
 
 
 def main() -> None:
