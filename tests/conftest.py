@@ -6,13 +6,16 @@ import ctypes
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy_openblas64
 
 from .tiny_models import TINY_BERT, TINY_LLAMA, random_model
+from .written_llama import llama_tensors, save_llama
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -54,3 +57,22 @@ def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny_llama")
     random_model(LlamaForCausalLM, LlamaConfig(**TINY_LLAMA)).save_pretrained(path)
     return path
+
+
+@pytest.fixture
+def make_llama(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a random Llama in bfloat16; ``change`` edits its tensors before they are saved."""
+
+    def make(
+        *,
+        layers: int = 2,
+        seed: int = 0,
+        name: str = "tiny-llama",
+        change: Callable[[dict[str, np.ndarray]], None] | None = None,
+    ) -> Path:
+        tensors = llama_tensors(layers, seed)
+        if change is not None:
+            change(tensors)
+        return save_llama(tmp_path / name, tensors, layers)
+
+    return make

@@ -45,7 +45,8 @@ void validate(const BidiagonalBatch& matrices) {
     require_finite(matrices.off_diagonal, matrices.batch, matrices.order - 1, "off_diagonal");
 }
 
-// An upper bound of the singular values (Gershgorin's, of the symmetric matrix with zero diagonal), 1 for a zero matrix.
+// An upper bound of the singular values (Gershgorin's, of the symmetric matrix with zero diagonal), 1 for a zero
+// matrix.
 double norm_bound(const BidiagonalBatch& matrices, int64_t index) {
     const double* diagonal = matrices.diagonal + index * matrices.order;
     const double* off_diagonal = matrices.off_diagonal + index * (matrices.order - 1);
@@ -98,8 +99,8 @@ void count_below(const BidiagonalBatch& matrices, const double* thresholds, int6
     });
 }
 
-void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int64_t rank_count, double relative_tolerance,
-                      double* values) {
+void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int64_t rank_count,
+                      double relative_tolerance, double* values) {
     validate(matrices);
     if (!(relative_tolerance >= 1e-15 && relative_tolerance < 1))
         throw InvalidArgument("rtol must be at least 1e-15 and less than 1, got " + std::to_string(relative_tolerance));

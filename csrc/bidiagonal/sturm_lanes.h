@@ -1,4 +1,5 @@
-// Included once by each instruction set's source; everything here has internal linkage, so that no two of them share code.
+// Included once by each instruction set's source; everything here has internal linkage, so that no two of them share
+// code.
 #include <cstdint>
 #include <cstring>
 
@@ -21,8 +22,8 @@ using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 
 constexpr int64_t steps_between_rescalings = 4;
 
-// The differential stationary transform d = q + s, s' = e s / d - shift, with s = numerator / denominator carried as two
-// numbers: no division, and d < 0 is a sign change of the denominator.
+// The differential stationary transform d = q + s, s' = e s / d - shift, with s = numerator / denominator carried as
+// two numbers: no division, and d < 0 is a sign change of the denominator.
 template <bool separate>
 void count(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
     constexpr int step = separate ? lanes : 1;

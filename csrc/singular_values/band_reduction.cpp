@@ -14,7 +14,10 @@ using blas::Op;
 // Wide bands make the dense stage level 3, narrow ones make the band stage, 6 band order^2 operations, cheap.
 int64_t band_width(int64_t order) { return order <= 1024 ? 32 : 64; }
 
-int64_t tile_order(int64_t order) { return order <= 512 ? 128 : order <= 2048 ? 192 : 256; }
+// A multiple of short_sum.
+int64_t tile_order(int64_t order) { return order <= 1024 ? 128 : 256; }
+
+constexpr int64_t short_sum = 128;
 
 int64_t block_count(int64_t order, int64_t block) { return (order + block - 1) / block; }
 
@@ -33,14 +36,9 @@ public:
           band_(band),
           matrix_(matrix),
           reflectors_(order * band),
-          product_(order * band),
           update_(order * band),
           scale_(band * band),
-          small_(band * band),
-          scaled_small_(band * band) {
-        // The factorisation writes the upper triangle of T only; the products read all of it.
-        std::fill_n(scale_.data(), band * band, 0.0);
-    }
+          small_(band * band) {}
 
     void run(int64_t first) {
         const int64_t rows = order_ - first;
@@ -49,23 +47,24 @@ public:
         blas::qr_compact(rows, band_, count, panel, order_, scale_.data(), band_);
         for (int64_t j = 0; j < count; ++j) {
             double* column = reflectors_.data() + j * rows;
-            std::fill_n(column, j, 0.0);
+            std::fill_n(column, rows, 0.0);
+            // A zero factor stands for the identity, here a zero vector.
+            if (scale_[j + j * band_] == 0.0) continue;
             column[j] = 1.0;
             std::copy_n(panel + j * order_ + j + 1, rows - j - 1, column + j + 1);
         }
+        invert_scale(rows, count);
         double* trailing = matrix_ + first + first * order_;
         const int64_t tile = tile_order(rows);
         const int64_t tiles = block_count(rows, tile);
         // W = A V T - 1/2 V (T^T V^T A V T); then Q^T A Q = A - V W^T - W V^T.
-        parallel_for(tiles, [&](int64_t row) { multiply_row(trailing, rows, count, tile, tiles, row); });
-        blas::gemm(Op::transpose, Op::none, count, count, rows, 1.0, reflectors_.data(), rows, update_.data(), rows,
-                   0.0, small_.data(), band_);
-        blas::gemm(Op::transpose, Op::none, count, count, count, -0.5, scale_.data(), band_, small_.data(), band_, 0.0,
-                   scaled_small_.data(), band_);
+        parallel_for(tiles, [&](int64_t row) { multiply_row(trailing, rows, count, tile, row); });
+        deep_product(rows, count, reflectors_.data(), update_.data(), small_.data());
+        blas::solve_lower(Op::none, count, count, scale_.data(), band_, small_.data(), band_);
         parallel_for(tiles, [&](int64_t row) {
             const int64_t start = row * tile;
-            blas::gemm(Op::none, Op::none, std::min(tile, rows - start), count, count, 1.0, reflectors_.data() + start,
-                       rows, scaled_small_.data(), band_, 1.0, update_.data() + start, rows);
+            blas::gemm(Op::none, Op::none, std::min(tile, rows - start), count, count, -0.5, reflectors_.data() + start,
+                       rows, small_.data(), band_, 1.0, update_.data() + start, rows);
         });
         parallel_for(tiles * (tiles + 1) / 2, [&](int64_t task) {
             const auto [row, column] = lower_block(task);
@@ -86,29 +85,45 @@ public:
     }
 
 private:
+    // X^T Y over a long depth. Short partial sums: where all terms have one sign, as in a matrix near rank one, the
+    // rounding errors of a long sum do too, and add up.
+    void deep_product(int64_t depth, int64_t count, const double* x, const double* y, double* product) {
+        for (int64_t start = 0; start < depth; start += short_sum)
+            blas::gemm(Op::transpose, Op::none, count, count, std::min(short_sum, depth - start), 1.0, x + start, depth,
+                       y + start, depth, start == 0 ? 0.0 : 1.0, product, band_);
+    }
+
+    // Lower triangle of T^-T from V alone: I - V T V^T is orthogonal exactly where T^-1 + T^-T = V^T V, so that errors
+    // of the panel's own scale factors do not reach the trailing block.
+    void invert_scale(int64_t rows, int64_t count) {
+        deep_product(rows, count, reflectors_.data(), reflectors_.data(), scale_.data());
+        for (int64_t j = 0; j < count; ++j) {
+            double& diagonal = scale_[j + j * band_];
+            diagonal = diagonal == 0.0 ? 1.0 : 0.5 * diagonal;
+        }
+    }
+
     // Rows of W = (A V) T from the lower triangle of A.
-    void multiply_row(const double* trailing, int64_t rows, int64_t count, int64_t tile, int64_t tiles, int64_t row) {
+    void multiply_row(const double* trailing, int64_t rows, int64_t count, int64_t tile, int64_t row) {
         const int64_t top = row * tile;
         const int64_t height = std::min(tile, rows - top);
-        double* product = product_.data() + top;
+        double* product = update_.data() + top;
         blas::symm_lower(height, count, trailing + top + top * order_, order_, reflectors_.data() + top, rows, product,
                          rows);
-        for (int64_t column = 0; column < tiles; ++column) {
-            if (column == row) continue;
-            const int64_t left = column * tile;
-            const bool stored = column < row;
-            blas::gemm(stored ? Op::none : Op::transpose, Op::none, height, count, std::min(tile, rows - left), 1.0,
-                       stored ? trailing + top + left * order_ : trailing + left + top * order_, order_,
+        for (int64_t left = 0; left < rows; left += short_sum) {
+            if (left >= top && left < top + height) continue;
+            const bool stored = left < top;
+            blas::gemm(stored ? Op::none : Op::transpose, Op::none, height, count, std::min(short_sum, rows - left),
+                       1.0, stored ? trailing + top + left * order_ : trailing + left + top * order_, order_,
                        reflectors_.data() + left, rows, 1.0, product, rows);
         }
-        blas::gemm(Op::none, Op::none, height, count, count, 1.0, product, rows, scale_.data(), band_, 0.0,
-                   update_.data() + top, rows);
+        blas::solve_right_transposed(height, count, scale_.data(), band_, product, rows);
     }
 
     int64_t order_;
     int64_t band_;
     double* matrix_;
-    AlignedBuffer reflectors_, product_, update_, scale_, small_, scaled_small_;
+    AlignedBuffer reflectors_, update_, scale_, small_;
 };
 
 }  // namespace

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <numeric>
 
 #include "runtime/blas.h"
 #include "runtime/thread_pool.h"
 #include "singular_values/band_reduction.h"
+#include "singular_values/random_fill.h"
 #include "singular_values/tridiagonal.h"
 
 namespace lmscope {
@@ -33,46 +34,29 @@ void copy_triangle(int64_t order, double* matrix, bool lower_to_upper) {
     });
 }
 
-// Whether at least one in sixteen elements of the lower triangle repeats its upper neighbour, signs aside.
-bool many_repeated(int64_t order, const double* matrix) {
-    int64_t repeated = 0;
-    for (int64_t j = 0; j < order; ++j)
-        for (int64_t i = j + 2; i < order; ++i) {
-            const double value = std::fabs(matrix[i + j * order]);
-            repeated += static_cast<int64_t>(value != 0 && value == std::fabs(matrix[i - 1 + j * order]));
-        }
-    return repeated * 32 > order * (order - 1);
-}
-
-// H A H in the lower triangle of a matrix stored whole, for a fixed random reflection H = I - 2 v v^T.
+// H A H in the lower triangle of a matrix stored whole, for a fixed random reflection H = I - 2 v v^T: same
+// eigenvalues, but no equal entries left. Those make the rounding errors of a reduction all have one sign and add up.
 void reflect_lower(int64_t order, double* matrix) {
-    std::vector<double> v(static_cast<size_t>(order)), w(static_cast<size_t>(order));
-    double norm2 = 0;
-    for (int64_t i = 0; i < order; ++i) {
-        uint64_t bits = static_cast<uint64_t>(i + 1) * 0x9e3779b97f4a7c15ULL;
-        bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
-        bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
-        const double value = static_cast<double>(static_cast<int64_t>(bits ^ (bits >> 31))) * 0x1p-63;
-        v[static_cast<size_t>(i)] = value;
-        norm2 += value * value;
-    }
-    for (double& value : v) value /= std::sqrt(norm2);
-    double quotient = 0;
-    for (int64_t j = 0; j < order; ++j) {
-        double sum = 0;
-        for (int64_t i = 0; i < order; ++i) sum += matrix[i + j * order] * v[static_cast<size_t>(i)];
-        w[static_cast<size_t>(j)] = sum;
-        quotient += sum * v[static_cast<size_t>(j)];
-    }
-    for (int64_t j = 0; j < order; ++j) {
-        const auto at = static_cast<size_t>(j);
-        w[at] = 2 * (w[at] - quotient * v[at]);
-    }
-    for (int64_t j = 0; j < order; ++j)
-        for (int64_t i = j; i < order; ++i) {
-            const auto [row, column] = std::pair{static_cast<size_t>(i), static_cast<size_t>(j)};
-            matrix[i + j * order] -= v[row] * w[column] + w[row] * v[column];
-        }
+    constexpr int64_t columns_per_task = 32;
+    const int64_t tasks = (order + columns_per_task - 1) / columns_per_task;
+    const auto for_each_column = [&](auto&& visit) {
+        parallel_for(tasks, [&](int64_t task) {
+            for (int64_t j = task * columns_per_task; j < std::min(order, (task + 1) * columns_per_task); ++j) visit(j);
+        });
+    };
+    AlignedBuffer v(order), w(order);
+    fill_random(order, v.data());
+    const double norm = std::sqrt(std::inner_product(v.data(), v.data() + order, v.data(), 0.0));
+    for (int64_t i = 0; i < order; ++i) v[i] /= norm;
+    for_each_column([&](int64_t j) {
+        const double* column = matrix + j * order;
+        w[j] = std::inner_product(column, column + order, v.data(), 0.0);
+    });
+    const double quotient = std::inner_product(w.data(), w.data() + order, v.data(), 0.0);
+    for (int64_t i = 0; i < order; ++i) w[i] = 2 * (w[i] - quotient * v[i]);
+    for_each_column([&](int64_t j) {
+        for (int64_t i = j; i < order; ++i) matrix[i + j * order] -= v[i] * w[j] + w[i] * v[j];
+    });
 }
 
 }  // namespace
@@ -157,8 +141,7 @@ std::vector<double> Gram::eigenvalues() {
     for (int64_t i = 0; i < columns; ++i) diagonal[static_cast<size_t>(i)] = triangle[i + i * columns];
     // The solver overwrites the lower triangle only: the copy that the second pass needs waits in the upper one.
     copy_triangle(columns, triangle.data(), true);
-    // Equal entries make the rounding errors of the reduction add up instead of cancel.
-    if (many_repeated(columns, triangle.data())) reflect_lower(columns, triangle.data());
+    reflect_lower(columns, triangle.data());
     const Tridiagonal tridiagonal = tridiagonalize_lower(columns, triangle.data());
     std::vector<double> values = tridiagonal.diagonal;
     std::vector<double> scratch = tridiagonal.off_diagonal;

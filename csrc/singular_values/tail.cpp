@@ -8,6 +8,7 @@
 #include "runtime/thread_pool.h"
 #include "singular_values/band_reduction.h"
 #include "singular_values/error_model.h"
+#include "singular_values/random_fill.h"
 
 namespace lmscope {
 namespace {
@@ -15,18 +16,6 @@ namespace {
 using blas::Op;
 
 constexpr int64_t row_block = 128;
-
-// Seeded by position alone: the same matrix gets the same start.
-void fill_random(int64_t count, double* target) {
-    uint64_t state = 0x9e3779b97f4a7c15ULL;
-    for (int64_t i = 0; i < count; ++i) {
-        uint64_t bits = (state += 0x9e3779b97f4a7c15ULL);
-        bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
-        bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
-        bits ^= bits >> 31;
-        target[i] = static_cast<double>(static_cast<int64_t>(bits)) * 0x1p-63;
-    }
-}
 
 // C <- op(A) B + beta C in fixed blocks of C's rows.
 void blocked_gemm(Op op, int64_t rows, int64_t columns, int64_t depth, const double* a, int64_t stride_a,

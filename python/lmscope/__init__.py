@@ -1,6 +1,7 @@
 """Where a language model keeps what it learnt, from its weights and hidden states.
 
-Public names load on first use, so that ``import lmscope`` and the light commands need neither torch nor transformers.
+Public names load on first use, so that ``import lmscope`` and the light commands need neither torch nor
+transformers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
-    from lmscope.runs import Run, analyze, inspect, open_run, spectra
+    from lmscope.runs.analyze import analyze
+    from lmscope.runs.inspect import inspect
+    from lmscope.runs.run import Run, open_run
+    from lmscope.runs.spectra import spectra
 
 __version__ = _version("lmscope")
 
@@ -44,7 +48,31 @@ _HOME = {
     "use_isa": "lmscope.kernels.runtime",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "CudaError",
+    "MarchenkoPastur",
+    "Run",
+    "SingularValues",
+    "SpectrumVerdict",
+    "StreamingSingularValues",
+    "TensorInfo",
+    "__version__",
+    "analyze",
+    "cuda_available",
+    "fit_marchenko_pastur",
+    "get_num_threads",
+    "inspect",
+    "isa",
+    "open_checkpoint",
+    "open_run",
+    "set_num_threads",
+    "singular_values",
+    "spectra",
+    "spectrum_verdict",
+    "use_isa",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,12 @@ struct BidiagonalBatch {
 };
 
 // counts[b][t]: singular values of matrix b that are less than thresholds[b][t]; batch x thresholds_per_matrix.
-void count_below(const BidiagonalBatch& matrices, const double* thresholds, int64_t thresholds_per_matrix, int64_t* counts);
+void count_below(const BidiagonalBatch& matrices, const double* thresholds, int64_t thresholds_per_matrix,
+                 int64_t* counts);
 
 // values[b][j]: the singular value of ascending rank ranks[j] (0 is the smallest) of matrix b, by bisection to
 // `relative_tolerance` of itself or 1e-30 of the matrix's norm, whichever is larger.
-void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int64_t rank_count, double relative_tolerance,
-                      double* values);
+void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int64_t rank_count,
+                      double relative_tolerance, double* values);
 
 }  // namespace lmscope

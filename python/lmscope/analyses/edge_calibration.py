@@ -1,43 +1,41 @@
 """What Gaussian noise of a given shape does at the edges of its spectrum, and inside: drawn, not assumed.
 
-The singular values of a k x D matrix of independent standard normals (k <= D) have the law of those of a k x k bidiagonal matrix
-with independent entries chi_D, chi_{D-1}, ..., chi_{D-k+1} on the diagonal and chi_{k-1}, ..., chi_1 beside it (Dumitriu and
-Edelman, J. Math. Phys. 43, 5830, 2002). From each draw only a few numbers are kept, all of them from Sturm counts, and all of
-them computed exactly as for the matrix in question; its rank among the draws is its p-value.
+The singular values of a k x D matrix of independent standard normals (k <= D) have the law of those of a k x
+k bidiagonal matrix with independent entries chi_D, chi_{D-1}, ..., chi_{D-k+1} on the diagonal and chi_{k-1},
+..., chi_1 beside it (Dumitriu and Edelman, J. Math. Phys. 43, 5830, 2002). From each draw only a few numbers
+are kept, all of them from Sturm counts, and all of them computed exactly as for the matrix in question; its
+rank among the draws is its p-value.
 
-The number of draws depends on k alone: 20480 up to k = 1024, 2^25 / k above, at least 8192. A p-value is
-(1 + draws at least as extreme) / (draws + 1), so the smallest is 4.9e-5 (1.2e-4), and a rate a asked for is met, given the draws,
-with a standard error of sqrt(a (1 - a) / draws): 0.07 (0.11) percentage points at 1 %; averaged over the seed it is met exactly.
+The number of draws depends on k alone: 20480 up to k = 1024, 2^25 / k above, at least 8192. A p-value is (1 +
+draws at least as extreme) / (draws + 1), so the smallest is 4.9e-5 (1.2e-4), and a rate a asked for is met,
+given the draws, with a standard error of sqrt(a (1 - a) / draws): 0.07 (0.11) percentage points at 1 %;
+averaged over the seed it is met to 1 / draws.
 
-Draws are kept in memory, and on disk under $XDG_CACHE_HOME/lmscope (else ~/.cache/lmscope), about half a megabyte a shape;
-LMSCOPE_CACHE=0 in the environment turns the disk off. A file that cannot be read or written is as good as none.
+Draws are kept in memory and on disk (lmscope.analyses.calibration_cache), about half a megabyte a shape.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import os
-import tempfile
 import threading
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscope.analyses import _marchenko_pastur_law as law
+from lmscope.analyses import calibration_cache
+from lmscope.analyses import marchenko_pastur_law as law
 
 Floats = NDArray[np.float64]
 
 # Part of the file's name: raise it when the draws or the statistics change.
 VERSION = 1
-# Prime, so that counts / k and levels hardly ever coincide: ties of the distance are rare.
-LEVELS = 509
+# One less than an odd prime: counts / k and levels hardly ever coincide, so that ties of the distance are
+# rare, and no level is the median, where the value that sets the scale would fall on either side by rounding.
+LEVELS = 508
 # Level up to which values enter the bulk scale in full; those above count as this quantile.
-BULK = 0.75
+BULK = 0.9
 _CHUNK = 128
 _ARRAYS = ("top", "bottom", "distance")
 
@@ -53,12 +51,13 @@ class Bulk:
 
 
 @functools.lru_cache(maxsize=256)
-def bulk(smaller: int, larger: int) -> Bulk:
-    """Levels (g - 1/2) / LEVELS and the quantiles of the singular values of unit scale there, in units of sqrt(larger)."""
+def bulk(smaller: int, larger: int, cut: float = BULK) -> Bulk:
+    """Levels g / (LEVELS + 1) and the quantiles of the singular values of unit scale there, in units of
+    sqrt(larger)."""
     ratio = smaller / larger
-    levels = (np.arange(LEVELS) + 0.5) / LEVELS
+    levels = np.arange(1, LEVELS + 1) / (LEVELS + 1)
     squares = law.eigenvalue_quantile(levels, ratio)
-    used = squares[levels <= BULK]
+    used = squares[levels <= cut]
     # Trapezoid weights of the integral of the counting function over squared values up to the cut.
     nodes = np.concatenate([[(1 - math.sqrt(ratio)) ** 2], used])
     weights = np.zeros(LEVELS)
@@ -70,10 +69,11 @@ def bulk(smaller: int, larger: int) -> Bulk:
 
 
 def median_scale(lower_middle: Floats, upper_middle: Floats, smaller: int, larger: int) -> Floats:
-    """Standard deviation of one entry from the two middle singular values (the same one twice where their number is odd):
-    the square root of their mean square over the Marchenko-Pastur median (Gavish and Donoho, IEEE Trans. IT 60, 2014)."""
+    """Standard deviation of one entry from the two middle singular values (the same one twice where their
+    number is odd): the square root of their mean square over the Marchenko-Pastur median (Gavish and Donoho,
+    IEEE Trans. IT 60, 2014)."""
     middle = np.hypot(lower_middle, upper_middle) / math.sqrt(2)
-    scale: Floats = middle / math.sqrt(law.median(smaller / larger) * larger)
+    scale: Floats = middle / math.sqrt(law.median_eigenvalue(smaller / larger) * larger)
     return scale
 
 
@@ -81,14 +81,17 @@ def middle_ranks(smaller: int) -> tuple[int, int]:
     return (smaller - 1) // 2, smaller // 2
 
 
-def bulk_statistics(counts: NDArray[np.int64], smaller: int, larger: int) -> tuple[Floats, Floats]:
+def bulk_statistics(
+    counts: NDArray[np.int64], smaller: int, larger: int, cut: float = BULK
+) -> tuple[Floats, Floats]:
     """From counts of singular values below median_scale * sqrt(larger) * quantiles (last axis: LEVELS):
 
-    - the bulk scale over the median scale: one Newton step of the scale that matches the mean of squared values with those above
-      the BULK quantile set to it (a winsorised second moment). The median alone, one value of a spectrum, is twice as noisy.
+    - the bulk scale over the median scale: one Newton step of the scale that matches the mean of squared
+      values with those above the `cut` quantile set to it (a winsorised second moment). The median alone, one
+      value of a spectrum, is twice as noisy.
     - the distance: the largest difference between counts / k and the levels.
     """
-    grid = bulk(smaller, larger)
+    grid = bulk(smaller, larger, cut)
     difference = grid.levels - counts / smaller
     ratio = np.sqrt(np.maximum(1 + difference @ grid.weights / grid.energy, 1e-6))
     return ratio, np.abs(difference).max(axis=-1)
@@ -96,10 +99,12 @@ def bulk_statistics(counts: NDArray[np.int64], smaller: int, larger: int) -> tup
 
 @dataclass(frozen=True)
 class EdgeCalibration:
-    """Sorted statistics of `top.size` draws of Gaussian noise with `smaller` x `larger` entries of unit variance.
+    """Sorted statistics of `top.size` draws of Gaussian noise with `smaller` x `larger` entries of unit
+    variance.
 
-    top, bottom: largest and smallest singular value over the bulk scale. distance: as in bulk_statistics. extremeness: the
-    smaller of the two edges' tail probabilities, each divided by the share of the rate that its edge gets.
+    top, bottom: largest and smallest singular value over the bulk scale. distance: as in bulk_statistics.
+    extremeness: the smaller of the two edges' tail probabilities, each divided by the share of the rate that
+    its edge gets.
     """
 
     smaller: int
@@ -124,7 +129,8 @@ class EdgeCalibration:
         return np.asarray(at_most) / (self.draws * self.lower_share)
 
     def p_value(self, top: float, bottom: float) -> float:
-        """Probability that noise is as extreme as this largest and smallest value (over the bulk scale), edges together."""
+        """Probability that noise is as extreme as this largest and smallest value (over the bulk scale),
+        edges together."""
         at_least = self.draws - int(np.searchsorted(self.top, top, "left"))
         if self.smaller == self.larger:
             low = smallest_value_cdf(bottom, self.smaller) / self.lower_share
@@ -137,13 +143,13 @@ class EdgeCalibration:
         return (1 + self.draws - int(np.searchsorted(self.distance, distance, "left"))) / (self.draws + 1)
 
     def edges(self, rate: float) -> tuple[float, float]:
-        """(lower, upper) over the bulk scale: noise has a value below or above them with probability `rate`, and does so
-        exactly where p_value <= rate. ValueError where `rate` is less than 1 / (draws + 1)."""
+        """(lower, upper) over the bulk scale: noise has a value below or above them with probability `rate`,
+        and does so exactly where p_value <= rate. ValueError where `rate` is less than 1 / (draws + 1)."""
         rank = math.floor(rate * (self.draws + 1) * (1 + 1e-12))
         if not 1 <= rank <= self.draws:
             raise ValueError(
-                f"false_positive_rate={rate} is outside [{1 / (self.draws + 1):.2g}, 1): the edges of a {self.smaller} x "
-                f"{self.larger} matrix are calibrated by {self.draws} draws"
+                f"false_positive_rate={rate} is outside [{1 / (self.draws + 1):.2g}, 1): the edges of a "
+                f"{self.smaller} x {self.larger} matrix are calibrated by {self.draws} draws"
             )
         limit = self.extremeness[rank - 1]
         every = np.arange(self.draws)
@@ -156,16 +162,18 @@ class EdgeCalibration:
 
 
 def lower_share(smaller: int, larger: int) -> float:
-    """Share of the false-positive rate that goes to the lower edge: the gap below it, 1 - sqrt(k / D), within [0.05, 0.5].
+    """Share of the false-positive rate that goes to the lower edge: the gap below it, 1 - sqrt(k / D), within
+    [0.01, 0.5].
 
-    Without a gap hardly anything can show there, and what the lower edge gets the upper one loses.
+    Without a gap only a singular matrix can show there, at any level, and what the lower edge gets the upper
+    one loses.
     """
-    return min(0.5, max(0.05, 1 - math.sqrt(smaller / larger)))
+    return min(0.5, max(0.01, 1 - math.sqrt(smaller / larger)))
 
 
 def smallest_value_cdf(value: float, order: int) -> float:
-    """P(smallest singular value of a square matrix of unit scale <= value): 1 - exp(-t^2/2 - t), t = value sqrt(order)
-    (Edelman, SIAM J. Matrix Anal. Appl. 9, 543, 1988)."""
+    """P(smallest singular value of a square matrix of unit scale <= value): 1 - exp(-t^2/2 - t), t = value
+    sqrt(order) (Edelman, SIAM J. Matrix Anal. Appl. 9, 543, 1988)."""
     t = value * math.sqrt(order)
     return -math.expm1(-t * t / 2 - t)
 
@@ -183,8 +191,11 @@ def draws_for(smaller: int) -> int:
 _lock = threading.Lock()
 
 
-def edge_calibration(smaller: int, larger: int, *, seed: int = 0, draws: int | None = None) -> EdgeCalibration:
-    """The calibration of a shape, from memory, disk, or fresh draws (seconds: 63 us a draw at k = 256, 1 ms at k = 4096)."""
+def edge_calibration(
+    smaller: int, larger: int, *, seed: int = 0, draws: int | None = None
+) -> EdgeCalibration:
+    """The calibration of a shape, from memory, disk, or fresh draws (seconds: 63 us a draw at k = 256, 1 ms
+    at k = 4096)."""
     count = draws_for(smaller) if draws is None else draws
     with _lock:
         return _calibration(smaller, larger, seed, count)
@@ -192,24 +203,27 @@ def edge_calibration(smaller: int, larger: int, *, seed: int = 0, draws: int | N
 
 @functools.lru_cache(maxsize=64)
 def _calibration(smaller: int, larger: int, seed: int, draws: int) -> EdgeCalibration:
-    path = _cache_path(smaller, larger, seed, draws)
-    stored = _read(path, draws)
+    name = f"edges-v{VERSION}-{smaller}x{larger}-draws{draws}-seed{seed}"
+    stored = calibration_cache.read(name, _ARRAYS, draws)
     if stored is None:
         stored = simulate(smaller, larger, seed=seed, draws=draws)
-        _write(path, stored)
+        calibration_cache.write(name, stored)
     return _assemble(smaller, larger, stored)
 
 
-def chi_entries(smaller: int, larger: int, draws: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """Diagonals (draws x smaller) and off-diagonals (draws x (smaller - 1)) of bidiagonal matrices with the singular values of
-    Gaussian ones."""
+def chi_entries(
+    smaller: int, larger: int, draws: int, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Diagonals (draws x smaller) and off-diagonals (draws x (smaller - 1)) of bidiagonal matrices with the
+    singular values of Gaussian ones."""
     diagonal = generator.standard_gamma((larger - np.arange(smaller)) / 2, size=(draws, smaller))
     off_diagonal = generator.standard_gamma(np.arange(smaller - 1, 0, -1) / 2, size=(draws, smaller - 1))
     return np.sqrt(2 * diagonal), np.sqrt(2 * off_diagonal)
 
 
 def simulate(smaller: int, larger: int, *, seed: int, draws: int) -> dict[str, Floats]:
-    """Statistics top, bottom, distance of each draw, in the order of drawing; the same for any number of threads."""
+    """Statistics top, bottom, distance of each draw, in the order of drawing; the same for any number of
+    threads."""
     from lmscope.kernels import bidiagonal
 
     result = {name: np.empty(draws) for name in _ARRAYS}
@@ -219,7 +233,9 @@ def simulate(smaller: int, larger: int, *, seed: int, draws: int) -> dict[str, F
     streams = np.random.SeedSequence([VERSION, smaller, larger, seed]).spawn(len(chunks))
     for first, stream in zip(chunks, streams, strict=True):
         part = slice(first, min(first + _CHUNK, draws))
-        diagonal, off_diagonal = chi_entries(smaller, larger, part.stop - first, np.random.default_rng(stream))
+        diagonal, off_diagonal = chi_entries(
+            smaller, larger, part.stop - first, np.random.default_rng(stream)
+        )
         # 1e-9 is far below the spread of any of these values, and saves steps.
         bottom, *middle, top = bidiagonal.order_statistics(diagonal, off_diagonal, ranks, rtol=1e-9).T
         scale = median_scale(middle[0], middle[1], smaller, larger)
@@ -244,40 +260,3 @@ def _assemble(smaller: int, larger: int, stored: dict[str, Floats]) -> EdgeCalib
     for array in arrays:
         array.flags.writeable = False
     return EdgeCalibration(smaller, larger, *arrays)
-
-
-def _cache_path(smaller: int, larger: int, seed: int, draws: int) -> Path | None:
-    if os.environ.get("LMSCOPE_CACHE", "1") == "0":
-        return None
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: relative paths are to be ignored.
-    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"
-    return root / "lmscope" / f"edges-v{VERSION}-{smaller}x{larger}-draws{draws}-seed{seed}.npz"
-
-
-def _read(path: Path | None, draws: int) -> dict[str, Floats] | None:
-    if path is None:
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: np.asarray(file[name], dtype=np.float64) for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    sound = all(array.shape == (draws,) and np.isfinite(array).all() for array in stored.values())
-    return stored if sound else None
-
-
-def _write(path: Path | None, stored: dict[str, Floats]) -> None:
-    if path is None:
-        return
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            np.savez(file, allow_pickle=False, **stored)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

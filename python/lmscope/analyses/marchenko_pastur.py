@@ -1,13 +1,7 @@
 """Singular values against the Marchenko-Pastur law: the null of independent, identically distributed entries.
 
-For W of k x D entries (k <= D) with standard deviation `scale`, the singular values v of a large W fill
-[scale (sqrt(D) - sqrt(k)), scale (sqrt(D) + sqrt(k))] with density
-
-    p(v) = D sqrt((v+^2 - v^2) (v^2 - v-^2)) / (k pi (scale sqrt(D))^2 v)
-
-(Marchenko and Pastur, Math. USSR Sb. 1, 457, 1967). Orientation of a shape never matters.
-
-Trained weights are not iid even where they carry no signal: a verdict against this null alone says "not iid noise", not "learnt".
+The law itself is in lmscope.analyses.marchenko_pastur_law. Trained weights are not iid even where they carry
+no signal: a verdict against this null alone says "not iid noise", not "learnt".
 """
 
 from __future__ import annotations
@@ -18,12 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lmscope.analyses import _marchenko_pastur_law as law
 from lmscope.analyses import edge_calibration as calibration
+from lmscope.analyses.marchenko_pastur_law import (
+    SMALLEST_SIDE,
+    asymptotic_edges,
+    cdf,
+    density,
+    median,
+    sides,
+)
 
 Floats = NDArray[np.float64]
 
-SMALLEST_SIDE = 32
+__all__ = [
+    "SMALLEST_SIDE",
+    "MarchenkoPastur",
+    "asymptotic_edges",
+    "cdf",
+    "density",
+    "fit_marchenko_pastur",
+    "median",
+]
 
 
 @dataclass(frozen=True)
@@ -31,15 +40,18 @@ class MarchenkoPastur:
     """Verdict on one spectrum. Lengths are those of the singular values; `shape` is as given.
 
     scale: standard deviation of one entry, from the median singular value (Gavish and Donoho 2014).
-    lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability `false_positive_rate`, both together.
-    n_below, n_above: values outside. p_value: of the most extreme of the largest and smallest value, both edges together;
-      p_value <= false_positive_rate exactly where n_below + n_above > 0.
-    ks: Kolmogorov distance between the values and the law at `scale`, taken at 509 equiprobable quantiles of the law;
-      ks_p_value: under the same draws of noise (the spectrum is rigid, and its scale is fitted: the usual p-value is wrong).
-    bulk_scale: the less noisy scale estimate that the edges are multiples of (edge_calibration.bulk_statistics).
+    lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability
+      `false_positive_rate`, both together.
+    n_below, n_above: values outside. p_value: of the most extreme of the largest and smallest value, both
+      edges together; p_value <= false_positive_rate exactly where n_below + n_above > 0.
+    ks: Kolmogorov distance between the values and the law at `scale`, taken at 508 equiprobable quantiles of
+      the law; ks_p_value: under the same draws of noise (the spectrum is rigid, and its scale is fitted: the
+      usual p-value is wrong).
+    bulk_scale: the less noisy scale estimate that the edges are multiples of
+      (edge_calibration.bulk_statistics).
     draws: number of draws of the null; p-values are at least 1 / (draws + 1).
-    reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and scale is NaN too
-      unless only the number of values is at fault.
+    reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and
+      scale is NaN too unless only the number of values is at fault.
     """
 
     scale: float
@@ -62,19 +74,22 @@ def fit_marchenko_pastur(
 ) -> MarchenkoPastur:
     """Hold all singular values of a matrix of `shape` against iid noise of the same shape.
 
-    `values`: the min(shape) singular values in any order, any real dtype; `false_positive_rate`: chance that iid Gaussian noise
-    of this shape is flagged, per matrix; `seed`: of the draws that calibrate it. The first call for a shape draws them, for some
-    seconds; later calls, also of later processes, find them (lmscope.analyses.edge_calibration, which states their error).
+    `values`: the min(shape) singular values in any order, any real dtype; `false_positive_rate`: chance that
+    iid Gaussian noise of this shape is flagged, per matrix; `seed`: of the draws that calibrate it. The first
+    call for a shape draws them, for some seconds; later calls, also of later processes, find them
+    (lmscope.analyses.edge_calibration, which states their error).
 
-    Exact zeros of a rank-deficient matrix are values below the lower edge; where they are the majority there is no scale, and so
-    no verdict. ValueError for a wrong number of values, negative or non-finite ones, a shape without elements, or a rate outside
-    what the draws resolve.
+    Exact zeros of a rank-deficient matrix are values below the lower edge; where they are the majority there
+    is no scale, and so no verdict. ValueError for a wrong number of values, negative or non-finite ones, a
+    shape without elements, or a rate outside what the draws resolve.
     """
-    smaller, larger = _sides(shape)
+    smaller, larger = sides(shape)
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if ordered.shape != (smaller,):
-        raise ValueError(f"values must hold the {smaller} singular values of a {shape[0]} x {shape[1]} matrix, got shape "
-                         f"{ordered.shape}")
+        raise ValueError(
+            f"values must hold the {smaller} singular values of a {shape[0]} x {shape[1]} matrix, got shape "
+            f"{ordered.shape}"
+        )
     if not np.isfinite(ordered).all() or ordered[0] < 0:
         raise ValueError("values must be finite and not negative")
     if not 0 < false_positive_rate < 1:
@@ -83,11 +98,21 @@ def fit_marchenko_pastur(
     low, high = calibration.middle_ranks(smaller)
     scale = float(calibration.median_scale(ordered[low], ordered[high], smaller, larger))
     if ordered[high] <= larger * np.finfo(np.float64).eps * ordered[-1]:
-        return _without_verdict(math.nan, shape, false_positive_rate, "all values are zero" if ordered[-1] == 0 else
-                                "more than half of the singular values are zero to working precision: no noise scale")
+        return _without_verdict(
+            math.nan,
+            shape,
+            false_positive_rate,
+            "all values are zero"
+            if ordered[-1] == 0
+            else "more than half of the singular values are zero to working precision: no noise scale",
+        )
     if smaller < SMALLEST_SIDE:
-        return _without_verdict(scale, shape, false_positive_rate,
-                                f"{smaller} singular values are too few for a verdict: it takes {SMALLEST_SIDE}")
+        return _without_verdict(
+            scale,
+            shape,
+            false_positive_rate,
+            f"{smaller} singular values are too few for a verdict: it takes {SMALLEST_SIDE}",
+        )
 
     # In units of the scale, so that squares neither overflow nor vanish.
     relative = ordered / scale
@@ -112,57 +137,6 @@ def fit_marchenko_pastur(
         bulk_scale=bulk_scale,
         draws=noise.draws,
     )
-
-
-def density(x: ArrayLike, scale: float, shape: tuple[int, int]) -> Floats:
-    """Probability density of the singular values at x (float64, the shape of x); 0 outside the edges."""
-    smaller, larger, unit = _checked(scale, shape)
-    value = np.asarray(x, dtype=np.float64) / unit
-    ratio = smaller / larger
-    root = math.sqrt(ratio)
-    low, high = 1 - root, 1 + root
-    inside = (value >= low) & (value <= high) & (value >= 0)
-    safe = np.where(inside & (value > 0), value, 1.0)
-    # Over the value, first: a square matrix has a finite density at zero.
-    left = np.sqrt(np.maximum((safe - low) / safe, 0) * (safe + low) / safe)
-    if low == 0:
-        left = np.ones_like(safe)
-    right = np.sqrt(np.maximum((high - value) * (high + value), 0))
-    result: Floats = np.where(inside, left * right / (math.pi * ratio), 0.0) / unit
-    return result
-
-
-def cdf(x: ArrayLike, scale: float, shape: tuple[int, int]) -> Floats:
-    """Distribution function of the singular values at x (float64, the shape of x), in closed form."""
-    smaller, larger, unit = _checked(scale, shape)
-    value = np.maximum(np.asarray(x, dtype=np.float64) / unit, 0.0)
-    ratio = smaller / larger
-    return np.clip(law.angle_cdf(law.angle_of_singular_value(value, ratio), ratio), 0.0, 1.0)
-
-
-def median(ratio: float) -> float:
-    """Median of the standard Marchenko-Pastur law of ratio k / D in (0, 1]: of the eigenvalues of W W^T / D with unit scale.
-    The median singular value is scale * sqrt(D * median(ratio))."""
-    return law.median(float(ratio))
-
-
-def asymptotic_edges(scale: float, shape: tuple[int, int]) -> tuple[float, float]:
-    """Where the spectrum of ever larger noise ends: scale * (sqrt(D) - sqrt(k)), scale * (sqrt(D) + sqrt(k))."""
-    smaller, larger, _ = _checked(scale, shape)
-    return scale * (math.sqrt(larger) - math.sqrt(smaller)), scale * (math.sqrt(larger) + math.sqrt(smaller))
-
-
-def _sides(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"shape must be two positive sizes, got {shape}")
-    return min(shape), max(shape)
-
-
-def _checked(scale: float, shape: tuple[int, int]) -> tuple[int, int, float]:
-    smaller, larger = _sides(shape)
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale must be positive and finite, got {scale}")
-    return smaller, larger, scale * math.sqrt(larger)
 
 
 def _without_verdict(scale: float, shape: tuple[int, int], rate: float, reason: str) -> MarchenkoPastur:

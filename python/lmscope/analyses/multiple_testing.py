@@ -7,11 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """q-values: the smallest false-discovery rate at which each test is called (Benjamini and Hochberg 1995, step-up).
+    """q-values: the smallest false-discovery rate at which each test is called (Benjamini and Hochberg 1995,
+    step-up).
 
-    `p_values` is one-dimensional in [0, 1]; NaN marks a test that was not made: it stays NaN and does not count as a test.
-    Returns float64 of the same length; a test is called at rate r where q <= r. ValueError outside [0, 1] or for more
-    dimensions.
+    `p_values` is one-dimensional in [0, 1]; NaN marks a test that was not made: it stays NaN and does not
+    count as a test. Returns float64 of the same length; a test is called at rate r where q <= r. ValueError
+    outside [0, 1] or for more dimensions.
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:

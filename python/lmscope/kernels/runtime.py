@@ -12,4 +12,12 @@ from lmscope._core import (
     use_isa,
 )
 
-__all__ = ["CudaError", "cuda_available", "cuda_devices", "get_num_threads", "isa", "set_num_threads", "use_isa"]
+__all__ = [
+    "CudaError",
+    "cuda_available",
+    "cuda_devices",
+    "get_num_threads",
+    "isa",
+    "set_num_threads",
+    "use_isa",
+]

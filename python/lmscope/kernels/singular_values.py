@@ -39,50 +39,58 @@ class SingularValues:
         )
 
 
-def singular_values(w: Any, *, method: Literal["auto", "gram", "qr"] = "auto", rtol: float = 1e-6) -> SingularValues:
+def singular_values(
+    w: Any, *, method: Literal["auto", "gram", "qr"] = "auto", rtol: float = 1e-6
+) -> SingularValues:
     """All singular values of ``w``, without vectors, each with an error bound.
 
     Args:
-        w: numpy array or torch CPU tensor, 2-D, float64, float32, float16 or bfloat16, any strides; not copied.
-        method: ``"gram"``: eigenvalues of the float64 Gram matrix of the smaller side. ``"qr"``: singular values of the
-            triangular factor, slower and more accurate for small values. ``"auto"``: the Gram route; values whose bound
-            exceeds ``rtol * max(value, 1e-10 * largest)`` are then recomputed from second passes over the matrix, and
-            where those do not suffice the QR route is taken.
-        rtol: relative accuracy asked for in ``"auto"``. It cannot always be had: the bounds say what was reached. No
-            route resolves values much below 1e-15 times the Frobenius norm.
+        w: numpy array or torch CPU tensor, 2-D, float64, float32, float16 or bfloat16, any strides; not
+            copied.
+        method: ``"gram"``: eigenvalues of the float64 Gram matrix of the smaller side. ``"qr"``: singular
+            values of the triangular factor, slower and more accurate for small values. ``"auto"``: the Gram
+            route; values whose bound exceeds ``rtol * max(value, 1e-10 * largest)`` are then recomputed from
+            second passes over the matrix, and where those do not suffice the QR route is taken.
+        rtol: relative accuracy asked for in ``"auto"``. It cannot always be had: the bounds say what was
+            reached. No route resolves values much below 1e-15 times the Frobenius norm.
 
     Returns:
-        ``min(rows, columns)`` values. With ``e`` the relative error of the Gram matrix and of its eigenvalues, the bound
-        on ``s`` is ``s - sqrt(max(s**2 - e * s_max**2, 0))``, about ``e * s_max**2 / (2 * s)``. ``e`` is probabilistic:
-        rounding errors are taken as independent and of mean zero, so that they grow with the square root of their
-        number, and the factor is set well above the largest error measured (csrc/singular_values/README.md; Higham and
-        Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019).
+        ``min(rows, columns)`` values. With ``e`` the relative error of the Gram matrix and of its
+        eigenvalues, the bound on ``s`` is ``s - sqrt(max(s**2 - e * s_max**2, 0))``, about
+        ``e * s_max**2 / (2 * s)``. ``e`` is probabilistic: rounding errors are taken as independent and of
+        mean zero, so that they grow with the square root of their number, and the factor is set above the
+        largest error measured, on structured matrices too (csrc/singular_values/README.md; Higham and Mary,
+        "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
 
     Raises:
         ValueError: empty matrix, not 2-D, or NaN/Inf (named with row and column).
         TypeError: not an array, another dtype, or a CUDA tensor.
 
-    The same input, build and thread count give the same bits. The eigenvalues of one large matrix use BLAS threads, so
-    another thread count may move values within their bounds.
+    The same input and build give the same bits, for any number of threads.
     """
     return SingularValues(*_core.singular_values(w, method, rtol))
 
 
 class StreamingSingularValues:
-    """Singular values of a matrix that arrives in blocks of rows; memory is ``8 * columns**2`` bytes whatever their number.
+    """Singular values of a matrix that arrives in blocks of rows.
+
+    Memory is ``8 * columns**2`` bytes whatever the number of rows. The order of the blocks does not matter
+    beyond rounding: updates and merges are associative within the bounds.
 
     Args:
         columns: width of every block.
-        method: ``"gram"`` or ``"qr"``, see :func:`singular_values`; fixed here, as the rows cannot be read again.
-
-    The order of the blocks does not matter beyond rounding: updates and merges are associative within the bounds.
+        method: ``"gram"`` or ``"qr"``, see :func:`singular_values`; fixed here, as the rows cannot be read
+            again.
     """
 
     def __init__(self, columns: int, *, method: Literal["gram", "qr"] = "gram") -> None:
         self._stream = _core.StreamingSingularValues(columns, method)
 
     def update(self, rows: Any) -> None:
-        """Add ``rows``: (any number, columns), same types as :func:`singular_values`; on an error nothing is added."""
+        """Add ``rows``, any number x columns, of the types that :func:`singular_values` takes.
+
+        On an error nothing is added.
+        """
         self._stream.update(rows)
 
     def merge(self, other: StreamingSingularValues) -> None:
@@ -107,11 +115,12 @@ class StreamingSingularValues:
         return self._stream.method
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on later or elsewhere: plain numbers and one float64 array (columns, columns)."""
+        """Everything needed to go on later or elsewhere: numbers and one float64 array, columns x columns."""
         return self._stream.state()
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> StreamingSingularValues:
+        """The stream that :meth:`state` was taken of."""
         stream = cls.__new__(cls)
         stream._stream = _core.StreamingSingularValues.from_state(state)
         return stream

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from lmscope.analyses.marchenko_pastur import density
+from lmscope.analyses.marchenko_pastur_law import density
 from lmscope.report.figures import BLUE, GREY, PURPLE, VERMILLION, Figure, Variant, packed
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section

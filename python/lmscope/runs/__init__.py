@@ -1,0 +1,13 @@
+"""The verbs from Python: each streams a checkpoint through kernels and analyses into records.
+
+The only room that knows checkpoints, analyses, results and the report together. Heavy imports stay inside
+functions, so that `inspect` starts fast.
+"""
+
+from lmscope.runs.analyze import analyze
+from lmscope.runs.errors import UsageError
+from lmscope.runs.inspect import Inspection, inspect
+from lmscope.runs.run import Run, open_run
+from lmscope.runs.spectra import spectra
+
+__all__ = ["Inspection", "Run", "UsageError", "analyze", "inspect", "open_run", "spectra"]

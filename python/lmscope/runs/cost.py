@@ -1,0 +1,90 @@
+"""What an analysis will cost: seconds and memory, from shapes alone.
+
+A model, not a promise: it weighs the progress bar and gives `lmscope inspect` its projection. The rates are
+those of one core of a 2020s server; the projection divides by the cores that this process may use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmscope.runs.settings import SpectraSettings
+
+if TYPE_CHECKING:
+    from lmscope.architectures import TensorInfo
+
+# Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
+_GRAM_FLOPS = 2.5e10
+_EIGENVALUE_FLOPS = 8e9
+_SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 1.5e-9}
+_SECONDS_PER_CALIBRATED_VALUE = 3e-7
+_OVERHEAD_SECONDS = 0.01
+_WORK_BYTES = 128_000_000
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What `analyze` will need for a checkpoint, as `lmscope inspect` prints it.
+
+    Bytes and seconds; `memory_bytes` comes on top of the process after its imports: 1.5 times the largest
+    Gram matrix (float64, smaller side squared), twice the largest stored tensor (the current and the
+    prefetched one) and 128 MB.
+    """
+
+    matrices: int
+    read_bytes: int
+    largest_tensor_bytes: int
+    largest_gram_bytes: int
+    memory_bytes: int
+    seconds: float
+    cores: int
+    assumption: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, threads: int = 1) -> float:
+    """Estimated seconds of one `spectrum_verdict`: Gram matrix, eigenvalues, the top value of every draw."""
+    larger, smaller = max(shape), min(shape)
+    gram = larger * smaller**2 / (_GRAM_FLOPS * threads)
+    eigenvalues = 4 / 3 * smaller**3 / _EIGENVALUE_FLOPS
+    drawn = settings.draws * sum(_SECONDS_PER_DRAWN_ENTRY.get(null, 0.0) for null in settings.nulls)
+    draws = drawn * larger * smaller / threads
+    return gram + eigenvalues + draws + _OVERHEAD_SECONDS
+
+
+def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:
+    """Estimated seconds that the first verdict on a shape adds: thousands of bidiagonal draws."""
+    return _SECONDS_PER_CALIBRATED_VALUE * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
+
+
+def project(tensors: Iterable[TensorInfo], settings: SpectraSettings) -> Projection:
+    """Projection for the planned tensors among `tensors`."""
+    planned = [tensor for tensor in tensors if tensor.status == "planned"]
+    threads = cores()
+    shapes = {(min(tensor.shape), max(tensor.shape)) for tensor in planned}
+    largest_tensor = max((tensor.nbytes for tensor in planned), default=0)
+    largest_gram = max((8 * min(tensor.shape) ** 2 for tensor in planned), default=0)
+    return Projection(
+        matrices=len(planned),
+        read_bytes=sum(tensor.nbytes for tensor in planned),
+        largest_tensor_bytes=largest_tensor,
+        largest_gram_bytes=largest_gram,
+        memory_bytes=3 * largest_gram // 2 + 2 * largest_tensor + _WORK_BYTES if planned else 0,
+        seconds=sum(spectra_seconds(tensor.shape, settings, threads=threads) for tensor in planned)
+        + sum(calibration_seconds(shape, threads=threads) for shape in shapes),
+        cores=threads,
+        assumption=(
+            f"{threads} core{'s' * (threads > 1)} of {_GRAM_FLOPS / 1e9:.0f} float64 GFLOP/s each, "
+            f"weights read faster than they are analysed, {settings.draws} draws of each random null"
+        ),
+    )

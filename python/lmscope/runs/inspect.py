@@ -1,0 +1,83 @@
+"""`inspect`: what a checkpoint holds and what analysing it will need, from its headers alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from lmscope.runs.cost import Projection, project
+from lmscope.runs.ledger import LEDGER_COLUMNS, ledger_row
+from lmscope.runs.settings import SpectraSettings
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from lmscope.checkpoints import Checkpoint, TensorInfo
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection:
+    """The tensors of a checkpoint and the projection of an analysis; no weight is read, nothing written."""
+
+    name: str
+    path: str
+    identity: str
+    model_type: str | None
+    tensors: tuple[TensorInfo, ...]
+    warnings: tuple[str, ...]
+    projection: Projection
+
+    @property
+    def ledger(self) -> pyarrow.Table:
+        """One row per tensor with the columns of a run's ledger; status planned, skipped or refused."""
+        import pyarrow
+
+        rows = [ledger_row(tensor) for tensor in self.tensors]
+        return pyarrow.table({name: [row[name] for row in rows] for name in LEDGER_COLUMNS})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The ledger as a data frame."""
+        return cast("pandas.DataFrame", self.ledger.to_pandas())
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``lmscope inspect --json`` prints."""
+        return {
+            "checkpoint": {
+                "name": self.name,
+                "path": self.path,
+                "identity": self.identity,
+                "model_type": self.model_type,
+            },
+            "tensors": [ledger_row(tensor) for tensor in self.tensors],
+            "projection": self.projection.as_dict(),
+        }
+
+    def __repr__(self) -> str:
+        planned = self.projection.matrices
+        return f"<Inspection of {self.name!r}: {len(self.tensors)} tensors, {planned} matrices to analyse>"
+
+
+def inspect(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None) -> Inspection:
+    """List the tensors of a checkpoint and project what `analyze` will need.
+
+    Args:
+        ckpt: folder, single ``.safetensors`` file, hub id, or an open `Checkpoint`.
+        revision: branch, tag or commit of a hub id.
+
+    Raises `CheckpointError` where the checkpoint cannot be read.
+    """
+    from lmscope.runs.opening import as_checkpoint, label
+
+    checkpoint = as_checkpoint(ckpt, revision=revision)
+    tensors = tuple(checkpoint)
+    return Inspection(
+        name=label(checkpoint),
+        path=str(checkpoint.path),
+        identity=checkpoint.identity,
+        model_type=checkpoint.model_type,
+        tensors=tensors,
+        warnings=tuple(checkpoint.warnings),
+        projection=project(tensors, SpectraSettings()),
+    )

@@ -1,0 +1,33 @@
+"""From what a caller gives to an open checkpoint and a result folder's path."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmscope.checkpoints import Checkpoint
+
+_NO_NAMES = {"model", "model.safetensors", "checkpoint", "weights", "final"}
+
+
+def as_checkpoint(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None) -> Checkpoint:
+    """Open `ckpt` unless it is open; raises `CheckpointError`."""
+    from lmscope.checkpoints import Checkpoint, open_checkpoint
+
+    return ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(os.fspath(ckpt), revision=revision)
+
+
+def label(checkpoint: Checkpoint) -> str:
+    """The checkpoint's name, behind its parent folder's where it alone says nothing, like ``model``."""
+    parent = Path(checkpoint.path).absolute().parent.name
+    says_nothing = checkpoint.name.lower() in _NO_NAMES
+    return f"{parent}/{checkpoint.name}" if says_nothing and parent else checkpoint.name
+
+
+def default_run_path(checkpoint: Checkpoint) -> Path:
+    """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label(checkpoint).replace("/", "--")).strip("-.") or "checkpoint"
+    return Path("runs") / f"{name}-{checkpoint.identity[:8]}"

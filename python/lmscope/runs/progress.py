@@ -1,0 +1,240 @@
+"""Progress of a run on stderr: bytes read, the current tensor, and the time left.
+
+The bar and the time left follow estimated seconds of work, not bytes: a square matrix costs far more per
+byte than an embedding. The estimate's scale is corrected by the pace that this run has shown so far.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PRIOR_SECONDS = 2.0
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Pace:
+    """Fraction done and time left from estimated and measured seconds.
+
+    `estimated` is the sum of the estimates of all pieces. The correction is the ratio of measured to
+    estimated seconds of the finished pieces, both with two seconds added, so that the first small matrix
+    does not set the pace.
+    """
+
+    def __init__(self, estimated: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._estimated = max(estimated, 1e-9)
+        self._clock = clock
+        self._done = 0.0
+        self._learnt = 0.0
+        self._measured = 0.0
+        self._piece = 0.0
+        self._since = clock()
+
+    def begin(self, estimate: float) -> None:
+        self._piece = estimate
+        self._since = self._clock()
+
+    def finish(self, *, learn: bool = True) -> None:
+        """The piece is done; `learn` takes its time into the correction."""
+        if learn:
+            self._learnt += self._piece
+            self._measured += self._clock() - self._since
+        self._done += self._piece
+        self._piece = 0.0
+        self._since = self._clock()
+
+    @property
+    def correction(self) -> float:
+        return (self._measured + _PRIOR_SECONDS) / (self._learnt + _PRIOR_SECONDS)
+
+    def _in_piece(self) -> float:
+        return min(0.95 * self._piece, (self._clock() - self._since) / self.correction)
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, (self._done + self._in_piece()) / self._estimated)
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return max(0.0, self._estimated - self._done - self._in_piece()) * self.correction
+
+
+class Reporter(Protocol):
+    """Told by a run what it does; used as a context manager around it."""
+
+    def __enter__(self) -> Reporter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+        """Before the first matrix: how much there is; `seconds` is the sum of the estimates."""
+
+    def begin(self, text: str, *, seconds: float) -> None:
+        """A piece of work starts: what it is and its estimate."""
+
+    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
+        """The piece is done; without `matrices` it was a preparation, perhaps found in a cache."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def __enter__(self) -> SilentReporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+        pass
+
+    def begin(self, text: str, *, seconds: float) -> None:
+        pass
+
+    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
+        pass
+
+
+class LineReporter(SilentReporter):
+    """A plain line at most every ten seconds, for logs."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._last = clock()
+        self._pace = Pace(0.0, clock)
+        self._matrices = self._of_matrices = self._bytes = self._of_bytes = 0
+
+    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+        self._pace = Pace(seconds, self._clock)
+        self._of_matrices, self._of_bytes = matrices, total_bytes
+
+    def begin(self, text: str, *, seconds: float) -> None:
+        self._pace.begin(seconds)
+
+    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
+        self._pace.finish(learn=matrices > 0)
+        self._matrices += matrices
+        self._bytes += read_bytes
+        if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = self._clock()
+            print(
+                f"lmscope: {self._matrices} of {self._of_matrices} matrices, "
+                f"{format_bytes(self._bytes)} of {format_bytes(self._of_bytes)} read, "
+                f"about {format_seconds(self._pace.left)} left",
+                file=self._stream,
+                flush=True,
+            )
+
+
+class BarReporter(SilentReporter):
+    """A live bar on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._pace = Pace(0.0)
+        self._bytes = self._of_bytes = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, ProgressColumn, Task, TextColumn
+        from rich.progress_bar import ProgressBar
+        from rich.table import Column
+        from rich.text import Text
+
+        self._pace = pace = Pace(seconds)
+        self._of_bytes = total_bytes
+        reporter = self
+
+        class Bar(ProgressColumn):
+            max_refresh = 0.2
+
+            def render(self, task: Task) -> ProgressBar:
+                return ProgressBar(total=1.0, completed=1.0 if task.finished else pace.fraction, width=24)
+
+        class Read(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                text = f"{format_bytes(reporter._bytes)} of {format_bytes(reporter._of_bytes)}"
+                return Text(text, style="progress.download")
+
+        class Left(ProgressColumn):
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                text = "done" if task.finished else f"{format_seconds(pace.left)} left"
+                return Text(text, style="progress.remaining")
+
+        self._progress = Progress(
+            Bar(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} matrices"),
+            Read(),
+            Left(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            console=Console(file=self._stream),
+            transient=True,
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=matrices)
+        self._progress.start()
+
+    def begin(self, text: str, *, seconds: float) -> None:
+        self._pace.begin(seconds)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=text.replace("[", r"\["))
+
+    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
+        self._pace.finish(learn=matrices > 0)
+        self._bytes += read_bytes
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, matrices)
+
+
+def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:
+    """A bar when `stream` (stderr by default) is a terminal, plain lines when not, nothing when not wanted.
+
+    ``HF_HUB_DISABLE_PROGRESS_BARS`` turns the bar into lines.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not progress:
+        return SilentReporter()
+    disabled = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in {"1", "ON", "YES", "TRUE"}
+    if stream.isatty() and not disabled:
+        return BarReporter(stream)
+    return LineReporter(stream)
+
+
+def format_bytes(count: float) -> str:
+    """Decimal units, as safetensors files and disks are measured: ``86.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def format_seconds(seconds: float) -> str:
+    """``12 s``, ``3 min``, ``2 h 05 min``: no more digits than an estimate has."""
+    if seconds < 89.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,121 @@
+"""A result folder, open for reading."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lmscope.runs.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from lmscope.runs.summary import RunSummary
+
+_P_VALUES = {
+    "mp_p_value": "mp_q_value",
+    "sign_flip_p_value": "sign_flip_q_value",
+    "permutation_p_value": "permutation_q_value",
+    "iid_p_value": "iid_q_value",
+}
+
+
+class Run:
+    """Records of one checkpoint: tables by analysis, the ledger, and the page.
+
+    `path` is the result folder. Reading takes no lock: a run that another process is writing shows what
+    stands so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        from lmscope.results import RunFolder
+
+        self.path = Path(path)
+        self._folder = RunFolder.open(self.path)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Checkpoint, settings, versions and machine of the run."""
+        return self._folder.manifest
+
+    @property
+    def ledger(self) -> pyarrow.Table:
+        """One row per tensor of the checkpoint: columns of `lmscope.runs.ledger.LEDGER_COLUMNS`.
+
+        Status is analysed, skipped, refused or failed; in a run that was killed or is going on, planned for
+        what is left.
+        """
+        table = self._folder.ledger
+        statuses = table.column("status").to_pylist()
+        if "planned" not in statuses:
+            return table
+        # The file is from the start of the pass; the records have moved on.
+        names = table.column("name").to_pylist()
+        for position, (name, status) in enumerate(zip(names, statuses, strict=True)):
+            if status == "planned" and self._stands(name):
+                statuses[position] = "analysed"
+        index = table.schema.get_field_index("status")
+        return table.set_column(index, table.schema.field(index), [statuses])
+
+    def _stands(self, tensor: str) -> bool:
+        manifest = self.manifest
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        return all(
+            self._folder.has(analysis, self._folder.record_key(identity, tensor, analysis, settings, version))
+            for analysis, settings in manifest["settings"].items()
+        )
+
+    def table(self, name: str) -> pyarrow.Table:
+        """Records of one analysis under the run's settings, one row per matrix, in the checkpoint's order.
+
+        "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values. Raises
+        `UsageError` (a `ValueError`) for an analysis that the run does not hold.
+        """
+        analyses = list(self.manifest["settings"])
+        if name not in analyses:
+            raise UsageError(
+                f"table: the run {self.path} holds {', '.join(analyses) or 'nothing'}, not {name!r}"
+            )
+        table = self._folder.rows(name)
+        if name == "spectra":
+            import numpy
+
+            from lmscope.analyses.multiple_testing import benjamini_hochberg
+
+            for p_value, q_value in _P_VALUES.items():
+                p_values = table.column(p_value).to_numpy().astype(numpy.float64)
+                table = table.append_column(q_value, [benjamini_hochberg(p_values)])
+        return table
+
+    def to_pandas(self, name: str) -> pandas.DataFrame:
+        """`table` as a data frame."""
+        return cast("pandas.DataFrame", self.table(name).to_pandas())
+
+    def summary(self, *, top: int = 5) -> RunSummary:
+        """The verdict per role, the matrices that stand out, and what went wrong."""
+        from lmscope.runs.summary import summarise
+
+        return summarise(self.table("spectra"), self.ledger, self.manifest["settings"]["spectra"], top=top)
+
+    def report(self) -> Path:
+        """Build ``report.html`` from the records; gives its path."""
+        from lmscope.report import build
+
+        return build(self.path)
+
+    def __repr__(self) -> str:
+        counts = Counter(self.ledger.column("status").to_pylist())
+        states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {states}>"
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open a result folder that `analyze` wrote; raises `UsageError` where there is none."""
+    if not (Path(path) / "manifest.json").is_file():
+        raise UsageError(
+            f"{os.fspath(path)!r} is no result folder: it has no manifest.json; `lmscope analyze` makes one"
+        )
+    return Run(path)

@@ -1,0 +1,80 @@
+"""Settings of an analysis: checked before any weight is read, reduced to those that change its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lmscope.runs.errors import UsageError
+
+NULLS = ("iid", "permutation", "sign_flip")
+"""What a spectrum is compared with: independent entries, permuted entries, entries with random signs."""
+
+SMALLEST_RATE = 1.3e-4
+"""The draws that calibrate the iid null, at least 8192 for a shape, resolve no smaller rate."""
+
+DEVICES = ("auto", "cpu")
+
+
+@dataclass(frozen=True)
+class SpectraSettings:
+    """Arguments of `lmscope.analyses.spectra.spectrum_verdict`, the same for every matrix of a run."""
+
+    nulls: tuple[str, ...] = NULLS
+    draws: int = 19
+    seed: int = 0
+    false_positive_rate: float = 0.01
+
+    def key(self) -> dict[str, Any]:
+        """The settings that change a record: `draws` matters only where a null is drawn."""
+        drawn = "permutation" in self.nulls or "sign_flip" in self.nulls
+        return {
+            "nulls": list(self.nulls),
+            "draws": self.draws if drawn else None,
+            "seed": self.seed,
+            "false_positive_rate": self.false_positive_rate,
+        }
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `spectrum_verdict`."""
+        return {
+            "nulls": self.nulls,
+            "draws": self.draws,
+            "seed": self.seed,
+            "false_positive_rate": self.false_positive_rate,
+        }
+
+
+def spectra_settings(
+    *, nulls: str | Iterable[str], draws: int, seed: int, false_positive_rate: float
+) -> SpectraSettings:
+    """Check the settings of the spectra analysis; raises `UsageError` naming the first wrong one."""
+    given = [nulls] if isinstance(nulls, str) else list(nulls)
+    names = [name.strip() for entry in given for name in entry.split(",") if name.strip()]
+    for name in names:
+        if name not in NULLS:
+            raise UsageError(f"nulls: {name!r} is no null; choose from {', '.join(NULLS)}")
+    if not names:
+        raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise UsageError(f"draws: {draws!r} must be a whole number of at least 1")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"seed: {seed!r} must be a whole number from 0 up, below 2**63")
+    if not SMALLEST_RATE <= false_positive_rate < 1.0:
+        raise UsageError(
+            f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
+        )
+    return SpectraSettings(
+        nulls=tuple(name for name in NULLS if name in names),
+        draws=draws,
+        seed=seed,
+        false_positive_rate=float(false_positive_rate),
+    )
+
+
+def check_device(device: str) -> str:
+    """Give the device that the run uses; raises `UsageError` for one that this version cannot use."""
+    if device not in DEVICES:
+        raise UsageError(f"device: {device!r} cannot run this analysis; choose from {', '.join(DEVICES)}")
+    return "cpu"

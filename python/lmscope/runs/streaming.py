@@ -1,0 +1,192 @@
+"""One pass over a checkpoint: each selected matrix once through every analysis that lacks its record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmscope.runs.errors import UsageError
+from lmscope.runs.ledger import ledger_row
+from lmscope.runs.progress import Reporter
+from lmscope.runs.selection import Selection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lmscope.checkpoints import Checkpoint, TensorInfo
+    from lmscope.results import RunFolder
+
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MatrixAnalysis:
+    """An analysis of single matrices.
+
+    `settings` are those that change a record: they are part of its key. `compute` gives the record's columns
+    other than those of the tensor itself; `seconds` estimates its cost from a shape.
+
+    What matrices of like shape share is done once, by `prepare`: `shared` gives the shape that stands for the
+    group (None: nothing to do), `prepare_seconds` the estimate.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    compute: Callable[[NDArray[Any]], Mapping[str, Any]]
+    seconds: Callable[[Shape], float]
+    shared: Callable[[Shape], Shape | None]
+    prepare: Callable[[Shape], object]
+    prepare_seconds: Callable[[Shape], float]
+
+
+def check_selection(checkpoint: Checkpoint, selection: Selection) -> None:
+    """Raise `UsageError` where conditions were given and no matrix meets them."""
+    if str(selection) and not any(
+        tensor.status != "skipped" and tensor in selection for tensor in checkpoint
+    ):
+        raise UsageError(f"no matrix matches {selection}; `lmscope inspect` lists names, layers and roles")
+
+
+def run_matrix_analyses(
+    checkpoint: Checkpoint,
+    folder: RunFolder,
+    analyses: Sequence[MatrixAnalysis],
+    selection: Selection,
+    reporter: Reporter,
+) -> None:
+    """Fill the locked `folder` with the records that it lacks, and write its ledger before and after.
+
+    A matrix that cannot be read or analysed becomes "failed" with the reason, and the pass goes on. What
+    cannot be written ends the pass: the records so far stand, and the next run continues after them.
+    """
+    from lmscope import __version__
+
+    def record_key(tensor: TensorInfo, analysis: MatrixAnalysis) -> str:
+        asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
+        return folder.record_key(*asked)
+
+    status: dict[str, tuple[str, str]] = {}
+    missing: dict[str, list[tuple[MatrixAnalysis, str]]] = {}
+    for tensor in checkpoint:
+        status[tensor.name] = _before(tensor, selection)
+        if tensor.status != "planned":
+            continue
+        keys = [(analysis, record_key(tensor, analysis)) for analysis in analyses]
+        lacking = [(analysis, key) for analysis, key in keys if not folder.has(analysis.name, key)]
+        if not lacking:
+            status[tensor.name] = "analysed", tensor.reason
+        elif tensor in selection:
+            missing[tensor.name] = lacking
+    pending = [tensor for tensor in checkpoint if tensor.name in missing]
+    preparations = {
+        (analysis.name, shape): analysis.prepare_seconds(shape)
+        for tensor in pending
+        for analysis, _ in missing[tensor.name]
+        if (shape := analysis.shared(tensor.shape)) is not None
+    }
+    estimates = {
+        tensor.name: sum(analysis.seconds(tensor.shape) for analysis, _ in missing[tensor.name])
+        for tensor in pending
+    }
+
+    def write_ledger() -> None:
+        folder.write_ledger([ledger_row(tensor, *status[tensor.name]) for tensor in checkpoint])
+
+    write_ledger()
+    try:
+        with reporter:
+            reporter.start(
+                matrices=len(pending),
+                total_bytes=sum(tensor.nbytes for tensor in pending),
+                seconds=sum(estimates.values()) + sum(preparations.values()),
+            )
+            for tensor, weights in _load_each(checkpoint, pending):
+                if isinstance(weights, Exception):
+                    status[tensor.name] = "failed", _reason(weights)
+                    continue
+                for analysis, _ in missing[tensor.name]:
+                    shape = analysis.shared(tensor.shape)
+                    if shape is not None and (analysis.name, shape) in preparations:
+                        seconds = preparations.pop((analysis.name, shape))
+                        reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
+                        # What fails here fails again in the analysis of each matrix, which then says so.
+                        with contextlib.suppress(Exception):
+                            analysis.prepare(shape)
+                        reporter.finish(read_bytes=0, matrices=0)
+                reporter.begin(f"{tensor.name} {_times(tensor.shape)}", seconds=estimates[tensor.name])
+                status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+                del weights
+                reporter.finish(read_bytes=tensor.nbytes)
+    except BaseException:
+        # The error in hand says more than a second one from a full disk.
+        with contextlib.suppress(Exception):
+            write_ledger()
+        raise
+    write_ledger()
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _before(tensor: TensorInfo, selection: Selection) -> tuple[str, str]:
+    if tensor in selection or tensor.status == "skipped":
+        return tensor.status, tensor.reason
+    return "skipped", f"not selected ({selection})"
+
+
+def _analyse(
+    tensor: TensorInfo,
+    weights: NDArray[Any],
+    missing: Sequence[tuple[MatrixAnalysis, str]],
+    folder: RunFolder,
+) -> tuple[str, str]:
+    rows, columns = tensor.shape
+    for analysis, key in missing:
+        start = time.perf_counter()
+        try:
+            record = dict(analysis.compute(weights))
+        except Exception as error:
+            return "failed", _reason(error)
+        record.update(
+            name=tensor.name,
+            role=tensor.role,
+            layer=tensor.layer,
+            expert=tensor.expert,
+            rows=rows,
+            columns=columns,
+            dtype=tensor.dtype,
+            seconds=time.perf_counter() - start,
+        )
+        folder.write(analysis.name, key, record)
+    return "analysed", tensor.reason
+
+
+def _load_each(
+    checkpoint: Checkpoint, tensors: Sequence[TensorInfo]
+) -> Iterator[tuple[TensorInfo, NDArray[Any] | Exception]]:
+    """Each tensor with its weights, or with the error that reading it raised."""
+    position = 0
+    while position < len(tensors):
+        with checkpoint.stream([tensor.name for tensor in tensors[position:]]) as stream:
+            while position < len(tensors):
+                tensor = tensors[position]
+                position += 1
+                try:
+                    _, weights = next(stream)
+                except Exception as error:
+                    yield tensor, error
+                    # What a stream does after an unforeseen error is not known: a new one reads the rest.
+                    break
+                yield tensor, weights
+                del weights
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    expected = isinstance(error, ValueError) or type(error).__module__.startswith("lmscope.")
+    return text if text and expected else f"{type(error).__name__}: {text}".rstrip(": ")

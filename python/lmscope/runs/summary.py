@@ -1,0 +1,189 @@
+"""The verdict of a run in a few rows: per role, and the matrices that stand out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from lmscope.architectures import ROLES
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_MEASURES = (
+    ("sign_flip", "learnt", "sign_flip_edge"),
+    ("permutation", "n_above_permutation", "permutation_edge"),
+    ("iid", "n_above", "upper_edge"),
+)
+_FEWEST_VALUES = 32
+
+
+@dataclass(frozen=True)
+class MatrixSummary:
+    """One matrix: its singular values above the noise, and the share of its squared norm in them.
+
+    `excess` is the largest singular value over the noise edge. All three are None where there is no edge.
+    """
+
+    name: str
+    role: str
+    layer: int | None
+    rows: int
+    columns: int
+    values: int
+    learnt: int | None
+    norm_share: float | None
+    excess: float | None
+    ks: float | None
+    iid_refuted: bool | None
+
+
+@dataclass(frozen=True)
+class RoleSummary:
+    """All matrices of one role: `norm_share` weighs them by squared norm."""
+
+    role: str
+    matrices: int
+    values: int
+    learnt: int
+    share: float
+    norm_share: float
+    median_ks: float | None
+    iid_refuted: int
+    iid_tested: int
+    strongest_layer: int | None
+    strongest_learnt: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """`measure` is the null behind "learnt": sign_flip, or the best of those asked for."""
+
+    measure: str
+    false_positive_rate: float
+    statuses: dict[str, int]
+    elements: int
+    elements_analysed: int
+    roles: tuple[RoleSummary, ...]
+    top: tuple[MatrixSummary, ...]
+    troubles: tuple[dict[str, str], ...]
+
+
+def summarise(
+    spectra: pyarrow.Table, ledger: pyarrow.Table, settings: dict[str, Any], *, top: int = 5
+) -> RunSummary:
+    """Reduce the records and the ledger of a run; matrices without a verdict count as nothing learnt."""
+    measure, count_column, edge_column = _measure(settings.get("nulls", ()))
+    rate = float(settings.get("false_positive_rate", math.nan))
+    matrices: list[MatrixSummary] = []
+    energies: dict[str, tuple[float, float]] = {}
+    columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_q_value", "norm"]
+    columns += [count_column, edge_column]
+    for batch in spectra.select(columns).to_batches(max_chunksize=64):
+        for row in batch.to_pylist():
+            matrix, above, whole = _matrix(row, count_column, edge_column, rate)
+            matrices.append(matrix)
+            energies[matrix.name] = above, whole
+    roles = tuple(
+        _role(role, [matrix for matrix in matrices if matrix.role == role], energies)
+        for role in sorted({matrix.role for matrix in matrices}, key=_role_order)
+    )
+    strongest = sorted(
+        (matrix for matrix in matrices if matrix.learnt and matrix.values >= _FEWEST_VALUES),
+        key=lambda matrix: (-(matrix.norm_share or 0.0), matrix.name),
+    )
+    rows = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
+    troubles = tuple(
+        {"name": row["name"], "status": row["status"], "reason": row["reason"]}
+        for row in rows
+        if row["status"] in ("failed", "refused")
+    )
+    return RunSummary(
+        measure=measure,
+        false_positive_rate=rate,
+        statuses=dict(Counter(row["status"] for row in rows)),
+        elements=sum(row["elements"] for row in rows),
+        elements_analysed=sum(row["elements"] for row in rows if row["status"] == "analysed"),
+        roles=roles,
+        top=tuple(strongest[:top]),
+        troubles=troubles,
+    )
+
+
+def _measure(nulls: Iterable[str]) -> tuple[str, str, str]:
+    asked = set(nulls)
+    return next((entry for entry in _MEASURES if entry[0] in asked), _MEASURES[0])
+
+
+def _role_order(role: str) -> tuple[int, str]:
+    return (ROLES.index(role) if role in ROLES else len(ROLES), role)
+
+
+def _matrix(
+    row: dict[str, Any], count_column: str, edge_column: str, rate: float
+) -> tuple[MatrixSummary, float, float]:
+    values = row["singular_values"]
+    edge, count = _finite(row[edge_column]), row[count_column]
+    if edge is None:
+        count = None
+    whole = float(row["norm"])
+    largest = values[0] if values else 0.0
+    above, excess = 0.0, None
+    if edge is not None:
+        # Relative to the largest value, so that matrices near 1e200 do not overflow.
+        shares = [(value / largest) ** 2 for value in values] if largest > 0 else []
+        total = math.fsum(shares)
+        above = math.fsum(shares[:count]) / total if total > 0 and count else 0.0
+        excess = largest / edge if edge > 0 else None
+    q_value = _finite(row["iid_q_value"])
+    return (
+        MatrixSummary(
+            name=row["name"],
+            role=row["role"],
+            layer=row["layer"],
+            rows=row["rows"],
+            columns=row["columns"],
+            values=len(values),
+            learnt=count,
+            norm_share=None if edge is None else above,
+            excess=excess,
+            ks=_finite(row["ks"]),
+            iid_refuted=None if q_value is None else q_value <= rate,
+        ),
+        above * whole,
+        whole,
+    )
+
+
+def _role(role: str, matrices: list[MatrixSummary], energies: dict[str, tuple[float, float]]) -> RoleSummary:
+    values = sum(matrix.values for matrix in matrices)
+    learnt = sum(matrix.learnt or 0 for matrix in matrices)
+    above = math.fsum(energies[matrix.name][0] for matrix in matrices)
+    whole = math.fsum(energies[matrix.name][1] for matrix in matrices)
+    distances = [matrix.ks for matrix in matrices if matrix.ks is not None]
+    per_layer: Counter[int] = Counter()
+    for matrix in matrices:
+        if matrix.layer is not None:
+            per_layer[matrix.layer] += matrix.learnt or 0
+    strongest = min(per_layer, key=lambda layer: (-per_layer[layer], layer)) if +per_layer else None
+    return RoleSummary(
+        role=role,
+        matrices=len(matrices),
+        values=values,
+        learnt=learnt,
+        share=learnt / values if values else 0.0,
+        norm_share=above / whole if whole > 0 and math.isfinite(whole) else 0.0,
+        median_ks=median(distances) if distances else None,
+        iid_refuted=sum(matrix.iid_refuted is True for matrix in matrices),
+        iid_tested=sum(matrix.iid_refuted is not None for matrix in matrices),
+        strongest_layer=strongest,
+        strongest_learnt=per_layer[strongest] if strongest is not None else 0,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,130 @@
+"""The CUDA side of the build: without a GPU it says so, on one it computes.
+
+`make cuda` runs this against a build with the CUDA twins (LMSCOPE_EXPECT_CUDA_BUILD=1);
+benchmarks/gpu_check.py runs it on a GPU, where LMSCOPE_REQUIRE_CUDA=1 makes a missing one a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import lmscope
+from lmscope.kernels import runtime
+from lmscope.kernels.entry_statistics import entry_statistics
+from lmscope.kernels.randomized_nulls import permutation_top_values, sign_flip_top_values
+from lmscope.kernels.singular_values import StreamingSingularValues, singular_values
+
+EXPECT_CUDA_BUILD = os.environ.get("LMSCOPE_EXPECT_CUDA_BUILD") == "1"
+
+
+def core_file() -> str:
+    spec = find_spec("lmscope._core")
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
+
+
+def without_device(code: str) -> str:
+    """Output of `code` in a process that sees no GPU, whatever the machine has."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_import_and_compute_without_a_device() -> None:
+    code = (
+        "import numpy, lmscope; print(lmscope.cuda_available());"
+        "print(lmscope.singular_values(numpy.diag([3.0, 2.0])).values)"
+    )
+    assert without_device(code).split("\n")[:2] == ["False", "[3. 2.]"]
+
+
+def test_devices_without_a_device_says_why() -> None:
+    code = (
+        "from lmscope.kernels import runtime\n"
+        "try: runtime.cuda_devices()\n"
+        "except runtime.CudaError as error: print(isinstance(error, RuntimeError), error)"
+    )
+    said = without_device(code)
+    if EXPECT_CUDA_BUILD:
+        assert re.match(
+            r"True cudaGetDeviceCount failed: cudaError(NoDevice|InsufficientDriver|StubLibrary) \(.+\)", said
+        )
+    elif "no CUDA" in said:
+        assert "LMSCOPE_CUDA=ON" in said
+    else:
+        assert said.startswith("True cudaGetDeviceCount failed: ")
+
+
+def test_core_needs_no_cuda_library() -> None:
+    """cudart is linked statically and opens the driver at run time: one wheel serves all machines."""
+    readelf = shutil.which("readelf")
+    assert readelf is not None, "readelf comes with every C++ compiler"
+    found = subprocess.run([readelf, "-d", core_file()], capture_output=True, text=True, check=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", found)
+    assert any(name.startswith("libscipy_openblas64_") for name in needed)
+    assert not [name for name in needed if "cuda" in name or "cublas" in name]
+
+
+@pytest.mark.skipif(not EXPECT_CUDA_BUILD, reason="this build need not hold the CUDA twins; run: make cuda")
+def test_core_holds_device_code() -> None:
+    found = subprocess.run(["readelf", "-S", "-W", core_file()], capture_output=True, text=True, check=True)
+    assert ".nv_fatbin" in found.stdout
+
+
+@pytest.fixture
+def cuda_device() -> None:
+    if lmscope.cuda_available():
+        return
+    reason = "no GPU, or a build without CUDA; on a machine with one: python benchmarks/gpu_check.py"
+    if os.environ.get("LMSCOPE_REQUIRE_CUDA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("cuda_device")
+def test_every_device_computes() -> None:
+    """cuda_devices launches a kernel on each device and checks what it wrote."""
+    devices = runtime.cuda_devices()
+    assert devices
+    for device in devices:
+        assert device["name"]
+        assert device["compute_capability"] >= (8, 0)
+        assert device["multiprocessors"] >= 1
+        assert device["memory_in_bytes"] > 2**30
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("cuda_device")
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        singular_values,
+        entry_statistics,
+        sign_flip_top_values,
+        permutation_top_values,
+        lambda w: StreamingSingularValues(w.shape[1]).update(w),
+    ],
+    ids=["singular_values", "entry_statistics", "sign_flip", "permutation", "streaming"],
+)
+def test_kernel_without_twin_refuses_a_cuda_tensor(kernel) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    matrix = torch.from_numpy(np.eye(4)).to("cuda")
+    with pytest.raises(TypeError, match=r"CUDA.*\.cpu\(\)"):
+        kernel(matrix)

@@ -1,0 +1,255 @@
+"""The harness of `lmscope bench`: turns, disturbance, reference values, right and wrong answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmscope.runs.benchmarks import (
+    as_dict,
+    bench_singular_values,
+    cases_from_file,
+    cases_of,
+    matrices,
+    singular_values,
+    turns,
+)
+from lmscope.runs.benchmarks.cpu_time import TICK, busy_seconds, foreign_share
+from lmscope.runs.benchmarks.fingerprint import commit
+from lmscope.runs.benchmarks.oracle import accurate_values, sample_indices
+from lmscope.runs.benchmarks.report import targets
+from lmscope.runs.benchmarks.turns import BenchmarkError, MissingCompetitor, WorkerProcess, take_sample
+from lmscope.runs.errors import UsageError
+
+
+def hadamard_times_diagonal(order: int, exponents: np.ndarray) -> np.ndarray:
+    """Sylvester-Hadamard, columns scaled: the singular values are sqrt(order) * 2**exponents."""
+    hadamard = np.ones((1, 1))
+    while len(hadamard) < order:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    return hadamard * 2.0**exponents
+
+
+def test_oracle_knows_exact_values() -> None:
+    exponents = -np.linspace(0, 12, 128)
+    matrix = hadamard_times_diagonal(128, exponents)
+    indices, values, uncertainties = accurate_values(matrix)
+    exact = np.sqrt(128.0) * 2.0**exponents
+    assert np.all(np.abs(values - exact[indices]) <= uncertainties + 2 * np.spacing(exact[indices]))
+    assert np.all(uncertainties <= 1e-15 * exact[0])
+
+
+def test_oracle_is_better_than_float64_svd() -> None:
+    matrix = matrices.gaussian(300, 120, seed=3)
+    indices, values, uncertainties = accurate_values(matrix)
+    two = [
+        np.linalg.svd(matrix.astype(np.float64)[order], compute_uv=False)[indices]
+        for order in (slice(None), slice(None, None, -1))
+    ]
+    spread = np.abs(two[0] - two[1]).max()
+    assert uncertainties.max() < 4 * np.spacing(values[0])
+    assert np.all(np.abs(values - two[0]) <= 4 * spread + 100 * np.spacing(values[0]))
+    # Wide matrices are turned round.
+    np.testing.assert_allclose(accurate_values(matrix.T)[1], values, rtol=1e-14)
+
+
+def test_sampled_indices_hold_both_ends() -> None:
+    assert {0, 1, 2, 997, 998, 999} <= set(sample_indices(1000).tolist())
+    assert sample_indices(2).tolist() == [0, 1]
+    assert len(sample_indices(1000)) <= 31
+
+
+def test_trained_like_spectrum_is_as_asked() -> None:
+    matrix = matrices.trained_like(256, 256, seed=0)
+    assert matrix.dtype.name == "bfloat16"
+    found = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
+    asked = matrices.trained_spectrum(256)
+    assert asked[0] == 1.0
+    assert asked[-1] == pytest.approx(1e-5)
+    # bfloat16 rounds each entry by at most 2**-9 of itself; noise of that size has this norm.
+    noise = 2.0**-9 * np.linalg.norm(asked)
+    assert np.abs(found - asked).max() < noise
+    assert np.sum(asked > 0.25) == round(0.1 * 256)
+
+
+def test_matrices_keep_their_bits_on_disk(tmp_path: Path) -> None:
+    matrix = matrices.gaussian(5, 3, seed=1)
+    matrices.save(str(tmp_path / "m.npy"), matrix)
+    loaded = matrices.load(str(tmp_path / "m.npy"))
+    assert loaded.dtype == matrix.dtype
+    assert loaded.tobytes() == matrix.tobytes()
+
+
+def test_busy_seconds_counts_own_cpus_only() -> None:
+    stat = "cpu 1 1 1 1 1 1 1 1 0 0\ncpu0 100 10 20 9999 500 1 2 3 7 0\ncpu1 5 0 0 1 0 0 0 0 0 0\nintr 0\n"
+    assert busy_seconds(stat, {0}) == pytest.approx(136 * TICK)
+    assert busy_seconds(stat, {0, 1}) == pytest.approx(141 * TICK)
+
+
+def test_busy_seconds_sees_another_process() -> None:
+    """A child that burns half a second of CPU shows in /proc/stat."""
+    before = busy_seconds()
+    subprocess.run(
+        [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True, timeout=60
+    )
+    assert busy_seconds() - before >= 0.5 - 4 * TICK
+
+
+def test_foreign_share() -> None:
+    assert foreign_share(seconds=10, own=20, busy=20, cpus=2) == 0
+    assert foreign_share(seconds=10, own=18, busy=20, cpus=2) == pytest.approx(0.1, abs=2 * TICK)
+    # Within the resolution of the counters nothing is foreign.
+    assert foreign_share(seconds=0.01, own=0.0, busy=TICK, cpus=2) == 0
+
+
+class ScriptedWorker(WorkerProcess):
+    """Answers of a worker on a machine that is disturbed at known tries; no process."""
+
+    def __init__(self, foreign_seconds: list[float]) -> None:
+        self.name = "scripted"
+        self._foreign = list(foreign_seconds)
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        cpus = len(os.sched_getaffinity(0))
+        busy = cpus * (1.0 + TICK) + self._foreign.pop(0)
+        return {"seconds": 1.0, "own_cpu_seconds": float(cpus), "busy_cpu_seconds": busy, "words": {}}
+
+
+def test_disturbed_sample_is_thrown_away_and_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_REST_SECONDS", 0.0)
+    sample = take_sample(ScriptedWorker([1.0, 0.5, 0.0]), "", tries=4)
+    assert not sample.disturbed
+    assert sample.foreign_share == pytest.approx(0.0, abs=1e-9)
+    assert [seconds for seconds, _ in sample.thrown_away] == [1.0, 1.0]
+
+
+def test_sample_that_stays_disturbed_is_kept_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_REST_SECONDS", 0.0)
+    sample = take_sample(ScriptedWorker([1.0, 1.0]), "", tries=2)
+    assert sample.disturbed
+    assert sample.foreign_share > 0.03
+    assert len(sample.thrown_away) == 1
+
+
+def test_worker_reports_errors_and_goes_on(tmp_path: Path) -> None:
+    path = str(tmp_path / "m.npy")
+    matrices.save(path, matrices.gaussian(20, 10, seed=0))
+    with WorkerProcess("numpy") as worker:
+        with pytest.raises(BenchmarkError, match=r"numpy: FileNotFoundError: .*nowhere"):
+            worker.ask("load", path=str(tmp_path / "nowhere.npy"))
+        worker.ask("load", path=path)
+        answer = worker.ask("time", save=str(tmp_path / "answer"))
+        assert answer["seconds"] > 0
+        assert np.load(tmp_path / "answer.npy").shape == (10,)
+
+
+def test_worker_of_a_missing_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with WorkerProcess("torch float64") as worker, pytest.raises(MissingCompetitor, match="no torch here"):
+        worker.ask("describe")
+
+
+def test_worker_that_dies_is_an_error() -> None:
+    with WorkerProcess("numpy") as worker:
+        worker._process.kill()
+        with pytest.raises(BenchmarkError, match="numpy: its process ended with status -9"):
+            worker.ask("describe")
+
+
+@pytest.fixture(scope="module")
+def small_bench() -> singular_values.Bench:
+    cases = [singular_values.Case(96, 64, {"numpy": 0.001, "torch float32": 1e9})]
+    return bench_singular_values(cases, seeds=1, tries=1, gemm_order=256)
+
+
+def test_bench_measures_everybody(small_bench: singular_values.Bench) -> None:
+    assert small_bench.absent == {}
+    assert small_bench.gemm_rate > 0
+    (result,) = small_bench.results
+    assert result.competitors() == ["lmscope", "torch float64", "torch float32", "numpy", "scipy"]
+    assert [one.kind for one in result.rounds] == ["gaussian", "trained-like"]
+    for name in result.competitors():
+        assert len(result.samples(name)) == 2
+        assert result.seconds(name) > 0
+    # float32 is worse than every float64 route by the digits that it lacks.
+    assert result.error("torch float32") > 100 * result.error("lmscope")
+    assert result.error("torch float64") < 1e-13
+    assert all(sample.words["method"] in ("gram", "qr") for sample in result.samples("lmscope"))
+    assert {aim.what.split()[-1]: aim.met for aim in targets(result)[:1]} == {"numpy": True}
+    assert [aim.met for aim in targets(result)] == [True, False, True]
+
+
+def test_record_says_where_it_was_measured(small_bench: singular_values.Bench) -> None:
+    record = as_dict(small_bench)
+    libraries = record["machine"]["libraries"]
+    assert "core type" in libraries["lmscope"]["openblas"]
+    assert "core type" in libraries["numpy"]["openblas"]
+    assert libraries["torch float64"]["torch"]
+    assert record["machine"]["processor"]
+    (case,) = record["cases"]
+    assert case["competitors"]["numpy"]["times_slower_than_ours"]["median"] > 0
+    rounds = case["rounds"]
+    assert {"seconds", "foreign_share", "disturbed", "thrown_away", "error"} <= set(
+        rounds[0]["samples"]["numpy"]
+    )
+
+
+def test_commit_of_a_checkout(tmp_path: Path) -> None:
+    assert commit(tmp_path) is None
+    header = tmp_path / "csrc" / "include" / "lmscope" / "isa.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("one")
+    assert commit(tmp_path) is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    clean = commit(tmp_path)
+    assert clean is not None
+    assert len(clean) == 40
+    (tmp_path / "notes.txt").write_text("not a source")
+    assert commit(tmp_path) == clean
+    header.write_text("two")
+    assert commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_wrong_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference of another matrix: every answer is then wrong."""
+
+    class Liar(WorkerProcess):
+        def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+            if do == "make":
+                self._asked = arguments
+            if do == "values":
+                other = {**self._asked, "seed": 99, "path": arguments["path"] + ".npy"}
+                super().ask("make", **other)
+                return super().ask("values", path=other["path"], save=arguments["save"])
+            return super().ask(do, **arguments)
+
+    monkeypatch.setattr(singular_values, "WorkerProcess", Liar)
+    with pytest.raises(BenchmarkError, match=r"lmscope on 40x30 gaussian 0: value \d+ is off by .*its bound"):
+        bench_singular_values(
+            [singular_values.Case(40, 30)], seeds=1, rivals=["numpy"], tries=1, gemm_order=64
+        )
+
+
+def test_default_cases_are_those_of_the_readme() -> None:
+    full = {case.name: case.targets for case in cases_from_file("full")}
+    assert list(full) == ["4096x4096", "11008x4096", "32000x2048"]
+    assert [targets["torch float64"] for targets in full.values()] == [1.1, 1.6, 2.5]
+    assert max(case.rows * case.columns for case in cases_from_file("quick")) <= 512 * 512
+
+
+def test_cases_of_words() -> None:
+    (case,) = cases_of(["300x20"])
+    assert (case.rows, case.columns) == (300, 20)
+    assert case.nominal_operations == pytest.approx(300 * 20**2 + 4 / 3 * 20**3)
+    for wrong in ("300", "300x", "0x4", "3x4x5", "axb"):
+        with pytest.raises(UsageError, match="ROWSxCOLUMNS"):
+            cases_of([wrong])

@@ -1,0 +1,126 @@
+"""Time left, and what is written where."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from lmscope.runs.progress import (
+    BarReporter,
+    LineReporter,
+    Pace,
+    SilentReporter,
+    format_bytes,
+    format_seconds,
+    reporter_for,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_pace_learns_how_wrong_the_estimates_are():
+    clock = Clock()
+    pace = Pace(100.0, clock)
+    assert pace.left == pytest.approx(100.0)
+    for _ in range(5):
+        pace.begin(10.0)
+        clock.now += 20.0
+        pace.finish()
+    # Half is done and took twice the estimate.
+    assert pace.fraction == pytest.approx(0.5)
+    assert pace.left == pytest.approx(100.0, rel=0.03)
+
+
+def test_a_small_first_matrix_does_not_set_the_pace():
+    clock = Clock()
+    pace = Pace(100.0, clock)
+    pace.begin(0.001)
+    clock.now += 0.1
+    pace.finish()
+    assert pace.left == pytest.approx(100.0, rel=0.06)
+
+
+def test_time_moves_on_within_a_matrix_but_not_beyond_it():
+    clock = Clock()
+    pace = Pace(100.0, clock)
+    pace.begin(50.0)
+    clock.now += 10.0
+    assert pace.fraction == pytest.approx(0.1)
+    assert pace.left == pytest.approx(90.0)
+    clock.now += 1000.0
+    assert pace.fraction == pytest.approx(0.475)
+    pace.finish()
+    assert pace.fraction == pytest.approx(0.5)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_only_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    assert isinstance(reporter_for(True, Terminal()), BarReporter)
+    assert isinstance(reporter_for(True, io.StringIO()), LineReporter)
+    assert isinstance(reporter_for(False, Terminal()), SilentReporter)
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    assert isinstance(reporter_for(True, Terminal()), LineReporter)
+
+
+def test_lines_are_rare_and_plain():
+    clock, stream = Clock(), io.StringIO()
+    with LineReporter(stream, clock) as reporter:
+        reporter.start(matrices=40, total_bytes=40_000_000, seconds=40.0)
+        for _ in range(20):
+            reporter.begin("layer", seconds=1.0)
+            clock.now += 1.0
+            reporter.finish(read_bytes=1_000_000)
+    lines = stream.getvalue().splitlines()
+    assert lines == [
+        "lmscope: 10 of 40 matrices, 10.0 MB of 40.0 MB read, about 30 s left",
+        "lmscope: 20 of 40 matrices, 20.0 MB of 40.0 MB read, about 20 s left",
+    ]
+
+
+def test_bar_shows_bytes_matrix_and_time_left(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    stream = Terminal()
+    with BarReporter(stream) as reporter:
+        reporter.start(matrices=4, total_bytes=4_000_000, seconds=400.0)
+        reporter.begin("layers.0.mlp[x].weight 4x4", seconds=100.0)
+        reporter.finish(read_bytes=1_000_000)
+        reporter.begin("layers.1.mlp.weight 4x4", seconds=100.0)
+        reporter._progress.refresh()
+    text = stream.getvalue()
+    for piece in ("1/4 matrices", "1.0 MB of 4.0 MB", "left", "layers.1.mlp.weight 4x4"):
+        assert piece in text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (86_200_000, "86.2 MB"),
+        (999_600, "1.0 MB"),
+        (141e9, "141 GB"),
+    ],
+)
+def test_bytes(count, text):
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (12.4, "12 s"), (89, "89 s"), (90, "2 min"), (5000, "83 min"), (7500, "2 h 05 min")],
+)
+def test_seconds(seconds, text):
+    assert format_seconds(seconds) == text

@@ -1,0 +1,104 @@
+"""Roles and matrices from records."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow
+import pytest
+
+from lmscope.runs.ledger import LEDGER_COLUMNS
+from lmscope.runs.summary import summarise
+
+SETTINGS = {"nulls": ["iid", "permutation", "sign_flip"], "false_positive_rate": 0.01}
+
+
+def row(name, role, layer, values, edge, **columns):
+    learnt = None if edge is None else sum(value > edge for value in values)
+    return {
+        "name": name,
+        "role": role,
+        "layer": layer,
+        "rows": len(values),
+        "columns": 2 * len(values),
+        "singular_values": [float(value) for value in values],
+        "norm": float(sum(value**2 for value in values)) if max(values) < 1e150 else math.inf,
+        "ks": 0.1,
+        "iid_q_value": 0.5,
+        "learnt": learnt,
+        "sign_flip_edge": math.nan if edge is None else edge,
+        "n_above": 3,
+        "upper_edge": 1.0,
+        **columns,
+    }
+
+
+def summary_of(rows, settings=SETTINGS, statuses=()):
+    names = [row["name"] for row in rows]
+    ledger = [
+        dict.fromkeys(LEDGER_COLUMNS) | {"name": name, "status": "analysed", "elements": 10} for name in names
+    ]
+    ledger += [dict.fromkeys(LEDGER_COLUMNS) | entry for entry in statuses]
+    return summarise(pyarrow.Table.from_pylist(rows), pyarrow.Table.from_pylist(ledger), settings)
+
+
+def test_roles_add_up_and_weigh_by_norm():
+    rows = [
+        row("a", "query", 0, [3.0] + [1.0] * 39, 2.0),
+        row("b", "query", 1, [6.0, 6.0] + [2.0] * 38, 4.0, iid_q_value=0.001, ks=0.3),
+        row("c", "token_embedding", None, [1.0] * 40, 2.0),
+    ]
+    summary = summary_of(rows)
+    query, embedding = summary.roles
+    assert (query.role, query.matrices, query.values, query.learnt) == ("query", 2, 80, 3)
+    assert query.share == pytest.approx(3 / 80)
+    assert query.norm_share == pytest.approx((9 + 72) / (9 + 39 + 72 + 38 * 4))
+    assert (query.strongest_layer, query.strongest_learnt) == (1, 2)
+    assert (query.iid_refuted, query.iid_tested, query.median_ks) == (1, 2, pytest.approx(0.2))
+    assert (embedding.learnt, embedding.strongest_layer, embedding.norm_share) == (0, None, 0.0)
+    assert [matrix.name for matrix in summary.top] == ["b", "a"]
+    assert summary.top[0].excess == pytest.approx(1.5)
+    assert summary.top[0].norm_share == pytest.approx(72 / (72 + 152))
+
+
+def test_huge_and_zero_matrices_have_no_nan():
+    summary = summary_of(
+        [row("a", "up", 0, [3e200] + [1e200] * 39, 2e200), row("b", "down", 0, [0.0] * 40, 0.0)]
+    )
+    up, down = summary.roles
+    assert summary.top[0].norm_share == pytest.approx(9 / 48)
+    assert math.isfinite(up.norm_share)
+    assert (down.learnt, down.norm_share) == (0, 0.0)
+
+
+def test_matrix_without_a_verdict_counts_as_nothing_learnt():
+    summary = summary_of([row("a", "up", 0, [3.0] + [1.0] * 39, None, ks=math.nan, iid_q_value=math.nan)])
+    assert (summary.roles[0].learnt, summary.roles[0].median_ks, summary.roles[0].iid_tested) == (0, None, 0)
+    assert summary.top == ()
+
+
+def test_learnt_falls_back_to_the_nulls_that_were_asked_for():
+    rows = [row("a", "up", 0, [3.0] + [1.0] * 39, None)]
+    summary = summary_of(rows, {"nulls": ["iid"], "false_positive_rate": 0.05})
+    assert (summary.measure, summary.roles[0].learnt) == ("iid", 3)
+
+
+def test_few_values_are_counted_but_not_ranked():
+    summary = summary_of([row("a", "type_embedding", None, [3.0, 1.0], 2.0)])
+    assert summary.roles[0].learnt == 1
+    assert summary.top == ()
+
+
+def test_statuses_and_troubles():
+    statuses = [
+        {"name": "b", "status": "failed", "reason": "NaN in row 1", "elements": 30},
+        {"name": "c", "status": "refused", "reason": "float8", "elements": 20},
+        {"name": "d", "status": "skipped", "reason": "vector", "elements": 40},
+    ]
+    summary = summary_of([row("a", "up", 0, [1.0] * 40, 2.0)], statuses=statuses)
+    assert summary.statuses == {"analysed": 1, "failed": 1, "refused": 1, "skipped": 1}
+    assert (summary.elements, summary.elements_analysed) == (100, 10)
+    assert [(trouble["name"], trouble["status"]) for trouble in summary.troubles] == [
+        ("b", "failed"),
+        ("c", "refused"),
+    ]
