@@ -44,7 +44,9 @@ def gaussian(shape: tuple[int, int]) -> Floats:
 def spiked(shape: tuple[int, int]) -> Floats:
     """Gaussian noise and five strong directions."""
     rng = np.random.default_rng(shape[0])
-    spikes = rng.standard_normal((shape[0], 5)) @ np.diag([5, 3, 2, 1, 0.5]) @ rng.standard_normal((5, shape[1]))
+    spikes = (
+        rng.standard_normal((shape[0], 5)) @ np.diag([5, 3, 2, 1, 0.5]) @ rng.standard_normal((5, shape[1]))
+    )
     return rng.standard_normal(shape) + spikes
 
 
@@ -61,7 +63,9 @@ RANDOM_KINDS: dict[str, Callable[[tuple[int, int]], Floats]] = {
 
 
 def hadamard_times_diagonal(order: int, side: str) -> tuple[Floats, Floats]:
-    """Sylvester-Hadamard times diag(2^0 .. 2^-30) on one side, exact in bfloat16; its values are sqrt(order) 2^-k."""
+    """Sylvester-Hadamard times diag(2^0 .. 2^-30) on one side, exact in bfloat16; its values are sqrt(order)
+    2^-k.
+    """
     diagonal = 2.0 ** -np.round(np.linspace(0, 30, order))
     hadamard = scipy.linalg.hadamard(order).astype(np.float64)
     matrix = hadamard * diagonal if side == "right" else diagonal[:, None] * hadamard

@@ -138,7 +138,9 @@ def test_one_stream_fed_from_several_threads() -> None:
 
 @pytest.mark.parametrize("call", ["singular_values", "update", "result"])
 def test_gil_is_released(call: str) -> None:
-    """While one call computes, this thread goes on: it counts far beyond what one switch of threads would allow."""
+    """While one call computes, this thread goes on: it counts far beyond what one switch of threads would
+    allow.
+    """
     matrix = shapes.gaussian((1500, 900))
     stream = StreamingSingularValues(900, method="qr")
     stream.update(matrix)
@@ -189,7 +191,9 @@ def test_fork_after_use() -> None:
 
 def run(code: str, level: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LMSCOPE_ISA": level}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -1,4 +1,6 @@
-"""Rows that arrive in blocks give the values of the whole matrix, however they are split, merged or carried elsewhere."""
+"""Rows that arrive in blocks give the values of the whole matrix, however they are split, merged or carried
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,10 @@ def test_fewer_rows_than_columns(method: Method) -> None:
 
 @both
 def test_mixed_dtypes(method: Method) -> None:
-    blocks = [shapes.gaussian((40, 24)).astype(dtype) for dtype in (np.float32, ml_dtypes.bfloat16, np.float16, float)]
+    blocks = [
+        shapes.gaussian((40, 24)).astype(dtype)
+        for dtype in (np.float32, ml_dtypes.bfloat16, np.float16, float)
+    ]
     whole = np.vstack([block.astype(np.float64) for block in blocks])
     assert_within_bounds(streamed(blocks, method).result(), *reference.singular_values(whole))
 
