@@ -49,6 +49,10 @@ Intake::Intake(py::handle array, const char* argument) {
                                type_name(source));
     if (py::hasattr(source, "requires_grad") && source.attr("requires_grad").cast<bool>())
         source = source.attr("detach")();
+    // torch's lazy negation: the memory holds the opposite signs.
+    if (py::hasattr(source, "is_neg") && source.attr("is_neg")().cast<bool>()) source = source.attr("resolve_neg")();
+    if (py::hasattr(source, "mask") && py::hasattr(source, "filled"))
+        throw UnsupportedDType(std::string(argument) + " is a masked array: fill it first");
     const std::string shown =
         py::hasattr(source, "dtype") ? py::str(source.attr("dtype")).cast<std::string>() : "unknown";
     const bool bfloat16_as_uint16 = is_numpy_bfloat16(source);

@@ -57,22 +57,26 @@ void widen_line(const MatrixView& matrix, const void* source, int64_t count, int
 
 // The exponent field is all ones exactly for NaN and Inf.
 template <typename Bits>
-bool line_is_finite(const Bits* source, int64_t count, Bits exponent_mask) {
+bool line_is_finite(const void* source, int64_t count, Bits exponent_mask) {
     Bits found = 0;
-    for (int64_t i = 0; i < count; ++i) found |= static_cast<Bits>((source[i] & exponent_mask) == exponent_mask);
+    for (int64_t i = 0; i < count; ++i) {
+        Bits bits;
+        std::memcpy(&bits, static_cast<const char*>(source) + i * static_cast<int64_t>(sizeof bits), sizeof bits);
+        found |= static_cast<Bits>((bits & exponent_mask) == exponent_mask);
+    }
     return found == 0;
 }
 
 bool line_is_finite(DType dtype, const void* source, int64_t count) {
     switch (dtype) {
         case DType::bfloat16:
-            return line_is_finite<uint16_t>(static_cast<const uint16_t*>(source), count, 0x7f80);
+            return line_is_finite<uint16_t>(source, count, 0x7f80);
         case DType::float16:
-            return line_is_finite<uint16_t>(static_cast<const uint16_t*>(source), count, 0x7c00);
+            return line_is_finite<uint16_t>(source, count, 0x7c00);
         case DType::float32:
-            return line_is_finite<uint32_t>(static_cast<const uint32_t*>(source), count, 0x7f800000U);
+            return line_is_finite<uint32_t>(source, count, 0x7f800000U);
         case DType::float64:
-            return line_is_finite<uint64_t>(static_cast<const uint64_t*>(source), count, 0x7ff0000000000000ULL);
+            return line_is_finite<uint64_t>(source, count, 0x7ff0000000000000ULL);
     }
     return true;
 }
@@ -137,9 +141,11 @@ int scale_exponent(const MatrixView& matrix) {
     double largest = 0;
     const MatrixView lines = matrix.column_stride != 1 && matrix.row_stride == 1 ? matrix.transposed() : matrix;
     for (int64_t row = 0; row < lines.rows; ++row) {
-        const auto* line = static_cast<const double*>(lines.at(row, 0));
-        for (int64_t column = 0; column < lines.columns; ++column)
-            largest = std::max(largest, std::fabs(line[column * lines.column_stride]));
+        for (int64_t column = 0; column < lines.columns; ++column) {
+            double value;
+            std::memcpy(&value, lines.at(row, column), sizeof value);
+            largest = std::max(largest, std::fabs(value));
+        }
     }
     if (largest == 0) return 0;
     const int exponent = std::ilogb(largest);

@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "lmscope/error.h"
+#include "lmscope/isa.h"
 #include "lmscope/singular_values.h"
 #include "singular_values/elements.h"
 #include "singular_values/spectrum.h"
@@ -13,6 +15,7 @@ namespace lmscope {
 namespace {
 
 void require_elements(const MatrixView& matrix, const char* argument) {
+    active_isa();  // a wrong LMSCOPE_ISA is refused even where this dtype needs no widening
     if (matrix.rows < 1 || matrix.columns < 1)
         throw InvalidArgument(std::string(argument) + " has shape (" + std::to_string(matrix.rows) + ", " +
                               std::to_string(matrix.columns) + "); it needs at least one row and one column");
@@ -20,6 +23,8 @@ void require_elements(const MatrixView& matrix, const char* argument) {
         throw UnsupportedDType(std::string(argument) +
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
 }
+
+const char* name_of(SpectrumMethod method) { return method == SpectrumMethod::qr ? "qr" : "gram"; }
 
 }  // namespace
 
@@ -42,7 +47,10 @@ struct StreamingSpectrum::State {
 };
 
 StreamingSpectrum::StreamingSpectrum(int64_t columns, SpectrumMethod method) {
-    if (columns < 1) throw InvalidArgument("columns must be at least 1, got " + std::to_string(columns));
+    constexpr int64_t most = int64_t{1} << 24;
+    if (columns < 1 || columns > most)
+        throw InvalidArgument("columns must lie between 1 and " + std::to_string(most) + ", got " +
+                              std::to_string(columns));
     if (method == SpectrumMethod::qr)
         state_ = std::make_unique<State>(TriangularFactor(columns));
     else
@@ -64,8 +72,9 @@ void StreamingSpectrum::update(const MatrixView& rows) {
 
 void StreamingSpectrum::merge(const StreamingSpectrum& other) {
     if (other.columns() != columns() || other.method() != method())
-        throw InvalidArgument("other differs in columns or method: " + std::to_string(other.columns()) + " against " +
-                              std::to_string(columns()) + " columns");
+        throw InvalidArgument("other has " + std::to_string(other.columns()) + " columns and method '" +
+                              name_of(other.method()) + "'; this stream has " + std::to_string(columns()) + " and '" +
+                              name_of(method()) + "'");
     std::visit([&](auto& half) { half.merge(std::get<std::remove_reference_t<decltype(half)>>(other.state_->half)); },
                state_->half);
 }
@@ -96,7 +105,11 @@ const double* StreamingSpectrum::triangle() const {
 
 StreamingSpectrum StreamingSpectrum::from_state(int64_t columns, SpectrumMethod method, int64_t rows, int64_t additions,
                                                 int exponent, const double* triangle) {
+    if (rows < 0 || additions < 0 || std::abs(exponent) > 1000)
+        throw InvalidArgument("state is damaged: rows " + std::to_string(rows) + ", additions " +
+                              std::to_string(additions) + ", exponent " + std::to_string(exponent));
     StreamingSpectrum stream(columns, method);
+    elements::require_finite({triangle, DType::float64, columns, columns, columns, 1}, "state['triangle']");
     stream.state_->visit([&](auto& half) {
         half.rows = rows;
         half.additions = additions;

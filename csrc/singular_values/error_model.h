@@ -24,7 +24,7 @@ inline double gram(int64_t columns, int64_t additions) {
 
 // Error of one singular value from the triangular factor over the largest one.
 inline double qr(int64_t columns, int64_t additions) {
-    return unit_roundoff * (64.0 + 4.0 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
+    return unit_roundoff * (160.0 + 4.0 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
 }
 
 // Error of a singular value refined against the matrix itself: products of its rows with unit vectors, whose rounding

@@ -5,9 +5,17 @@
 namespace lmscope::elements {
 namespace {
 
+// Mapped files need not align their elements.
+template <typename Element>
+Element load(const Element* source) {
+    Element value;
+    std::memcpy(&value, source, sizeof value);
+    return value;
+}
+
 void bfloat16(const uint16_t* source, int64_t count, double* target) {
     for (int64_t i = 0; i < count; ++i) {
-        const uint32_t bits = static_cast<uint32_t>(source[i]) << 16;
+        const uint32_t bits = static_cast<uint32_t>(load(source + i)) << 16;
         float value;
         std::memcpy(&value, &bits, sizeof value);
         target[i] = static_cast<double>(value);
@@ -18,7 +26,7 @@ void bfloat16(const uint16_t* source, int64_t count, double* target) {
 // normalises subnormals. Inf and NaN never get here.
 void float16(const uint16_t* source, int64_t count, double* target) {
     for (int64_t i = 0; i < count; ++i) {
-        const uint32_t half = source[i];
+        const uint32_t half = load(source + i);
         const uint32_t bits = (half & 0x8000U) << 16 | (half & 0x7fffU) << 13;
         float value;
         std::memcpy(&value, &bits, sizeof value);
@@ -27,7 +35,7 @@ void float16(const uint16_t* source, int64_t count, double* target) {
 }
 
 void float32(const float* source, int64_t count, double* target) {
-    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<double>(source[i]);
+    for (int64_t i = 0; i < count; ++i) target[i] = static_cast<double>(load(source + i));
 }
 
 }  // namespace

@@ -78,29 +78,6 @@ double frobenius_norm(const Gram& gram) {
     return std::sqrt(std::max(0.0, trace));
 }
 
-// How far the squares of the `count` smallest Ritz values can lie from eigenvalues: coupling to the rest of the space
-// enters squared, over the distance to the smallest singular value outside (known from the Gram matrix). Any number of
-// them from `count` on may be split off; the best split counts.
-double subspace_error(const std::vector<double>& theta, const std::vector<double>& residual2, int64_t count,
-                      const Spectrum& spectrum, int exponent) {
-    const auto width = static_cast<int64_t>(theta.size());
-    const auto order = static_cast<int64_t>(spectrum.values.size());
-    double best = HUGE_VAL;
-    double coupling2 = 0;
-    for (int64_t split = 1; split <= width; ++split) {
-        coupling2 += residual2[static_cast<size_t>(width - split)];
-        if (split < count) continue;
-        // Nothing is left outside: only rounding separates the Ritz values from the singular values.
-        if (split == order) return 0.0;
-        const auto outside = static_cast<size_t>(order - split - 1);
-        const double edge = std::ldexp(std::max(0.0, spectrum.values[outside] - spectrum.bounds[outside]), -exponent);
-        const double inside = theta[static_cast<size_t>(width - split)];
-        const double gap = (edge - inside) * (edge + inside) - std::sqrt(coupling2);
-        if (gap > 0) best = std::min(best, coupling2 / gap);
-    }
-    return best;
-}
-
 // Puts value and bound (of the scaled matrix) at `index` where the bound is an improvement.
 void improve(Spectrum& spectrum, int64_t index, double value, double bound, int exponent) {
     const auto at = static_cast<size_t>(index);
@@ -109,6 +86,28 @@ void improve(Spectrum& spectrum, int64_t index, double value, double bound, int 
     spectrum.values[at] = std::ldexp(value, exponent);
     spectrum.bounds[at] = bound;
     ++spectrum.refined;
+}
+
+// Bounds of the last Ritz values, theta^2 of A^T A with residual norms r, as far as they are smaller than what is in
+// `bound`. With R the residuals of the last `size` ones and g the distance from theta^2 to the squares of all singular
+// values outside them, |theta^2 - s^2| <= ||R||^2 / g (Mathias, SIAM J. Matrix Anal. Appl. 19, 1998). `rounding` is the
+// error of a computed residual.
+void improve_by_gap(const Spectrum& spectrum, int exponent, int64_t size, double rounding,
+                    const std::vector<double>& theta, const std::vector<double>& residual2,
+                    std::vector<double>& bound) {
+    const auto width = theta.size();
+    const auto first = width - static_cast<size_t>(size);
+    const auto outside = static_cast<int64_t>(spectrum.values.size()) - size - 1;
+    if (outside < 0) return;
+    const auto at = static_cast<size_t>(outside);
+    const double cut = std::ldexp(std::max(0.0, spectrum.values[at] - spectrum.bounds[at]), -exponent);
+    double sum = 0;
+    for (size_t j = first; j < width; ++j) sum += residual2[j];
+    const double norm = std::sqrt(sum) + rounding * std::sqrt(static_cast<double>(size));
+    for (size_t j = first; j < width; ++j) {
+        const double gap = cut * cut - theta[j] * theta[j] - norm;
+        if (gap > norm && theta[j] > 0) bound[j] = std::min(bound[j], norm * norm / (gap * theta[j]));
+    }
 }
 
 bool within_tolerance(const Spectrum& spectrum, int64_t count, double relative_tolerance, double floor) {
@@ -155,7 +154,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
     AlignedBuffer factor(width * width), right(width * width);
-    std::vector<double> theta(size), bound(size);
+    std::vector<double> theta(size), bound(size), residual2(size);
     fill_random(order * width, basis.data());
     for (int step = 0; step < warm_steps; ++step) {
         blas::orthonormalize(order, width, basis.data(), order);
@@ -170,7 +169,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
         for (const auto& [source, target] : {std::pair{&basis, &rotated}, std::pair{&product, &rotated_product}})
             blas::gemm(Op::none, Op::transpose, order, width, width, 1.0, source->data(), order, right.data(), width,
                        0.0, target->data(), order);
-        std::vector<double> residual2(size);
+        double worst = 0;
         for (int64_t j = 0; j < width; ++j) {
             const double square = theta[static_cast<size_t>(j)] * theta[static_cast<size_t>(j)];
             double norm2 = 0;
@@ -179,19 +178,17 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
                 product[i + j * order] = residual;
                 norm2 += residual * residual;
             }
-            residual2[static_cast<size_t>(j)] = norm2;
-        }
-        const double beyond = subspace_error(theta, residual2, count, spectrum, gram.exponent);
-        double worst = 0;
-        for (int64_t j = 0; j < width; ++j) {
             // Ritz values lie above the singular values they stand for, which are never negative.
             const double value = theta[static_cast<size_t>(j)];
-            const double linear = value > 0 ? std::sqrt(residual2[static_cast<size_t>(j)]) / value : 0.0;
-            const double quadratic = error_model::of_square_root(value * value, beyond);
-            bound[static_cast<size_t>(j)] = std::min({value, linear, quadratic}) + floor;
-            if (j >= width - count)
-                worst = std::max(worst, bound[static_cast<size_t>(j)] /
-                                            std::max(tolerance(value, largest, relative_tolerance), 1.25 * floor));
+            bound[static_cast<size_t>(j)] = value > 0 ? std::min(value, std::sqrt(norm2) / value) : 0.0;
+            residual2[static_cast<size_t>(j)] = norm2;
+        }
+        for (const int64_t inside : {count, width})
+            improve_by_gap(spectrum, gram.exponent, inside, floor * largest, theta, residual2, bound);
+        for (auto j = static_cast<size_t>(width - count); j < size; ++j) {
+            bound[j] += floor;
+            worst =
+                std::max(worst, bound[j] / std::max(tolerance(theta[j], largest, relative_tolerance), 1.25 * floor));
         }
         stalled = worst > 0.5 * best ? stalled + 1 : 0;
         best = std::min(best, worst);

@@ -24,7 +24,7 @@ def row(name, role, layer, values, edge, **columns):
         "singular_values": [float(value) for value in values],
         "norm": float(sum(value**2 for value in values)) if max(values) < 1e150 else math.inf,
         "ks": 0.1,
-        "iid_p_value": 0.5,
+        "iid_q_value": 0.5,
         "learnt": learnt,
         "sign_flip_edge": math.nan if edge is None else edge,
         "n_above": 3,
@@ -45,7 +45,7 @@ def summary_of(rows, settings=SETTINGS, statuses=()):
 def test_roles_add_up_and_weigh_by_norm():
     rows = [
         row("a", "query", 0, [3.0] + [1.0] * 39, 2.0),
-        row("b", "query", 1, [6.0, 6.0] + [2.0] * 38, 4.0, iid_p_value=0.001, ks=0.3),
+        row("b", "query", 1, [6.0, 6.0] + [2.0] * 38, 4.0, iid_q_value=0.001, ks=0.3),
         row("c", "token_embedding", None, [1.0] * 40, 2.0),
     ]
     summary = summary_of(rows)
@@ -72,7 +72,7 @@ def test_huge_and_zero_matrices_have_no_nan():
 
 
 def test_matrix_without_a_verdict_counts_as_nothing_learnt():
-    summary = summary_of([row("a", "up", 0, [3.0] + [1.0] * 39, None, ks=math.nan, iid_p_value=math.nan)])
+    summary = summary_of([row("a", "up", 0, [3.0] + [1.0] * 39, None, ks=math.nan, iid_q_value=math.nan)])
     assert (summary.roles[0].learnt, summary.roles[0].median_ks, summary.roles[0].iid_tested) == (0, None, 0)
     assert summary.top == ()
 

@@ -1,7 +1,9 @@
-"""Definition of `lmscope.kernels.singular_values` in numpy: float64 for the search, extended precision for the answer.
+"""Definition of `lmscope.kernels.singular_values` in numpy: float64 for the search, extended precision for
+the answer.
 
-numpy's own values-only SVD is off by up to a hundred unit roundoffs of the largest value, more than the kernel itself, so it
-cannot judge the kernel's bounds. Here a float64 SVD only supplies directions; the values are then computed in `np.longdouble`.
+numpy's own values-only SVD is off by up to a hundred unit roundoffs of the largest value, more than the
+kernel itself, so it cannot judge the kernel's bounds. Here a float64 SVD only supplies directions; the values
+are then computed in `np.longdouble`.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ class Reference(NamedTuple):
 def singular_values(w: Any) -> Reference:
     """All min(rows, columns) singular values of a finite 2-D numpy array of any floating dtype.
 
-    Up to 160 columns (of the smaller side): one-sided Jacobi in extended precision, started from float64 singular vectors;
-    off by about 1e-18 of the largest value. Beyond: Rayleigh quotients, see `rayleigh_quotients`, where the value exceeds
-    1e-10 of the largest, and below that a float64 SVD, whose uncertainty is the largest difference to a second, independent
-    one (of the transposed matrix).
+    Up to 160 columns (of the smaller side): one-sided Jacobi in extended precision, started from float64
+    singular vectors; off by about 1e-18 of the largest value. Beyond: Rayleigh quotients, see
+    `rayleigh_quotients`, where the value exceeds 1e-10 of the largest, and below that a float64 SVD, whose
+    uncertainty is the largest difference to a second, independent one (of the transposed matrix).
     """
     tall, exponent = _scaled(w)
     if tall.shape[1] <= _JACOBI_COLUMNS:
@@ -47,10 +49,12 @@ def singular_values(w: Any) -> Reference:
 
 
 def rayleigh_quotients(w: Any, indices: NDArray[np.int64]) -> Reference:
-    """The values with the given descending ranks alone: ||W v|| / ||v|| in longdouble for float64 right vectors v.
+    """The values with the given descending ranks alone: ||W v|| / ||v|| in longdouble for float64 right
+    vectors v.
 
-    Its error is of second order in the error of v, so far below one unit roundoff of the largest value unless the value is
-    itself of that size; the difference to the same quotient of the left vectors is the uncertainty.
+    Its error is of second order in the error of v, so far below one unit roundoff of the largest value unless
+    the value is itself of that size; the difference to the same quotient of the left vectors is the
+    uncertainty.
     """
     tall, exponent = _scaled(w)
     left, _, right = np.linalg.svd(tall, full_matrices=False)
@@ -60,7 +64,9 @@ def rayleigh_quotients(w: Any, indices: NDArray[np.int64]) -> Reference:
 
 
 def _scaled(w: Any) -> tuple[Floats, int]:
-    """The matrix or its transpose with rows >= columns and largest magnitude in [1, 2), and the exponent taken out."""
+    """The matrix or its transpose with rows >= columns and largest magnitude in [1, 2), and the exponent
+    taken out.
+    """
     matrix = np.asarray(w).astype(np.float64)
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     largest = np.abs(tall).max()

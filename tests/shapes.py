@@ -1,0 +1,99 @@
+"""Matrices whose spectra are known or hard, and the shapes and layouts that every kernel meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DTYPES: dict[str, Any] = {
+    "bfloat16": ml_dtypes.bfloat16,
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+}
+SMALL_SHAPES = [(1, 1), (1, 7), (7, 1), (2, 2), (33, 33), (150, 40), (40, 150), (129, 128)]
+
+
+def random_orthogonal(rows: int, columns: int, seed: int) -> Floats:
+    """rows x columns, rows >= columns, orthonormal columns."""
+    rng = np.random.default_rng(seed)
+    q: Floats = np.linalg.qr(rng.standard_normal((rows, columns)))[0]
+    return q
+
+
+def with_values(shape: tuple[int, int], values: Floats, seed: int = 0) -> Floats:
+    """A float64 matrix whose singular values are about the given ones."""
+    small = min(shape)
+    left = random_orthogonal(shape[0], small, seed)
+    right = random_orthogonal(shape[1], small, seed + 1)
+    product: Floats = (left * values) @ right.T
+    return product
+
+
+def gaussian(shape: tuple[int, int]) -> Floats:
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def spiked(shape: tuple[int, int]) -> Floats:
+    """Gaussian noise and five strong directions."""
+    rng = np.random.default_rng(shape[0])
+    spikes = (
+        rng.standard_normal((shape[0], 5)) @ np.diag([5, 3, 2, 1, 0.5]) @ rng.standard_normal((5, shape[1]))
+    )
+    return rng.standard_normal(shape) + spikes
+
+
+def geometric(shape: tuple[int, int]) -> Floats:
+    """Values from 1 down to 1e-9, as far as the dtype keeps them."""
+    return with_values(shape, np.geomspace(1, 1e-9, min(shape)))
+
+
+RANDOM_KINDS: dict[str, Callable[[tuple[int, int]], Floats]] = {
+    "gaussian": gaussian,
+    "spiked": spiked,
+    "geometric": geometric,
+}
+
+
+def hadamard_times_diagonal(order: int, side: str) -> tuple[Floats, Floats]:
+    """Sylvester-Hadamard times diag(2^0 .. 2^-30) on one side, exact in bfloat16; its values are sqrt(order)
+    2^-k.
+    """
+    diagonal = 2.0 ** -np.round(np.linspace(0, 30, order))
+    hadamard = scipy.linalg.hadamard(order).astype(np.float64)
+    matrix = hadamard * diagonal if side == "right" else diagonal[:, None] * hadamard
+    return matrix, np.sqrt(float(order)) * diagonal
+
+
+def lauchli(columns: int, epsilon: float) -> tuple[Floats, Floats]:
+    """A row of ones over epsilon I: sqrt(columns + epsilon^2) once, epsilon columns - 1 times."""
+    values = np.full(columns, epsilon)
+    values[0] = np.sqrt(columns + epsilon * epsilon)
+    return np.concatenate([np.ones((1, columns)), epsilon * np.eye(columns)]), values
+
+
+def layouts(matrix: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The same elements in every memory layout that numpy can express without a copy of its own."""
+    rows, columns = matrix.shape
+    yield "C", np.ascontiguousarray(matrix)
+    yield "Fortran", np.asfortranarray(matrix)
+    stepped = np.zeros((3 * rows, 2 * columns), dtype=matrix.dtype)
+    stepped[1::3, ::2] = matrix
+    yield "steps", stepped[1::3, ::2]
+    wide = np.zeros((rows, columns + 5), dtype=matrix.dtype)
+    wide[:, 2:-3] = matrix
+    yield "slice", wide[:, 2:-3]
+    yield "negative", np.ascontiguousarray(matrix[::-1, ::-1])[::-1, ::-1]
+    yield "negative Fortran", np.asfortranarray(matrix[::-1])[::-1]
+    read_only = np.array(matrix)
+    read_only.setflags(write=False)
+    yield "read-only", read_only
+    unaligned = np.frombuffer(b"\0" + matrix.tobytes(), dtype=np.uint8)[1:].view(matrix.dtype)
+    yield "unaligned", unaligned.reshape(matrix.shape)

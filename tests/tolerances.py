@@ -1,0 +1,30 @@
+"""Every tolerance of the kernel tests, with where it comes from. u = 2**-53 is the unit roundoff of float64.
+
+The kernels bound their own errors, so most tests ask only for `|value - truth| <= bound + uncertainty of the
+truth`; the numbers here say how good those bounds must be, and what the few identities without a bound may
+miss by.
+"""
+
+from __future__ import annotations
+
+UNIT_ROUNDOFF = 2.0**-53
+
+# Bounds of values above a tenth of the largest, over the largest. An eigenvalue error e * s_max**2 becomes e
+# * s_max**2 / (2 s) <= 5 e s_max there, and csrc/singular_values/error_model.h has e <= 180 u at order 2048.
+BOUND_OF_LARGE_VALUES = 1e-13
+LARGE_VALUE = 0.1
+
+# A bound is no use if it is astronomically safe: median of bound / error over the values with a visible
+# error. The model grants 130 to 180 u against 2 to 8 u measured on random matrices, and an eigenvalue error
+# spreads over two decades.
+MEDIAN_BOUND_OVER_ERROR = 1000.0
+VISIBLE_ERROR = 1e-14
+
+# Sum of squared values against the squared Frobenius norm. Each square is off by at most 2 s bound +
+# bound**2, which the tests add up themselves; this covers the rounding of that sum and of the norm: n
+# additions of positive numbers.
+SUM_OF_SQUARES = 64 * UNIT_ROUNDOFF
+
+# Products with a float64 orthogonal matrix: the matrix that the kernel sees has moved by a few sqrt(n) u of
+# its norm.
+ORTHOGONAL_PRODUCT = 64 * UNIT_ROUNDOFF
