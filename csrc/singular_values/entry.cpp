@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <string>
 #include <type_traits>
@@ -24,6 +25,12 @@ void require_elements(const MatrixView& matrix, const char* argument) {
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
 }
 
+Spectrum representable(Spectrum spectrum) {
+    if (std::isinf(spectrum.values.front()) || std::isinf(spectrum.bounds.front()))
+        throw InvalidArgument("the largest singular value exceeds the range of float64: scale the matrix down");
+    return spectrum;
+}
+
 const char* name_of(SpectrumMethod method) { return method == SpectrumMethod::qr ? "qr" : "gram"; }
 
 }  // namespace
@@ -33,8 +40,8 @@ Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double
     if (!(relative_tolerance > 0))
         throw InvalidArgument("rtol must be positive, got " + std::to_string(relative_tolerance));
     elements::require_finite(matrix, "w");
-    return cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method,
-                               relative_tolerance);
+    return representable(cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method,
+                                             relative_tolerance));
 }
 
 struct StreamingSpectrum::State {
@@ -81,7 +88,8 @@ void StreamingSpectrum::merge(const StreamingSpectrum& other) {
 
 Spectrum StreamingSpectrum::result() {
     if (rows() == 0) throw InvalidArgument("no rows yet: call update(rows) first");
-    return state_->visit([&](auto& half) { return spectrum_of(half, std::min(half.rows, half.columns)); });
+    return representable(
+        state_->visit([&](auto& half) { return spectrum_of(half, std::min(half.rows, half.columns)); }));
 }
 
 int64_t StreamingSpectrum::columns() const {

@@ -216,7 +216,17 @@ def test_non_finite_is_found(dtype: str, bad: float) -> None:
 
 def test_largest_finite_values_are_no_error() -> None:
     for dtype in shapes.DTYPES.values():
-        # Half of it: the last rounding of a value at float64's own end may pass it.
-        largest = float(ml_dtypes.finfo(dtype).max) / 2
+        # The last rounding of a value at float64's own end may pass it.
+        largest = float(ml_dtypes.finfo(dtype).max) / (2 if dtype == np.float64 else 1)
         result = singular_values(np.diag([largest, -largest, 0.0]).astype(dtype))
         assert result.values[0] == pytest.approx(largest, rel=1e-14)
+
+
+def test_values_beyond_float64_are_an_error() -> None:
+    for method in METHODS:
+        with pytest.raises(ValueError, match="exceeds the range of float64"):
+            singular_values(np.full((3, 2), 1e308), method=method)
+    stream = StreamingSingularValues(2)
+    stream.update(np.full((3, 2), 1e308))
+    with pytest.raises(ValueError, match="exceeds the range of float64"):
+        stream.result()
