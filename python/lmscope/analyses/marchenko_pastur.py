@@ -14,18 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmscope.analyses import edge_calibration as calibration
 from lmscope.analyses.marchenko_pastur_law import (
-    SMALLEST_SIDE,
     asymptotic_edges,
     cdf,
     density,
     median,
     sides,
 )
+from lmscope.analyses.nulls import SMALLEST_SIDE
 
 Floats = NDArray[np.float64]
 
 __all__ = [
-    "SMALLEST_SIDE",
     "MarchenkoPastur",
     "asymptotic_edges",
     "cdf",

@@ -29,9 +29,6 @@ from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 
-# Fewer singular values than this give no verdict.
-SMALLEST_SIDE = 32
-
 
 def check_ratio(ratio: float) -> float:
     if not 0 < ratio <= 1:
@@ -105,7 +102,9 @@ def density(x: ArrayLike, scale: float, shape: tuple[int, int]) -> Floats:
     if low == 0:
         left = np.ones_like(safe)
     right = np.sqrt(np.maximum((high - value) * (high + value), 0))
-    result: Floats = np.where(inside, left * right / (math.pi * ratio), 0.0) / unit
+    # A density over values near the smallest floats is itself near the largest: infinite past them.
+    with np.errstate(over="ignore"):
+        result: Floats = np.where(inside, left * right / (math.pi * ratio), 0.0) / unit
     return result
 
 

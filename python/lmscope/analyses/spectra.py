@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lmscope.analyses.nulls import NULLS, SMALLEST_SIDE
 
 if TYPE_CHECKING:
     from lmscope.analyses.entry_tests import IidTests
@@ -19,9 +22,6 @@ __all__ = ["NULLS", "SpectrumVerdict", "matrix_entropy", "spectrum_verdict"]
 
 Values = npt.NDArray[np.float64]
 
-NULLS = ("iid", "permutation", "sign_flip")
-# Fewer values than this have no Marchenko-Pastur verdict.
-FEWEST_VALUES = 32
 # From here on iid noise passes the edge, which is calibrated on Gaussian entries, two to four times as often
 # as it says at 256 x 256 (t(8) entries; t(5), kurtosis 8: 25 times).
 HEAVY_TAILS = 4.5
@@ -60,7 +60,8 @@ class SpectrumVerdict:
             :func:`lmscope.analyses.entry_tests.iid_tests`.
         warning: what limits the verdict, in plain words; empty where nothing does.
 
-    A null that was not asked for has NaN edges and p-values, and None for its counts.
+    A null that was not asked for, or that gives no verdict (``mp_reason``), has NaN edges and p-values, and
+    None for its counts.
     """
 
     N: int
@@ -160,6 +161,7 @@ def spectrum_verdict(
     asked = (nulls,) if isinstance(nulls, str) else tuple(nulls)
     if unknown := [null for null in asked if null not in NULLS]:
         raise ValueError(f"nulls may hold {', '.join(map(repr, NULLS))}, got {unknown[0]!r}")
+    draws, seed = _whole("draws", draws), _whole("seed", seed)
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     if not 0 < false_positive_rate < 1:
@@ -220,8 +222,15 @@ def matrix_entropy(values: Values, larger_side: int) -> float:
     return float(-(shares * np.log(shares)).sum() / math.log(rank))
 
 
+def _whole(name: str, number: Any) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {number!r}") from None
+
+
 def _rank(values: Values, larger_side: int) -> int:
-    return int(np.count_nonzero(values > values.max() * larger_side * np.finfo(np.float64).eps))
+    return int(np.count_nonzero(values / values.max() > larger_side * np.finfo(np.float64).eps))
 
 
 def _above(values: Values, tops: TopValues) -> tuple[float, int, float]:
@@ -271,8 +280,9 @@ def _iid(values: Values, shape: tuple[int, int], asked: bool, rate: float, seed:
         "scale": fit.scale,
         "lower_edge": fit.lower_edge,
         "upper_edge": fit.upper_edge,
-        "n_below": fit.n_below,
-        "n_above": fit.n_above,
+        # No verdict is not the same as nothing found.
+        "n_below": None if fit.reason else fit.n_below,
+        "n_above": None if fit.reason else fit.n_above,
         "mp_p_value": fit.p_value,
         "ks": fit.ks,
         "ks_p_value": fit.ks_p_value,
@@ -284,7 +294,7 @@ def _warning(values: Values, bounds: Values, entries: EntryStatistics, tests: Ii
     if values[0] == 0:
         return "all entries are zero"
     found = []
-    if len(values) < FEWEST_VALUES:
+    if len(values) < SMALLEST_SIDE:
         found.append(f"only {len(values)} singular values, too few for a Marchenko-Pastur verdict")
     zeros = values <= np.maximum(bounds, values[0] * max(entries.shape) * np.finfo(np.float64).eps)
     if zeros.any():

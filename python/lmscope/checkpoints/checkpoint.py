@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.architectures import Part, StoredTensor, TensorInfo, resolve
@@ -84,13 +85,16 @@ class Checkpoint:
     def _confirm_tie(self, part: Part) -> Part:
         """A head that is stored beside the embedding it is tied to counts as alias only if the values agree.
 
-        transformers unties the two where they differ; a sample of the bytes decides here.
+        transformers unties the two where they differ anywhere. Both are read up to the first difference.
         """
         info = part.info
         if info.tied_to is None or info.stored_name == info.tied_to:
             return part
         own, source = self._file_of[info.stored_name], self._file_of[info.tied_to]
-        if own.sample(info.stored_name) == source.sample(info.tied_to):
+        if own.tensors[info.stored_name].nbytes == source.tensors[info.tied_to].nbytes and all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(own.blocks(info.stored_name), source.blocks(info.tied_to), strict=True)
+        ):
             return part
         untied = replace(
             info,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,11 @@ class SafetensorsFile:
         buffer = self._read_bytes(name, self.offsets[name], stored.nbytes)
         return buffer.view(dtype).reshape(stored.shape)
 
-    def sample(self, name: str, *, blocks: int = 64, block_bytes: int = 4096) -> bytes:
-        """Blocks spread evenly over one tensor's bytes, first and last included."""
+    def blocks(self, name: str, *, block_bytes: int = 2**24) -> Iterator[NDArray[np.uint8]]:
+        """One tensor's bytes, block by block."""
         start, nbytes = self.offsets[name], self.tensors[name].nbytes
-        if nbytes <= blocks * block_bytes:
-            return self._read_bytes(name, start, nbytes).tobytes()
-        step = (nbytes - block_bytes) / (blocks - 1)
-        places = (start + round(index * step) for index in range(blocks))
-        return b"".join(self._read_bytes(name, place, block_bytes).tobytes() for place in places)
+        for first in range(0, nbytes, block_bytes):
+            yield self._read_bytes(name, start + first, min(block_bytes, nbytes - first))
 
     def _read_bytes(self, name: str, start: int, nbytes: int) -> NDArray[np.uint8]:
         buffer = np.empty(nbytes, np.uint8)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmscope.cli import options
-from lmscope.cli.output import console, errors_to_exit_codes, message, print_json
+from lmscope.cli.output import console, errors_to_exit_codes, message, print_json, shown
 
 if TYPE_CHECKING:
     from lmscope.runs import Inspection
@@ -45,6 +45,7 @@ def inspect(
 
 
 def _print(inspection: Inspection) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from lmscope.runs.ledger import ledger_row
@@ -61,12 +62,12 @@ def _print(inspection: Inspection) -> None:
     for tensor in inspection.tensors:
         row = ledger_row(tensor)
         table.add_row(
-            row["name"],
+            escape(shown(row["name"])),
             row["role"],
             "" if row["layer"] is None else str(row["layer"]),
             "x".join(map(str, row["shape"])),
             row["dtype"],
-            f"refused: {tensor.reason}" if tensor.status == "refused" else tensor.status,
+            escape(shown(f"refused: {tensor.reason}")) if tensor.status == "refused" else tensor.status,
             style="" if row["status"] == "planned" else "red" if row["status"] == "refused" else "dim",
         )
     out.print(table)
@@ -74,13 +75,13 @@ def _print(inspection: Inspection) -> None:
     reasons = Counter(tensor.reason for tensor in inspection.tensors if tensor.status == "skipped")
     out.print()
     out.print(
-        f"{inspection.name} ({inspection.model_type or 'unknown type'}): {len(inspection.tensors)} tensors, "
+        f"{escape(shown(inspection.name))} ({inspection.model_type or 'unknown type'}): {len(inspection.tensors)} tensors, "
         f"{projection.matrices} matrices to analyse, {format_bytes(projection.read_bytes)}",
         style="bold",
         soft_wrap=not out.is_terminal,
     )
     for reason, count in reasons.most_common():
-        out.print(f"{count} skipped: {reason}", style="dim", soft_wrap=not out.is_terminal)
+        out.print(f"{count} skipped: {escape(shown(reason))}", style="dim", soft_wrap=not out.is_terminal)
     out.print(
         f"An analysis needs about {format_bytes(projection.memory_bytes)} of memory and "
         f"{format_seconds(projection.seconds)}, assuming {projection.assumption}.",

@@ -33,8 +33,14 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
+def shown(name: str) -> str:
+    """A name out of a file as text for a terminal: control characters, which could forge lines, as \\x escapes."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+
+
 def message(kind: str, text: str) -> None:
     """``lmscope: warning: ...`` on stderr; one line where it is no terminal."""
+    text = shown(text)
     if not sys.stderr.isatty():
         print(f"lmscope: {kind}: {text}", file=sys.stderr)
         return
@@ -90,7 +96,7 @@ def _exit_code(error: Exception) -> int:
     from lmscope.checkpoints import CheckpointError
     from lmscope.runs.errors import UsageError
 
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError) or str(error).startswith("LMSCOPE_ISA="):
         return 2
     if isinstance(error, CheckpointError):
         return 3
@@ -106,7 +112,15 @@ def _text(error: Exception) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{where}; what is done is kept, the same command continues there"
+        # Only a verb that writes has loaded the results room.
+        kept = (
+            "; what is done is kept, the same command continues there"
+            if "lmscope.results" in sys.modules
+            else ""
+        )
+        return f"{error.strerror}{where}{kept}"
+    if isinstance(error, ValueError) and text.startswith("LMSCOPE_ISA="):
+        return text
     return f"{type(error).__name__}: {text} (LMSCOPE_DEBUG=1 shows where)"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from lmscope.cli.output import console, message, print_json
+from lmscope.cli.output import console, message, print_json, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +64,9 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
     share = summary.elements_analysed / summary.elements if summary.elements else 0.0
     kind = checkpoint["model_type"] or "unknown type"
     out.print()
-    out.print(f"[bold]{escape(checkpoint['name'])}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal)
+    out.print(
+        f"[bold]{escape(shown(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
+    )
     out.print(
         f"{sum(summary.statuses.values())} tensors: {states}; {share:.1%} of all weights analysed",
         soft_wrap=not out.is_terminal,
@@ -93,7 +95,7 @@ def _roles(summary: RunSummary) -> Table:
             str(role.matrices),
             f"[bold green]{role.learnt}[/]" if role.learnt else "0",
             f"{role.share:.1%}",
-            f"{role.norm_share:.1%}",
+            "-" if role.norm_share is None else f"{role.norm_share:.1%}",
             "-" if role.strongest_layer is None else f"{role.strongest_layer} ({role.strongest_learnt})",
             f"{role.iid_refuted} of {role.iid_tested}" if role.iid_tested else "-",
             "-" if role.median_ks is None else f"{role.median_ks:.3f}",
@@ -111,7 +113,7 @@ def _top(summary: RunSummary) -> Table:
     table.add_column("top / edge", justify="right", no_wrap=True)
     for matrix in summary.top:
         table.add_row(
-            escape(matrix.name),
+            escape(shown(matrix.name)),
             f"{matrix.rows}x{matrix.columns}",
             _of(matrix.learnt or 0, matrix.values),
             "-" if matrix.norm_share is None else f"{matrix.norm_share:.1%}",

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lmscope.analyses.multiple_testing import benjamini_hochberg
 from lmscope.results import RunFolder
+from lmscope.results.q_values import with_q_values
 
 Row = dict[str, Any]
 
@@ -21,8 +21,6 @@ ROLES = [
     *("query", "key", "value", "attention_output", "gate", "up", "down", "router"),
     *("pooler", "classifier", "unembedding", "norm", "bias", "buffer", "other"),
 ]
-
-_P_VALUES = ("mp", "sign_flip", "permutation", "iid")
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,7 @@ def read_records(run_folder: Path) -> Records:
     fine.
     """
     folder = RunFolder.open(run_folder)
-    spectra = sorted(_spectra(folder.rows("spectra")), key=_place)
-    for test in _P_VALUES:
-        p_values = np.array([_nan(row[f"{test}_p_value"]) for row in spectra], dtype=np.float64)
-        for row, q_value in zip(spectra, benjamini_hochberg(p_values), strict=True):
-            row[f"{test}_q_value"] = float(q_value) if math.isfinite(q_value) else None
+    spectra = sorted(_spectra(with_q_values(folder.rows("spectra"))), key=_place)
     return Records(folder.manifest, [_finite(row) for row in folder.ledger.to_pylist()], spectra)
 
 
@@ -79,10 +73,6 @@ def _spectra(table: pa.Table) -> list[Row]:
 def _finite(row: Row) -> Row:
     odd = {key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
     return {key: None if key in odd else value for key, value in row.items()}
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -55,7 +55,9 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             who = f"process {holder}" if holder else "another process"
-            raise RunLocked(f"{path.parent}: {who} writes to this folder") from error
+            raise RunLocked(
+                f"{path.parent}: {who} writes to this folder; wait for it, or choose another one"
+            ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -176,7 +176,10 @@ class RunFolder:
     def _check_identity(self, identity: str) -> None:
         recorded = self.manifest.get("checkpoint", {})
         if recorded and recorded.get("identity") != identity:
-            raise WrongCheckpoint(f"{self.path}: holds results of another checkpoint, {recorded.get('path')}")
+            raise WrongCheckpoint(
+                f"{self.path}: holds results of another checkpoint, {recorded.get('path')}; "
+                "choose another folder for this one"
+            )
 
     def _write(self, path: Path, write: Any) -> None:
         if not self._locked:

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 
     from lmscope.runs.summary import RunSummary
 
-_P_VALUES = {
-    "mp_p_value": "mp_q_value",
-    "sign_flip_p_value": "sign_flip_q_value",
-    "permutation_p_value": "permutation_q_value",
-    "iid_p_value": "iid_q_value",
-}
-
 
 class Run:
     """Records of one checkpoint: tables by analysis, the ledger, and the page.
@@ -81,13 +74,9 @@ class Run:
             )
         table = self._folder.rows(name)
         if name == "spectra":
-            import numpy
+            from lmscope.results.q_values import with_q_values
 
-            from lmscope.analyses.multiple_testing import benjamini_hochberg
-
-            for p_value, q_value in _P_VALUES.items():
-                p_values = table.column(p_value).to_numpy().astype(numpy.float64)
-                table = table.append_column(q_value, [benjamini_hochberg(p_values)])
+            return with_q_values(table)
         return table
 
     def to_pandas(self, name: str) -> pandas.DataFrame:

@@ -56,7 +56,8 @@ def select(
     ``layers`` is ``"0-3,7"``, a number or numbers; ``roles`` a name, names, or ``"query,key"``. Raises
     `UsageError` for a layer that is no number and for a role outside the vocabulary.
     """
-    return Selection(_strings(include), _strings(exclude), parse_layers(layers), _parse_roles(roles))
+    names = _strings("include", include), _strings("exclude", exclude)
+    return Selection(*names, parse_layers(layers), _parse_roles(roles))
 
 
 def parse_layers(layers: str | int | Iterable[int] | None) -> frozenset[int]:
@@ -67,6 +68,8 @@ def parse_layers(layers: str | int | Iterable[int] | None) -> frozenset[int]:
         layers = (layers,)
     if not isinstance(layers, str):
         numbers = list(layers)
+        if not numbers:
+            raise UsageError("layers: none given; leave it out to take all")
         for number in numbers:
             if not isinstance(number, int) or number < 0:
                 raise UsageError(f"layers: {number!r} is no layer; give numbers from 0 up")
@@ -86,17 +89,23 @@ def parse_layers(layers: str | int | Iterable[int] | None) -> frozenset[int]:
 
 
 def _parse_roles(roles: str | Iterable[str] | None) -> frozenset[str]:
-    names = [name.strip() for given in _strings(roles) for name in given.split(",") if name.strip()]
+    names = [name.strip() for given in _strings("roles", roles) for name in given.split(",") if name.strip()]
     for name in names:
         if name not in ROLES:
             raise UsageError(f"roles: {name!r} is no role; choose from {', '.join(ROLES)}")
     return frozenset(names)
 
 
-def _strings(given: str | Iterable[str] | None) -> tuple[str, ...]:
+def _strings(name: str, given: str | Iterable[str] | None) -> tuple[str, ...]:
     if given is None:
         return ()
-    return (given,) if isinstance(given, str) else tuple(given)
+    texts = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"{name}: {text!r} is no text")
+    if not texts and name != "exclude":
+        raise UsageError(f"{name}: none given; leave it out to take all")
+    return texts
 
 
 def _matches(tensor: TensorInfo, patterns: tuple[str, ...]) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lmscope.analyses.nulls import NULLS
 from lmscope.runs.errors import UsageError
-
-NULLS = ("iid", "permutation", "sign_flip")
-"""What a spectrum is compared with: independent entries, permuted entries, entries with random signs."""
 
 SMALLEST_RATE = 1.3e-4
 """The draws that calibrate the iid null, at least 8192 for a shape, resolve no smaller rate."""
@@ -57,10 +56,14 @@ def spectra_settings(
             raise UsageError(f"nulls: {name!r} is no null; choose from {', '.join(NULLS)}")
     if not names:
         raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise UsageError(f"draws: {draws!r} must be a whole number of at least 1")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise UsageError(f"seed: {seed!r} must be a whole number from 0 up, below 2**63")
+    draws = _whole("draws", draws)
+    seed = _whole("seed", seed)
+    if draws < 1:
+        raise UsageError(f"draws: {draws!r} must be at least 1")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
+    if not isinstance(false_positive_rate, numbers.Real):
+        raise UsageError(f"false_positive_rate: {false_positive_rate!r} is no number")
     if not SMALLEST_RATE <= false_positive_rate < 1.0:
         raise UsageError(
             f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
@@ -71,6 +74,13 @@ def spectra_settings(
         seed=seed,
         false_positive_rate=float(false_positive_rate),
     )
+
+
+def _whole(name: str, number: Any) -> int:
+    # numpy's integers count, True does not.
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral):
+        raise UsageError(f"{name}: {number!r} is no whole number")
+    return int(number)
 
 
 def check_device(device: str) -> str:

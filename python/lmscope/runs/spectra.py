@@ -66,7 +66,7 @@ def run_spectra(
     """Write the missing records of checked settings into the result folder `path`."""
     from lmscope import __version__
     from lmscope.analyses.edge_calibration import edge_calibration
-    from lmscope.analyses.marchenko_pastur_law import SMALLEST_SIDE
+    from lmscope.analyses.nulls import SMALLEST_SIDE
     from lmscope.analyses.spectra import spectrum_verdict
     from lmscope.kernels.runtime import isa
     from lmscope.results import RunFolder

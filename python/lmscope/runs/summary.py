@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.architectures import ROLES
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ _MEASURES = (
     ("permutation", "n_above_permutation", "permutation_edge"),
     ("iid", "n_above", "upper_edge"),
 )
-_FEWEST_VALUES = 32
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class MatrixSummary:
 
 @dataclass(frozen=True)
 class RoleSummary:
-    """All matrices of one role: `norm_share` weighs them by squared norm."""
+    """All matrices of one role: `norm_share` weighs them by squared norm, None where that overflows."""
 
     role: str
     matrices: int
     values: int
     learnt: int
     share: float
-    norm_share: float
+    norm_share: float | None
     median_ks: float | None
     iid_refuted: int
     iid_tested: int
@@ -93,7 +93,7 @@ def summarise(
         for role in sorted({matrix.role for matrix in matrices}, key=_role_order)
     )
     strongest = sorted(
-        (matrix for matrix in matrices if matrix.learnt and matrix.values >= _FEWEST_VALUES),
+        (matrix for matrix in matrices if matrix.learnt and matrix.values >= SMALLEST_SIDE),
         key=lambda matrix: (-(matrix.norm_share or 0.0), matrix.name),
     )
     rows = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
@@ -176,13 +176,20 @@ def _role(role: str, matrices: list[MatrixSummary], energies: dict[str, tuple[fl
         values=values,
         learnt=learnt,
         share=learnt / values if values else 0.0,
-        norm_share=above / whole if whole > 0 and math.isfinite(whole) else 0.0,
+        norm_share=_norm_share(above, whole),
         median_ks=median(distances) if distances else None,
         iid_refuted=sum(matrix.iid_refuted is True for matrix in matrices),
         iid_tested=sum(matrix.iid_refuted is not None for matrix in matrices),
         strongest_layer=strongest,
         strongest_learnt=per_layer[strongest] if strongest is not None else 0,
     )
+
+
+def _norm_share(above: float, whole: float) -> float | None:
+    """None where the squared norms exceed float64, so that no share can be told."""
+    if not math.isfinite(whole):
+        return None
+    return above / whole if whole > 0 else 0.0
 
 
 def _finite(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ from collections import Counter
 import jinja2
 from markupsafe import Markup
 
-from lmscope.analyses.marchenko_pastur_law import SMALLEST_SIDE
+from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.words import count, listing, percent, plain
