@@ -31,11 +31,11 @@ help:
 # ---- what others stand on: each step leaves a stamp in .venv and is done again when its inputs change
 
 $(DONE)/environment:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "make: lmscope needs Python 3.10 or newer, but $(PYTHON) is" \
-	    "$$($(PYTHON) --version 2>&1 || echo missing); try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>/dev/null) || found=missing; \
+	  echo "make: lmscope needs Python 3.10 or newer, but $(PYTHON) is $$found; try: make PYTHON=python3.12" >&2; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || { echo "make: no C++ compiler; on Debian: apt-get install g++" >&2; exit 1; }
-	$(call say,making $(VENV) with $(shell $(PYTHON) --version 2>&1))
+	@echo "make: making $(VENV) with $$($(PYTHON) --version 2>&1)" >&2
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "make: on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(PIP) --upgrade pip
 	@mkdir -p $(DONE) && touch $@

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy_openblas64
 
 from .tiny_models import TINY_BERT, TINY_LLAMA, random_model
 from .written_llama import llama_tensors, save_llama
@@ -21,13 +19,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # A sanitizer build to test instead of the installed one, see csrc/README.md.
 if "LMSCOPE_CORE" in os.environ:
-    import lmscope
+    import lmscope.kernels  # loads OpenBLAS, which the build's own search path does not reach
 
     (_built,) = Path(os.environ["LMSCOPE_CORE"]).resolve().glob("_core*.so")
     _spec = importlib.util.spec_from_file_location("lmscope._core", _built)
     assert _spec is not None
     assert _spec.loader is not None
-    ctypes.CDLL(str(Path(scipy_openblas64.get_lib_dir()) / "libscipy_openblas64_.so"))
     _core = importlib.util.module_from_spec(_spec)
     sys.modules["lmscope._core"] = lmscope._core = _core  # type: ignore[attr-defined]
     _spec.loader.exec_module(_core)

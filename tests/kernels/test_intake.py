@@ -216,7 +216,8 @@ def test_non_finite_is_found(dtype: str, bad: float) -> None:
 
 def test_largest_finite_values_are_no_error() -> None:
     for dtype in shapes.DTYPES.values():
-        largest = float(ml_dtypes.finfo(dtype).max) / (2 if dtype == np.float64 else 1)
+        # Half of it: the last rounding of a value at float64's own end may pass it.
+        largest = float(ml_dtypes.finfo(dtype).max) / 2
         result = singular_values(np.diag([largest, -largest, 0.0]).astype(dtype))
         assert result.values[0] == pytest.approx(largest, rel=1e-14)
 

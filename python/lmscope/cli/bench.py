@@ -118,6 +118,9 @@ def _print(found: Bench) -> None:
         f"dgemm {found.gemm_rate / 1e9:.0f} GFLOP/s; {ours['openblas']}",
         soft_wrap=not out.is_terminal,
     )
+    if machine["environment"]:
+        settings = " ".join(f"{name}={value}" for name, value in machine["environment"].items())
+        out.print(f"Set in the environment: {settings}", soft_wrap=not out.is_terminal)
     out.print(
         "times ours: their seconds over ours on the same matrix, median (range). error: largest of the "
         f"sampled values, over the largest value. GFLOP/s: {FORMULA}. A sample is disturbed where other "

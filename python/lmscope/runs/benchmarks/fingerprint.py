@@ -11,13 +11,7 @@ from typing import Any
 
 from lmscope.runs.machine import machine
 
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OPENBLAS_CORETYPE",
-    "MKL_NUM_THREADS",
-    "LMSCOPE_ISA",
-)
+_VARIABLES = ("GOMP_", "KMP_", "LMSCOPE_", "MKL_", "OMP_", "OPENBLAS_")
 
 
 def fingerprint(libraries: dict[str, dict[str, Any]], *, source: Path | None = None) -> dict[str, Any]:
@@ -29,7 +23,9 @@ def fingerprint(libraries: dict[str, dict[str, Any]], *, source: Path | None = N
     found["kernel"] = platform.release().partition("-")[0]
     found["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found["libraries"] = libraries
-    found["environment"] = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    found["environment"] = {
+        name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)
+    }
     found["date"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     found["commit"] = commit(source) if source is not None else None
     return found
