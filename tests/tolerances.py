@@ -15,7 +15,7 @@ BOUND_OF_LARGE_VALUES = 1e-13
 LARGE_VALUE = 0.1
 
 # A bound is no use if it is astronomically safe: median of bound / error over the values with a visible
-# error. The model grants 100 to 140 u against 2 to 8 u measured on random matrices, and an eigenvalue error
+# error. The model grants 80 to 120 u against 2 to 8 u measured on random matrices, and an eigenvalue error
 # spreads over two decades.
 MEDIAN_BOUND_OVER_ERROR = 1000.0
 VISIBLE_ERROR = 1e-14

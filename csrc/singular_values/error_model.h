@@ -19,7 +19,7 @@ inline double additions_error(int64_t additions) {
 
 // Error of one eigenvalue of the accumulated Gram matrix over its largest one.
 inline double gram(int64_t columns, int64_t additions) {
-    return unit_roundoff * (96.0 + 0.75 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
+    return unit_roundoff * (80.0 + 0.75 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
 }
 
 // Error of one singular value from the triangular factor over the largest one.

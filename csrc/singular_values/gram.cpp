@@ -105,8 +105,10 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
     const int64_t blocks = (columns + block - 1) / block;
     const Op left = chunk.transposed ? Op::none : Op::transpose;
     const Op right = chunk.transposed ? Op::transpose : Op::none;
-    const auto columns_from = [&](int64_t column) {
-        return chunk.data + (chunk.transposed ? column : column * chunk.stride);
+    // Products accumulate in runs of this depth at most: the drift of equal terms is a third of it.
+    constexpr int64_t depth = 256;
+    const auto part = [&](int64_t first_row, int64_t column) {
+        return chunk.data + (chunk.transposed ? column + first_row * chunk.stride : first_row + column * chunk.stride);
     };
     parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
         // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are
@@ -124,12 +126,14 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
         const int64_t height = std::min(block, columns - row);
         double* target = gram + row + column * columns;
         const int64_t width = row == column ? height : block;
-        if (row == column) {
-            std::fill_n(sum.data(), height * height, 0.0);
-            blas::syrk_lower(left, height, chunk.rows, 1.0, columns_from(row), chunk.stride, sum.data(), height);
-        } else {
-            blas::gemm(left, right, height, width, chunk.rows, 1.0, columns_from(row), chunk.stride,
-                       columns_from(column), chunk.stride, 0.0, sum.data(), height);
+        std::fill_n(sum.data(), height * width, 0.0);
+        for (int64_t first = 0; first < chunk.rows; first += depth) {
+            const int64_t rows = std::min(depth, chunk.rows - first);
+            if (row == column)
+                blas::syrk_lower(left, height, rows, 1.0, part(first, row), chunk.stride, sum.data(), height);
+            else
+                blas::gemm(left, right, height, width, rows, 1.0, part(first, row), chunk.stride, part(first, column),
+                           chunk.stride, 1.0, sum.data(), height);
         }
         for (int64_t j = 0; j < width; ++j)
             for (int64_t i = row == column ? j : 0; i < height; ++i) target[i + j * columns] += sum[i + j * height];

@@ -227,6 +227,17 @@ def test_tail_clusters_at_the_cut() -> None:
             check(shapes.with_values((110, order), values))
 
 
+def test_refined_tail_reaches_the_tolerance() -> None:
+    """A small tail of its own scale each: every value to rtol, without the QR route."""
+    values = np.r_[np.ones(150), 1e-5, 4e-6, 1e-6, 2e-7, 5e-8]
+    for matrix in (shapes.with_values((200, 155), values), shapes.with_values((155, 155), values)):
+        result = singular_values(matrix)
+        assert result.method == "gram"
+        assert result.refined == 5
+        assert_within_bounds(result, *reference.singular_values(matrix))
+        assert np.all(result.bounds[-5:] <= 1e-6 * result.values[-5:])
+
+
 def test_graded_leading_part_over_a_tiny_rest() -> None:
     order = 100
     for rest in (1e-8, 1e-12, 1e-15):
