@@ -75,7 +75,8 @@ def _print(inspection: Inspection) -> None:
     reasons = Counter(tensor.reason for tensor in inspection.tensors if tensor.status == "skipped")
     out.print()
     out.print(
-        f"{escape(shown(inspection.name))} ({inspection.model_type or 'unknown type'}): {len(inspection.tensors)} tensors, "
+        f"{escape(shown(inspection.name))} ({inspection.model_type or 'unknown type'}): "
+        f"{len(inspection.tensors)} tensors, "
         f"{projection.matrices} matrices to analyse, {format_bytes(projection.read_bytes)}",
         style="bold",
         soft_wrap=not out.is_terminal,

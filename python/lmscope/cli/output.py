@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 
 def shown(name: str) -> str:
-    """A name out of a file as text for a terminal: control characters, which could forge lines, as \\x escapes."""
+    """A name out of a file, for a terminal: control characters, which could forge lines, as escapes."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lmscope.analyses.nulls import NULLS
 from lmscope.runs.errors import UsageError
 from lmscope.runs.run import Run
-from lmscope.runs.settings import NULLS
 from lmscope.runs.spectra import spectra
 
 if TYPE_CHECKING:

@@ -62,9 +62,11 @@ def spectra_settings(
         raise UsageError(f"draws: {draws!r} must be at least 1")
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
-    if not isinstance(false_positive_rate, numbers.Real):
-        raise UsageError(f"false_positive_rate: {false_positive_rate!r} is no number")
-    if not SMALLEST_RATE <= false_positive_rate < 1.0:
+    try:
+        rate = float(false_positive_rate)
+    except (TypeError, ValueError):
+        raise UsageError(f"false_positive_rate: {false_positive_rate!r} is no number") from None
+    if not SMALLEST_RATE <= rate < 1.0:
         raise UsageError(
             f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
         )
@@ -72,7 +74,7 @@ def spectra_settings(
         nulls=tuple(name for name in NULLS if name in names),
         draws=draws,
         seed=seed,
-        false_positive_rate=float(false_positive_rate),
+        false_positive_rate=rate,
     )
 
 

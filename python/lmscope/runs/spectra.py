@@ -9,13 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmscope.analyses.nulls import NULLS
 from lmscope.runs.cost import calibration_seconds, cores, spectra_seconds
 from lmscope.runs.machine import machine
 from lmscope.runs.opening import as_checkpoint, default_run_path, label
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
-from lmscope.runs.settings import NULLS, SpectraSettings, check_device, spectra_settings
+from lmscope.runs.settings import SpectraSettings, check_device, spectra_settings
 from lmscope.runs.streaming import MatrixAnalysis, check_selection, run_matrix_analyses
 
 if TYPE_CHECKING:
