@@ -6,8 +6,8 @@
 
 #include "lmscope/error.h"
 #include "runtime/aligned_buffer.h"
+#include "runtime/elements/elements.h"
 #include "runtime/thread_pool.h"
-#include "singular_values/elements.h"
 
 namespace lmscope {
 namespace {

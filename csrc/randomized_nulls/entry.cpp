@@ -5,7 +5,7 @@
 #include "randomized_nulls/lanczos.h"
 #include "randomized_nulls/permutation.h"
 #include "runtime/aligned_buffer.h"
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 
 namespace lmscope {
 namespace {

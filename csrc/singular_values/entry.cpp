@@ -9,7 +9,7 @@
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
 #include "lmscope/singular_values.h"
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 #include "singular_values/spectrum.h"
 
 namespace lmscope {
@@ -40,8 +40,8 @@ Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double
     if (!(relative_tolerance > 0))
         throw InvalidArgument("rtol must be positive, got " + std::to_string(relative_tolerance));
     elements::require_finite(matrix, "w");
-    return representable(cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method,
-                                             relative_tolerance));
+    return representable(
+        cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method, relative_tolerance));
 }
 
 struct StreamingSpectrum::State {

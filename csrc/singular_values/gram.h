@@ -5,7 +5,7 @@
 
 #include "lmscope/matrix_view.h"
 #include "runtime/aligned_buffer.h"
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 
 namespace lmscope {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "runtime/blas.h"
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 #include "singular_values/gram.h"
 
 namespace lmscope {

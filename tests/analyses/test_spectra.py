@@ -184,7 +184,7 @@ def test_matrix_entropy_of_known_spectra():
 def test_zero_matrix():
     verdict = spectrum_verdict(np.zeros((50, 40), np.float32))
     assert verdict.warning == "all entries are zero"
-    assert (verdict.learnt, verdict.n_above_permutation, verdict.n_above) == (0, 0, 0)
+    assert (verdict.learnt, verdict.n_above_permutation, verdict.n_above) == (0, 0, None)
     assert verdict.sign_flip_p_value == verdict.permutation_p_value == 1
     assert verdict.mp_reason
     assert verdict.log_norm == -math.inf

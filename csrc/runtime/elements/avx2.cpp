@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 
 namespace lmscope::elements {
 namespace {

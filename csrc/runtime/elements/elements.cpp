@@ -1,4 +1,4 @@
-#include "singular_values/elements.h"
+#include "runtime/elements/elements.h"
 
 #include <algorithm>
 #include <cmath>
