@@ -1,7 +1,8 @@
 """How often random-matrix verdicts flag checkpoints that have learnt nothing.
 
-LlamaForCausalLM as transformers initialises it (hidden 512, 4 layers), seeds 0 to 19, in bfloat16 and float32: matrices
-flagged by sign flips, by permutations and by the iid edges, against binomial quantiles, a checkpoint and pooled.
+LlamaForCausalLM as transformers initialises it (hidden 512, 4 layers), seeds 0 to 19, bfloat16 and float32:
+matrices flagged by sign flips, by permutations and by the iid edges, against binomial quantiles, for each
+checkpoint and pooled.
 
     python benchmarks/evidence_random_initialisation.py [--seeds 20] [--out FILE]
 """

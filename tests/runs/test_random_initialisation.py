@@ -15,7 +15,7 @@ RATE = 0.01
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> lmscope.Run:
-    """LlamaForCausalLM as transformers initialises it: hidden 512, 4 layers, grouped query heads, bfloat16."""
+    """LlamaForCausalLM as transformers initialises it: hidden 512, 4 layers, grouped heads, bfloat16."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
