@@ -1,4 +1,4 @@
-# A fresh clone needs python3 (3.10 or newer), a C++20 compiler and make; everything else comes from pip into .venv.
+# A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
 #   make demo   make test   make lint   make cuda   make bench   make evidence   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
@@ -31,9 +31,9 @@ help:
 # ---- what others stand on: each step leaves a stamp in .venv and is done again when its inputs change
 
 $(DONE)/environment:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  found=$$($(PYTHON) --version 2>/dev/null) || found=missing; \
-	  echo "make: lmscope needs Python 3.10 or newer, but $(PYTHON) is $$found; try: make PYTHON=python3.12" >&2; exit 1; }
+	  echo "make: the pinned versions need Python 3.11 or newer, but $(PYTHON) is $$found; try: make PYTHON=python3.12" >&2; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || { echo "make: no C++ compiler; on Debian: apt-get install g++" >&2; exit 1; }
 	@echo "make: making $(VENV) with $$($(PYTHON) --version 2>&1)" >&2
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "make: on Debian: apt-get install python3-venv" >&2; exit 1; }
