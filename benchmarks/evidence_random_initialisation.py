@@ -78,7 +78,7 @@ def main() -> None:
                 "matrices_per_checkpoint": matrices,
                 "quantile_99_per_checkpoint": int(binom.ppf(0.99, matrices, chance)),
                 "checkpoints_above_it": sum(
-                    counts[null] > binom.ppf(0.99, matrices, chance) for _, counts in runs
+                    counts[null] > int(binom.ppf(0.99, matrices, chance)) for _, counts in runs
                 ),
                 "flagged_pooled": sum(counts[null] for _, counts in runs),
                 "interval_99_9_pooled": [int(bound) for bound in binom.interval(0.999, total, chance)],

@@ -272,7 +272,8 @@ def test_every_matrix_refused_is_3(make_llama, tmp_path):
 
 def test_interrupt_keeps_what_is_done(make_llama, tmp_path):
     source, run = make_llama(layers=6), tmp_path / "run"
-    command = [sys.executable, "-m", "lmscope", "analyze", str(source), "-o", str(run), "--draws", "9"]
+    # So many draws that the run outlasts the third record by seconds.
+    command = [sys.executable, "-m", "lmscope", "analyze", str(source), "-o", str(run), "--draws", "1999"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while len(list(run.glob("spectra/*.parquet"))) < 3 and time.monotonic() < deadline:

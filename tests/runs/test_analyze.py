@@ -120,7 +120,8 @@ def test_real_model_stands_above_the_noise_and_random_weights_do_not(minilm_path
 def test_killed_run_continues_where_it_stopped(make_llama, tmp_path):
     source = make_llama(layers=6)
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
-    command = [sys.executable, "-m", "lmscope", "spectra", str(source), "-o", str(run), "--draws", "9", "-q"]
+    # So many draws that the run outlasts the fourth record by far.
+    command = [sys.executable, "-m", "lmscope", "spectra", str(source), "-o", str(run), "--draws", "499", "-q"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(record_files(run)) < 4 and process.poll() is None and time.monotonic() < deadline:
@@ -135,12 +136,12 @@ def test_killed_run_continues_where_it_stopped(make_llama, tmp_path):
     assert statuses.count("analysed") == len(before)
     assert statuses.count("planned") == 2 + 6 * 7 - len(before)
 
-    continued = lmscope.spectra(source, out=run, draws=9, progress=False)
+    continued = lmscope.spectra(source, out=run, draws=499, progress=False)
     after = {name: path.stat().st_mtime_ns for name, path in record_files(run).items()}
     assert len(after) == 2 + 6 * 7
     assert {name: after[name] for name in before} == before
     assert continued.ledger.column("status").to_pylist().count("analysed") == 44
-    lmscope.spectra(source, out=undisturbed, draws=9, progress=False)
+    lmscope.spectra(source, out=undisturbed, draws=499, progress=False)
     assert_same_records(run, undisturbed)
 
 
