@@ -121,7 +121,8 @@ def test_killed_run_continues_where_it_stopped(make_llama, tmp_path):
     source = make_llama(layers=6)
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     # So many draws that the run outlasts the fourth record by far.
-    command = [sys.executable, "-m", "lmscope", "spectra", str(source), "-o", str(run), "--draws", "499", "-q"]
+    command = [sys.executable, "-m", "lmscope", "spectra", str(source), "-o", str(run)]
+    command += ["--draws", "499", "-q"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(record_files(run)) < 4 and process.poll() is None and time.monotonic() < deadline:
