@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/random_initialisation.json"))
     arguments = parser.parse_args()
     result: dict[str, object] = {
-        "machine": fingerprint({"torch": {"version": torch.__version__}}, source=Path(__file__).parent),
+        "machine": fingerprint({"torch": {"version": torch.__version__}}, source=Path(__file__).parents[1]),
         "config": CONFIG,
         "draws": DRAWS,
         "rate": RATE,
