@@ -274,7 +274,14 @@ def test_interrupt_keeps_what_is_done(make_llama, tmp_path):
     source, run = make_llama(layers=6), tmp_path / "run"
     # So many draws that the run outlasts the third record by seconds.
     command = [sys.executable, "-m", "lmscope", "analyze", str(source), "-o", str(run), "--draws", "1999"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell that puts the suite in the background makes it ignore this signal, and its children with it.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         deadline = time.monotonic() + 120
         while len(list(run.glob("spectra/*.parquet"))) < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
