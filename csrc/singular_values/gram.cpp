@@ -61,41 +61,19 @@ void reflect_lower(int64_t order, double* matrix) {
 
 }  // namespace
 
-Gram::Gram(int64_t columns_) : columns(columns_), triangle(columns_ * columns_) {
-    std::fill_n(triangle.data(), columns * columns, 0.0);
-}
-
-void Gram::rescale(int new_exponent) {
-    const double factor = std::ldexp(1.0, std::max(-1074, 2 * (exponent - new_exponent)));
-    for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
-    exponent = new_exponent;
-}
+Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
 void Gram::add(const MatrixView& matrix) {
-    if (elements::is_zero(matrix)) {
-        rows += matrix.rows;
-        return;
-    }
-    const int wanted = elements::scale_exponent(matrix);
-    if (additions == 0)
-        exponent = wanted;
-    else if (wanted > exponent)
-        rescale(wanted);
+    if (!admit(matrix)) return;
     for_each_chunk(matrix, elements::chunk_rows(columns), exponent, [&](const elements::Chunk& chunk) {
         add_chunk(chunk, columns, triangle.data());
         ++additions;
     });
-    rows += matrix.rows;
 }
 
 void Gram::merge(const Gram& other) {
-    rows += other.rows;
-    if (other.additions == 0) return;
-    if (additions == 0)
-        exponent = other.exponent;
-    else if (other.exponent > exponent)
-        rescale(other.exponent);
-    const double factor = std::ldexp(1.0, std::max(-1074, 2 * (other.exponent - exponent)));
+    const double factor = admit(other);
+    if (factor == 0) return;
     for (int64_t i = 0; i < columns * columns; ++i) triangle[i] += factor * other.triangle[i];
     additions += other.additions + 1;
 }

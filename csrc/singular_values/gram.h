@@ -6,26 +6,18 @@
 #include "lmscope/matrix_view.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
+#include "singular_values/scaled_triangle.h"
 
 namespace lmscope {
 
 // The lower triangle of A^T A in float64, accumulated over the rows of A, of A times 2^-exponent.
-struct Gram {
-    int64_t columns = 0;
-    int64_t rows = 0;
-    int64_t additions = 0;
-    int exponent = 0;
-    AlignedBuffer triangle;
-
+struct Gram : ScaledTriangle {
     explicit Gram(int64_t columns);
     void add(const MatrixView& matrix);
     void merge(const Gram& other);
 
     // Ascending eigenvalues; the triangle is unchanged afterwards.
     std::vector<double> eigenvalues();
-
-private:
-    void rescale(int new_exponent);
 };
 
 // G += X^T X for a chunk of rows, in fixed output blocks.

@@ -9,26 +9,10 @@
 
 namespace lmscope {
 
-TriangularFactor::TriangularFactor(int64_t columns_) : columns(columns_), triangle(columns_ * columns_) {
-    std::fill_n(triangle.data(), columns * columns, 0.0);
-}
-
-void TriangularFactor::rescale(int new_exponent) {
-    const double factor = std::ldexp(1.0, std::max(-1074, exponent - new_exponent));
-    for (int64_t i = 0; i < columns * columns; ++i) triangle[i] *= factor;
-    exponent = new_exponent;
-}
+TriangularFactor::TriangularFactor(int64_t columns_) : ScaledTriangle(columns_, 1) {}
 
 void TriangularFactor::add(const MatrixView& matrix) {
-    if (elements::is_zero(matrix)) {
-        rows += matrix.rows;
-        return;
-    }
-    const int wanted = elements::scale_exponent(matrix);
-    if (additions == 0)
-        exponent = wanted;
-    else if (wanted > exponent)
-        rescale(wanted);
+    if (!admit(matrix)) return;
     // A taller chunk keeps the share of level-2 work in the append low, a shorter one the sums of like terms.
     const int64_t at_once = std::clamp<int64_t>(columns, 512, 2048);
     AlignedBuffer turned;
@@ -46,17 +30,11 @@ void TriangularFactor::add(const MatrixView& matrix) {
         blas::qr_append(columns, chunk.rows, triangle.data(), columns, data, chunk.rows);
         ++additions;
     });
-    rows += matrix.rows;
 }
 
 void TriangularFactor::merge(const TriangularFactor& other) {
-    rows += other.rows;
-    if (other.additions == 0) return;
-    if (additions == 0)
-        exponent = other.exponent;
-    else if (other.exponent > exponent)
-        rescale(other.exponent);
-    const double factor = std::ldexp(1.0, std::max(-1074, other.exponent - exponent));
+    const double factor = admit(other);
+    if (factor == 0) return;
     AlignedBuffer appended(columns * columns);
     for (int64_t i = 0; i < columns * columns; ++i) appended[i] = factor * other.triangle[i];
     blas::qr_append(columns, columns, triangle.data(), columns, appended.data(), columns);
