@@ -37,6 +37,7 @@ int cpus_of_process() {
 }
 
 std::atomic<int> threads_wanted{0};
+std::atomic<int> callers{0};
 thread_local bool inside_task = false;
 
 struct Job {
@@ -114,7 +115,17 @@ private:
     int workers_ = 0;
 };
 
-// Never destroyed: workers may still wait on it while the process exits. A forked child has no workers and starts anew.
+// Counts the threads that are in a parallel_for of their own, itself among them.
+struct Caller {
+    const int number = callers.fetch_add(1) + 1;
+    Caller() = default;
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+    ~Caller() { callers.fetch_sub(1); }
+};
+
+// Never destroyed: workers may still wait on it while the process exits. A forked child has no workers and no other
+// callers, and starts anew.
 Pool* pool = nullptr;
 std::mutex pool_mutex;
 
@@ -127,6 +138,7 @@ Pool& the_pool() {
             pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
                            [] {
                                pool = nullptr;
+                               callers.store(0);
                                pool_mutex.unlock();
                            });
         });
@@ -149,8 +161,13 @@ void set_num_threads(int threads) {
 }
 
 void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
-    const int helpers = static_cast<int>(std::min<int64_t>(num_threads(), count)) - 1;
-    if (helpers <= 0 || inside_task) {
+    if (inside_task) {
+        for (int64_t index = 0; index < count; ++index) task(index);
+        return;
+    }
+    const Caller caller;
+    const int helpers = static_cast<int>(std::min<int64_t>(num_threads() - caller.number, count - 1));
+    if (helpers <= 0) {
         for (int64_t index = 0; index < count; ++index) task(index);
         return;
     }

@@ -30,9 +30,9 @@ def test_pace_learns_how_wrong_the_estimates_are():
     pace = Pace(100.0, clock)
     assert pace.left == pytest.approx(100.0)
     for _ in range(5):
-        pace.begin(10.0)
+        pace.begin("a", 10.0)
         clock.now += 20.0
-        pace.finish()
+        pace.finish("a")
     # Half is done and took twice the estimate.
     assert pace.fraction == pytest.approx(0.5)
     assert pace.left == pytest.approx(100.0, rel=0.03)
@@ -41,23 +41,37 @@ def test_pace_learns_how_wrong_the_estimates_are():
 def test_a_small_first_matrix_does_not_set_the_pace():
     clock = Clock()
     pace = Pace(100.0, clock)
-    pace.begin(0.001)
+    pace.begin("a", 0.001)
     clock.now += 0.1
-    pace.finish()
+    pace.finish("a")
     assert pace.left == pytest.approx(100.0, rel=0.06)
 
 
 def test_time_moves_on_within_a_matrix_but_not_beyond_it():
     clock = Clock()
     pace = Pace(100.0, clock)
-    pace.begin(50.0)
+    pace.begin("a", 50.0)
     clock.now += 10.0
     assert pace.fraction == pytest.approx(0.1)
     assert pace.left == pytest.approx(90.0)
     clock.now += 1000.0
     assert pace.fraction == pytest.approx(0.475)
-    pace.finish()
+    pace.finish("a")
     assert pace.fraction == pytest.approx(0.5)
+
+
+def test_pieces_side_by_side_share_the_machine():
+    clock = Clock()
+    pace = Pace(100.0, clock)
+    for name in "abcdefgh":
+        pace.begin(name, 10.0)
+        if name > "a":
+            clock.now += 10.0
+            pace.finish(chr(ord(name) - 1))
+    # Seven are done and the eighth has had its ten seconds.
+    assert pace.newest == "h"
+    assert pace.fraction == pytest.approx(0.8, abs=0.01)
+    assert pace.left == pytest.approx(20.0, abs=1.0)
 
 
 class Terminal(io.StringIO):
@@ -81,7 +95,7 @@ def test_lines_are_rare_and_plain():
         for _ in range(20):
             reporter.begin("layer", seconds=1.0)
             clock.now += 1.0
-            reporter.finish(read_bytes=1_000_000)
+            reporter.finish("layer", read_bytes=1_000_000)
     lines = stream.getvalue().splitlines()
     assert lines == [
         "lmscope: 10 of 40 matrices, 10.0 MB of 40.0 MB read, about 30 s left",
@@ -95,7 +109,7 @@ def test_bar_shows_bytes_matrix_and_time_left(monkeypatch):
     with BarReporter(stream) as reporter:
         reporter.start(matrices=4, total_bytes=4_000_000, seconds=400.0)
         reporter.begin("layers.0.mlp[x].weight 4x4", seconds=100.0)
-        reporter.finish(read_bytes=1_000_000)
+        reporter.finish("layers.0.mlp[x].weight 4x4", read_bytes=1_000_000)
         reporter.begin("layers.1.mlp.weight 4x4", seconds=100.0)
         reporter._progress.refresh()
     text = stream.getvalue()

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 # Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
 _GRAM_FLOPS = 2.5e10
-_EIGENVALUE_FLOPS = 8e9
-_SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 1.5e-9}
+_EIGENVALUE_FLOPS = 2.4e10
+_SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 3.5e-9}
 _SECONDS_PER_CALIBRATED_VALUE = 3e-7
 _OVERHEAD_SECONDS = 0.01
 _WORK_BYTES = 128_000_000
+_BUFFER_BYTES = 8_000_000
+
+SIDE_BY_SIDE_BYTES = 96_000_000
+"""What matrices that are analysed side by side may need together; one that needs more is analysed alone."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,15 @@ def cores() -> int:
 def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, threads: int = 1) -> float:
     """Estimated seconds of one `spectrum_verdict`: Gram matrix, eigenvalues, the top value of every draw."""
     larger, smaller = max(shape), min(shape)
-    gram = larger * smaller**2 / (_GRAM_FLOPS * threads)
+    gram = larger * smaller**2 / _GRAM_FLOPS
     eigenvalues = 4 / 3 * smaller**3 / _EIGENVALUE_FLOPS
     drawn = settings.draws * sum(_SECONDS_PER_DRAWN_ENTRY.get(null, 0.0) for null in settings.nulls)
-    draws = drawn * larger * smaller / threads
-    return gram + eigenvalues + draws + _OVERHEAD_SECONDS
+    return (gram + eigenvalues + drawn * larger * smaller + _OVERHEAD_SECONDS) / threads
+
+
+def verdict_bytes(shape: tuple[int, ...], nbytes: int) -> int:
+    """Bytes that one `spectrum_verdict` holds: the matrix and a permuted copy, 1.5 Gram matrices, buffers."""
+    return 2 * nbytes + 12 * min(shape) ** 2 + _BUFFER_BYTES
 
 
 def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:

@@ -23,9 +23,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Pace:
     """Fraction done and time left from estimated and measured seconds.
 
-    `estimated` is the sum of the estimates of all pieces. The correction is the ratio of measured to
-    estimated seconds of the finished pieces, both with two seconds added, so that the first small matrix
-    does not set the pace.
+    `estimated` is the sum of the estimates of all pieces; several may be under way at a time, and share the
+    machine. The correction is the ratio of measured to estimated seconds of the finished pieces, both with
+    two seconds added, so that the first small matrix does not set the pace.
     """
 
     def __init__(self, estimated: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,37 +34,46 @@ class Pace:
         self._done = 0.0
         self._learnt = 0.0
         self._measured = 0.0
-        self._piece = 0.0
+        self._under_way: dict[str, tuple[float, float]] = {}
         self._since = clock()
 
-    def begin(self, estimate: float) -> None:
-        self._piece = estimate
-        self._since = self._clock()
+    def begin(self, name: str, estimate: float) -> None:
+        if not self._under_way:
+            self._since = self._clock()
+        self._under_way[name] = self._clock(), estimate
 
-    def finish(self, *, learn: bool = True) -> None:
+    def finish(self, name: str, *, learn: bool = True) -> None:
         """The piece is done; `learn` takes its time into the correction."""
+        _, estimate = self._under_way.pop(name)
+        now = self._clock()
         if learn:
-            self._learnt += self._piece
-            self._measured += self._clock() - self._since
-        self._done += self._piece
-        self._piece = 0.0
-        self._since = self._clock()
+            self._learnt += estimate
+            self._measured += now - self._since
+        self._done += estimate
+        self._since = now
+
+    @property
+    def newest(self) -> str:
+        """The piece under way that began last; nothing where none is."""
+        return next(reversed(self._under_way), "")
 
     @property
     def correction(self) -> float:
         return (self._measured + _PRIOR_SECONDS) / (self._learnt + _PRIOR_SECONDS)
 
-    def _in_piece(self) -> float:
-        return min(0.95 * self._piece, (self._clock() - self._since) / self.correction)
+    def _in_pieces(self) -> float:
+        pieces = list(self._under_way.values())
+        pace = self.correction * max(len(pieces), 1)
+        return sum(min(0.95 * estimate, (self._clock() - began) / pace) for began, estimate in pieces)
 
     @property
     def fraction(self) -> float:
-        return min(1.0, (self._done + self._in_piece()) / self._estimated)
+        return min(1.0, (self._done + self._in_pieces()) / self._estimated)
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return max(0.0, self._estimated - self._done - self._in_piece()) * self.correction
+        return max(0.0, self._estimated - self._done - self._in_pieces()) * self.correction
 
 
 class Reporter(Protocol):
@@ -80,10 +89,10 @@ class Reporter(Protocol):
         """Before the first matrix: how much there is; `seconds` is the sum of the estimates."""
 
     def begin(self, text: str, *, seconds: float) -> None:
-        """A piece of work starts: what it is and its estimate."""
+        """A piece of work starts, perhaps beside others: what it is and its estimate."""
 
-    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        """The piece is done; without `matrices` it was a preparation, perhaps found in a cache."""
+    def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
+        """That piece is done; without `matrices` it was a preparation, perhaps found in a cache."""
 
 
 class SilentReporter:
@@ -103,7 +112,7 @@ class SilentReporter:
     def begin(self, text: str, *, seconds: float) -> None:
         pass
 
-    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
+    def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
         pass
 
 
@@ -122,10 +131,10 @@ class LineReporter(SilentReporter):
         self._of_matrices, self._of_bytes = matrices, total_bytes
 
     def begin(self, text: str, *, seconds: float) -> None:
-        self._pace.begin(seconds)
+        self._pace.begin(text, seconds)
 
-    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        self._pace.finish(learn=matrices > 0)
+    def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
+        self._pace.finish(text, learn=matrices > 0)
         self._matrices += matrices
         self._bytes += read_bytes
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
@@ -198,15 +207,18 @@ class BarReporter(SilentReporter):
         self._progress.start()
 
     def begin(self, text: str, *, seconds: float) -> None:
-        self._pace.begin(seconds)
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=text.replace("[", r"\["))
+        self._pace.begin(text, seconds)
+        self._advance(0)
 
-    def finish(self, *, read_bytes: int, matrices: int = 1) -> None:
-        self._pace.finish(learn=matrices > 0)
+    def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
+        self._pace.finish(text, learn=matrices > 0)
         self._bytes += read_bytes
+        self._advance(matrices)
+
+    def _advance(self, matrices: int) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, matrices)
+            newest = self._pace.newest.replace("[", r"\[")
+            self._progress.update(self._task, advance=matrices, description=newest)
 
 
 def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:

@@ -1,4 +1,8 @@
-"""One pass over a checkpoint: each selected matrix once through every analysis that lacks its record."""
+"""One pass over a checkpoint: each selected matrix once through every analysis that lacks its record.
+
+Matrices are read one after another and analysed side by side, as many as fit `SIDE_BY_SIDE_BYTES`; the kernels
+share the cores among them, and no result depends on how.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, cores, verdict_bytes
 from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import ledger_row
 from lmscope.runs.progress import Reporter
 from lmscope.runs.selection import Selection
+from lmscope.runs.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,31 +104,51 @@ def run_matrix_analyses(
     def write_ledger() -> None:
         folder.write_ledger([ledger_row(tensor, *status[tensor.name]) for tensor in checkpoint])
 
+    threads = cores()
+    reporting = Lock()
+
+    def prepare(tensor: TensorInfo) -> None:
+        for analysis, _ in missing[tensor.name]:
+            shape = analysis.shared(tensor.shape)
+            if shape is None or (analysis.name, shape) not in preparations:
+                continue
+            text = f"noise of shape {_times(shape)}, once"
+            with reporting:
+                reporter.begin(text, seconds=preparations.pop((analysis.name, shape)))
+            # What fails here fails again in the analysis of each matrix, which then says so.
+            with contextlib.suppress(Exception):
+                analysis.prepare(shape)
+            with reporting:
+                reporter.finish(text, read_bytes=0, matrices=0)
+
+    def analyse(tensor: TensorInfo, weights: NDArray[Any]) -> None:
+        text = f"{tensor.name} {_times(tensor.shape)}"
+        with reporting:
+            reporter.begin(text, seconds=estimates[tensor.name])
+        status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+        with reporting:
+            reporter.finish(text, read_bytes=tensor.nbytes)
+
     write_ledger()
     try:
-        with reporter:
+        with reporter, SideBySide(threads, SIDE_BY_SIDE_BYTES) as tasks:
             reporter.start(
                 matrices=len(pending),
                 total_bytes=sum(tensor.nbytes for tensor in pending),
                 seconds=sum(estimates.values()) + sum(preparations.values()),
             )
-            for tensor, weights in _load_each(checkpoint, pending):
+            loads = _load_each(checkpoint, pending)
+            for tensor in pending:
+                need = verdict_bytes(tensor.shape, tensor.nbytes)
+                # Before the read: a large matrix is not in memory while others still work.
+                tasks.make_room(need)
+                weights = next(loads)
                 if isinstance(weights, Exception):
                     status[tensor.name] = "failed", _reason(weights)
                     continue
-                for analysis, _ in missing[tensor.name]:
-                    shape = analysis.shared(tensor.shape)
-                    if shape is not None and (analysis.name, shape) in preparations:
-                        seconds = preparations.pop((analysis.name, shape))
-                        reporter.begin(f"noise of shape {_times(shape)}, once", seconds=seconds)
-                        # What fails here fails again in the analysis of each matrix, which then says so.
-                        with contextlib.suppress(Exception):
-                            analysis.prepare(shape)
-                        reporter.finish(read_bytes=0, matrices=0)
-                reporter.begin(f"{tensor.name} {_times(tensor.shape)}", seconds=estimates[tensor.name])
-                status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+                prepare(tensor)
+                tasks.start(partial(analyse, tensor, weights), need)
                 del weights
-                reporter.finish(read_bytes=tensor.nbytes)
     except BaseException:
         # The error in hand says more than a second one from a full disk.
         with contextlib.suppress(Exception):
@@ -166,23 +194,20 @@ def _analyse(
     return "analysed", tensor.reason
 
 
-def _load_each(
-    checkpoint: Checkpoint, tensors: Sequence[TensorInfo]
-) -> Iterator[tuple[TensorInfo, NDArray[Any] | Exception]]:
-    """Each tensor with its weights, or with the error that reading it raised."""
+def _load_each(checkpoint: Checkpoint, tensors: Sequence[TensorInfo]) -> Iterator[NDArray[Any] | Exception]:
+    """The weights of each tensor in turn, or the error that reading them raised."""
     position = 0
     while position < len(tensors):
         with checkpoint.stream([tensor.name for tensor in tensors[position:]]) as stream:
             while position < len(tensors):
-                tensor = tensors[position]
                 position += 1
                 try:
                     _, weights = next(stream)
                 except Exception as error:
-                    yield tensor, error
+                    yield error
                     # What a stream does after an unforeseen error is not known: a new one reads the rest.
                     break
-                yield tensor, weights
+                yield weights
                 del weights
 
 
