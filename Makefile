@@ -61,6 +61,11 @@ $(DONE)/test: pyproject.toml constraints.txt | $(DONE)/environment
 	@$(PIP) --group test
 	@touch $@
 
+$(DONE)/evidence: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing the competitors)
+	@$(PIP) --group evidence
+	@touch $@
+
 $(DONE)/lint: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the linters)
 	@$(PIP) --group lint
@@ -120,7 +125,7 @@ bench: $(DONE)/installed
 	@$(BIN)/python benchmarks/bench_singular_values.py $(BENCH)
 
 # Experiments that take longer than a test may; each writes its own result file.
-evidence: $(DONE)/installed $(DONE)/test
+evidence: $(DONE)/installed $(DONE)/evidence
 	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
 	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2

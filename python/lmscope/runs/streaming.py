@@ -1,7 +1,7 @@
 """One pass over a checkpoint: each selected matrix once through every analysis that lacks its record.
 
-Matrices are read one after another and analysed side by side, as many as fit `SIDE_BY_SIDE_BYTES`; the kernels
-share the cores among them, and no result depends on how.
+Matrices are read one after another and analysed side by side, as many as fit `SIDE_BY_SIDE_BYTES`; the
+kernels share the cores among them, and no result depends on how.
 """
 
 from __future__ import annotations
