@@ -207,10 +207,7 @@ def main() -> None:
     rival = median("weightwatcher", "seconds")
     result = {
         "machine": fingerprint(
-            {
-                name: {"version": importlib.metadata.version(name)}
-                for name in ("torch", "weightwatcher", "scipy")
-            },
+            {name: {"version": version(name)} for name in ("torch", "weightwatcher", "scipy")},
             source=Path(__file__).parents[1],
         ),
         "config": CONFIG,
