@@ -12,7 +12,8 @@
 namespace lmscope {
 namespace {
 
-using bidiagonal::lanes;
+using bidiagonal::separate_lanes;
+using bidiagonal::shared_lanes;
 
 // Singular values below this share of the norm are not told apart from zero: their squares stay far from underflow.
 constexpr double smallest_share = 1e-30;
@@ -85,11 +86,11 @@ void count_below(const BidiagonalBatch& matrices, const double* thresholds, int6
         squares_of(matrices, index, bound, squares.data(), 1);
         const double* own = thresholds + index * thresholds_per_matrix;
         int64_t* result = counts + index * thresholds_per_matrix;
-        for (int64_t first = 0; first < thresholds_per_matrix; first += lanes) {
-            const int64_t used = std::min<int64_t>(lanes, thresholds_per_matrix - first);
-            double shifts[lanes];
-            int64_t below[lanes];
-            for (int64_t l = 0; l < lanes; ++l) {
+        for (int64_t first = 0; first < thresholds_per_matrix; first += shared_lanes) {
+            const int64_t used = std::min<int64_t>(shared_lanes, thresholds_per_matrix - first);
+            double shifts[shared_lanes];
+            int64_t below[shared_lanes];
+            for (int64_t l = 0; l < shared_lanes; ++l) {
                 const double share = std::clamp(own[first + std::min(l, used - 1)] / bound, smallest_share, 2.0);
                 shifts[l] = share * share;
             }
@@ -109,35 +110,35 @@ void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int
             throw InvalidArgument("ranks hold " + std::to_string(ranks[j]) + ", outside 0 .. " +
                                   std::to_string(matrices.order - 1));
     const bidiagonal::Sturm& kernel = sturm();
-    parallel_for((matrices.batch + lanes - 1) / lanes, [&](int64_t group) {
-        const int64_t first = group * lanes;
-        const int64_t used = std::min<int64_t>(lanes, matrices.batch - first);
-        AlignedBuffer squares(2 * matrices.order * lanes);
-        double bound[lanes];
-        for (int64_t l = 0; l < lanes; ++l) {
+    parallel_for((matrices.batch + separate_lanes - 1) / separate_lanes, [&](int64_t group) {
+        const int64_t first = group * separate_lanes;
+        const int64_t used = std::min<int64_t>(separate_lanes, matrices.batch - first);
+        AlignedBuffer squares(2 * matrices.order * separate_lanes);
+        double bound[separate_lanes];
+        for (int64_t l = 0; l < separate_lanes; ++l) {
             const int64_t index = first + std::min(l, used - 1);
             bound[l] = norm_bound(matrices, index);
-            squares_of(matrices, index, bound[l], squares.data() + l, lanes);
+            squares_of(matrices, index, bound[l], squares.data() + l, separate_lanes);
         }
         for (int64_t j = 0; j < rank_count; ++j) {
-            double low[lanes];
-            double high[lanes];
-            for (int l = 0; l < lanes; ++l) {
+            double low[separate_lanes];
+            double high[separate_lanes];
+            for (int l = 0; l < separate_lanes; ++l) {
                 low[l] = 0;
                 high[l] = 1;
             }
             for (bool open = true; open;) {
-                double middle[lanes];
-                double shifts[lanes];
-                int64_t below[lanes];
-                for (int l = 0; l < lanes; ++l) {
+                double middle[separate_lanes];
+                double shifts[separate_lanes];
+                int64_t below[separate_lanes];
+                for (int l = 0; l < separate_lanes; ++l) {
                     middle[l] = 0.5 * (low[l] + high[l]);
                     const double share = std::max(middle[l], smallest_share);
                     shifts[l] = share * share;
                 }
                 kernel.separate(squares.data(), matrices.order, shifts, below);
                 open = false;
-                for (int l = 0; l < lanes; ++l) {
+                for (int l = 0; l < separate_lanes; ++l) {
                     (below[l] > ranks[j] ? high : low)[l] = middle[l];
                     open |= high[l] - low[l] > std::max(relative_tolerance * high[l], smallest_share);
                 }

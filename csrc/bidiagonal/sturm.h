@@ -4,11 +4,14 @@
 
 namespace lmscope::bidiagonal {
 
-// Sturm counts advance together in this many lanes, whatever the instruction set: results do not depend on it.
-constexpr int lanes = 16;
+// Sturm counts advance together in this many lanes, whatever the instruction set: results do not depend on it. Many
+// thresholds of one matrix are at hand; batches of matrices are cut among threads too.
+constexpr int shared_lanes = 64;
+constexpr int separate_lanes = 32;
 
-// Squared entries q_0 e_0 q_1 e_1 ... of one matrix (`shared`), each at most 1, or of `lanes` matrices, lane index
-// innermost; the last e is not read. counts[l]: squared singular values less than shifts[l], shifts in [1e-60, 4].
+// Squared entries q_0 e_0 q_1 e_1 ... of one matrix (`shared`), each at most 1, or of `separate_lanes` matrices, lane
+// index innermost; the last e is not read. counts[l]: squared singular values less than shifts[l], shifts in [1e-60,
+// 4].
 struct Sturm {
     void (*shared)(const double* squares, int64_t order, const double* shifts, int64_t* counts);
     void (*separate)(const double* squares, int64_t order, const double* shifts, int64_t* counts);

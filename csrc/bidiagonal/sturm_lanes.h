@@ -16,17 +16,22 @@ constexpr int width = 4;
 #else
 constexpr int width = 2;
 #endif
-constexpr int vectors = lanes / width;
 using Numbers = double __attribute__((vector_size(width * sizeof(double))));
 using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 
 constexpr int64_t steps_between_rescalings = 4;
 
+constexpr int lanes(bool separate) { return separate ? separate_lanes : shared_lanes; }
+
+// Vectors that advance at one time: eight hide the latency of the recurrence.
+constexpr int vectors_of(bool separate) { return lanes(separate) < 8 * width ? lanes(separate) / width : 8; }
+
 // The differential stationary transform d = q + s, s' = e s / d - shift, with s = numerator / denominator carried as
 // two numbers: no division, and d < 0 is a sign change of the denominator.
 template <bool separate>
-void count(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
-    constexpr int step = separate ? lanes : 1;
+void count_together(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
+    constexpr int step = separate ? separate_lanes : 1;
+    constexpr int vectors = vectors_of(separate);
     Numbers shift[vectors];
     Numbers numerator[vectors];
     Numbers denominator[vectors];
@@ -72,7 +77,13 @@ void count(const double* squares, int64_t order, const double* shifts, int64_t* 
         rescale();
     }
     for (; i < order; ++i) advance(i);
-    for (int l = 0; l < lanes; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
+    for (int l = 0; l < vectors * width; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
+}
+
+template <bool separate>
+void count(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
+    for (int first = 0; first < lanes(separate); first += vectors_of(separate) * width)
+        count_together<separate>(squares + (separate ? first : 0), order, shifts + first, counts + first);
 }
 
 }  // namespace

@@ -39,9 +39,9 @@ def isa(request):
     runtime.use_isa(before)
 
 
-# Orders around the four steps between rescalings, batches around the sixteen lanes.
+# Orders around the four steps between rescalings, batches and thresholds around the lanes.
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 8, 9, 33, 200])
-@pytest.mark.parametrize("batch", [1, 15, 16, 17])
+@pytest.mark.parametrize("batch", [1, 31, 32, 33])
 def test_matches_the_reference(isa, batch, order):
     diagonal, off_diagonal = draw(batch, order, seed=order)
     values = reference.singular_values(diagonal, off_diagonal)
@@ -50,7 +50,7 @@ def test_matches_the_reference(isa, batch, order):
     # The reference's own error is absolute: a few units in the last place of the largest value.
     np.testing.assert_allclose(found, values[:, ranks], rtol=1e-12, atol=1e-14 * values.max())
     generator = np.random.default_rng(1)
-    thresholds = values.max() * generator.uniform(-0.1, 1.2, (batch, 37))
+    thresholds = values.max() * generator.uniform(-0.1, 1.2, (batch, 63 + batch % 3))
     np.testing.assert_array_equal(
         kernel.count_below(diagonal, off_diagonal, thresholds),
         reference.count_below(diagonal, off_diagonal, thresholds),
