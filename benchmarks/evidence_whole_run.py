@@ -87,12 +87,12 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def measure_ours(name: str, checkpoint: str, out: str) -> dict[str, Any]:
+def measure_ours(name: str, checkpoint: str, out: str, draws: int) -> dict[str, Any]:
     import lmscope
 
     for module in IMPORTED:
         importlib.import_module(module)
-    options = dict(OURS[name])
+    options = {"draws": draws, **OURS[name]}
     verb = lmscope.spectra if options.pop("analyses", None) else lmscope.analyze
     before = resident("VmRSS")
     timed = timing(lambda: verb(checkpoint, out=out, progress=False, **options))
@@ -162,7 +162,7 @@ def sample(name: str, checkpoint: Path, folder: Path, cache: Path) -> dict[str, 
 
 def limit_bytes() -> int:
     """1.5 Gram matrices, twice the largest stored tensor, 128 MB."""
-    hidden, vocabulary = int(CONFIG["hidden_size"]), int(CONFIG["vocab_size"])
+    hidden, vocabulary = CONFIG["hidden_size"], CONFIG["vocab_size"]
     return 12 * hidden**2 + 2 * 2 * vocabulary * hidden + 128_000_000
 
 
@@ -172,12 +172,15 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/whole_run.json"))
+    parser.add_argument("--draws", type=int, default=19, help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "CHECKPOINT", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         name, checkpoint, out = arguments.measure
-        found = measure_ours(name, checkpoint, out) if name in OURS else measure_rival(name, checkpoint)
-        print(json.dumps(found))
+        if name in OURS:
+            print(json.dumps(measure_ours(name, checkpoint, out, arguments.draws)))
+        else:
+            print(json.dumps(measure_rival(name, checkpoint)))
         return
 
     with tempfile.TemporaryDirectory() as scratch:
