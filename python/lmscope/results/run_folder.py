@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmscope.results.errors import ResultsError, WrongCheckpoint
+from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, remove_temporaries, write_atomically
 from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
 
@@ -46,12 +46,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, identity: str) -> RunFolder:
-        """A new folder, or an existing one to go on with; WrongCheckpoint if that is another checkpoint's."""
+        """A new folder, or an existing one to go on with.
+
+        WrongFolder where a file is in the way; WrongCheckpoint, one of its kind, if the folder is another's.
+        """
         folder = cls(Path(path))
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise WrongFolder(f"{folder.path}: a file is in the way; choose another RUN folder") from error
         except OSError as error:
-            raise ResultsError(f"{folder.path}: {error.strerror}") from error
+            raise ResultsError(f"{folder.path}: cannot be made: {error.strerror}") from error
         folder._check_identity(identity)
         return folder
 
@@ -125,6 +130,11 @@ class RunFolder:
     @property
     def ledger(self) -> pa.Table:
         """ledger.parquet; ResultsError if it is missing or unreadable."""
+        if not (self.path / LEDGER_FILE).is_file():
+            raise ResultsError(
+                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the same "
+                "command begins it again"
+            )
         return _read(self.path / LEDGER_FILE)
 
     def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -187,8 +197,10 @@ class RunFolder:
         try:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, write)
-        except (OSError, pa.ArrowException) as error:
+        except pa.ArrowException as error:
             raise ResultsError(f"{path}: {error}") from error
+        except OSError as error:
+            raise ResultsError(f"{path.parent}: cannot be made: {error.strerror}") from error
 
 
 def _read(path: Path) -> pa.Table:
