@@ -44,12 +44,16 @@ def analyse(source: Path, run: Path, log: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def finish(source: Path, run: Path, log: Path) -> float:
+def finish(source: Path, run: Path, log: Path) -> tuple[float, float]:
+    """Seconds until the result folder stood, and until the end."""
     start = time.monotonic()
     process = analyse(source, run, log)
+    while not run.exists() and process.poll() is None:
+        time.sleep(0.005)
+    begun = time.monotonic() - start
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
-    return time.monotonic() - start
+    return begun, time.monotonic() - start
 
 
 def computed(log: Path) -> list[str]:
@@ -78,10 +82,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_thirty_kills(source: Path, tmp_path: Path) -> None:
     undisturbed, run, log = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "log"
-    whole = finish(source, undisturbed, tmp_path / "undisturbed.log")
+    begun, whole = finish(source, undisturbed, tmp_path / "undisturbed.log")
     assert len(computed(tmp_path / "undisturbed.log")) == MATRICES
     # Nothing to compute: start and page alone.
-    idle = finish(source, undisturbed, tmp_path / "idle.log")
+    _, idle = finish(source, undisturbed, tmp_path / "idle.log")
     assert computed(tmp_path / "idle.log") == []
 
     tensor_of = {
@@ -100,10 +104,10 @@ def test_thirty_kills(source: Path, tmp_path: Path) -> None:
     while len(kills) < KILLS:
         standing = states(run)
         before = len(computed(log))
-        # From the start over a tenth of the work to the end of the page: thirty of these span the whole run.
-        work = min(1 - len(standing) / MATRICES, 0.1) * (whole - idle)
+        # From the start over a fifth of the work, or to the end of the page: thirty of these span it all.
+        last = idle if len(standing) == MATRICES else begun + 0.2 * (whole - idle)
         process = analyse(source, run, log)
-        time.sleep(chance.uniform(0, idle + work))
+        time.sleep(chance.uniform(0, last))
         process.kill()
         process.communicate()
         assert process.returncode in (0, -signal.SIGKILL)

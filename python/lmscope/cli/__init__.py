@@ -60,7 +60,7 @@ def main() -> None:
     """Entry point of the console script; leaves with the exit code."""
     show_warnings()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="lmscope", standalone_mode=False)
     except _ParserError as error:
         code = wrong_usage(error, as_json="--json" in sys.argv)
     except typer.Abort:
