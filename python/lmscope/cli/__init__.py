@@ -8,7 +8,7 @@ Data goes to stdout, progress and messages to stderr, and no question is ever as
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -53,7 +53,7 @@ for _verb in (inspect, analyze, spectra, report, bench):
     app.command()(_verb)
 
 # The command line parser's own error: BadParameter is the one name of its family that typer gives away.
-_ParserError = typer.BadParameter.__mro__[1]
+_ParserError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
 def main() -> None:

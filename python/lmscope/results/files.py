@@ -47,9 +47,12 @@ def _write(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> 
 def remove_temporaries(folder: Path) -> None:
     """Clears what killed writers left behind; only for the holder of the lock.
 
-    A page is built without the lock: temporary files of other living processes stay.
+    Records are written under the lock alone. Beside them a page may be under way without it: what living
+    processes write there stays.
     """
-    for leftover in [*folder.glob(f".*{TEMPORARY}"), *folder.glob(f"*/.*{TEMPORARY}")]:
+    for leftover in folder.glob(f"*/.*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(f".*{TEMPORARY}"):
         writer = leftover.name.removesuffix(TEMPORARY).rpartition(".")[2]
         if not (writer.isdecimal() and int(writer) != os.getpid() and _lives(int(writer))):
             leftover.unlink(missing_ok=True)
