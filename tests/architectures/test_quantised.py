@@ -241,6 +241,11 @@ LAYOUTS: dict[str, tuple[dict[str, Any] | None, Layout, dict[str, str]]] = {
         {"codes": "(aqlm): int16", "codebooks": "code book of", "scales": "scales of"},
     ),
     "vptq": (None, VPTQ, {"indices": "(vptq): uint16", "centroids.weight": "code book of"}),
+    "exl2": (
+        None,
+        of(Q, q_weight=("int32", (8, 64)), q_scale=("int32", (1, 8)), q_scale_max=("float16", (1,))),
+        {"q_weight": "(exl2): int32", "q_scale": "scales of"},
+    ),
     "mlx": (
         {"group_size": 64, "bits": 4},
         of(Q, weight=("uint32", (64, 8)), scales=("float16", (64, 1)), biases=("float16", (64, 1))),

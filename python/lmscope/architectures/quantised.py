@@ -97,7 +97,8 @@ def _in_module(
 ) -> Iterator[tuple[str, str]]:
     """Answers for the tensors of one module, by their names within it."""
     prefix = f"{module}." if module else ""
-    activations = {leaf for leaf in members if _ACTIVATION.search(leaf)}
+    # exl2 calls the scales of its weights q_scale, which elsewhere are those of queries.
+    activations = {leaf for leaf in members if _ACTIVATION.search(leaf) and "q_weight" not in members}
     for leaf in activations:
         yield leaf, f"scale of the activations of {module or 'the model'}: not a weight"
     parts = {leaf: word for leaf in members if leaf not in activations and (word := _part(leaf))}

@@ -129,13 +129,39 @@ class RunFolder:
 
     @property
     def ledger(self) -> pa.Table:
-        """ledger.parquet; ResultsError if it is missing or unreadable."""
+        """ledger.parquet, with "planned" made "analysed" where the records stand by now.
+
+        The file is from the start of the pass, and stays so when that is killed. ResultsError if it is missing
+        or unreadable.
+        """
+        table = self._stored_ledger()
+        statuses = table.column("status").to_pylist()
+        if "planned" not in statuses:
+            return table
+        manifest = self.manifest
+        for position, (name, status) in enumerate(
+            zip(table.column("name").to_pylist(), statuses, strict=True)
+        ):
+            if status == "planned" and self._stands(name, manifest):
+                statuses[position] = "analysed"
+        index = table.schema.get_field_index("status")
+        return table.set_column(index, table.schema.field(index), [statuses])
+
+    def _stored_ledger(self) -> pa.Table:
         if not (self.path / LEDGER_FILE).is_file():
             raise ResultsError(
                 f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the same "
                 "command begins it again"
             )
         return _read(self.path / LEDGER_FILE)
+
+    def _stands(self, tensor: str, manifest: Mapping[str, Any]) -> bool:
+        settings = manifest.get("settings", {})
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        return bool(settings) and all(
+            self.has(analysis, record_key(identity, tensor, analysis, asked, version))
+            for analysis, asked in settings.items()
+        )
 
     def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
@@ -176,7 +202,7 @@ class RunFolder:
         if settings is None or not (self.path / LEDGER_FILE).is_file():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        names = self.ledger.column("name").to_pylist()
+        names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self.has(analysis, key)]
 
