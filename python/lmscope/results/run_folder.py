@@ -131,8 +131,8 @@ class RunFolder:
     def ledger(self) -> pa.Table:
         """ledger.parquet, with "planned" made "analysed" where the records stand by now.
 
-        The file is from the start of the pass, and stays so when that is killed. ResultsError if it is missing
-        or unreadable.
+        The file is from the start of a pass, and stays so where that is killed. ResultsError if missing or
+        unreadable.
         """
         table = self._stored_ledger()
         statuses = table.column("status").to_pylist()
