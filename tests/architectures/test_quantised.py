@@ -302,6 +302,10 @@ PLAIN_BESIDE: dict[str, tuple[dict[str, Any] | None, Layout]] = {
         {"quant_method": "bitsandbytes", "load_in_4bit": True},
         of(f"{Q}.lora_A.default", weight=("float32", (8, 64))),
     ),
+    "an integer buffer": (
+        {"quant_method": "gptq"},
+        of("embeddings", position_ids=("int32", (24,)), position_embedding=("float32", (24, 64))),
+    ),
     "a temperature": (None, {"logit_scale": ("float32", ()), "projection": ("float32", (64, 64))}),
 }
 

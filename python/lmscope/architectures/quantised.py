@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import filter as matching
 from typing import Any
 
+from lmscope.architectures.guess import guess_role
 from lmscope.architectures.tensor_info import StoredTensor
 
 GGUF_PREFIX = "gguf_"
@@ -141,7 +142,9 @@ def _in_module(
 
 
 def _holds_codes(leaf: str, stored: StoredTensor) -> bool:
-    return bool(_CODES.fullmatch(stored.dtype)) and not _DESCRIPTIONS.search(leaf)
+    if not _CODES.fullmatch(stored.dtype) or _DESCRIPTIONS.search(leaf):
+        return False
+    return guess_role(leaf, stored.shape) != "buffer"
 
 
 def _part(leaf: str) -> str | None:
