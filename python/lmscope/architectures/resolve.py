@@ -48,7 +48,7 @@ def resolve(config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor
     architecture = load_architecture(model_type) if model_type in registered() else None
     not_weights = quantised(config, tensors)
     parts = [
-        _refused(part, not_weights[name]) if name in not_weights else part
+        _without_weights(part, not_weights[name]) if name in not_weights else part
         for name in sorted(tensors, key=natural_key)
         for part in parts_of(name, tensors[name], architecture, config)
     ]
@@ -95,7 +95,7 @@ def parts_of(
         yield _part(f"{name}#{role}", name, stored, role, layer, expert, cut, "")
 
 
-def _refused(part: Part, reason: str) -> Part:
+def _without_weights(part: Part, reason: str) -> Part:
     """The part with this reason, unless it is skipped anyway."""
     info = part.info
     if info.status == "skipped":
