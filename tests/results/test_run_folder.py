@@ -115,6 +115,14 @@ def test_ledger_round_trip(folder: RunFolder) -> None:
     assert folder.ledger.to_pylist() == [{**row, "shape": list(row["shape"])} for row in rows]
 
 
+def test_ledger_of_a_killed_run_knows_the_records_that_stand(folder: RunFolder) -> None:
+    with folder.lock():
+        folder.write("spectra", key("b"), spectra_row("b"))
+        folder.write("spectra", key("a", draws=99), spectra_row("a"))  # of other settings
+    assert folder.ledger.column("status").to_pylist() == ["planned", "analysed"]
+    assert folder.ledger.schema == LEDGER
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

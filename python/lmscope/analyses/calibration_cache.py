@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -49,8 +50,9 @@ def write(name: str, stored: dict[str, Floats]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False
+            dir=path.parent, prefix=f"{path.stem}-", suffix=".tmp", delete=False
         ) as file:
             temporary = file.name
             np.savez(file, allow_pickle=False, **stored)
@@ -59,3 +61,11 @@ def write(name: str, stored: dict[str, Floats]) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _clear_leftovers(path: Path) -> None:
+    """What killed writers of this file left behind: writing takes milliseconds, so an hour is old."""
+    for leftover in path.parent.glob(f"{path.stem}-*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > 3600:
+                leftover.unlink()

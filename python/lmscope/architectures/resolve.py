@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lmscope.architectures.cut import Cut
 from lmscope.architectures.data_files import Architecture, TensorRule, load_architecture, registered
 from lmscope.architectures.guess import guess_expert, guess_layer, guess_role
+from lmscope.architectures.quantised import quantised
 from lmscope.architectures.roles import Role
 from lmscope.architectures.tensor_info import StoredTensor, TensorInfo
 
@@ -45,8 +46,9 @@ def resolve(config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor
     config = config or {}
     model_type = config.get("model_type")
     architecture = load_architecture(model_type) if model_type in registered() else None
+    not_weights = quantised(config, tensors)
     parts = [
-        part
+        _without_weights(part, not_weights[name]) if name in not_weights else part
         for name in sorted(tensors, key=natural_key)
         for part in parts_of(name, tensors[name], architecture, config)
     ]
@@ -91,6 +93,16 @@ def parts_of(
         return
     for role, cut in zip(rule.roles, cuts, strict=True):
         yield _part(f"{name}#{role}", name, stored, role, layer, expert, cut, "")
+
+
+def _without_weights(part: Part, reason: str) -> Part:
+    """The part with this reason, unless it is skipped anyway."""
+    info = part.info
+    if info.status == "skipped":
+        return part
+    remark = GUESSED if GUESSED in info.reason else ""
+    reason = "; ".join(filter(None, (reason, remark)))
+    return replace(part, info=replace(info, status="refused", reason=reason))
 
 
 def _cuts(rule: TensorRule, config: Mapping[str, Any]) -> list[Cut] | None:
@@ -161,6 +173,8 @@ def _with_tied_head(parts: list[Part], architecture: Architecture, config: Mappi
     by_name = {architecture.bare(part.info.name): part for part in parts}
     source, alias = by_name.get(tied.source), by_name.get(tied.alias)
     if source and alias:
+        if "refused" in (source.info.status, alias.info.status):
+            return parts
         if source.info.stored_shape != alias.info.stored_shape or source.info.dtype != alias.info.dtype:
             return parts
         return [_alias_of(source, part) if part is alias else part for part in parts]

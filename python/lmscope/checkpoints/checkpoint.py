@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.architectures import Part, StoredTensor, TensorInfo, resolve
 from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.gguf_file import GgufFile, open_gguf
 from lmscope.checkpoints.identity import checkpoint_identity
 from lmscope.checkpoints.safetensors_file import SafetensorsFile, open_safetensors
-from lmscope.checkpoints.sources import Source, find_source
+from lmscope.checkpoints.sources import GGUF, Source, find_source
 from lmscope.checkpoints.stream import TensorStream
+
+WeightFile: TypeAlias = SafetensorsFile | GgufFile
 
 
 def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> Checkpoint:
-    """Opens a folder, a single ``.safetensors`` file or a hub id (``org/name``, at ``revision``).
+    """Opens a folder, one ``.safetensors`` or ``.gguf`` file, or a hub id (``org/name``, at ``revision``).
 
     Reads headers, config.json and the shard index, no weights. Raises CheckpointError, naming the file, what
     was expected and what was found.
@@ -41,7 +44,7 @@ class Checkpoint:
         self.config: dict[str, Any] = source.config or {}
         model_type = self.config.get("model_type")
         self.model_type: str | None = model_type if isinstance(model_type, str) else None
-        weights = [open_safetensors(path) for path in source.weight_files]
+        weights = [_open(path) for path in source.weight_files]
         self._file_of = _files_by_tensor(weights, source)
         stored: dict[str, StoredTensor] = {name: file.tensors[name] for name, file in self._file_of.items()}
         resolution = resolve(source.config, stored)
@@ -106,8 +109,12 @@ class Checkpoint:
         return replace(part, info=untied)
 
 
-def _files_by_tensor(weights: list[SafetensorsFile], source: Source) -> dict[str, SafetensorsFile]:
-    file_of: dict[str, SafetensorsFile] = {}
+def _open(path: Path) -> WeightFile:
+    return open_gguf(path) if path.suffix == GGUF else open_safetensors(path)
+
+
+def _files_by_tensor(weights: list[WeightFile], source: Source) -> dict[str, WeightFile]:
+    file_of: dict[str, WeightFile] = {}
     for file in weights:
         for name in file.tensors:
             if name in file_of:

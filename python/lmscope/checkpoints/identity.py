@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
-from lmscope.checkpoints.safetensors_file import SafetensorsFile
+
+class _Described(Protocol):
+    @property
+    def path(self) -> Path: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def header(self) -> bytes: ...
 
 
-def checkpoint_identity(weights: Iterable[SafetensorsFile], descriptions: Iterable[Path]) -> str:
+def checkpoint_identity(weights: Iterable[_Described], descriptions: Iterable[Path]) -> str:
     """SHA-256 (hex) over each file's name, size, modification time and header bytes.
 
     ``descriptions`` are the small JSON files, which count as all header. No weights are read: values changed

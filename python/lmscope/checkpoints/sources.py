@@ -13,6 +13,8 @@ from lmscope.checkpoints.errors import CheckpointError
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GGUF = ".gguf"
+_GGUF_SPLIT = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})\.gguf")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = [CONFIG, SINGLE, INDEX, "model-*-of-*.safetensors"]
 
@@ -52,6 +54,9 @@ def _folder(name: str, path: Path) -> Source:
         return _source(name, path, config_file, path / INDEX, ())
     if len(found) == 1:
         return _source(name, path, config_file, None, (found[0],))
+    gguf = sorted(path.glob(f"*{GGUF}"))
+    if gguf and not found:
+        return _source(name, path, config_file, None, _gguf_files(path, gguf))
     listing = ", ".join(sorted(entry.name for entry in path.iterdir())[:8])
     raise CheckpointError(
         "several safetensors files but no index" if found else "no safetensors weights",
@@ -59,6 +64,24 @@ def _folder(name: str, path: Path) -> Source:
         expected=f"{SINGLE} or {INDEX}",
         found=listing or "an empty folder",
     )
+
+
+def _gguf_files(folder: Path, found: list[Path]) -> tuple[Path, ...]:
+    """One file, or all of one split; several are most often one model in several precisions."""
+    names = (_GGUF_SPLIT.fullmatch(file.name) for file in found)
+    splits = {(name[1], name[2]) if name else None for name in names}
+    (split, *others) = splits
+    if others or (split is None and len(found) > 1):
+        listing = ", ".join(file.name for file in found[:8])
+        raise CheckpointError(
+            "several GGUF files", file=folder, expected="one, or give one by name", found=listing
+        )
+    if split is not None and len(found) != int(split[1]):
+        expected = f"{int(split[1])} files {split[0]}-*{GGUF}"
+        raise CheckpointError(
+            "missing part of a split", file=folder, expected=expected, found=str(len(found))
+        )
+    return tuple(found)
 
 
 def _source(

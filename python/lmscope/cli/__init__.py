@@ -7,14 +7,15 @@ Data goes to stdout, progress and messages to stderr, and no question is ever as
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, cast
 
 import typer
 
 from lmscope.cli.analyze import analyze
 from lmscope.cli.bench import bench
 from lmscope.cli.inspect import inspect
-from lmscope.cli.output import show_warnings
+from lmscope.cli.output import show_warnings, wrong_usage
 from lmscope.cli.report import report
 from lmscope.cli.spectra import spectra
 
@@ -22,7 +23,6 @@ app = typer.Typer(
     name="lmscope",
     help="Where a language model keeps what it learnt: spectra and random-matrix verdicts of its weights.",
     epilog="CKPT is a folder, a .safetensors file or a hub id. Begin with: lmscope inspect CKPT",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -37,21 +37,32 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
-for _verb in (inspect, analyze, spectra, report):
-    app.command(no_args_is_help=True)(_verb)
-app.command()(bench)
+for _verb in (inspect, analyze, spectra, report, bench):
+    app.command()(_verb)
+
+# The command line parser's own error: BadParameter is the one name of its family that typer gives away.
+_ParserError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
 def main() -> None:
     """Entry point of the console script; leaves with the exit code."""
     show_warnings()
-    app()
+    try:
+        code = app(prog_name="lmscope", standalone_mode=False)
+    except _ParserError as error:
+        code = wrong_usage(error, as_json="--json" in sys.argv)
+    except typer.Abort:
+        code = 1
+    sys.exit(code)

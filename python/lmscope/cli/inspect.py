@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,18 +14,26 @@ from lmscope.cli import options
 from lmscope.cli.output import console, errors_to_exit_codes, message, print_json, shown
 
 if TYPE_CHECKING:
+    from lmscope.checkpoints import TensorInfo
     from lmscope.runs import Inspection
+
+# A number alone between dots, as in layers.7.mlp.experts.0.w1, or behind "expert" in a part's name.
+_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)|(?<=#expert)[0-9]+(?=\.|$)")
 
 
 def inspect(
     checkpoint: options.CheckpointArgument,
     revision: options.Revision = None,
     token: options.Token = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="A row for every tensor, also where layers or experts are alike.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """List every tensor of a checkpoint with its role, and project the memory and time of an analysis.
+    """List the tensors of a checkpoint with their roles, and project the memory and time of an analysis.
 
-    Reads headers only, no weights.
+    Reads headers only, no weights. A * in a name stands for the numbers of like layers or experts; --json has
+    every tensor.
 
     [bold]Example[/bold]: lmscope inspect ./my-model
     """
@@ -34,7 +45,7 @@ def inspect(
         if json:
             print_json(inspection.as_dict())
         else:
-            _print(inspection)
+            _print(inspection, every=every)
         for text in inspection.warnings:
             message("warning", text)
         planned = inspection.projection.matrices
@@ -44,31 +55,65 @@ def inspect(
             raise typer.Exit(4 if planned else 3)
 
 
-def _print(inspection: Inspection) -> None:
+@dataclass(frozen=True)
+class _Like:
+    """Tensors that differ in nothing but numbers in their names, like one matrix of every layer."""
+
+    name: str
+    tensors: list[TensorInfo]
+
+    @property
+    def layers(self) -> str:
+        from lmscope.runs.selection import ranges
+
+        return ranges({tensor.layer for tensor in self.tensors if tensor.layer is not None})
+
+
+def _alike(tensors: Iterable[TensorInfo]) -> list[_Like]:
+    groups: dict[tuple[object, ...], list[TensorInfo]] = {}
+    for tensor in tensors:
+        name, reason = (_NUMBER.sub("*", text) for text in (tensor.name, tensor.reason))
+        key = (name, tensor.role, tensor.shape, tensor.dtype, tensor.status, reason)
+        groups.setdefault(key, []).append(tensor)
+    return [
+        _Like(str(name) if len(alike) > 1 else alike[0].name, alike) for (name, *_), alike in groups.items()
+    ]
+
+
+def _print(inspection: Inspection, *, every: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lmscope.runs.ledger import ledger_row
     from lmscope.runs.progress import format_bytes, format_seconds
 
     out = console()
+    rows = (
+        [_Like(tensor.name, [tensor]) for tensor in inspection.tensors]
+        if every
+        else _alike(inspection.tensors)
+    )
+    counted = len(rows) < len(inspection.tensors)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("tensor", overflow="fold")
+    if counted:
+        table.add_column("count", justify="right")
     table.add_column("role", no_wrap=True)
     table.add_column("layer", justify="right")
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("dtype", no_wrap=True)
     table.add_column("status", overflow="fold", min_width=7)
-    for tensor in inspection.tensors:
-        row = ledger_row(tensor)
+    for row in rows:
+        tensor = row.tensors[0]
+        reason = _NUMBER.sub("*", tensor.reason) if len(row.tensors) > 1 else tensor.reason
         table.add_row(
-            escape(shown(row["name"])),
-            row["role"],
-            "" if row["layer"] is None else str(row["layer"]),
-            "x".join(map(str, row["shape"])),
-            row["dtype"],
-            escape(shown(f"refused: {tensor.reason}")) if tensor.status == "refused" else tensor.status,
-            style="" if row["status"] == "planned" else "red" if row["status"] == "refused" else "dim",
+            escape(shown(row.name)),
+            *([str(len(row.tensors))] if counted else []),
+            tensor.role,
+            row.layers,
+            "x".join(map(str, tensor.shape)),
+            tensor.dtype,
+            escape(shown(f"refused: {reason}")) if tensor.status == "refused" else tensor.status,
+            style="" if tensor.status == "planned" else "red" if tensor.status == "refused" else "dim",
         )
     out.print(table)
     projection = inspection.projection
@@ -83,6 +128,9 @@ def _print(inspection: Inspection) -> None:
     )
     for reason, count in reasons.most_common():
         out.print(f"{count} skipped: {escape(shown(reason))}", style="dim", soft_wrap=not out.is_terminal)
+    if not projection.matrices:
+        out.print("There is no matrix to analyse.")
+        return
     out.print(
         f"An analysis needs about {format_bytes(projection.memory_bytes)} of memory and "
         f"{format_seconds(projection.seconds)}, assuming {projection.assumption}.",

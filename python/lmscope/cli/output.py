@@ -74,8 +74,8 @@ def errors_to_exit_codes(*, as_json: bool) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        message("error", "interrupted; what is done is kept, the same command continues there")
-        raise typer.Exit(1) from None
+        text = "interrupted; what is done is kept, the same command continues there"
+        raise typer.Exit(_report("KeyboardInterrupt", text, 1, as_json)) from None
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -85,11 +85,22 @@ def errors_to_exit_codes(*, as_json: bool) -> Iterator[None]:
 
 
 def _fail(error: Exception, as_json: bool) -> NoReturn:
-    code, text = _exit_code(error), _text(error)
+    code = _report(type(error).__name__, _text(error), _exit_code(error), as_json)
+    raise typer.Exit(code) from None
+
+
+def wrong_usage(error: Any, *, as_json: bool) -> int:
+    """Report what the parser of the command line raised; gives the exit code."""
+    verb = error.ctx.command_path if error.ctx is not None else "lmscope"
+    text = f"{error.format_message().rstrip('.')}; `{verb} -h` shows what there is"
+    return _report("UsageError", " ".join(text.split()), 2, as_json)
+
+
+def _report(kind: str, text: str, code: int, as_json: bool) -> int:
     message("error", text)
     if as_json:
-        print_json({"error": {"kind": type(error).__name__, "message": text}, "exit_code": code})
-    raise typer.Exit(code) from None
+        print_json({"error": {"kind": kind, "message": text}, "exit_code": code})
+    return code
 
 
 def _exit_code(error: Exception) -> int:
@@ -102,7 +113,7 @@ def _exit_code(error: Exception) -> int:
         return 3
     # Only a verb that writes has loaded the results room, which costs a tenth of a second.
     results = sys.modules.get("lmscope.results")
-    return 2 if results is not None and isinstance(error, results.WrongCheckpoint) else 1
+    return 2 if results is not None and isinstance(error, results.WrongFolder) else 1
 
 
 def _text(error: Exception) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmscope.runs import Run
     from lmscope.runs.summary import RunSummary
 
+_MOST_MESSAGES = 10
 _LEARNT = {
     "sign_flip": "above all those of the same matrix with random signs on its entries",
     "permutation": "above all those of the same matrix with its entries in random order",
@@ -42,11 +43,16 @@ def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None
     else:
         print_verdict(run, summary)
         typer.echo(f"Report: {report}" if report else f"Records: {run.path}")
-    for trouble in summary.troubles:
-        message(
-            "error" if trouble["status"] == "failed" else "warning",
-            "{name}: {status}: {reason}".format(**trouble),
-        )
+    for status, kind in (("failed", "error"), ("refused", "warning")):
+        troubles = [trouble for trouble in summary.troubles if trouble["status"] == status]
+        for trouble in troubles[:_MOST_MESSAGES]:
+            message(kind, "{name}: {status}: {reason}".format(**trouble))
+        if len(troubles) > _MOST_MESSAGES:
+            more = len(troubles) - _MOST_MESSAGES
+            message(
+                kind,
+                f"{more} more tensors {status}: {run.path / 'ledger.parquet'} gives each with its reason",
+            )
     if summary.troubles:
         failed = any(trouble["status"] == "failed" for trouble in summary.troubles)
         raise typer.Exit(4 if failed or summary.statuses.get("analysed") else 3)

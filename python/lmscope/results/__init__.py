@@ -1,6 +1,6 @@
 """The RUN folder: manifest, ledger and one record per matrix, written atomically by one process at a time."""
 
-from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint
+from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, record_key
 from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, SPECTRA
 
@@ -13,5 +13,6 @@ __all__ = [
     "RunFolder",
     "RunLocked",
     "WrongCheckpoint",
+    "WrongFolder",
     "record_key",
 ]

@@ -11,5 +11,9 @@ class RunLocked(ResultsError):
     """Another process writes to this RUN folder."""
 
 
-class WrongCheckpoint(ResultsError):
+class WrongFolder(ResultsError):
+    """This path cannot be the RUN folder: another one must be chosen."""
+
+
+class WrongCheckpoint(WrongFolder):
     """The RUN folder holds the results of another checkpoint."""

@@ -18,8 +18,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """``write`` fills a temporary file beside ``path``, which takes its place once it is on the disk.
 
     Whatever happens, ``path`` holds the old content or the new, and a failed write leaves no temporary file.
+    ResultsError where it fails; other errors of ``write`` pass through.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        _write(path, temporary, write)
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror or error}; what was written before is kept") from error
+
+
+def _write(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -37,9 +45,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Clears what killed writers left behind; only for the holder of the lock."""
-    for leftover in [*folder.glob(f".*{TEMPORARY}"), *folder.glob(f"*/.*{TEMPORARY}")]:
+    """Clears what killed writers left behind; only for the holder of the lock.
+
+    Records are written under the lock alone. Beside them a page may be under way without it: what living
+    processes write there stays.
+    """
+    for leftover in folder.glob(f"*/.*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(f".*{TEMPORARY}"):
+        writer = leftover.name.removesuffix(TEMPORARY).rpartition(".")[2]
+        if not (writer.isdecimal() and int(writer) != os.getpid() and _lives(int(writer))):
+            leftover.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

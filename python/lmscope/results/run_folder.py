@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmscope.results.errors import ResultsError, WrongCheckpoint
+from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, remove_temporaries, write_atomically
 from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
 
@@ -46,12 +46,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, identity: str) -> RunFolder:
-        """A new folder, or an existing one to go on with; WrongCheckpoint if that is another checkpoint's."""
+        """A new folder, or an existing one to go on with.
+
+        WrongFolder where a file is in the way; WrongCheckpoint, one of its kind, if the folder is another's.
+        """
         folder = cls(Path(path))
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise WrongFolder(f"{folder.path}: a file is in the way; choose another RUN folder") from error
         except OSError as error:
-            raise ResultsError(f"{folder.path}: {error.strerror}") from error
+            raise ResultsError(f"{folder.path}: cannot be made: {error.strerror}") from error
         folder._check_identity(identity)
         return folder
 
@@ -124,8 +129,39 @@ class RunFolder:
 
     @property
     def ledger(self) -> pa.Table:
-        """ledger.parquet; ResultsError if it is missing or unreadable."""
+        """ledger.parquet, with "planned" made "analysed" where the records stand by now.
+
+        The file is from the start of a pass, and stays so where that is killed. ResultsError if missing or
+        unreadable.
+        """
+        table = self._stored_ledger()
+        statuses = table.column("status").to_pylist()
+        if "planned" not in statuses:
+            return table
+        manifest = self.manifest
+        for position, (name, status) in enumerate(
+            zip(table.column("name").to_pylist(), statuses, strict=True)
+        ):
+            if status == "planned" and self._stands(name, manifest):
+                statuses[position] = "analysed"
+        index = table.schema.get_field_index("status")
+        return table.set_column(index, table.schema.field(index), [statuses])
+
+    def _stored_ledger(self) -> pa.Table:
+        if not (self.path / LEDGER_FILE).is_file():
+            raise ResultsError(
+                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the same "
+                "command begins it again"
+            )
         return _read(self.path / LEDGER_FILE)
+
+    def _stands(self, tensor: str, manifest: Mapping[str, Any]) -> bool:
+        settings = manifest.get("settings", {})
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        return bool(settings) and all(
+            self.has(analysis, record_key(identity, tensor, analysis, asked, version))
+            for analysis, asked in settings.items()
+        )
 
     def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
@@ -166,7 +202,7 @@ class RunFolder:
         if settings is None or not (self.path / LEDGER_FILE).is_file():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        names = self.ledger.column("name").to_pylist()
+        names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self.has(analysis, key)]
 
@@ -187,8 +223,10 @@ class RunFolder:
         try:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, write)
-        except (OSError, pa.ArrowException) as error:
+        except pa.ArrowException as error:
             raise ResultsError(f"{path}: {error}") from error
+        except OSError as error:
+            raise ResultsError(f"{path.parent}: cannot be made: {error.strerror}") from error
 
 
 def _read(path: Path) -> pa.Table:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmscope.runs.errors import UsageError
+
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
 
@@ -31,3 +33,10 @@ def default_run_path(checkpoint: Checkpoint) -> Path:
     """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", label(checkpoint).replace("/", "--")).strip("-.") or "checkpoint"
     return Path("runs") / f"{name}-{checkpoint.identity[:8]}"
+
+
+def check_run_path(path: Path, checkpoint: Checkpoint) -> None:
+    """Raise `UsageError` where results would lie among the checkpoint's own files."""
+    source = Path(checkpoint.path)
+    if path.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise UsageError(f"out: {os.fspath(path)!r} is the checkpoint's own folder; choose another one")

@@ -41,25 +41,7 @@ class Run:
         Status is analysed, skipped, refused or failed; in a run that was killed or is going on, planned for
         what is left.
         """
-        table = self._folder.ledger
-        statuses = table.column("status").to_pylist()
-        if "planned" not in statuses:
-            return table
-        # The file is from the start of the pass; the records have moved on.
-        names = table.column("name").to_pylist()
-        for position, (name, status) in enumerate(zip(names, statuses, strict=True)):
-            if status == "planned" and self._stands(name):
-                statuses[position] = "analysed"
-        index = table.schema.get_field_index("status")
-        return table.set_column(index, table.schema.field(index), [statuses])
-
-    def _stands(self, tensor: str) -> bool:
-        manifest = self.manifest
-        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        return all(
-            self._folder.has(analysis, self._folder.record_key(identity, tensor, analysis, settings, version))
-            for analysis, settings in manifest["settings"].items()
-        )
+        return self._folder.ledger
 
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, one row per matrix, in the checkpoint's order.

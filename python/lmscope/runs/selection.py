@@ -39,7 +39,7 @@ class Selection:
     def __str__(self) -> str:
         parts = [f"include {', '.join(self.include)}"] if self.include else []
         parts += [f"exclude {', '.join(self.exclude)}"] if self.exclude else []
-        parts += [f"layers {_ranges(self.layers)}"] if self.layers else []
+        parts += [f"layers {ranges(self.layers)}"] if self.layers else []
         parts += [f"roles {', '.join(role for role in ROLES if role in self.roles)}"] if self.roles else []
         return "; ".join(parts)
 
@@ -114,7 +114,8 @@ def _matches(tensor: TensorInfo, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def _ranges(numbers: Iterable[int]) -> str:
+def ranges(numbers: Iterable[int]) -> str:
+    """``0-3,7``: what `parse_layers` reads."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and number == spans[-1][1] + 1:

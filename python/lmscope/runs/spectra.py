@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmscope.analyses.nulls import NULLS
 from lmscope.runs.cost import calibration_seconds, cores, spectra_seconds
 from lmscope.runs.machine import machine
-from lmscope.runs.opening import as_checkpoint, default_run_path, label
+from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
@@ -91,6 +91,7 @@ def run_spectra(
         prepare_seconds=lambda shape: calibration_seconds(shape, threads=threads),
     )
     check_selection(checkpoint, selection)
+    check_run_path(path, checkpoint)
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         folder.write_manifest(
             checkpoint={
