@@ -104,7 +104,8 @@ def _find_model(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) 
 
 def _check_pinned(parts: list[Part], architecture: Architecture, config: Mapping[str, Any]) -> None:
     """ConfigMismatch where the first pinned tensor that is stored has other inputs than the config says."""
-    sizes = ConfigSizes(config, architecture.defaults)
+    other_names = {name: value for name, value in architecture.defaults.items() if isinstance(value, str)}
+    sizes = ConfigSizes(config, other_names)  # what the config itself says, no numbers of ours
     for pattern, entry in architecture.pinned:
         stored = (part.info for part in parts if pattern.fullmatch(architecture.bare(part.info.stored_name)))
         info = next((info for info in stored if info.dtype in _FLOATS and info.shape), None)
@@ -155,9 +156,9 @@ def _cuts(rule: TensorRule, shape: tuple[int, ...], sizes: ConfigSizes) -> list[
         if len(shape) != 3:
             return None
         side, expression = rule.packed
-        fits = [
-            shape[1:][axis] == sizes.value(expression) for axis in ((1, 0) if side == "inputs" else (0, 1))
-        ]
+        _, rows, columns = shape
+        as_stored, turned = (columns, rows) if side == "inputs" else (rows, columns)
+        fits = [size == sizes.value(expression) for size in (as_stored, turned)]
         if not any(fits):
             return None
         if not all(fits):
