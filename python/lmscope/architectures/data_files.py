@@ -72,8 +72,7 @@ class TensorRule:
 class Architecture:
     """The names of one model type's tensors; see the module's format.
 
-    ``inner`` is the name of the text model's attribute inside a model of several parts; then the names below
-    are only looked up inside of it, and at the top.
+    ``inner`` matches the text model's attribute inside a model of several parts, which any name may have.
     """
 
     model_type: str

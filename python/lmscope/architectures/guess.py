@@ -26,17 +26,17 @@ _NAMES: tuple[tuple[Role, str], ...] = (
     ),
     (
         "unembedding",
-        r"lm_head(?:\.decoder)?\.weight|embed_out|unembed|output_projection|predictions\.decoder|^output\.weight",
+        r"\w*lm_head(?:\.decoder)?\.weight|lm_loss\.weight|embed_out|unembed|output_projection|predictions\.decoder|^output\.weight",
     ),
     ("pooler", r"pooler(?:\.dense)?\.weight"),
     ("classifier", r"classifier\.weight|score|qa_outputs|seq_relationship"),
     ("router", r"router(?:\.(?:layer|classifier))?\.weight|(?:\w*moe|mlp|ffn|feed_forward)\.gate"),
-    ("query", rf"q_proj|query|wq|q_lin|to_q|{_ATTENTION}\.q"),
-    ("key", rf"k_proj|key|wk|k_lin|to_k|{_ATTENTION}\.k"),
-    ("value", rf"v_proj|value|wv|v_lin|to_v|{_ATTENTION}\.v"),
+    ("query", rf"q_proj|wq|q_lin|to_q|{_ATTENTION}\.(?:self\.)?(?:q|query|query_proj)"),
+    ("key", rf"k_proj|wk|k_lin|to_k|{_ATTENTION}\.(?:self\.)?(?:k|key|key_proj)"),
+    ("value", rf"v_proj|wv|v_lin|to_v|{_ATTENTION}\.(?:self\.)?(?:v|value|value_proj)"),
     (
         "attention_output",
-        rf"{_ATTENTION}\.(?:c_proj|dense|output\.dense|out_proj|proj|wo|o|out_lin)|o_proj|to_out",
+        rf"{_ATTENTION}\.(?:c_proj|dense|output\.dense|out_proj|proj|[wW]o|o|out_lin)|o_proj|to_out",
     ),
     ("gate", rf"gate_proj|{_EXPERT_MLP}\.w1|wi_0"),
     (
@@ -45,7 +45,7 @@ _NAMES: tuple[tuple[Role, str], ...] = (
     ),
     (
         "down",
-        rf"down_proj|{_EXPERT_MLP}\.w2|\w*Dense\.wo|fc2|fc_out|mlp\.c_proj|lin2|dense_4h_to_h|output\.dense",
+        rf"down_proj|{_EXPERT_MLP}\.w2|\w*Dense\.wo|mlp\.Wo|fc2|fc_out|mlp\.c_proj|lin2|dense_4h_to_h|output\.dense",
     ),
 )
 _PATTERNS = tuple((role, re.compile(rf"(?:^|\.)(?:{names})(?:\.|$)")) for role, names in _NAMES)
@@ -54,7 +54,8 @@ _BIAS = re.compile(r"(?:^|[._])(bias|beta)$")
 _CAUSAL_MASK = re.compile(rf"(?:^|\.){_ATTENTION}\.bias$")
 _NUMBER = re.compile(r"(?:^|\.)([0-9]{1,6})(?:\.|$)")
 _EXPERT = re.compile(r"(?:^|\.)experts?\.([0-9]{1,6})(?:\.|$)")
-_EXPERTS = re.compile(r"(?:^|\.)(?:experts\.|\w*moe\.(?:input|output)_linear)")
+_EXPERTS = re.compile(r"(?:^|\.)(?:experts\.|(?:\w*moe|mlp)\.(?:input|output)_linear)")
+FUSED_GATE_UP = re.compile(r"gate_up|w13|input_linear")
 
 
 def guess_role(name: str, shape: tuple[int, ...]) -> Role:

@@ -11,7 +11,13 @@ from typing import Any, Literal
 from lmscope.architectures.config_sizes import ConfigSizes
 from lmscope.architectures.cut import Cut, cut_apart
 from lmscope.architectures.data_files import Architecture, TensorRule, load_architecture, registered
-from lmscope.architectures.guess import guess_expert, guess_layer, guess_role, holds_experts
+from lmscope.architectures.guess import (
+    FUSED_GATE_UP,
+    guess_expert,
+    guess_layer,
+    guess_role,
+    holds_experts,
+)
 from lmscope.architectures.roles import Role
 from lmscope.architectures.tensor_info import Part, StoredTensor, TensorInfo
 from lmscope.architectures.ties import with_config_ties, with_shared_bytes
@@ -59,10 +65,10 @@ def resolve(
         for part in parts_of(name, tensors[name], model.architecture, model.config)
     ]
     guessed = list(dict.fromkeys(part.info.stored_name for part in parts if GUESSED in part.info.reason))
+    parts = with_shared_bytes(_without_gated_queries(parts), shared or {})
     if model.architecture:
         _check_pinned(parts, model.architecture, model.config)
         parts = with_config_ties(parts, model.architecture, model.config)
-    parts = with_shared_bytes(parts, shared or {})
     parts.sort(key=lambda part: natural_key(part.info.stored_name))
     return Resolution(tuple(parts), tuple(_warnings(model, guessed, tensors)))
 
@@ -77,7 +83,7 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 class _Model:
     """The architecture that names are looked up in (None: guess), and the config that belongs to it.
 
-    ``unmatched`` is an architecture that the config names, but not one matrix of the checkpoint belongs to.
+    ``unmatched`` is the architecture of the config where not one matrix of the checkpoint belongs to it.
     """
 
     architecture: Architecture | None
@@ -87,19 +93,23 @@ class _Model:
 
 def _find_model(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> _Model:
     """The registered model type of the config, or of the text model inside an unknown one."""
-    text = config.get("text_config")
+
+    def matches(architecture: Architecture) -> bool:
+        return any(len(tensor.shape) >= 2 and architecture.match(name) for name, tensor in tensors.items())
+
     if config.get("model_type") in registered():
         architecture = load_architecture(config["model_type"])
-    elif isinstance(text, Mapping) and text.get("model_type") in registered():
-        architecture = load_architecture(text["model_type"])
-        ties = {key: config[key] for key in ("tie_word_embeddings", "architectures") if key in config}
-        config = {**text, **ties}
-        architecture = replace(architecture, inner=_TEXT_MODEL)
-    else:
+        return _Model(architecture, config) if matches(architecture) else _Model(None, config, architecture)
+    text = config.get("text_config")
+    if not isinstance(text, Mapping):
         return _Model(None, config)
-    if any(len(tensor.shape) >= 2 and architecture.match(name) for name, tensor in tensors.items()):
-        return _Model(architecture, config)
-    return _Model(None, config, unmatched=architecture)
+    whole = {**text, **config}
+    if text.get("model_type") in registered():
+        architecture = replace(load_architecture(text["model_type"]), inner=_TEXT_MODEL)
+        if matches(architecture):
+            ties = {key: config[key] for key in ("tie_word_embeddings", "architectures") if key in config}
+            return _Model(architecture, {**text, **ties})
+    return _Model(None, whole)
 
 
 def _check_pinned(parts: list[Part], architecture: Architecture, config: Mapping[str, Any]) -> None:
@@ -108,7 +118,8 @@ def _check_pinned(parts: list[Part], architecture: Architecture, config: Mapping
     sizes = ConfigSizes(config, other_names)  # what the config itself says, no numbers of ours
     for pattern, entry in architecture.pinned:
         stored = (part.info for part in parts if pattern.fullmatch(architecture.bare(part.info.stored_name)))
-        info = next((info for info in stored if info.dtype in _FLOATS and info.shape), None)
+        read = (info for info in stored if info.dtype in _FLOATS and info.shape and info.status != "refused")
+        info = next(read, None)
         if info is None:
             continue
         expected = sizes.value(entry)
@@ -183,23 +194,50 @@ def _misfit(rule: TensorRule, stored: StoredTensor, sizes: ConfigSizes) -> str:
 
 def _guessed_parts(name: str, stored: StoredTensor, config: Mapping[str, Any]) -> Iterator[Part]:
     role, layer, expert = guess_role(name, stored.shape), guess_layer(name), guess_expert(name)
-    if len(stored.shape) != 3 or not holds_experts(name):
-        yield _part(name, name, stored, role, layer, expert, Cut(), GUESSED)
-        return
-    remarks = [GUESSED, "one of packed experts"]
-    hidden = ConfigSizes(config, {}).value("hidden_size")
-    _, rows, columns = stored.shape
-    into_hidden = role == "down"
-    if hidden is None or rows == columns or hidden not in (rows, columns):
-        transposed = False
-        remarks.append("which dimension is the output is not known")
-    else:
-        transposed = (columns == hidden) == into_hidden
-    if role == "other":
-        remarks.append("gate and up may be fused in it, their order is not known")
-    for cut in cut_apart(stored.shape, 1, transposed=transposed, packed=True) or ():
-        row = f"{name}#expert{cut.expert}"
-        yield _part(row, name, stored, role, layer, cut.expert, cut, "; ".join(remarks))
+    remarks = [GUESSED]
+    packed = len(stored.shape) == 3 and holds_experts(name)
+    if packed:
+        remarks.append("one of packed experts")
+        if FUSED_GATE_UP.search(name):
+            remarks.append("gate and up stay together, as their order is not known")
+    cuts: list[Cut] | None = [Cut()]
+    if packed or (len(stored.shape) == 2 and role in ("gate", "up", "down")):
+        transposed = _is_turned(role, stored.shape[-2:], config)
+        if transposed:
+            remarks.append("stored in x out")
+        elif transposed is None and packed:
+            remarks.append("which dimension is the output is not known")
+        if packed or transposed:
+            cuts = cut_apart(stored.shape, 1, transposed=bool(transposed), packed=packed)
+    for cut in cuts or ():
+        row, number = (name, expert) if cut.expert is None else (f"{name}#expert{cut.expert}", cut.expert)
+        yield _part(row, name, stored, role, layer, number, cut, "; ".join(remarks))
+
+
+def _is_turned(role: Role, shape: tuple[int, ...], config: Mapping[str, Any]) -> bool | None:
+    """Whether an MLP's matrix is stored in x out, by the config's hidden size; None where it cannot tell."""
+    sizes = ConfigSizes(config, {})
+    hidden = next(filter(None, map(sizes.value, ("hidden_size", "n_embd", "d_model"))), None)
+    rows, columns = shape
+    if rows == columns or hidden not in (rows, columns):
+        return None
+    return (rows if role == "down" else columns) != hidden
+
+
+def _without_gated_queries(parts: list[Part]) -> list[Part]:
+    """A guessed query with twice the outputs that its attention returns is a query and a gate in one."""
+    inputs = {part.info.name: part.info.shape[-1] for part in parts if part.info.role == "attention_output"}
+
+    def checked(part: Part) -> Part:
+        info = part.info
+        if info.role != "query" or GUESSED not in info.reason:
+            return part
+        if 2 * inputs.get(info.name.replace("q_proj", "o_proj"), 0) != info.shape[0]:
+            return part
+        reason = f"{info.reason}; twice as many outputs as a query has"
+        return replace(part, info=replace(info, role="other", reason=reason))
+
+    return [checked(part) for part in parts]
 
 
 def _part(

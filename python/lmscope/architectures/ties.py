@@ -17,7 +17,10 @@ _HAS_HEAD = re.compile(
 
 
 def with_config_ties(parts: list[Part], architecture: Architecture, config: Mapping[str, Any]) -> list[Part]:
-    """Marks stored aliases, and adds the row of a head that is left out of the file."""
+    """Marks stored aliases, and adds the row of a head that is left out of the file.
+
+    An alias with values of its own keeps the row that it has without the tie in ``untied``.
+    """
     says = config.get("tie_word_embeddings")
     if not (says if isinstance(says, bool) else architecture.tied_by_default):
         return parts
@@ -28,13 +31,13 @@ def with_config_ties(parts: list[Part], architecture: Architecture, config: Mapp
     has_head = any(_HAS_HEAD.search(str(name)) for name in (named if isinstance(named, list) else []))
     for source_name in dict.fromkeys(architecture.tied.values()):
         source = by_name.get(source_name)
-        if source is None:
+        if source is None or source.info.tied_to is not None:
             continue
         names = [alias for alias, tied_to in architecture.tied.items() if tied_to == source_name]
         stored = [by_name[name] for name in names if name in by_name]
         for part in stored:
-            if _layout(part) == _layout(source):
-                aliases[part.info.name] = _alias_of(source, part)
+            if part.info.tied_to is None and _layout(part) == _layout(source):
+                aliases[part.info.name] = replace(_alias_of(source, part), untied=part.info)
         if has_head and not stored and len(source.info.shape) == 2:
             missing.append(_missing_alias(source, names[0], architecture))
     return [aliases.get(part.info.name, part) for part in parts] + missing
@@ -43,19 +46,20 @@ def with_config_ties(parts: list[Part], architecture: Architecture, config: Mapp
 def with_shared_bytes(parts: list[Part], shared: Mapping[str, str]) -> list[Part]:
     """Of tensors that are the very same bytes one keeps its rows: the token embedding, else the target."""
     rows = {name: list(group) for name, group in groupby(parts, lambda part: part.info.stored_name)}
-    kept: dict[str, str] = {}
-    for name, target in shared.items():
-        is_embedding = any(part.info.role == "token_embedding" for part in rows.get(name, ()))
-        if is_embedding or target not in kept:
-            kept[target] = name if is_embedding else target
+    same: dict[str, list[str]] = {}
+    for name in shared:
+        target = name
+        while target in shared:
+            target = shared[target]
+        same.setdefault(target, [target]).append(name)
     aliases: dict[str, Part] = {}
-    for target, source in kept.items():
-        for name in [target, *(name for name, other in shared.items() if other == target)]:
-            if name == source or [part.cut for part in rows[name]] != [part.cut for part in rows[source]]:
-                continue
-            for part, original in zip(rows[name], rows[source], strict=True):
-                if part.info.tied_to in (None, original.info.name):
-                    aliases[part.info.name] = replace(_alias_of(original, part), untied=None)
+    for names in same.values():
+        embeddings = (name for name in names if rows[name][0].info.role == "token_embedding")
+        source = next(embeddings, names[0])
+        for name in names:
+            if name != source and [part.cut for part in rows[name]] == [part.cut for part in rows[source]]:
+                for part, original in zip(rows[name], rows[source], strict=True):
+                    aliases[part.info.name] = _alias_of(original, part)
     return [aliases.get(part.info.name, part) for part in parts]
 
 
@@ -71,11 +75,11 @@ def _alias_of(source: Part, alias: Part) -> Part:
         status="skipped",
         reason=f"tied to {source.info.name}: analysed there",
     )
-    return replace(alias, info=info, untied=alias.info)
+    return replace(alias, info=info)
 
 
 def _missing_alias(source: Part, name: str, architecture: Architecture) -> Part:
     matched = architecture.match(name)
     role = matched[0].parts[0][1] if matched else "other"
     row = replace(source, info=replace(source.info, name=name, role=role, layer=None, expert=None))
-    return replace(_alias_of(source, row), untied=None)
+    return _alias_of(source, row)
