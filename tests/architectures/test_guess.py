@@ -176,10 +176,23 @@ def test_biases_of_packed_experts_are_no_matrices() -> None:
     assert (row.role, row.status) == ("bias", "skipped")
 
 
-def test_an_mlp_stored_in_x_out_is_turned() -> None:
-    rows = guessed({"h.0.mlp.c_fc.weight": stored(4, 10), "h.0.mlp.c_proj.weight": stored(10, 4)}, n_embd=4)
-    assert {row.role: row.shape for row in rows.values()} == {"up": (10, 4), "down": (4, 10)}
-    assert all("stored in x out" in row.reason for row in rows.values())
+@pytest.mark.parametrize(("inner", "config"), [(10, {"n_embd": 4, "n_inner": 10}), (16, {"n_embd": 4})])
+def test_an_mlp_stored_in_x_out_is_turned(inner: int, config: dict[str, int]) -> None:
+    up, down = "h.0.mlp.c_fc.weight", "h.0.mlp.c_proj.weight"
+    turned = guessed({up: stored(4, inner), down: stored(inner, 4)}, **config)
+    assert {row.role: row.shape for row in turned.values()} == {"up": (inner, 4), "down": (4, inner)}
+    assert all("stored in x out" in row.reason for row in turned.values())
+    straight = guessed({up: stored(inner, 4), down: stored(4, inner)}, **config)
+    assert {row.role: row.shape for row in straight.values()} == {"up": (inner, 4), "down": (4, inner)}
+    assert all(row.reason == GUESSED for row in straight.values())
+
+
+def test_a_vision_tower_is_not_turned_by_the_text_model_s_sizes() -> None:
+    """LLaVA's CLIP has as many inner dimensions as its Llama has hidden ones."""
+    sizes = {"hidden_size": 16, "intermediate_size": 44}
+    name = "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight"
+    row = guessed({name: stored(16, 4)}, text_config=sizes)[name]
+    assert (row.role, row.shape) == ("up", (16, 4))
 
 
 def test_a_query_that_holds_a_gate_is_no_query() -> None:

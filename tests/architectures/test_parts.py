@@ -111,6 +111,41 @@ def test_misfit_is_refused_whole_with_its_reason(
     assert len(part.info.reason) < 200
 
 
+PACKED = "model.layers.0.mlp.experts.gate_up_proj"
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "martian"])
+@pytest.mark.parametrize(
+    ("shape", "status", "reason"),
+    [
+        ((0, 6, 4), "skipped", "no elements"),
+        ((2**40, 0, 4), "skipped", "no elements"),
+        ((2, 6, 0), "skipped", "no elements"),
+        ((2**15, 2, 4), "refused", ""),
+    ],
+)
+def test_packed_experts_of_absurd_numbers_are_one_row(
+    model_type: str, shape: tuple[int, ...], status: str, reason: str
+) -> None:
+    tensors = {"model.embed_tokens.weight": stored(9, 4), PACKED: stored(*shape)}
+    parts = resolve({"model_type": model_type, "hidden_size": 4}, tensors).parts
+    rows = [part.info for part in parts if part.info.stored_name == PACKED]
+    assert {row.status for row in rows} == {status}
+    assert len(rows) <= 2
+    assert all(reason in row.reason for row in rows)
+    assert sum(row.elements for row in rows) == rows[0].stored_shape[0] * shape[1] * shape[2]
+
+
+def test_a_part_never_takes_the_name_of_another_tensor() -> None:
+    name = "h.0.attn.c_attn.weight"
+    tensors = {name: stored(4, 12), f"{name}#key": stored(3, 3)}
+    resolution = resolve({"model_type": "gpt2"}, tensors)
+    rows = {part.info.name: part.info for part in resolution.parts}
+    assert set(rows) == set(tensors)
+    assert (rows[name].status, rows[name].layer) == ("refused", 0)
+    assert rows[name].reason == f"another tensor has the name of its part {name}#key"
+
+
 def test_multi_token_prediction_layers_of_deepseek() -> None:
     names = {
         "embed_tokens.weight": "token_embedding",

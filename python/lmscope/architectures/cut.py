@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+MOST_EXPERTS = 2**14  # of one tensor; a header that claims more would cost more memory than its file
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -58,7 +60,7 @@ def cut_apart(
 
     Together they hold every stored element once; None where no such cuts exist.
     """
-    if len(stored_shape) != (3 if packed else 2):
+    if len(stored_shape) != (3 if packed else 2) or (packed and stored_shape[0] > MOST_EXPERTS):
         return None
     outputs, _ = _matrix(stored_shape, transposed)
     size, rest = divmod(outputs, groups * parts)

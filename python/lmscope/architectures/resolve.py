@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lmscope.architectures.config_sizes import ConfigSizes
-from lmscope.architectures.cut import Cut, cut_apart
+from lmscope.architectures.cut import MOST_EXPERTS, Cut, cut_apart
 from lmscope.architectures.data_files import Architecture, TensorRule, load_architecture, registered
 from lmscope.architectures.guess import (
     FUSED_GATE_UP,
@@ -59,11 +59,7 @@ def resolve(
     """
     config = config or {}
     model = _find_model(config, tensors)
-    parts = [
-        part
-        for name in sorted(tensors, key=natural_key)
-        for part in parts_of(name, tensors[name], model.architecture, model.config)
-    ]
+    parts = [part for name in sorted(tensors, key=natural_key) for part in _rows(name, tensors, model)]
     guessed = list(dict.fromkeys(part.info.stored_name for part in parts if GUESSED in part.info.reason))
     parts = with_shared_bytes(_without_gated_queries(parts), shared or {})
     if model.architecture:
@@ -142,10 +138,12 @@ def parts_of(
     layer = int(found["layer"]) if "layer" in found else None
     expert = int(found["expert"]) if "expert" in found else None
     sizes = ConfigSizes(config, architecture.defaults)
+    if math.prod(stored.shape) == 0 and stored.shape:
+        yield _part(name, name, stored, rule.parts[0][1], layer, expert, Cut(), "")
+        return
     cuts = _cuts(rule, stored.shape, sizes)
     if cuts is None:
-        part = _part(name, name, stored, "other", layer, expert, Cut(), "")
-        yield replace(part, info=replace(part.info, status="refused", reason=_misfit(rule, stored, sizes)))
+        yield _refused(name, stored, layer, expert, _misfit(rule, stored, sizes))
         return
     for index, cut in enumerate(cuts):
         label, role = rule.parts[index % len(rule.parts)]
@@ -155,12 +153,29 @@ def parts_of(
         yield _part(row, name, stored, role, layer, expert if cut.expert is None else cut.expert, cut, "")
 
 
+def _rows(name: str, tensors: Mapping[str, StoredTensor], model: _Model) -> list[Part]:
+    """A stored tensor's parts, or the tensor refused whole where another one has the name of a part."""
+    found = list(parts_of(name, tensors[name], model.architecture, model.config))
+    names = (part.info.name for part in found)
+    taken = next((row for row in names if row != name and row in tensors), None)
+    if taken is None:
+        return found
+    info = found[0].info
+    reason = f"another tensor has the name of its part {taken}"
+    return [_refused(name, tensors[name], info.layer, None, reason)]
+
+
+def _refused(name: str, stored: StoredTensor, layer: int | None, expert: int | None, reason: str) -> Part:
+    part = _part(name, name, stored, "other", layer, expert, Cut(), "")
+    return replace(part, info=replace(part.info, status="refused", reason=reason))
+
+
 def _cuts(rule: TensorRule, shape: tuple[int, ...], sizes: ConfigSizes) -> list[Cut] | None:
     if rule.is_plain:
         return [Cut()]
     groups = sizes.value(rule.groups)
-    blocks = None if rule.sizes is None else [sizes.value(size) for size in rule.sizes]
-    if groups is None or (blocks is not None and None in blocks):
+    blocks = [sizes.value(size) for size in rule.sizes or ()]
+    if groups is None or None in blocks:
         return None
     transposed = rule.transposed
     if rule.packed:
@@ -177,7 +192,7 @@ def _cuts(rule: TensorRule, shape: tuple[int, ...], sizes: ConfigSizes) -> list[
     return cut_apart(
         shape,
         len(rule.parts),
-        sizes=[block for block in blocks if block] if blocks else None,
+        sizes=[block for block in blocks if block is not None] or None,
         groups=groups,
         transposed=transposed,
         packed=rule.packed is not None,
@@ -195,14 +210,14 @@ def _misfit(rule: TensorRule, stored: StoredTensor, sizes: ConfigSizes) -> str:
 def _guessed_parts(name: str, stored: StoredTensor, config: Mapping[str, Any]) -> Iterator[Part]:
     role, layer, expert = guess_role(name, stored.shape), guess_layer(name), guess_expert(name)
     remarks = [GUESSED]
-    packed = len(stored.shape) == 3 and holds_experts(name)
+    packed = len(stored.shape) == 3 and holds_experts(name) and 0 < stored.shape[0] <= MOST_EXPERTS
     if packed:
         remarks.append("one of packed experts")
         if FUSED_GATE_UP.search(name):
             remarks.append("gate and up stay together, as their order is not known")
     cuts: list[Cut] | None = [Cut()]
     if packed or (len(stored.shape) == 2 and role in ("gate", "up", "down")):
-        transposed = _is_turned(role, stored.shape[-2:], config)
+        transposed = _is_turned(role, stored.shape[-2:], config, packed=packed)
         if transposed:
             remarks.append("stored in x out")
         elif transposed is None and packed:
@@ -214,12 +229,16 @@ def _guessed_parts(name: str, stored: StoredTensor, config: Mapping[str, Any]) -
         yield _part(row, name, stored, role, layer, number, cut, "; ".join(remarks))
 
 
-def _is_turned(role: Role, shape: tuple[int, ...], config: Mapping[str, Any]) -> bool | None:
-    """Whether an MLP's matrix is stored in x out, by the config's hidden size; None where it cannot tell."""
-    sizes = ConfigSizes(config, {})
+def _is_turned(role: Role, shape: tuple[int, ...], config: Mapping[str, Any], *, packed: bool) -> bool | None:
+    """Whether an MLP's matrix is stored in x out, by the config's sizes; None where they cannot tell.
+
+    A matrix that may belong to another part of the model, such as a vision tower, must have both sizes.
+    """
+    sizes = ConfigSizes(config, {"n_inner": "n_embd * 4", "ffn_dim": "d_ff"})
     hidden = next(filter(None, map(sizes.value, ("hidden_size", "n_embd", "d_model"))), None)
+    inner = next(filter(None, map(sizes.value, ("intermediate_size", "n_inner", "ffn_dim"))), None)
     rows, columns = shape
-    if rows == columns or hidden not in (rows, columns):
+    if rows == columns or hidden not in (rows, columns) or not (packed or inner in (rows, columns)):
         return None
     return (rows if role == "down" else columns) != hidden
 
