@@ -171,6 +171,12 @@ def test_packed_experts(hidden: int | None, shape: Any, role: str, out_by_in: An
     assert {(row.role, row.shape) for row in down.values()} == {("down", (4, 10))}
 
 
+def test_packed_experts_of_an_unknown_text_model_are_turned_by_its_sizes() -> None:
+    text = {"model_type": "llama4_text", "hidden_size": 4}
+    rows = guessed({"language_model.layers.0.experts.down_proj": stored(2, 10, 4)}, text_config=text)
+    assert {row.shape for row in rows.values()} == {(4, 10)}
+
+
 def test_biases_of_packed_experts_are_no_matrices() -> None:
     row = guessed({"mlp.experts.gate_up_proj_bias": stored(3, 10)})["mlp.experts.gate_up_proj_bias"]
     assert (row.role, row.status) == ("bias", "skipped")

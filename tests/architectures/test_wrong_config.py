@@ -50,9 +50,16 @@ def test_another_matrix_is_looked_at_where_the_embedding_is_in_no_file() -> None
         resolve({"model_type": "gpt2", "n_embd": 12}, tensors)
 
 
-def test_a_quantised_embedding_says_nothing_of_its_size() -> None:
-    tensors = {"embed_tokens.weight": stored(18, 1, dtype="uint8")}
-    (part,) = resolve({"model_type": "llama", "hidden_size": 4}, tensors).parts
+@pytest.mark.parametrize(("shape", "status"), [((18, 1), "refused"), ((18,), "skipped")])
+def test_a_quantised_embedding_says_nothing_of_its_size(shape: tuple[int, ...], status: str) -> None:
+    tensors = {"embed_tokens.weight": stored(*shape, dtype="uint8"), "lm_head.weight": stored(9, 4)}
+    parts = resolve({"model_type": "llama", "hidden_size": 4}, tensors).parts
+    rows = {part.info.name: part.info for part in parts}
+    assert rows["embed_tokens.weight"].status == status
+
+
+def test_a_fused_matrix_that_cannot_be_cut_says_nothing_of_its_inputs() -> None:
+    (part,) = resolve({"model_type": "gpt2", "n_embd": 4}, {"h.0.attn.c_attn.weight": stored(4, 13)}).parts
     assert part.info.status == "refused"
 
 

@@ -63,9 +63,8 @@ def cut_apart(
     if len(stored_shape) != (3 if packed else 2) or (packed and stored_shape[0] > MOST_EXPERTS):
         return None
     outputs, _ = _matrix(stored_shape, transposed)
-    size, rest = divmod(outputs, groups * parts)
-    blocks = list(sizes) if sizes is not None else [size] * parts
-    if sum(blocks) * groups != outputs or (rest and sizes is None):
+    blocks = list(sizes) if sizes is not None else [outputs // (groups * parts)] * parts
+    if sum(blocks) * groups != outputs:
         return None
     experts = range(stored_shape[0]) if packed else (None,)
     if parts == 1:
