@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from lmscope.architectures import TensorInfo, resolve
+from lmscope.checkpoints import open_checkpoint
 
 from .headers import stored
 
@@ -66,6 +71,26 @@ def test_biases_are_tied_too(model_type: str, alias: str, source: str) -> None:
     assert (found[source].tied_to, found[source].elements) == (None, 9)
     untied = rows({"model_type": model_type, "tie_word_embeddings": False}, tensors)
     assert untied[alias].tied_to is None
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_stored_biases_are_compared_by_value(tmp_path: Path, equal: bool) -> None:
+    alias, source = "cls.predictions.decoder.bias", "cls.predictions.bias"
+    bias = np.arange(9, dtype=np.float32)
+    other = bias if equal else bias + np.float32(1)
+    tensors = {"bert.embeddings.word_embeddings.weight": np.eye(9, 4, dtype=np.float32)}
+    save_file(tensors | {source: bias, alias: other}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 4}))
+    row = {info.name: info for info in open_checkpoint(tmp_path)}[alias]
+    assert (row.role, row.status, row.elements) == ("bias", "skipped", 0 if equal else 9)
+    if equal:
+        assert row.tied_to == source
+    else:
+        assert row.tied_to is None
+        assert row.reason == (
+            "the config ties it to cls.predictions.bias, but its values differ; vector: has no spectrum"
+        )
+    np.testing.assert_array_equal(open_checkpoint(tmp_path).load(alias), other)
 
 
 def test_only_one_of_two_names_of_a_head_is_added() -> None:
