@@ -245,7 +245,8 @@ def _is_turned(role: Role, shape: tuple[int, ...], config: Mapping[str, Any], *,
 
 def _without_gated_queries(parts: list[Part]) -> list[Part]:
     """A guessed query with twice the outputs that its attention returns is a query and a gate in one."""
-    inputs = {part.info.name: part.info.shape[-1] for part in parts if part.info.role == "attention_output"}
+    matrices = (part.info for part in parts if len(part.info.shape) == 2)
+    inputs = {info.name: info.shape[1] for info in matrices if info.role == "attention_output"}
 
     def checked(part: Part) -> Part:
         info = part.info
