@@ -1,4 +1,4 @@
-"""One row of a checkpoint: an analysable part of a stored tensor."""
+"""One row of a checkpoint: an analysable part of a stored tensor, and where it lies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lmscope.architectures.cut import Cut
 from lmscope.architectures.roles import Role
 
 
@@ -45,3 +46,15 @@ class TensorInfo:
     def elements(self) -> int:
         """Elements of its own: 0 for a tied alias, so that a sum over the rows counts each value once."""
         return 0 if self.tied_to is not None else math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A row and how to cut it out of its stored tensor.
+
+    ``untied`` is the row of an alias that the file holds values for, should they differ.
+    """
+
+    info: TensorInfo
+    cut: Cut
+    untied: TensorInfo | None = None

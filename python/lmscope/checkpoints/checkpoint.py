@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscope.architectures import Part, StoredTensor, TensorInfo, resolve
+from lmscope.architectures import ConfigMismatch, Part, StoredTensor, TensorInfo, resolve
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.gguf_file import GgufFile, open_gguf
 from lmscope.checkpoints.identity import checkpoint_identity
@@ -47,7 +47,17 @@ class Checkpoint:
         weights = [_open(path) for path in source.weight_files]
         self._file_of = _files_by_tensor(weights, source)
         stored: dict[str, StoredTensor] = {name: file.tensors[name] for name, file in self._file_of.items()}
-        resolution = resolve(source.config, stored)
+        try:
+            resolution = resolve(source.config, stored)
+        except ConfigMismatch as error:
+            raise CheckpointError(
+                "the config is of another model; put the right config.json beside the weights, or remove it "
+                "to have roles guessed",
+                file=source.config_file,
+                tensor=error.tensor,
+                expected=error.expected,
+                found=error.found,
+            ) from error
         self._parts = {part.info.name: part for part in map(self._confirm_tie, resolution.parts)}
         self.tensors: tuple[TensorInfo, ...] = tuple(part.info for part in self._parts.values())
         self.warnings = resolution.warnings
@@ -91,7 +101,7 @@ class Checkpoint:
         transformers unties the two where they differ anywhere. Both are read up to the first difference.
         """
         info = part.info
-        if info.tied_to is None or info.stored_name == info.tied_to:
+        if info.tied_to is None or part.untied is None:
             return part
         own, source = self._file_of[info.stored_name], self._file_of[info.tied_to]
         if own.tensors[info.stored_name].nbytes == source.tensors[info.tied_to].nbytes and all(
@@ -99,13 +109,9 @@ class Checkpoint:
             for mine, theirs in zip(own.blocks(info.stored_name), source.blocks(info.tied_to), strict=True)
         ):
             return part
-        untied = replace(
-            info,
-            tied_to=None,
-            nbytes=own.tensors[info.stored_name].nbytes,
-            status="planned",
-            reason=f"the config ties it to {info.tied_to}, but its values differ",
-        )
+        differ = f"the config ties it to {info.tied_to}, but its values differ"
+        reason = "; ".join(filter(None, (differ, part.untied.reason)))
+        untied = replace(part.untied, reason=reason)
         return replace(part, info=untied)
 
 
