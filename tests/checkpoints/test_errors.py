@@ -87,7 +87,7 @@ FOLDERS: dict[str, tuple[Damage, str, list[str]]] = {
     "no weights": (
         lambda p: (p / "model.safetensors").unlink(),
         "",
-        ["no safetensors weights", "config.json"],
+        ["no weights", "expected model.safetensors", "config.json"],
     ),
     "ambiguous": (
         lambda p: (
@@ -115,7 +115,7 @@ def test_damaged_folder(
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere: no such file or folder"):
         open_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match=r"no safetensors weights .*found an empty folder"):
+    with pytest.raises(CheckpointError, match=r"no weights .*found an empty folder"):
         open_checkpoint(tmp_path)
 
 

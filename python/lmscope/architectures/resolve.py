@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from lmscope.architectures.cut import Cut
@@ -36,11 +37,16 @@ class Resolution:
     warnings: tuple[str, ...]
 
 
-def resolve(config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor]) -> Resolution:
+def resolve(
+    config: Mapping[str, Any] | None,
+    tensors: Mapping[str, StoredTensor],
+    shared: Mapping[str, str] = MappingProxyType({}),
+) -> Resolution:
     """Role, layer, expert, orientation, ties and status of every stored tensor, from headers alone.
 
-    ``config`` is the content of config.json (None where there is none). Unknown model types and unknown names
-    get roles by name and shape, marked in ``reason`` and in ``warnings``.
+    ``config`` is the content of config.json (None where there is none); ``shared`` maps a name to another
+    that holds the very same bytes. Unknown model types and unknown names get roles by name and shape, marked
+    in ``reason`` and in ``warnings``.
     """
     config = config or {}
     model_type = config.get("model_type")
@@ -55,6 +61,7 @@ def resolve(config: Mapping[str, Any] | None, tensors: Mapping[str, StoredTensor
     )
     if architecture:
         parts = _with_tied_head(parts, architecture, config)
+    parts = [_shared_alias(part, parts, shared) for part in parts]
     return Resolution(tuple(parts), tuple(_warnings(model_type, architecture, guessed, len(tensors))))
 
 
@@ -172,6 +179,15 @@ def _with_tied_head(parts: list[Part], architecture: Architecture, config: Mappi
     role = matched[0].roles[0] if matched else "other"
     missing = replace(source, info=replace(source.info, name=tied.alias, role=role, layer=None, expert=None))
     return sorted([*parts, _alias_of(source, missing)], key=lambda part: natural_key(part.info.stored_name))
+
+
+def _shared_alias(part: Part, parts: list[Part], shared: Mapping[str, str]) -> Part:
+    """An unfused part whose bytes are another's is its alias, unless a tie says so already."""
+    first = shared.get(part.info.name)
+    source = next((row for row in parts if row.info.name == first), None) if first else None
+    if source is None or part.info.tied_to is not None or source.info.tied_to is not None:
+        return part
+    return _alias_of(source, part)
 
 
 def _alias_of(source: Part, alias: Part) -> Part:

@@ -1,0 +1,111 @@
+"""One file that torch.save wrote since version 1.6: a zip of a pickle and of plain storages.
+
+The tensors are listed without reading them, and read by offset like safetensors.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmscope.architectures import StoredTensor
+from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.file_bytes import FileBytes
+from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, named_tensors, stored_tensor
+from lmscope.checkpoints.weight_file import Place, WeightFile
+
+if TYPE_CHECKING:
+    import torch
+
+MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct("<26xHH")
+
+
+def open_torch_zip(file: FileBytes) -> WeightFile:
+    """Lists the tensors; CheckpointError where the file is damaged, or only running code could load it."""
+    header, records = _records(file.path)
+    tensors, left_out = named_tensors(file.path, load_weights_only(file.path, values=False))
+    stored: dict[str, StoredTensor] = {}
+    places: dict[str, Place] = {}
+    first: dict[tuple[object, ...], str] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        stored[name] = stored_tensor(tensor)
+        if stored[name].nbytes == 0:
+            places[name] = Place(0)
+            continue
+        place = places[name] = _place(file.path, name, tensor, records)
+        alias = first.setdefault((stored[name], place), name)
+        if alias != name:
+            shared[name] = alias
+    return WeightFile(file, header, stored, places, shared, left_out)
+
+
+def _place(path: Path, name: str, tensor: torch.Tensor, records: Mapping[int, int]) -> Place:
+    storage = tensor.untyped_storage()
+    offset = -1 if storage._checkpoint_offset is None else storage._checkpoint_offset
+    if records.get(offset) != storage.nbytes():
+        raise CheckpointError(
+            "its storage is not in the file",
+            file=path,
+            tensor=name,
+            expected=f"{storage.nbytes()} bytes at {offset}",
+            found=f"{records.get(offset, 0)} bytes",
+        )
+    begin = int(tensor.storage_offset()) * tensor.element_size()
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    if begin + span * tensor.element_size() > storage.nbytes():
+        raise CheckpointError(
+            "reaches beyond its storage",
+            file=path,
+            tensor=name,
+            expected=f"at most {storage.nbytes()} bytes",
+            found=f"{begin + span * tensor.element_size()} bytes",
+        )
+    return Place(offset + begin, None if tensor.is_contiguous() else tuple(tensor.stride()))
+
+
+def _records(path: Path) -> tuple[bytes, dict[int, int]]:
+    """The pickle, and size by offset of every other record, all of which must lie uncompressed."""
+    sizes: dict[int, int] = {}
+    pickles: list[bytes] = []
+    byte_order = b"little"
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for record in archive.infolist():
+                if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+                    raise CheckpointError(
+                        "a compressed zip, which torch.save does not write",
+                        file=path,
+                        expected="plain records",
+                        found=record.filename,
+                    )
+                if record.filename.endswith("/data.pkl"):
+                    pickles.append(archive.read(record))
+                elif record.filename.endswith("/byteorder"):
+                    byte_order = archive.read(record)
+                elif "/data/" in record.filename:
+                    file.seek(record.header_offset)
+                    name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+                    begin = record.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+                    sizes[begin] = record.file_size
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(error.strerror or str(error), file=path) from error
+    except Exception as error:  # zipfile raises struct.error, ValueError and more beside BadZipFile
+        problem = f"truncated or damaged: {error}"
+        raise CheckpointError(problem, file=path, expected="a zip file of torch.save") from error
+    if len(pickles) != 1:
+        raise CheckpointError("not a file of torch.save", file=path, expected="one record data.pkl")
+    if byte_order != b"little":
+        raise CheckpointError(
+            f"written on a machine of another byte order: load and save it again on this one, or {WAY_OUT}",
+            file=path,
+            expected="little",
+            found=byte_order[:20].decode("ascii", "replace"),
+        )
+    return pickles[0], sizes
