@@ -25,8 +25,8 @@ def open_checkpoint(
     """Opens a folder, a single weight file or a hub id (``org/name``, at ``revision``).
 
     Weight files are ``.safetensors``, or ``.bin``, ``.pt`` and ``.pth`` of torch.save, read by torch's
-    weights-only loader. Reads headers, config.json and the shard index, no weights but a sample of a head that
-    is stored beside its embedding. ``token`` is the hub's, by default the one that huggingface_hub finds.
+    weights-only loader. Reads headers, config.json and the shard index, no weights but a sample of a head
+    that is stored beside its embedding. ``token`` is the hub's, by default the one that huggingface_hub finds.
     Raises CheckpointError, naming the file, what was expected and what was found.
     """
     return Checkpoint(find_source(path_or_id, revision, token))

@@ -37,7 +37,8 @@ def download(repo_id: str, revision: str | None, token: str | None) -> Path:
         )
 
     try:
-        names = HfApi(token=token).list_repo_files(repo_id, revision=revision)
+        listed = HfApi(token=token).model_info(repo_id, revision=revision).siblings or []
+        names = [file.rfilename for file in listed]
     except RevisionNotFoundError as error:
         raise _unavailable(repo_id, revision, error) from error
     except Exception as error:  # the client's errors and its HTTP library's share no base below Exception

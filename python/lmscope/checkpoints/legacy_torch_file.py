@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.checkpoints.dtypes import readable
@@ -56,8 +55,8 @@ class LegacyTorchFile(WeightFile):
             tensor = self.loaded.tensors(self.raw).get(name)
             if tensor is None or stored_tensor(tensor) != self.tensors[name]:
                 raise CheckpointError("the file changed after it was opened", file=self.path, tensor=name)
-            plain = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-            return np.array(plain.numpy()).view(dtype).reshape(self.tensors[name].shape)
+            own = tensor.detach().clone(memory_format=torch.contiguous_format)
+        return own.view(-1).view(torch.uint8).numpy().view(dtype).reshape(own.shape)
 
 
 def open_legacy_torch_file(file: FileBytes, loaded: LoadedFile) -> LegacyTorchFile:

@@ -101,9 +101,6 @@ def _refused(path: Path, error: Exception) -> CheckpointError:
     if code:
         problem = f"loading it would run code of its own, which lmscope never does; {WAY_OUT}"
         return CheckpointError(problem, file=path, expected="plain tensors", found=code[1])
-    if "TorchScript" in text:
-        problem = f"a TorchScript program; save its state_dict, or {WAY_OUT}"
-        return CheckpointError(problem, file=path, expected="plain tensors")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reason = f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
     return CheckpointError(f"torch's weights-only loader cannot read it: {reason}", file=path)

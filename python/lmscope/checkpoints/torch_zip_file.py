@@ -83,11 +83,15 @@ def _records(path: Path) -> tuple[bytes, dict[int, int]]:
                         expected="plain records",
                         found=record.filename,
                     )
+                if record.filename.endswith("/constants.pkl"):
+                    problem = f"a TorchScript program: save its state_dict, or {WAY_OUT}"
+                    raise CheckpointError(problem, file=path, expected="plain tensors")
                 if record.filename.endswith("/data.pkl"):
                     pickles.append(archive.read(record))
                 elif record.filename.endswith("/byteorder"):
                     byte_order = archive.read(record)
                 elif "/data/" in record.filename:
+                    archive.open(record).close()  # raises where the record's own header disagrees
                     file.seek(record.header_offset)
                     name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
                     begin = record.header_offset + _LOCAL_HEADER.size + name_length + extra_length
