@@ -26,8 +26,8 @@ def open_checkpoint(
 
     Weight files are ``.safetensors``, or ``.bin``, ``.pt`` and ``.pth`` of torch.save, read by torch's
     weights-only loader. Reads headers, config.json and the shard index, no weights but a sample of a head
-    that is stored beside its embedding. ``token`` is the hub's, by default the one that huggingface_hub finds.
-    Raises CheckpointError, naming the file, what was expected and what was found.
+    that is stored beside its embedding. ``token`` is the hub's; None takes the one that huggingface_hub
+    finds. Raises CheckpointError, naming the file, what was expected and what was found.
     """
     return Checkpoint(find_source(path_or_id, revision, token))
 

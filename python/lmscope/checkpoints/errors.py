@@ -27,7 +27,7 @@ class CheckpointError(Exception):
         self.tensor = tensor
         self.expected = expected
         self.found = found
-        named = [_shown(str(file))] if file is not None else []
+        named = [_shown(str(file), limit=1000)] if file is not None else []
         named += [f"tensor {_shown(tensor)}"] if tensor is not None else []
         message = ": ".join([*named, _shown(problem, limit=1000)])
         details = [

@@ -55,6 +55,9 @@ def diagnosis(path: Path, error: SafetensorError) -> CheckpointError:
         return CheckpointError(f"header not JSON: {wrong}", file=path, expected="a JSON object", found=found)
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         return CheckpointError("header not a JSON object", file=path, expected="{...}")
+    twice = first_duplicate(name for name, _ in pairs)
+    if twice is not None:
+        return CheckpointError("the header names it twice", file=path, tensor=twice)
     entries = [(name, entry) for name, entry in pairs if name != "__metadata__"]
     for name, entry in entries:
         mistake = _wrong_entry(entry)
@@ -63,6 +66,11 @@ def diagnosis(path: Path, error: SafetensorError) -> CheckpointError:
             return CheckpointError(problem, file=path, tensor=name, expected=expected, found=found)
     spans = [(*dict(entry)["data_offsets"], name) for name, entry in entries]
     return _wrong_cover(path, spans, size - LENGTH_BYTES - length) or CheckpointError(str(error), file=path)
+
+
+def first_duplicate(names: Iterable[str]) -> str | None:
+    """The first name that occurs more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _wrong_entry(pairs: Any) -> tuple[str, str, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from lmscope.checkpoints.dtypes import NAMES
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
 from lmscope.checkpoints.not_weights import LOOK_AT_BYTES, refuse_if_not_downloaded
-from lmscope.checkpoints.safetensors_diagnosis import LENGTH_BYTES, diagnosis
+from lmscope.checkpoints.safetensors_diagnosis import LENGTH_BYTES, diagnosis, first_duplicate
 from lmscope.checkpoints.weight_file import Place, WeightFile
 
 
@@ -45,7 +44,7 @@ def open_safetensors(path: Path) -> WeightFile:
 
 
 def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-    if twice:
-        raise CheckpointError("the header names it twice", file=path, tensor=twice[0])
+    twice = first_duplicate(key for key, _ in pairs)
+    if twice is not None:
+        raise CheckpointError("the header names it twice", file=path, tensor=twice)
     return dict(pairs)

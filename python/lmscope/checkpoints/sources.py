@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def find_source(path_or_id: str | Path, revision: str | None, token: str | None)
         raise CheckpointError("neither a file nor a folder", file=path)
     if is_hub_id(str(path_or_id)):
         return _folder(str(path_or_id), download(str(path_or_id), revision, token))
-    if path.is_symlink():
+    if os.path.islink(path):
         raise CheckpointError("a symbolic link that leads nowhere", file=path)
     raise CheckpointError("no such file or folder", file=path)
 
