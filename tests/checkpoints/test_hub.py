@@ -46,8 +46,6 @@ def open_id(tmp_path: Path) -> Open:
             "HF_HOME": str(tmp_path / "home"),
             "HF_ENDPOINT": hub.url,
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
         }
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -130,6 +128,32 @@ def test_token(open_id: Open, llama_files: dict[str, bytes]) -> None:
         assert open_id(hub, "'someone/model', token='secret'") == "someone/model|llama|51"
     with serve(Hub(llama_files, token="secret")) as hub:
         assert open_id(hub, HF_TOKEN="secret") == "someone/model|llama|51"
+
+
+@pytest.mark.parametrize(
+    ("verb", "found"), [("inspect", 0), ("spectra --include nothing", 2), ("analyze --include nothing", 2)]
+)
+def test_token_on_the_command_line(
+    llama_files: dict[str, bytes], tmp_path: Path, verb: str, found: int
+) -> None:
+    """A selection without a matrix is a usage error once the checkpoint is open."""
+    name, *options = verb.split()
+    with serve(Hub(llama_files, token="secret")) as hub:
+        for token, code in ((["--token", "secret"], found), ([], 3)):
+            environment = {
+                "HF_HOME": str(tmp_path / str(code)),
+                "HF_ENDPOINT": hub.url,
+                "HF_HUB_OFFLINE": "0",
+            }
+            done = subprocess.run(
+                [sys.executable, "-m", "lmscope", name, "someone/model", *options, *token],
+                capture_output=True,
+                text=True,
+                env={**os.environ, **environment},
+                cwd=tmp_path,
+            )
+            assert done.returncode == code, done.stderr
+            assert "secret" not in done.stdout + done.stderr
 
 
 def test_no_such_repository(open_id: Open) -> None:
