@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,3 +112,22 @@ def test_parts_of_one_tensor_come_from_one_read(tmp_path: Path) -> None:
     with TensorStream([one, one, one], reads, lambda name: 16) as stream:
         assert len(list(stream)) == 3
     assert reads.new(1) == {"0"}
+
+
+@pytest.mark.parametrize(("sizes", "budget"), [([4] * 8, 9), ([4, 4, 12, 4, 4], 6), ([4] * 6, 0)])
+def test_memory_is_the_tensor_in_hand_and_the_budget(tmp_path: Path, sizes: list[int], budget: int) -> None:
+    """Sizes in megabytes; the budget gives way to a single tensor that is larger."""
+    tensors = {f"{n}": np.ones((size, 250_000), np.float32) for n, size in enumerate(sizes)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    del tensors
+    checkpoint = open_checkpoint(tmp_path)
+    tracemalloc.start()
+    try:
+        with checkpoint.stream(read_ahead_bytes=budget * 10**6) as stream:
+            for _info, array in stream:
+                del array
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    pairs = [(size, max([budget, *sizes[n + 1 : n + 2]])) for n, size in enumerate(sizes)]
+    assert peak <= (max(hand + ahead for hand, ahead in pairs) + 1) * 10**6

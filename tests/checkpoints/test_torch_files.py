@@ -177,6 +177,34 @@ def test_a_legacy_file_warns_with_its_size(tmp_path: Path) -> None:
     assert "4 MB" in warning
 
 
+def test_a_torch_that_does_not_tell_offsets_loads_the_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before torch 2.7; rows, values and identity stay the same."""
+    weight = torch.randn(5, 4)
+    tensors = {"a": weight, "b": weight, "c": weight.t()[1:], "d": weight.bfloat16()}
+    path = saved(tmp_path / "model.bin", tensors)
+    by_offset = open_checkpoint(path)
+    monkeypatch.delattr(torch.storage._StorageBase, "_checkpoint_offset")
+    whole = open_checkpoint(path)
+    assert (whole.tensors, whole.identity) == (by_offset.tensors, by_offset.identity)
+    assert_same(whole, tensors)
+    assert [
+        text for text in whole.warnings if "can only be loaded whole" in text and torch.__version__ in text
+    ]
+    assert not [text for text in by_offset.warnings if "loaded whole" in text]
+
+
+def test_a_record_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.bin", {"w": torch.zeros(30, 30)})
+    raw = path.read_bytes()
+    size, claimed = (3600).to_bytes(4, "little") * 2, (2**31).to_bytes(4, "little") * 2
+    assert raw.count(size) >= 1
+    path.write_bytes(raw.replace(size, claimed))
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        open_checkpoint(path)
+
+
 def test_one_legacy_file_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = {}
     for n in range(2):
@@ -187,9 +215,9 @@ def test_one_legacy_file_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pyt
     loads: list[str] = []
     load = torch.load
 
-    def counted(path: Path, **options: Any) -> Any:
-        loads.append(path.name)
-        return load(path, **options)
+    def counted(file: Any, **options: Any) -> Any:
+        loads.append(Path(file.name).name)
+        return load(file, **options)
 
     monkeypatch.setattr(torch, "load", counted)
     for name in ("0.a", "0.b", "1.a", "1.b", "0.a"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,18 @@ WAY_OUT = "convert it to safetensors where you trust it"
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 
+class _BoundedReader(io.BufferedReader):
+    """Reads no more than is left: what a damaged file claims would be allocated before it is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self._size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def load_weights_only(path: Path, *, values: bool) -> Any:
     """What torch.load gives with ``weights_only``; without ``values`` its tensors are empty shells."""
     import torch
@@ -29,12 +42,13 @@ def load_weights_only(path: Path, *, values: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if values:
-                return torch.load(path, map_location="cpu", weights_only=True)
+                with _BoundedReader(path) as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             # Documented for torch.load: each storage then carries its offset in the file.
             with FakeTensorMode():
                 return torch.load(path, weights_only=True)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise CheckpointError("too large for this machine's memory", file=path) from error
     except Exception as error:  # a damaged pickle can raise anything in its loader
         raise _refused(path, error) from error
 

@@ -1,6 +1,7 @@
 """One file that torch.save wrote since version 1.6: a zip of a pickle and of plain storages.
 
-The tensors are listed without reading them, and read by offset like safetensors.
+The tensors are listed without reading them, and read by offset like safetensors. Where torch does not tell
+the offsets, as 2.6 does not, the file is loaded whole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
 from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, named_tensors, stored_tensor
 from lmscope.checkpoints.weight_file import Place, WeightFile
+from lmscope.checkpoints.whole_torch_file import LoadedFile, open_whole_torch_file
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +26,13 @@ MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<26xHH")
 
 
-def open_torch_zip(file: FileBytes) -> WeightFile:
+def open_torch_zip(file: FileBytes, loaded: LoadedFile) -> WeightFile:
     """Lists the tensors; CheckpointError where the file is damaged, or only running code could load it."""
-    header, records = _records(file.path)
+    import torch
+
+    header, records = _records(file)
+    if not hasattr(torch.UntypedStorage, "_checkpoint_offset"):
+        return open_whole_torch_file(file, header, loaded, f"is read by torch {torch.__version__} and so")
     tensors, left_out = named_tensors(file.path, load_weights_only(file.path, values=False))
     stored: dict[str, StoredTensor] = {}
     places: dict[str, Place] = {}
@@ -68,8 +74,9 @@ def _place(path: Path, name: str, tensor: torch.Tensor, records: Mapping[int, in
     return Place(offset + begin, None if tensor.is_contiguous() else tuple(tensor.stride()))
 
 
-def _records(path: Path) -> tuple[bytes, dict[int, int]]:
-    """The pickle, and size by offset of every other record, all of which must lie uncompressed."""
+def _records(opened: FileBytes) -> tuple[bytes, dict[int, int]]:
+    """The pickle, and size by offset of every storage; all records must lie uncompressed in the file."""
+    path = opened.path
     sizes: dict[int, int] = {}
     pickles: list[bytes] = []
     byte_order = b"little"
@@ -95,6 +102,13 @@ def _records(path: Path) -> tuple[bytes, dict[int, int]]:
                     file.seek(record.header_offset)
                     name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
                     begin = record.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+                    if begin + record.file_size > opened.size:
+                        raise CheckpointError(
+                            "truncated or damaged",
+                            file=path,
+                            expected=f"{record.file_size} bytes at {begin} for {record.filename}",
+                            found=f"a file of {opened.size} bytes",
+                        )
                     sizes[begin] = record.file_size
     except CheckpointError:
         raise

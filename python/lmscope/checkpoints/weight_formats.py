@@ -8,17 +8,17 @@ from pathlib import Path
 
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
-from lmscope.checkpoints.legacy_torch_file import LoadedFile, open_legacy_torch_file
 from lmscope.checkpoints.not_weights import LOOK_AT_BYTES, refuse_if_not_downloaded
 from lmscope.checkpoints.safetensors_file import open_safetensors
 from lmscope.checkpoints.torch_zip_file import MAGIC, open_torch_zip
 from lmscope.checkpoints.weight_file import WeightFile
+from lmscope.checkpoints.whole_torch_file import LoadedFile, open_legacy_torch_file
 
 _TORCH_SUFFIXES = (".bin", ".pt", ".pth")
 
 
 def open_weight_files(paths: Iterable[Path]) -> list[WeightFile]:
-    """Headers of one checkpoint's files, no weights (but see :mod:`legacy_torch_file`)."""
+    """Headers of one checkpoint's files, no weights (but see :mod:`whole_torch_file`)."""
     loaded = LoadedFile()
     return [
         _open_torch(path, loaded) if path.suffix in _TORCH_SUFFIXES else open_safetensors(path)
@@ -34,4 +34,6 @@ def _open_torch(path: Path, loaded: LoadedFile) -> WeightFile:
     except OSError as error:
         raise CheckpointError(error.strerror or str(error), file=path) from error
     refuse_if_not_downloaded(path, start, "a file of torch.save")
-    return open_torch_zip(opened) if start.startswith(MAGIC) else open_legacy_torch_file(opened, loaded)
+    return (
+        open_torch_zip(opened, loaded) if start.startswith(MAGIC) else open_legacy_torch_file(opened, loaded)
+    )

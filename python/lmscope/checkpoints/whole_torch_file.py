@@ -1,4 +1,4 @@
-"""One file that torch.save wrote before version 1.6: a stream of pickles, which can only be loaded whole."""
+"""One file of torch.save that can only be loaded whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADER_BYTES = 2**16
 
 
 class LoadedFile:
-    """The legacy file that was asked for last; it stays loaded until another one is needed."""
+    """The file that was asked for last; it stays loaded until another one is needed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -39,8 +39,8 @@ class LoadedFile:
 
 
 @dataclass(frozen=True)
-class LegacyTorchFile(WeightFile):
-    """Reads by loading the whole file, which it shares with the checkpoint's other legacy files."""
+class WholeTorchFile(WeightFile):
+    """Reads by loading the whole file, which it shares with the checkpoint's other such files."""
 
     loaded: LoadedFile = field(default_factory=LoadedFile)
 
@@ -59,9 +59,14 @@ class LegacyTorchFile(WeightFile):
         return own.view(-1).view(torch.uint8).numpy().view(dtype).reshape(own.shape)
 
 
-def open_legacy_torch_file(file: FileBytes, loaded: LoadedFile) -> LegacyTorchFile:
-    """Loads the file to list its tensors, and says what that costs."""
+def open_legacy_torch_file(file: FileBytes, loaded: LoadedFile) -> WholeTorchFile:
+    """A file of torch before 1.6: a stream of pickles."""
     header = file.read(None, 0, min(file.size, _HEADER_BYTES)).tobytes()
+    return open_whole_torch_file(file, header, loaded, "is in the format of torch before 1.6, which")
+
+
+def open_whole_torch_file(file: FileBytes, header: bytes, loaded: LoadedFile, reason: str) -> WholeTorchFile:
+    """Loads the file to list its tensors, and warns of what that costs and why: ``reason``."""
     with loaded.lock:
         tensors = loaded.tensors(file)
         left_out = loaded.left_out
@@ -74,8 +79,7 @@ def open_legacy_torch_file(file: FileBytes, loaded: LoadedFile) -> LegacyTorchFi
             if first.setdefault(where, name) != name:
                 shared[name] = first[where]
     warning = (
-        f"{file.path.name} is in the format of torch before 1.6, which can only be loaded whole: "
-        f"{file.size / 1e6:.0f} MB stay in memory beside the tensor in hand; "
-        "saving it as safetensors avoids this"
+        f"{file.path.name} {reason} can only be loaded whole: {file.size / 1e6:.0f} MB stay in memory "
+        "beside the tensor in hand; saving it as safetensors avoids this"
     )
-    return LegacyTorchFile(file, header, stored, {}, shared, (warning, *left_out), loaded)
+    return WholeTorchFile(file, header, stored, {}, shared, (warning, *left_out), loaded)
