@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lmscope.checkpoints import CheckpointError, open_checkpoint
+from lmscope.checkpoints import CheckpointError, open_checkpoint, safetensors_file
 
 from .safetensors_bytes import entry, file_bytes
 
@@ -338,3 +338,20 @@ def test_tensor_in_two_shards(sharded: Path) -> None:
         CheckpointError, match=r"tensor a: stored twice .*one.safetensors and two.safetensors"
     ):
         open_checkpoint(sharded)
+
+
+def test_a_file_replaced_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = tmp_path / "model.safetensors", tmp_path / "other"
+    save_file({"a": np.ones((2, 3), np.float32)}, path)
+    save_file({"b": np.ones((9, 9), np.float32)}, other)
+    check = safetensors_file.safe_open
+
+    def overtaken(*arguments: object, **options: object) -> object:
+        other.replace(path)
+        return check(*arguments, **options)
+
+    monkeypatch.setattr(safetensors_file, "safe_open", overtaken)
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors: the file was replaced while it was opened"
+    ):
+        open_checkpoint(path)

@@ -29,6 +29,8 @@ def open_safetensors(path: Path) -> WeightFile:
                 length = int.from_bytes(start[:LENGTH_BYTES], "little")
                 header = start[: LENGTH_BYTES + length]
                 header += file.read(LENGTH_BYTES + length - len(header))
+                if (status.st_ino, status.st_mtime_ns) != _inode_and_time(path):
+                    raise CheckpointError("the file was replaced while it was opened", file=path)
     except SafetensorError as error:
         raise diagnosis(path, error) from error
     except OSError as error:
@@ -41,6 +43,11 @@ def open_safetensors(path: Path) -> WeightFile:
         tensors[name] = StoredTensor(NAMES[entry["dtype"]], tuple(entry["shape"]), end - begin)
         places[name] = Place(len(header) + begin)
     return WeightFile(FileBytes.of(path, status), header, tensors, places)
+
+
+def _inode_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
