@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmscope.architectures import StoredTensor
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
 from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, named_tensors, stored_tensor
@@ -34,44 +32,44 @@ def open_torch_zip(file: FileBytes, loaded: LoadedFile) -> WeightFile:
     if not hasattr(torch.UntypedStorage, "_checkpoint_offset"):
         return open_whole_torch_file(file, header, loaded, f"is read by torch {torch.__version__} and so")
     tensors, left_out = named_tensors(file.path, load_weights_only(file.path, values=False))
-    stored: dict[str, StoredTensor] = {}
-    places: dict[str, Place] = {}
+    stored = {name: stored_tensor(tensor) for name, tensor in tensors.items()}
+    valued = {name: tensor for name, tensor in tensors.items() if stored[name].nbytes}
+    # Torch reckons offsets from its own way of writing; who packs the records anew may lay them otherwise.
+    if not all(
+        records.get(_offset(tensor)) == tensor.untyped_storage().nbytes() for tensor in valued.values()
+    ):
+        reason = "was not packed by torch.save itself and so"
+        return open_whole_torch_file(file, header, loaded, reason)
+    places = {name: Place(0) for name in tensors}
     first: dict[tuple[object, ...], str] = {}
     shared: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        stored[name] = stored_tensor(tensor)
-        if stored[name].nbytes == 0:
-            places[name] = Place(0)
-            continue
-        place = places[name] = _place(file.path, name, tensor, records)
-        alias = first.setdefault((stored[name], place), name)
+    for name, tensor in valued.items():
+        places[name] = _place(file.path, name, tensor)
+        alias = first.setdefault((stored[name], places[name]), name)
         if alias != name:
             shared[name] = alias
     return WeightFile(file, header, stored, places, shared, left_out)
 
 
-def _place(path: Path, name: str, tensor: torch.Tensor, records: Mapping[int, int]) -> Place:
-    storage = tensor.untyped_storage()
-    offset = -1 if storage._checkpoint_offset is None else storage._checkpoint_offset
-    if records.get(offset) != storage.nbytes():
-        raise CheckpointError(
-            "its storage is not in the file",
-            file=path,
-            tensor=name,
-            expected=f"{storage.nbytes()} bytes at {offset}",
-            found=f"{records.get(offset, 0)} bytes",
-        )
+def _offset(tensor: torch.Tensor) -> int:
+    offset = tensor.untyped_storage()._checkpoint_offset
+    return -1 if offset is None else offset
+
+
+def _place(path: Path, name: str, tensor: torch.Tensor) -> Place:
+    nbytes = tensor.untyped_storage().nbytes()
     begin = int(tensor.storage_offset()) * tensor.element_size()
     span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    if begin + span * tensor.element_size() > storage.nbytes():
+    end = begin + span * tensor.element_size()
+    if end > nbytes:
         raise CheckpointError(
             "reaches beyond its storage",
             file=path,
             tensor=name,
-            expected=f"at most {storage.nbytes()} bytes",
-            found=f"{begin + span * tensor.element_size()} bytes",
+            expected=f"at most {nbytes} bytes",
+            found=f"{end} bytes",
         )
-    return Place(offset + begin, None if tensor.is_contiguous() else tuple(tensor.stride()))
+    return Place(_offset(tensor) + begin, None if tensor.is_contiguous() else tuple(tensor.stride()))
 
 
 def _records(opened: FileBytes) -> tuple[bytes, dict[int, int]]:
