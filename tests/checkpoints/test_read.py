@@ -1,11 +1,9 @@
-"""Values: stored dtypes, the stream with its reader thread, failures at the right tensor."""
+"""Values: stored dtypes, the order of a stream, failures at the right tensor."""
 
 from __future__ import annotations
 
 import json
-import queue
 import struct
-import threading
 from pathlib import Path
 
 import ml_dtypes
@@ -15,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from lmscope.architectures import Part
-from lmscope.checkpoints import CheckpointError, TensorStream, open_checkpoint
+from lmscope.checkpoints import CheckpointError, open_checkpoint
 
 DTYPES = [
     np.float64,
@@ -98,61 +95,6 @@ def test_stream_gives_what_was_asked_in_that_order(
         assert [(info.name, int(array[0, 0])) for info, array in stream] == list(
             zip(names, chosen, strict=True)
         )
-
-
-def parts(tmp_path: Path, count: int) -> list[Part]:
-    save_file({str(i): np.full((2, 2), i, np.float32) for i in range(count)}, tmp_path / "model.safetensors")
-    checkpoint = open_checkpoint(tmp_path)
-    return [checkpoint._part(info.name) for info in checkpoint]
-
-
-def test_one_tensor_is_read_ahead_and_no_more(tmp_path: Path) -> None:
-    done: queue.Queue[tuple[str, str]] = queue.Queue()
-
-    def read(name: str) -> np.ndarray:
-        done.put((name, threading.current_thread().name))
-        return np.full((2, 2), float(name))
-
-    with TensorStream(parts(tmp_path, 5), read) as stream:
-        for number in range(3):
-            info, array = next(stream)
-            assert (info.name, array[0, 0]) == (str(number), number)
-            ahead = 2 if number == 0 else 1
-            names, threads = zip(*(done.get(timeout=10) for _ in range(ahead)), strict=True)
-            assert names[-1] == str(number + 1)
-            assert all(thread.startswith("lmscope-read") for thread in threads)
-            with pytest.raises(queue.Empty):
-                done.get(timeout=0.05)
-
-
-def test_close_ends_the_reader(tmp_path: Path) -> None:
-    before = threading.active_count()
-    stream = TensorStream(parts(tmp_path, 4), lambda name: np.zeros((2, 2)))
-    next(stream)
-    assert threading.active_count() == before + 1
-    stream.close()
-    assert threading.active_count() == before
-    assert list(stream) == []
-
-
-def test_a_failed_read_surfaces_at_its_tensor_and_the_rest_goes_on(tmp_path: Path) -> None:
-    def read(name: str) -> np.ndarray:
-        if name in ("1", "2"):
-            raise CheckpointError("disk on fire", file="model.safetensors", tensor=name)
-        return np.full((2, 2), float(name))
-
-    good, bad = [], []
-    with TensorStream(parts(tmp_path, 5), read) as stream:
-        while True:
-            try:
-                info, array = next(stream)
-                good.append((info.name, array[0, 0]))
-            except CheckpointError as error:
-                bad.append((error.tensor, str(error)))
-            except StopIteration:
-                break
-    assert good == [("0", 0), ("3", 3), ("4", 4)]
-    assert bad == [(n, f"model.safetensors: tensor {n}: disk on fire") for n in ("1", "2")]
 
 
 def test_a_file_that_shrinks_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ def analyse(source: Path, run: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def finish(source: Path, run: Path, log: Path) -> tuple[float, float]:
-    """Seconds until the result folder stood, and until the end."""
+    """Seconds until the first record stood, and until the end."""
     start = time.monotonic()
     process = analyse(source, run, log)
-    while not run.exists() and process.poll() is None:
+    while not states(run) and process.poll() is None:
         time.sleep(0.005)
     begun = time.monotonic() - start
     _, errors = process.communicate(timeout=120)
@@ -104,8 +104,8 @@ def test_thirty_kills(source: Path, tmp_path: Path) -> None:
     while len(kills) < KILLS:
         standing = states(run)
         before = len(computed(log))
-        # From the start over a fifth of the work, or to the end of the page: thirty of these span it all.
-        last = idle if len(standing) == MATRICES else begun + 0.2 * (whole - idle)
+        # From the start over a third of the work, or to the end of the page: thirty of these span it all.
+        last = idle if len(standing) == MATRICES else begun + (whole - idle) / 3
         process = analyse(source, run, log)
         time.sleep(chance.uniform(0, last))
         process.kill()

@@ -1,12 +1,9 @@
-"""A shard that shrinks while the run is on its way: its tensors fail, the others are done."""
+"""A shard that shrinks once its header is read: its tensors fail, the others are done."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +14,7 @@ import lmscope
 LAYERS = 6
 
 
-def test_shard_that_shrinks_in_the_middle(make_llama: Callable[..., Path], tmp_path: Path) -> None:
+def test_shard_that_shrinks_after_it_was_opened(make_llama: Callable[..., Path], tmp_path: Path) -> None:
     source, run = make_llama(layers=LAYERS), tmp_path / "run"
     tensors = load_file(source / "model.safetensors")
     (source / "model.safetensors").unlink()
@@ -28,26 +25,16 @@ def test_shard_that_shrinks_in_the_middle(make_llama: Callable[..., Path], tmp_p
     index = {name: file for file, names in shards.items() for name in names}
     (source / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
 
-    command = [sys.executable, "-m", "lmscope", "analyze", source, "-o", run, "--draws", "999", "--json"]
-    with subprocess.Popen(
-        list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not list(run.glob("spectra/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        shard = source / "late.safetensors"
-        os.truncate(shard, shard.stat().st_size // 2)
-        stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 4, stderr
-    answer = json.loads(stdout)
-    assert answer["statuses"]["failed"] == 7
-    assert answer["statuses"]["analysed"] == 2 + 7 * (LAYERS - 1)
+    checkpoint = lmscope.open_checkpoint(source)
+    shard = source / "late.safetensors"
+    os.truncate(shard, shard.stat().st_size // 2)
+    lmscope.analyze(checkpoint, out=run, draws=2, progress=False)
     ledger = lmscope.open_run(run).ledger.to_pylist()
     failed = {row["name"]: row["reason"] for row in ledger if row["status"] == "failed"}
     assert failed.keys() == {name for name in late if tensors[name].ndim == 2}
+    assert sum(row["status"] == "analysed" for row in ledger) == 2 + 7 * (LAYERS - 1)
     page = (run / "report.html").read_text(encoding="utf-8")
     for name, reason in failed.items():
         assert str(shard) in reason
         assert name in reason
-        assert f"lmscope: error: {name}: failed: {reason}" in stderr
         assert name in page

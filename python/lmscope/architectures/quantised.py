@@ -134,7 +134,7 @@ def _in_module(
     for leaf, word in parts.items():
         owner = next((owner for owner in owners if _belongs(leaf, owner)), owners[0])
         yield leaf, f"{word} of the quantised {prefix}{owner}"
-    lone = len(owners) == 1 and not module.endswith("experts")
+    lone = len(owners) == 1 and module != "" and not module.endswith("experts")
     for leaf in members.keys() - parts.keys() - activations - set(owners):
         # Beside one quantised weight there is nothing else but a bias; a container of several may hold more.
         if _DESCRIPTIONS.search(leaf) or (lone and "bias" not in leaf):

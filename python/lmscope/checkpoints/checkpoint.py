@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.architectures import ConfigMismatch, Part, StoredTensor, TensorInfo, resolve
 from lmscope.checkpoints.errors import CheckpointError
-from lmscope.checkpoints.gguf_file import GgufFile, open_gguf
 from lmscope.checkpoints.identity import checkpoint_identity
-from lmscope.checkpoints.safetensors_file import SafetensorsFile, open_safetensors
-from lmscope.checkpoints.sources import GGUF, Source, find_source
-from lmscope.checkpoints.stream import TensorStream
+from lmscope.checkpoints.sources import Source, find_source
+from lmscope.checkpoints.stream import READ_AHEAD_BYTES, TensorStream
+from lmscope.checkpoints.ties import equal_samples, equal_values
+from lmscope.checkpoints.weight_file import WeightFile
+from lmscope.checkpoints.weight_formats import open_weight_files
 
-WeightFile: TypeAlias = SafetensorsFile | GgufFile
 
+def open_checkpoint(
+    path_or_id: str | Path, *, revision: str | None = None, token: str | None = None
+) -> Checkpoint:
+    """Opens a folder, a single weight file or a hub id (``org/name``, at ``revision``).
 
-def open_checkpoint(path_or_id: str | Path, *, revision: str | None = None) -> Checkpoint:
-    """Opens a folder, one ``.safetensors`` or ``.gguf`` file, or a hub id (``org/name``, at ``revision``).
-
-    Reads headers, config.json and the shard index, no weights. Raises CheckpointError, naming the file, what
-    was expected and what was found.
+    Weight files are ``.safetensors``, ``.gguf`` (listed, but refused) or ``.bin``, ``.pt`` and ``.pth`` of
+    torch.save, read by torch's weights-only loader. Reads headers, config.json and the shard index, no
+    weights but a sample of a head that is stored beside its embedding. ``token`` is the hub's; None takes the
+    one that huggingface_hub finds. Raises CheckpointError, naming the file, what was expected and what was
+    found.
     """
-    return Checkpoint(find_source(path_or_id, revision))
+    return Checkpoint(find_source(path_or_id, revision, token))
 
 
 class Checkpoint:
@@ -44,11 +47,12 @@ class Checkpoint:
         self.config: dict[str, Any] = source.config or {}
         model_type = self.config.get("model_type")
         self.model_type: str | None = model_type if isinstance(model_type, str) else None
-        weights = [_open(path) for path in source.weight_files]
+        weights = open_weight_files(source.weight_files)
         self._file_of = _files_by_tensor(weights, source)
+        self._shared = {name: first for file in weights for name, first in file.shared.items()}
         stored: dict[str, StoredTensor] = {name: file.tensors[name] for name, file in self._file_of.items()}
         try:
-            resolution = resolve(source.config, stored)
+            resolution = resolve(source.config, stored, self._shared)
         except ConfigMismatch as error:
             raise CheckpointError(
                 "the config is of another model; put the right config.json beside the weights, or remove it "
@@ -58,9 +62,11 @@ class Checkpoint:
                 expected=error.expected,
                 found=error.found,
             ) from error
-        self._parts = {part.info.name: part for part in map(self._confirm_tie, resolution.parts)}
-        self.tensors: tuple[TensorInfo, ...] = tuple(part.info for part in self._parts.values())
-        self.warnings = resolution.warnings
+        self._parts = {part.info.name: part for part in resolution.parts}
+        self.tensors: tuple[TensorInfo, ...] = ()
+        self._keep_ties(equal_samples)
+        warnings = [warning for file in weights for warning in file.warnings]
+        self.warnings = (*resolution.warnings, *warnings, *_outside_index(stored, source))
         descriptions = [file for file in (source.config_file, source.index_file) if file]
         self.identity = checkpoint_identity(weights, descriptions)
 
@@ -81,11 +87,25 @@ class Checkpoint:
         part = self._part(name)
         return part.cut.apply(self._read(part.info.stored_name))
 
-    def stream(self, names: Iterable[str] | None = None) -> TensorStream:
-        """Iterates (TensorInfo, array) over ``names``, by default all planned rows, reading one ahead."""
+    def stream(
+        self, names: Iterable[str] | None = None, *, read_ahead_bytes: int = READ_AHEAD_BYTES
+    ) -> TensorStream:
+        """Iterates (TensorInfo, array) over ``names``, by default all planned rows.
+
+        Stored tensors are read ahead while their sum is within ``read_ahead_bytes``.
+        """
         if names is None:
             names = [info.name for info in self.tensors if info.status == "planned"]
-        return TensorStream([self._part(name) for name in names], self._read)
+        parts = [self._part(name) for name in names]
+        return TensorStream(parts, self._read, self._nbytes, read_ahead_bytes=read_ahead_bytes)
+
+    def confirm_ties(self) -> None:
+        """Compares in full what opening compared in samples: heads stored beside their embedding.
+
+        ``tensors`` changes where the values differ after all: such a head is a row of its own. An analysis
+        calls this before it starts; it reads both tensors, in blocks.
+        """
+        self._keep_ties(equal_values)
 
     def _part(self, name: str) -> Part:
         if name not in self._parts:
@@ -95,28 +115,31 @@ class Checkpoint:
     def _read(self, stored_name: str) -> NDArray[Any]:
         return self._file_of[stored_name].read(stored_name)
 
-    def _confirm_tie(self, part: Part) -> Part:
-        """A head that is stored beside the embedding it is tied to counts as alias only if the values agree.
+    def _nbytes(self, stored_name: str) -> int:
+        return self._file_of[stored_name].tensors[stored_name].nbytes
 
-        transformers unties the two where they differ anywhere. Both are read up to the first difference.
-        """
-        info = part.info
-        if info.tied_to is None or part.untied is None:
+    def _keep_ties(self, equal: Callable[[WeightFile, str, WeightFile, str], bool]) -> None:
+        for name, part in self._parts.items():
+            if part.info.tied_to is not None:
+                self._parts[name] = self._tied_or_not(part, equal)
+        self.tensors = tuple(part.info for part in self._parts.values())
+
+    def _tied_or_not(self, part: Part, equal: Callable[[WeightFile, str, WeightFile, str], bool]) -> Part:
+        """A head that the config ties is an alias only if the values agree: else transformers unties it."""
+        if part.untied is None or part.info.tied_to is None:
             return part
-        own, source = self._file_of[info.stored_name], self._file_of[info.tied_to]
-        if own.tensors[info.stored_name].nbytes == source.tensors[info.tied_to].nbytes and all(
-            np.array_equal(mine, theirs)
-            for mine, theirs in zip(own.blocks(info.stored_name), source.blocks(info.tied_to), strict=True)
-        ):
+        own, tied_to = part.info.stored_name, self._parts[part.info.tied_to].info.stored_name
+        if self._shared.get(own, own) == self._shared.get(tied_to, tied_to):
             return part
-        differ = f"the config ties it to {info.tied_to}, but its values differ"
-        reason = "; ".join(filter(None, (differ, part.untied.reason)))
-        untied = replace(part.untied, reason=reason)
-        return replace(part, info=untied)
-
-
-def _open(path: Path) -> WeightFile:
-    return open_gguf(path) if path.suffix == GGUF else open_safetensors(path)
+        try:
+            if equal(self._file_of[own], own, self._file_of[tied_to], tied_to):
+                return part
+            why = "its values differ"
+        except CheckpointError as error:
+            why = f"they cannot be compared: {error}"
+        reason = f"the config ties it to {part.info.tied_to}, but {why}"
+        reason = "; ".join(filter(None, (reason, part.untied.reason)))
+        return replace(part, info=replace(part.untied, reason=reason), untied=None)
 
 
 def _files_by_tensor(weights: list[WeightFile], source: Source) -> dict[str, WeightFile]:
@@ -142,3 +165,12 @@ def _files_by_tensor(weights: list[WeightFile], source: Source) -> dict[str, Wei
     if not file_of:
         raise CheckpointError("the file holds no tensors", file=source.path)
     return file_of
+
+
+def _outside_index(stored: Iterable[str], source: Source) -> Iterator[str]:
+    if source.index_file is None or source.index is None:
+        return
+    outside = [name for name in stored if name not in source.index]
+    if outside:
+        some = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
+        yield f"{len(outside)} tensors are in the shards but not in {source.index_file.name}: {some}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_LONGEST = 200
+
 
 class CheckpointError(Exception):
     """A checkpoint, or one of its tensors, cannot be read.
@@ -25,8 +27,17 @@ class CheckpointError(Exception):
         self.tensor = tensor
         self.expected = expected
         self.found = found
-        named = [str(file)] if file is not None else []
-        named += [f"tensor {tensor}"] if tensor is not None else []
-        message = ": ".join([*named, problem])
-        details = [f"{word} {what}" for word, what in (("expected", expected), ("found", found)) if what]
+        named = [_shown(str(file), limit=1000)] if file is not None else []
+        named += [f"tensor {_shown(tensor)}"] if tensor is not None else []
+        message = ": ".join([*named, _shown(problem, limit=1000)])
+        details = [
+            f"{word} {_shown(what)}" for word, what in (("expected", expected), ("found", found)) if what
+        ]
         super().__init__(f"{message} ({', '.join(details)})" if details else message)
+
+
+def _shown(text: str, *, limit: int = _LONGEST) -> str:
+    """What a file says, on one line of bounded length: control characters as escapes."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}...{text[-limit // 4 :]} ({len(text)} characters)"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import BinaryIO, NoReturn
 
 from lmscope.architectures import StoredTensor
 from lmscope.architectures.quantised import GGUF_PREFIX
 from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.file_bytes import FileBytes
+from lmscope.checkpoints.weight_file import WeightFile
 
 MAGIC = b"GGUF"
 
@@ -71,31 +68,11 @@ _MOST_DIMENSIONS = 4
 _MOST_ELEMENTS_PER_BYTE = 8
 
 
-@dataclass(frozen=True)
-class GgufFile:
-    """The header of one file; every dtype is "gguf_" and the type's name in small letters."""
+def open_gguf(path: Path) -> WeightFile:
+    """Reads and checks the header only; CheckpointError names the file and what is wrong with it.
 
-    path: Path
-    size: int
-    mtime_ns: int
-    header: bytes
-    tensors: dict[str, StoredTensor]
-
-    def read(self, name: str) -> NDArray[Any]:
-        """Always CheckpointError: values of a GGUF file are not read."""
-        self._refuse(name)
-
-    def blocks(self, name: str) -> Iterator[NDArray[np.uint8]]:
-        """Always CheckpointError."""
-        self._refuse(name)
-
-    def _refuse(self, name: str) -> NoReturn:
-        found = self.tensors[name].dtype.removeprefix(GGUF_PREFIX).upper()
-        raise CheckpointError("values of GGUF files are not read", file=self.path, tensor=name, found=found)
-
-
-def open_gguf(path: Path) -> GgufFile:
-    """Reads and checks the header only; CheckpointError names the file and what is wrong with it."""
+    Every dtype is "gguf_" and the type's name in small letters; none of them can be read.
+    """
     try:
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
@@ -103,7 +80,7 @@ def open_gguf(path: Path) -> GgufFile:
             tensors = _tensors(reader)
             length = file.tell()
             file.seek(0)
-            return GgufFile(path, stat.st_size, stat.st_mtime_ns, file.read(length), tensors)
+            return WeightFile(FileBytes.of(path, stat), file.read(length), tensors, {})
     except OSError as error:
         raise CheckpointError(error.strerror or str(error), file=path) from error
 

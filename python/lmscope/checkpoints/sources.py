@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 import re
-from dataclasses import dataclass
+import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.hub import download, is_hub_id
+from lmscope.checkpoints.json_files import read_index, read_json_object
+from lmscope.checkpoints.layout import CONFIG, EXPECTED, GGUF, INDEX_SUFFIX, has_weights, weights_or_index
 
-CONFIG = "config.json"
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-GGUF = ".gguf"
 _GGUF_SPLIT = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})\.gguf")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = [CONFIG, SINGLE, INDEX, "model-*-of-*.safetensors"]
+# What makes a path lead nowhere; anything else (no permission, a failing disk) is an error of its own.
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True)
@@ -32,38 +33,56 @@ class Source:
     index: dict[str, str] | None
 
 
-def find_source(path_or_id: str | Path, revision: str | None) -> Source:
+def find_source(path_or_id: str | Path, revision: str | None, token: str | None) -> Source:
     """Local paths come before hub ids; CheckpointError says what was looked for."""
     path = Path(path_or_id).expanduser()
-    if path.is_file():
-        config_file = path.parent / CONFIG
-        return _source(path.name, path, config_file if config_file.is_file() else None, None, (path,))
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISREG(mode):
+        return _described(path.name, path, path.parent, (path,))
+    if stat.S_ISDIR(mode):
         return _folder(path.resolve().name, path)
-    if _HUB_ID.fullmatch(str(path_or_id)) and not str(path_or_id).startswith("."):
-        return _folder(str(path_or_id), _download(str(path_or_id), revision))
+    if mode:
+        raise CheckpointError("neither a file nor a folder", file=path)
+    if is_hub_id(str(path_or_id)):
+        return _folder(str(path_or_id), download(str(path_or_id), revision, token))
+    if os.path.islink(path):
+        raise CheckpointError("a symbolic link that leads nowhere", file=path)
     raise CheckpointError("no such file or folder", file=path)
 
 
 def _folder(name: str, path: Path) -> Source:
-    config_file = path / CONFIG if (path / CONFIG).is_file() else None
-    found = sorted(path.glob("*.safetensors"))
-    if (path / SINGLE).is_file():
-        return _source(name, path, config_file, None, (path / SINGLE,))
-    if (path / INDEX).is_file():
-        return _source(name, path, config_file, path / INDEX, ())
-    if len(found) == 1:
-        return _source(name, path, config_file, None, (found[0],))
-    gguf = sorted(path.glob(f"*{GGUF}"))
-    if gguf and not found:
-        return _source(name, path, config_file, None, _gguf_files(path, gguf))
-    listing = ", ".join(sorted(entry.name for entry in path.iterdir())[:8])
-    raise CheckpointError(
-        "several safetensors files but no index" if found else "no safetensors weights",
-        file=path,
-        expected=f"{SINGLE} or {INDEX}",
-        found=listing or "an empty folder",
-    )
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        raise CheckpointError(error.strerror or str(error), file=path) from error
+    modes = {entry: _mode(entry) for entry in entries}
+    names = [entry.name for entry in entries if stat.S_ISREG(modes[entry])]
+    chosen = weights_or_index(names)
+    if chosen is None and not has_weights(names):
+        found = [entry for entry in entries if entry.name in names and entry.suffix == GGUF]
+        if found:
+            return _described(name, path, path, _gguf_files(path, found))
+    if chosen is None:
+        marks = {
+            entry: "/" if stat.S_ISDIR(mode) else "" if mode else " (leads nowhere)"
+            for entry, mode in modes.items()
+        }
+        raise CheckpointError(
+            "several weight files but no index" if has_weights(names) else "no weights",
+            file=path,
+            expected=EXPECTED,
+            found=", ".join(f"{entry.name}{marks[entry]}" for entry in entries[:8]) or "an empty folder",
+        )
+    if not chosen.endswith(INDEX_SUFFIX):
+        return _described(name, path, path, (path / chosen,))
+    index = read_index(path / chosen)
+    shards = tuple(path / shard for shard in sorted(set(index.values())))
+    for shard in shards:
+        if not stat.S_ISREG(_mode(shard)):
+            raise CheckpointError(
+                "missing shard", file=path / chosen, expected=shard.name, found="no such file"
+            )
+    return replace(_described(name, path, path, shards), index_file=path / chosen, index=index)
 
 
 def _gguf_files(folder: Path, found: list[Path]) -> tuple[Path, ...]:
@@ -84,51 +103,20 @@ def _gguf_files(folder: Path, found: list[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _source(
-    name: str, path: Path, config_file: Path | None, index_file: Path | None, weight_files: tuple[Path, ...]
-) -> Source:
-    config = _read_json(config_file) if config_file else None
-    index = None
-    if index_file:
-        index = _read_json(index_file).get("weight_map")
-        if not isinstance(index, dict) or not all(isinstance(file, str) for file in index.values()):
-            raise CheckpointError(
-                "unreadable index", file=index_file, expected='"weight_map" of names to files'
-            )
-        weight_files = tuple(_shard(index_file, file) for file in sorted(set(index.values())))
-    return Source(name, path, config_file, index_file, weight_files, config, index)
+def _described(name: str, path: Path, folder: Path, weight_files: tuple[Path, ...]) -> Source:
+    config_file = folder / CONFIG
+    if not stat.S_ISREG(_mode(config_file)):
+        return Source(name, path, None, None, weight_files, None, None)
+    return Source(name, path, config_file, None, weight_files, read_json_object(config_file), None)
 
 
-def _shard(index_file: Path, name: str) -> Path:
-    shard = index_file.parent / name
-    if Path(name).name != name:
-        raise CheckpointError("shard outside the folder", file=index_file, expected="a file name", found=name)
-    if not shard.is_file():
-        raise CheckpointError("missing shard", file=index_file, expected=name, found="no such file")
-    return shard
-
-
-def _read_json(file: Path) -> dict[str, Any]:
+def _mode(path: Path) -> int:
+    """The kind of file that a path leads to; 0 where it leads nowhere."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return path.stat().st_mode
+    except ValueError:  # a NUL in the name
+        return 0
     except OSError as error:
-        raise CheckpointError(error.strerror or str(error), file=file) from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"not JSON: {error}", file=file) from error
-    if not isinstance(content, dict):
-        raise CheckpointError("not a JSON object", file=file, expected="{...}", found=type(content).__name__)
-    return content
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    """The hub's snapshot with only the files needed; its cache, token and offline switches are obeyed."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=_HUB_FILES))
-    except Exception as error:  # the client's errors share no base below Exception
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(
-            "neither a local path nor to be had from the hub: " + (reason or [type(error).__name__])[0],
-            file=repo_id,
-        ) from error
+        if error.errno in _NOWHERE:
+            return 0
+        raise CheckpointError(error.strerror or str(error), file=path) from error

@@ -1,35 +1,54 @@
-"""One tensor at a time, with the next one read meanwhile."""
+"""One tensor at a time, with the next ones read meanwhile."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from lmscope.architectures import Part, TensorInfo
 from lmscope.checkpoints.errors import CheckpointError
 
+READ_AHEAD_BYTES = 2**25
+_READERS = 4
+
+
+class _Reading(NamedTuple):
+    parts: list[Part]
+    nbytes: int
+    values: Future[NDArray[Any]]
+
 
 class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
     """Yields (info, array), parts of one stored tensor from a single read.
 
-    One background thread reads at most one stored tensor ahead, so two are in memory at a time as long as the
-    caller lets go of the last one before asking for the next. A read that fails raises CheckpointError, with
-    its ``tensor`` set, when that tensor's turn comes; the next call of ``next`` goes on behind it. Usable in
-    ``with``; ``close()`` ends the thread.
+    Background threads read the next stored tensors, as many as fit into ``read_ahead_bytes`` together; a
+    larger one is read when its turn comes. In memory are the tensor in hand, as long as the caller lets go of
+    it before asking for the next, and the budget. A read that fails raises CheckpointError,
+    with its ``tensor`` set, when that tensor's turn comes; the next call of ``next`` goes on behind it.
+    Usable in ``with``; ``close()`` ends the threads.
     """
 
-    def __init__(self, parts: Sequence[Part], read: Callable[[str], NDArray[Any]]) -> None:
-        self._groups = [list(group) for _, group in groupby(parts, lambda part: part.info.stored_name)]
-        self._groups.reverse()
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        read: Callable[[str], NDArray[Any]],
+        nbytes: Callable[[str], int],
+        *,
+        read_ahead_bytes: int = READ_AHEAD_BYTES,
+    ) -> None:
+        self._groups = deque(list(group) for _, group in groupby(parts, lambda part: part.info.stored_name))
         self._read = read
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmscope-read")
-        self._ahead: tuple[list[Part], Future[NDArray[Any]]] | None = None
-        self._rest: list[Part] = []
+        self._nbytes = nbytes
+        self._budget = read_ahead_bytes
+        self._threads = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="lmscope-read")
+        self._ahead: deque[_Reading] = deque()
+        self._rest: deque[Part] = deque()
         self._stored: NDArray[Any] | None = None
         self._error: CheckpointError | None = None
         self._read_ahead()
@@ -40,7 +59,7 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
     def __next__(self) -> tuple[TensorInfo, NDArray[Any]]:
         if not self._rest:
             self._advance()
-        part = self._rest.pop(0)
+        part = self._rest.popleft()
         if self._error is not None:
             raise CheckpointError(
                 self._error.problem,
@@ -59,8 +78,9 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
         """Stops reading; the stream is at its end."""
         self._groups.clear()
         self._rest.clear()
-        self._ahead = self._stored = None
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+        self._stored = None
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> TensorStream:
         return self
@@ -72,22 +92,31 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
 
     def _advance(self) -> None:
         self._stored = self._error = None
-        if self._ahead is None:
+        if not self._ahead and self._groups:
+            self._start_reading()
+        if not self._ahead:
             self.close()
             raise StopIteration
-        group, reading = self._ahead
+        reading = self._ahead.popleft()
         try:
-            self._stored = reading.result()
+            self._stored = reading.values.result()
         except CheckpointError as error:
             self._error = error
         except BaseException:
             self.close()
             raise
-        self._rest = group
+        self._rest.extend(reading.parts)
         self._read_ahead()
 
     def _read_ahead(self) -> None:
-        self._ahead = None
-        if self._groups:
-            group = self._groups.pop()
-            self._ahead = group, self._thread.submit(self._read, group[0].info.stored_name)
+        ahead = sum(reading.nbytes for reading in self._ahead)
+        while self._groups:
+            ahead += self._nbytes(self._groups[0][0].info.stored_name)
+            if ahead > self._budget:
+                return
+            self._start_reading()
+
+    def _start_reading(self) -> None:
+        parts = self._groups.popleft()
+        name = parts[0].info.stored_name
+        self._ahead.append(_Reading(parts, self._nbytes(name), self._threads.submit(self._read, name)))

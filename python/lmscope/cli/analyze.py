@@ -35,7 +35,6 @@ def analyze(
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs
 
-        options.use_token(token)
         run = runs.analyze(
             checkpoint,
             include=include,
@@ -50,5 +49,6 @@ def analyze(
             seed=seed,
             false_positive_rate=false_positive_rate,
             revision=revision,
+            token=token,
         )
         finish(run, report=run.path / "report.html", as_json=json, quiet=quiet)

@@ -40,8 +40,7 @@ def inspect(
     with errors_to_exit_codes(as_json=json):
         from lmscope.runs.inspect import inspect as inspect_checkpoint
 
-        options.use_token(token)
-        inspection = inspect_checkpoint(checkpoint, revision=revision)
+        inspection = inspect_checkpoint(checkpoint, revision=revision, token=token)
         if json:
             print_json(inspection.as_dict())
         else:

@@ -11,7 +11,10 @@ _HOW = "How"
 _OUTPUT = "Output"
 
 CheckpointArgument = Annotated[
-    str, typer.Argument(metavar="CKPT", help="Folder, single .safetensors file, or hub id (org/name).")
+    str,
+    typer.Argument(
+        metavar="CKPT", help="Folder, single .safetensors, .bin, .pt or .pth file, or hub id (org/name)."
+    ),
 ]
 Out = Annotated[
     str | None,
@@ -71,11 +74,3 @@ Quiet = Annotated[
         "-q", "--quiet", help="No progress and no table: only the result's path.", rich_help_panel=_OUTPUT
     ),
 ]
-
-
-def use_token(token: str | None) -> None:
-    """Hand a token to huggingface_hub, which reads the variable at each request."""
-    if token is not None:
-        import os
-
-        os.environ["HF_TOKEN"] = token

@@ -33,7 +33,6 @@ def spectra(
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs
 
-        options.use_token(token)
         run = runs.spectra(
             checkpoint,
             include=include,
@@ -48,5 +47,6 @@ def spectra(
             seed=seed,
             false_positive_rate=false_positive_rate,
             revision=revision,
+            token=token,
         )
         finish(run, report=None, as_json=json, quiet=quiet)

@@ -33,6 +33,7 @@ def analyze(
     seed: int = 0,
     false_positive_rate: float = 0.01,
     revision: str | None = None,
+    token: str | None = None,
 ) -> Run:
     """Analyse a checkpoint's weights, one tensor at a time, and build the report.
 
@@ -41,7 +42,7 @@ def analyze(
     Same input, settings and version give the same records, apart from the column ``seconds``.
 
     Args:
-        ckpt: folder, single ``.safetensors`` file, hub id, or an open `Checkpoint`.
+        ckpt: folder, single weight file, hub id, or an open `Checkpoint`.
         analyses: names of analyses; "spectra" is the only one so far.
         include, exclude: globs on tensor names, such as ``"*attention*"``.
         layers: ``"0-3,7"``, a number or numbers; tensors outside the layers are then left out.
@@ -54,6 +55,7 @@ def analyze(
         seed: seed of every random draw.
         false_positive_rate: share of pure-noise matrices that each iid test may flag.
         revision: branch, tag or commit of a hub id.
+        token: the hub's, for a private or gated hub id; the one that huggingface_hub finds when None.
 
     Raises:
         UsageError: a wrong argument, or a selection that holds no matrix.
@@ -81,6 +83,7 @@ def analyze(
         seed=seed,
         false_positive_rate=false_positive_rate,
         revision=revision,
+        token=token,
     )
     run.report()
     return run

@@ -59,18 +59,21 @@ class Inspection:
         return f"<Inspection of {self.name!r}: {len(self.tensors)} tensors, {planned} matrices to analyse>"
 
 
-def inspect(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None) -> Inspection:
+def inspect(
+    ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None, token: str | None = None
+) -> Inspection:
     """List the tensors of a checkpoint and project what `analyze` will need.
 
     Args:
-        ckpt: folder, single ``.safetensors`` file, hub id, or an open `Checkpoint`.
+        ckpt: folder, single weight file, hub id, or an open `Checkpoint`.
         revision: branch, tag or commit of a hub id.
+        token: the hub's, for a private or gated hub id; the one that huggingface_hub finds when None.
 
     Raises `CheckpointError` where the checkpoint cannot be read.
     """
     from lmscope.runs.opening import as_checkpoint, label
 
-    checkpoint = as_checkpoint(ckpt, revision=revision)
+    checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
     tensors = tuple(checkpoint)
     return Inspection(
         name=label(checkpoint),

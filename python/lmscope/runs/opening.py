@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 _NO_NAMES = {"model", "model.safetensors", "checkpoint", "weights", "final"}
 
 
-def as_checkpoint(ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None) -> Checkpoint:
+def as_checkpoint(
+    ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None, token: str | None = None
+) -> Checkpoint:
     """Open `ckpt` unless it is open; raises `CheckpointError`."""
     from lmscope.checkpoints import Checkpoint, open_checkpoint
 
-    return ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(os.fspath(ckpt), revision=revision)
+    if isinstance(ckpt, Checkpoint):
+        return ckpt
+    return open_checkpoint(os.fspath(ckpt), revision=revision, token=token)
 
 
 def label(checkpoint: Checkpoint) -> str:

@@ -42,6 +42,7 @@ def spectra(
     seed: int = 0,
     false_positive_rate: float = 0.01,
     revision: str | None = None,
+    token: str | None = None,
 ) -> Run:
     """Singular values and random-matrix verdicts of every selected matrix, one record each; no page.
 
@@ -49,7 +50,8 @@ def spectra(
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     settings = spectra_settings(nulls=nulls, draws=draws, seed=seed, false_positive_rate=false_positive_rate)
-    checkpoint = as_checkpoint(ckpt, revision=revision)
+    checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
+    checkpoint.confirm_ties()
     path = default_run_path(checkpoint) if out is None else Path(out)
     run_spectra(checkpoint, path, settings, selection, device=check_device(device), progress=progress)
     return open_run(path)
