@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from lmscope.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from lmscope.checkpoints import file_bytes as file_bytes_module
 
 from .safetensors_bytes import DTYPES, file_bytes, oracle, split
 
@@ -55,6 +56,13 @@ def cases(count: int) -> settings:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory_that_tracemalloc_sees() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_bytes_module, "MAPPED_BYTES", 2**60)
+        yield
 
 
 @contextmanager

@@ -6,6 +6,7 @@ as its memory. Reading by offset gives an error and holds each byte once.
 
 from __future__ import annotations
 
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ from lmscope.checkpoints.errors import CheckpointError
 
 CHUNK_BYTES = 2**24
 _READERS = 4
+MAPPED_BYTES = 2**20
+
+
+def _memory(nbytes: int) -> NDArray[np.uint8]:
+    """Uninitialised bytes; large ones go back to the system at once, which the heap of every thread delays."""
+    if nbytes < MAPPED_BYTES:
+        return np.empty(nbytes, np.uint8)
+    return np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class FileBytes:
         What is longer than a chunk is read by several threads, as one request at a time leaves most of a
         network mount's throughput unused.
         """
-        buffer = np.empty(nbytes, np.uint8)
+        buffer = _memory(nbytes)
         chunks = range(0, nbytes, CHUNK_BYTES)
         try:
             with self.path.open("rb", buffering=0) as file:
