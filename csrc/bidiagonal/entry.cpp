@@ -10,15 +10,8 @@
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
-namespace {
 
-using bidiagonal::separate_lanes;
-using bidiagonal::shared_lanes;
-
-// Singular values below this share of the norm are not told apart from zero: their squares stay far from underflow.
-constexpr double smallest_share = 1e-30;
-
-const bidiagonal::Sturm& sturm() {
+const bidiagonal::Sturm& bidiagonal::sturm() {
     switch (active_isa()) {
 #ifdef LMSCOPE_HAVE_AVX512
         case Isa::avx512:
@@ -32,6 +25,14 @@ const bidiagonal::Sturm& sturm() {
             return bidiagonal::sturm_scalar;
     }
 }
+
+namespace {
+
+using bidiagonal::separate_lanes;
+using bidiagonal::shared_lanes;
+
+// Singular values below this share of the norm are not told apart from zero: their squares stay far from underflow.
+constexpr double smallest_share = 1e-30;
 
 void require_finite(const double* values, int64_t rows, int64_t columns, const char* argument) {
     for (int64_t i = 0; i < rows * columns; ++i)
@@ -79,7 +80,7 @@ void count_below(const BidiagonalBatch& matrices, const double* thresholds, int6
     validate(matrices);
     for (int64_t i = 0; i < matrices.batch * thresholds_per_matrix; ++i)
         if (std::isnan(thresholds[i])) throw InvalidArgument("thresholds hold a NaN");
-    const bidiagonal::Sturm& kernel = sturm();
+    const bidiagonal::Sturm& kernel = bidiagonal::sturm();
     parallel_for(matrices.batch, [&](int64_t index) {
         const double bound = norm_bound(matrices, index);
         AlignedBuffer squares(2 * matrices.order);
@@ -109,7 +110,7 @@ void order_statistics(const BidiagonalBatch& matrices, const int64_t* ranks, int
         if (ranks[j] < 0 || ranks[j] >= matrices.order)
             throw InvalidArgument("ranks hold " + std::to_string(ranks[j]) + ", outside 0 .. " +
                                   std::to_string(matrices.order - 1));
-    const bidiagonal::Sturm& kernel = sturm();
+    const bidiagonal::Sturm& kernel = bidiagonal::sturm();
     parallel_for((matrices.batch + separate_lanes - 1) / separate_lanes, [&](int64_t group) {
         const int64_t first = group * separate_lanes;
         const int64_t used = std::min<int64_t>(separate_lanes, matrices.batch - first);

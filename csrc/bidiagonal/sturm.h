@@ -10,14 +10,21 @@ constexpr int shared_lanes = 64;
 constexpr int separate_lanes = 32;
 
 // Squared entries q_0 e_0 q_1 e_1 ... of one matrix (`shared`), each at most 1, or of `separate_lanes` matrices, lane
-// index innermost; the last e is not read. counts[l]: squared singular values less than shifts[l], shifts in [1e-60,
-// 4].
+// index innermost; the last e is not read. counts[l]: squared singular values less than shifts[l], which lie in
+// [1e-60, 4].
+//
+// `tridiagonal`: a_0 c_0 a_1 c_1 ... of one symmetric matrix, |a| <= 1 its diagonal and c in [1e-60, 1] the squares
+// beside it, the last one not read. counts[l]: eigenvalues not above shifts[l] for `shared_lanes` shifts in [-4, 4].
 struct Sturm {
     void (*shared)(const double* squares, int64_t order, const double* shifts, int64_t* counts);
     void (*separate)(const double* squares, int64_t order, const double* shifts, int64_t* counts);
+    void (*tridiagonal)(const double* entries, int64_t order, const double* shifts, int64_t* counts);
 };
 extern const Sturm sturm_scalar;
 extern const Sturm sturm_avx2;
 extern const Sturm sturm_avx512;
+
+// The table of the active instruction set.
+const Sturm& sturm();
 
 }  // namespace lmscope::bidiagonal

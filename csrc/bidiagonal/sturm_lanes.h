@@ -21,24 +21,27 @@ using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 
 constexpr int64_t steps_between_rescalings = 4;
 
-constexpr int lanes(bool separate) { return separate ? separate_lanes : shared_lanes; }
+enum class Form { shared, separate, tridiagonal };
+
+constexpr int lanes(Form form) { return form == Form::separate ? separate_lanes : shared_lanes; }
 
 // Vectors that advance at one time: eight hide the latency of the recurrence.
-constexpr int vectors_of(bool separate) { return lanes(separate) < 8 * width ? lanes(separate) / width : 8; }
+constexpr int vectors_of(Form form) { return lanes(form) < 8 * width ? lanes(form) / width : 8; }
 
-// The differential stationary transform d = q + s, s' = e s / d - shift, with s = numerator / denominator carried as
-// two numbers: no division, and d < 0 is a sign change of the denominator.
-template <bool separate>
-void count_together(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
-    constexpr int step = separate ? separate_lanes : 1;
-    constexpr int vectors = vectors_of(separate);
+// Bidiagonal: the differential stationary transform d = q + s, s' = e s / d - shift. Tridiagonal: the pivots
+// d = a - shift + s, s' = -c / d. In both s = numerator / denominator is carried as two numbers: no division, and d < 0
+// is a sign change of the denominator.
+template <Form form>
+void count_together(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
+    constexpr int step = form == Form::separate ? separate_lanes : 1;
+    constexpr int vectors = vectors_of(form);
     Numbers shift[vectors];
     Numbers numerator[vectors];
     Numbers denominator[vectors];
     Bits changes[vectors];
     for (int v = 0; v < vectors; ++v) {
         std::memcpy(&shift[v], shifts + v * width, sizeof(Numbers));
-        numerator[v] = -shift[v];
+        numerator[v] = form == Form::tridiagonal ? Numbers{} : -shift[v];
         denominator[v] = Numbers{} + 1.0;
         changes[v] = Bits{};
     }
@@ -46,19 +49,29 @@ void count_together(const double* squares, int64_t order, const double* shifts, 
         for (int v = 0; v < vectors; ++v) {
             Numbers q;
             Numbers e;
-            if constexpr (separate) {
-                std::memcpy(&q, squares + 2 * i * step + v * width, sizeof q);
-                std::memcpy(&e, squares + (2 * i + 1) * step + v * width, sizeof e);
+            if constexpr (form == Form::separate) {
+                std::memcpy(&q, entries + 2 * i * step + v * width, sizeof q);
+                std::memcpy(&e, entries + (2 * i + 1) * step + v * width, sizeof e);
             } else {
-                q = Numbers{} + squares[2 * i];
-                e = Numbers{} + squares[2 * i + 1];
+                q = Numbers{} + entries[2 * i];
+                e = Numbers{} + entries[2 * i + 1];
             }
-            Numbers next = q * denominator[v] + numerator[v];
-            // A pivot of exactly zero stands for a tiny positive one: a value equal to the threshold is not below it.
-            next = next == 0.0 ? 1e-40 * denominator[v] : next;
-            changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
-            numerator[v] = e * numerator[v] - shift[v] * next;
-            denominator[v] = next;
+            if constexpr (form == Form::tridiagonal) {
+                Numbers next = (q - shift[v]) * denominator[v] + numerator[v];
+                // A pivot of exactly zero stands for a tiny negative one.
+                next = next == 0.0 ? -1e-40 * denominator[v] : next;
+                changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
+                numerator[v] = -e * denominator[v];
+                denominator[v] = next;
+            } else {
+                Numbers next = q * denominator[v] + numerator[v];
+                // A pivot of exactly zero stands for a tiny positive one: a value equal to the threshold is not below
+                // it.
+                next = next == 0.0 ? 1e-40 * denominator[v] : next;
+                changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
+                numerator[v] = e * numerator[v] - shift[v] * next;
+                denominator[v] = next;
+            }
         }
     };
     // Powers of two only: the ratio, and so the count, is the one without rescaling.
@@ -80,10 +93,10 @@ void count_together(const double* squares, int64_t order, const double* shifts, 
     for (int l = 0; l < vectors * width; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
 }
 
-template <bool separate>
-void count(const double* squares, int64_t order, const double* shifts, int64_t* counts) {
-    for (int first = 0; first < lanes(separate); first += vectors_of(separate) * width)
-        count_together<separate>(squares + (separate ? first : 0), order, shifts + first, counts + first);
+template <Form form>
+void count(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
+    for (int first = 0; first < lanes(form); first += vectors_of(form) * width)
+        count_together<form>(entries + (form == Form::separate ? first : 0), order, shifts + first, counts + first);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ MAPPED_BYTES = 2**20
 
 
 def _memory(nbytes: int) -> NDArray[np.uint8]:
-    """Uninitialised bytes; large ones go back to the system at once, which the heap of every thread delays."""
+    """Uninitialised bytes; large ones return to the system at once, which the heap of a thread delays."""
     if nbytes < MAPPED_BYTES:
         return np.empty(nbytes, np.uint8)
     return np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
