@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
+
+import lmscope
 
 from .hub_server import COMMIT, Hub, folder_files, serve
 
@@ -84,15 +88,72 @@ def test_index_and_exactly_its_shards(open_id: Open, sharded_files: dict[str, by
         assert hub.downloaded() == {"config.json", "model.safetensors.index.json"} | shards
 
 
-def test_bin_where_there_is_no_safetensors(
-    open_id: Open, tiny_llama_path: Path, llama_files: dict[str, bytes], tmp_path: Path
+def listing(hub: Hub, home: Path, *options: str) -> dict[str, Any]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = {"HF_HOME": str(home), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lmscope", "inspect", "someone/model", "--json", *options],
+        capture_output=True,
+        text=True,
+        env={**kept, **environment},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_inspect_fetches_headers_only(
+    tmp_path: Path,
+    tiny_llama_path: Path,
+    llama_files: dict[str, bytes],
+    sharded_files: dict[str, bytes],
+    sharded: bool,
 ) -> None:
+    padding = save({"padding": np.zeros(2_000_000, np.float32)})
+    extra = {"model-00099-of-00099.safetensors": padding}
+    with serve(Hub((sharded_files if sharded else llama_files) | NEEDLESS | extra)) as hub:
+        found = listing(hub, tmp_path)
+        weights = {(name, start) for name, start in hub.bodies if name.endswith(".safetensors")}
+        assert weights
+        assert all(start is not None and start.startswith("bytes=0-100000") for _, start in weights)
+        assert extra.keys().isdisjoint(hub.downloaded())
+    local = lmscope.inspect(tiny_llama_path).as_dict()
+    assert found["tensors"] == local["tensors"]
+    assert found["projection"] == local["projection"]
+    checkpoint = {"name": "someone/model", "path": "someone/model", "identity": None, "model_type": "llama"}
+    assert found["checkpoint"] == checkpoint
+
+
+def test_inspect_of_torch_files_and_of_the_cache(
+    tmp_path: Path, open_id: Open, llama_files: dict[str, bytes], bin_files: dict[str, bytes]
+) -> None:
+    with serve(Hub(bin_files)) as hub:
+        assert len(listing(hub, tmp_path / "bin")["tensors"]) == 51
+        assert hub.downloaded() == {"config.json", "pytorch_model.bin"}
+    with serve(Hub(llama_files)) as hub:
+        open_id(hub)
+    found = listing(hub, tmp_path / "home")
+    assert len(found["tensors"]) == 51, "the cache serves where the hub does not answer"
+    assert found["checkpoint"]["identity"] is not None
+
+
+@pytest.fixture(scope="module")
+def bin_files(
+    tiny_llama_path: Path, llama_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     import torch
     from transformers import LlamaForCausalLM
 
-    torch.save(LlamaForCausalLM.from_pretrained(tiny_llama_path).state_dict(), tmp_path / "model.bin")
+    path = tmp_path_factory.mktemp("bin") / "model.bin"
+    torch.save(LlamaForCausalLM.from_pretrained(tiny_llama_path).state_dict(), path)
     files = {"config.json": llama_files["config.json"], "training_args.bin": b"x"}
-    with serve(Hub({**files, "pytorch_model.bin": (tmp_path / "model.bin").read_bytes()})) as hub:
+    return {**files, "pytorch_model.bin": path.read_bytes()}
+
+
+def test_bin_where_there_is_no_safetensors(open_id: Open, bin_files: dict[str, bytes]) -> None:
+    with serve(Hub(bin_files)) as hub:
         assert open_id(hub) == "someone/model|llama|51"
         assert hub.downloaded() == {"config.json", "pytorch_model.bin"}
 

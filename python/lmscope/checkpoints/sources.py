@@ -33,24 +33,30 @@ class Source:
     index: dict[str, str] | None
 
 
+def is_remote(path_or_id: str | Path) -> bool:
+    """Whether this is a hub id; local paths come before those."""
+    return not _mode(Path(path_or_id).expanduser()) and is_hub_id(str(path_or_id))
+
+
 def find_source(path_or_id: str | Path, revision: str | None, token: str | None) -> Source:
-    """Local paths come before hub ids; CheckpointError says what was looked for."""
+    """A local path or a hub id; CheckpointError says what was looked for."""
     path = Path(path_or_id).expanduser()
     mode = _mode(path)
     if stat.S_ISREG(mode):
         return _described(path.name, path, path.parent, (path,))
     if stat.S_ISDIR(mode):
-        return _folder(path.resolve().name, path)
+        return folder_source(path.resolve().name, path)
     if mode:
         raise CheckpointError("neither a file nor a folder", file=path)
-    if is_hub_id(str(path_or_id)):
-        return _folder(str(path_or_id), download(str(path_or_id), revision, token))
+    if is_remote(path_or_id):
+        return folder_source(str(path_or_id), download(str(path_or_id), revision, token))
     if os.path.islink(path):
         raise CheckpointError("a symbolic link that leads nowhere", file=path)
     raise CheckpointError("no such file or folder", file=path)
 
 
-def _folder(name: str, path: Path) -> Source:
+def folder_source(name: str, path: Path) -> Source:
+    """The weights and the config of a folder; CheckpointError says what is missing."""
     try:
         entries = sorted(path.iterdir())
     except OSError as error:

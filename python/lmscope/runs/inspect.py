@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
-    """The tensors of a checkpoint and the projection of an analysis; no weight is read, nothing written."""
+    """The tensors of a checkpoint and the projection of an analysis; no weight is read, nothing written.
+
+    ``identity`` is None for a hub id of which only headers were fetched.
+    """
 
     name: str
     path: str
-    identity: str
+    identity: str | None
     model_type: str | None
     tensors: tuple[TensorInfo, ...]
     warnings: tuple[str, ...]
@@ -66,19 +69,24 @@ def inspect(
 
     Args:
         ckpt: folder, single weight file, hub id, or an open `Checkpoint`.
-        revision: branch, tag or commit of a hub id.
+        revision: branch, tag or commit of a hub id. Only headers are fetched of one whose weights are
+            safetensors.
         token: the hub's, for a private or gated hub id; the one that huggingface_hub finds when None.
 
     Raises `CheckpointError` where the checkpoint cannot be read.
     """
+    from lmscope.checkpoints import Checkpoint, list_remote_checkpoint
     from lmscope.runs.opening import as_checkpoint, label
 
-    checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
+    listed = None
+    if not isinstance(ckpt, Checkpoint):
+        listed = list_remote_checkpoint(os.fspath(ckpt), revision=revision, token=token)
+    checkpoint = listed or as_checkpoint(ckpt, revision=revision, token=token)
     tensors = tuple(checkpoint)
     return Inspection(
         name=label(checkpoint),
         path=str(checkpoint.path),
-        identity=checkpoint.identity,
+        identity=None if listed else checkpoint.identity,
         model_type=checkpoint.model_type,
         tensors=tensors,
         warnings=tuple(checkpoint.warnings),
