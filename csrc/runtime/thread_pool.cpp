@@ -37,8 +37,16 @@ int cpus_of_process() {
 }
 
 std::atomic<int> threads_wanted{0};
-std::atomic<int> callers{0};
+std::atomic<int> threads_in_use{0};
 thread_local bool inside_task = false;
+
+// What runs inside is not divided further.
+struct InsideTask {
+    InsideTask() { inside_task = true; }
+    InsideTask(const InsideTask&) = delete;
+    InsideTask& operator=(const InsideTask&) = delete;
+    ~InsideTask() { inside_task = false; }
+};
 
 struct Job {
     const std::function<void(int64_t)>* task;
@@ -51,7 +59,7 @@ struct Job {
     std::condition_variable finished;
 
     void work() {
-        inside_task = true;
+        const InsideTask inside;
         for (int64_t index; (index = next.fetch_add(1)) < count;) {
             try {
                 (*task)(index);
@@ -61,7 +69,6 @@ struct Job {
                 if (!error) error = std::current_exception();
             }
         }
-        inside_task = false;
     }
 };
 
@@ -115,13 +122,20 @@ private:
     int workers_ = 0;
 };
 
-// Counts the threads that are in a parallel_for of their own, itself among them.
-struct Caller {
-    const int number = callers.fetch_add(1) + 1;
-    Caller() = default;
-    Caller(const Caller&) = delete;
-    Caller& operator=(const Caller&) = delete;
-    ~Caller() { callers.fetch_sub(1); }
+// A caller's own thread and the helpers that it is lent, as many as are free, at most `wanted`.
+class Loan {
+public:
+    explicit Loan(int64_t wanted) {
+        int used = threads_in_use.load();
+        do {
+            helpers = static_cast<int>(std::clamp<int64_t>(num_threads() - used - 1, 0, std::max<int64_t>(0, wanted)));
+        } while (!threads_in_use.compare_exchange_weak(used, used + 1 + helpers));
+    }
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    ~Loan() { threads_in_use.fetch_sub(1 + helpers); }
+
+    int helpers = 0;
 };
 
 // Never destroyed: workers may still wait on it while the process exits. A forked child has no workers and no other
@@ -129,20 +143,16 @@ struct Caller {
 Pool* pool = nullptr;
 std::mutex pool_mutex;
 
+[[maybe_unused]] const int fork_handlers = pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                                                          [] {
+                                                              pool = nullptr;
+                                                              threads_in_use.store(0);
+                                                              pool_mutex.unlock();
+                                                          });
+
 Pool& the_pool() {
     const std::lock_guard lock(pool_mutex);
-    if (pool == nullptr) {
-        pool = new Pool;
-        static std::once_flag once;
-        std::call_once(once, [] {
-            pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
-                           [] {
-                               pool = nullptr;
-                               callers.store(0);
-                               pool_mutex.unlock();
-                           });
-        });
-    }
+    if (pool == nullptr) pool = new Pool;
     return *pool;
 }
 
@@ -165,17 +175,17 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& task) {
         for (int64_t index = 0; index < count; ++index) task(index);
         return;
     }
-    const Caller caller;
-    const int helpers = static_cast<int>(std::min<int64_t>(num_threads() - caller.number, count - 1));
-    if (helpers <= 0) {
+    const Loan loan(count - 1);
+    if (loan.helpers == 0) {
+        const InsideTask inside;
         for (int64_t index = 0; index < count; ++index) task(index);
         return;
     }
     auto job = std::make_shared<Job>();
     job->task = &task;
     job->count = count;
-    job->helpers_left = helpers;
-    the_pool().run(job, helpers);
+    job->helpers_left = loan.helpers;
+    the_pool().run(job, loan.helpers);
     if (job->error) std::rethrow_exception(job->error);
 }
 

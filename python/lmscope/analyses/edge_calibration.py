@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,6 +190,8 @@ def draws_for(smaller: int) -> int:
 
 
 _lock = threading.Lock()
+# One thread draws a shape; others that want it wait, and those that want another one do not.
+_turns: defaultdict[tuple[int, int, int, int], threading.Lock] = defaultdict(threading.Lock)
 
 
 def edge_calibration(
@@ -198,6 +201,8 @@ def edge_calibration(
     ms at k = 4096)."""
     count = draws_for(smaller) if draws is None else draws
     with _lock:
+        turn = _turns[smaller, larger, seed, count]
+    with turn:
         return _calibration(smaller, larger, seed, count)
 
 

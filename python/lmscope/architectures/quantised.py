@@ -14,12 +14,11 @@ from fnmatch import filter as matching
 from typing import Any
 
 from lmscope.architectures.guess import guess_role
-from lmscope.architectures.tensor_info import StoredTensor
+from lmscope.architectures.tensor_info import FLOATS, StoredTensor
 
 GGUF_PREFIX = "gguf_"
 """Begins the dtype of every tensor of a GGUF file."""
 
-_FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 _CODES = re.compile(r"u?int(8|16|32)|float[468]_\w+")
 
 # How a name ends that belongs to MODULE.weight, as bitsandbytes, quanto, torchao and others spell it.
@@ -123,7 +122,7 @@ def _in_module(
                 label = method or ("fp8" if stored.dtype.startswith("float8") else _UNNAMED)
                 beside = f"that need {prefix}{needed}" if needed else "without scales beside them"
                 yield leaf, f"quantised ({label}): {stored.dtype} codes {beside}"
-        elif of_it and stored.dtype in _FLOATS:
+        elif of_it and stored.dtype in FLOATS:
             owners.append(leaf)
             yield (
                 leaf,

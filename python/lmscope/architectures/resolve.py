@@ -20,10 +20,9 @@ from lmscope.architectures.guess import (
 )
 from lmscope.architectures.quantised import quantised
 from lmscope.architectures.roles import Role
-from lmscope.architectures.tensor_info import Part, StoredTensor, TensorInfo
+from lmscope.architectures.tensor_info import FLOATS, Part, StoredTensor, TensorInfo
 from lmscope.architectures.ties import with_config_ties, with_shared_bytes
 
-_FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 _INTEGERS = re.compile(r"u?int\d+|bool")
 _TEXT_MODEL = re.compile(r"(?:^|(?<=\.))language_model\.")
 GUESSED = "role guessed from the name"
@@ -120,7 +119,7 @@ def _check_pinned(parts: list[Part], architecture: Architecture, config: Mapping
     sizes = ConfigSizes(config, other_names)  # what the config itself says, no numbers of ours
     for pattern, entry in architecture.pinned:
         stored = (part.info for part in parts if pattern.fullmatch(architecture.bare(part.info.stored_name)))
-        read = (info for info in stored if info.dtype in _FLOATS and info.shape and info.status != "refused")
+        read = (info for info in stored if info.dtype in FLOATS and info.shape and info.status != "refused")
         info = next(read, None)
         if info is None:
             continue
@@ -151,12 +150,14 @@ def parts_of(
     if cuts is None:
         yield _refused(name, stored, layer, expert, _misfit(rule, stored, sizes))
         return
+    square = rule.packed is not None and stored.shape[1] == stored.shape[2]
+    remark = "packed matrices are square: taken as the model type stores them" if square else ""
     for index, cut in enumerate(cuts):
         label, role = rule.parts[index % len(rule.parts)]
         pieces = [f"expert{cut.expert}"] if cut.expert is not None else []
         pieces += [label] if len(rule.parts) > 1 else []
         row = "#".join([name, ".".join(pieces)]) if pieces else name
-        yield _part(row, name, stored, role, layer, expert if cut.expert is None else cut.expert, cut, "")
+        yield _part(row, name, stored, role, layer, expert if cut.expert is None else cut.expert, cut, remark)
 
 
 def _rows(name: str, tensors: Mapping[str, StoredTensor], model: _Model) -> list[Part]:
@@ -309,7 +310,7 @@ def _status(
         return "skipped", "one bias vector for each expert: has no spectrum"
     if _INTEGERS.fullmatch(dtype):
         return "refused", f"{dtype} matrix: integers of unknown meaning, perhaps quantised weights"
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         return "refused", f"{dtype} is not a plain floating-point dtype"
     if len(shape) > 2:
         return "refused", f"{len(shape)} dimensions: which of them are outputs and inputs is not known"

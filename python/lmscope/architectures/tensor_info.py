@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 from lmscope.architectures.cut import Cut
 from lmscope.architectures.roles import Role
 
+FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
+"""Dtypes whose values are plain numbers, and can be analysed."""
+
 
 class StoredTensor(NamedTuple):
     """What a file's header says of one tensor; dtype is numpy's name ("float32", "bfloat16", ...)."""

@@ -38,7 +38,8 @@ class Checkpoint:
 
     Attributes: ``tensors`` (all rows), ``path``, ``name``, ``config`` (of config.json, else empty),
     ``model_type``, ``identity`` (hex SHA-256 over each file's name, size, modification time and header),
-    ``warnings`` (plain sentences for the user).
+    ``warnings`` (plain sentences for the user), ``loaded_bytes`` (that stay in memory while it is read: the
+    largest file that can only be loaded whole).
     """
 
     def __init__(self, source: Source) -> None:
@@ -66,7 +67,9 @@ class Checkpoint:
         self.tensors: tuple[TensorInfo, ...] = ()
         self._keep_ties(equal_samples)
         warnings = [warning for file in weights for warning in file.warnings]
-        self.warnings = (*resolution.warnings, *warnings, *_outside_index(stored, source))
+        self.warnings = (*source.warnings, *resolution.warnings, *warnings, *_outside_index(stored, source))
+        # One file at a time stays loaded of those that cannot be read piecewise.
+        self.loaded_bytes = max((file.loaded_bytes for file in weights), default=0)
         descriptions = [file for file in (source.config_file, source.index_file) if file]
         self.identity = checkpoint_identity(weights, descriptions)
 
@@ -92,7 +95,8 @@ class Checkpoint:
     ) -> TensorStream:
         """Iterates (TensorInfo, array) over ``names``, by default all planned rows.
 
-        Stored tensors are read ahead while their sum is within ``read_ahead_bytes``.
+        Arrays are as of :meth:`load`. Stored tensors are read ahead while their sum is within
+        ``read_ahead_bytes``. A tensor that cannot be read raises CheckpointError when its turn comes.
         """
         if names is None:
             names = [info.name for info in self.tensors if info.status == "planned"]

@@ -19,14 +19,14 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None
 
 
-def download(repo_id: str, revision: str | None, token: str | None) -> Path:
-    """The folder of a revision's snapshot, holding config.json and the weights in one format.
+def download(repo_id: str, revision: str | None, token: str | None) -> tuple[Path, tuple[str, ...]]:
+    """The folder of a revision's snapshot, holding config.json and the weights in one format; and warnings.
 
     Cache, token and offline switches are huggingface_hub's. Where the hub does not answer, or refuses, a
     snapshot in the cache serves, as it does for that library. CheckpointError says what stands in the way.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 
     def snapshot(commit: str | None, names: Iterable[str], *, local: bool = False) -> Path:
         patterns = [glob.escape(name) for name in names]
@@ -42,10 +42,16 @@ def download(repo_id: str, revision: str | None, token: str | None) -> Path:
     except RevisionNotFoundError as error:
         raise _unavailable(repo_id, revision, error) from error
     except Exception as error:  # the client's errors and its HTTP library's share no base below Exception
+        unavailable = _unavailable(repo_id, revision, error)
         try:
-            return snapshot(revision, [CONFIG], local=True)
+            folder = snapshot(revision, [CONFIG], local=True)
         except Exception:
-            raise _unavailable(repo_id, revision, error) from error
+            raise unavailable from error
+        if weights_or_index([entry.name for entry in folder.iterdir()]) is None:
+            raise unavailable from error
+        if isinstance(error, OfflineModeIsEnabled):
+            return folder, ()
+        return folder, (f"{unavailable}; the cached snapshot {folder.name[:12]} serves",)
     wanted = weights_or_index(names)
     if wanted is None:
         listing = ", ".join(sorted(names)[:8]) or "an empty repository"
@@ -60,7 +66,7 @@ def download(repo_id: str, revision: str | None, token: str | None) -> Path:
         raise
     except Exception as error:
         raise _unavailable(repo_id, revision, error) from error
-    return folder
+    return folder, ()
 
 
 def _unavailable(repo_id: str, revision: str | None, error: Exception) -> CheckpointError:

@@ -14,7 +14,7 @@ _FAMILIES = (
     ("model.safetensors", "model.safetensors.index.json", "*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model*.bin"),
 )
-EXPECTED = "model.safetensors, pytorch_model.bin or the index of either"
+EXPECTED = "model.safetensors, pytorch_model.bin, the index of either, or a .gguf file"
 
 
 def weights_or_index(names: Collection[str]) -> str | None:

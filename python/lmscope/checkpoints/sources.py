@@ -31,6 +31,7 @@ class Source:
     weight_files: tuple[Path, ...]
     config: dict[str, Any] | None
     index: dict[str, str] | None
+    warnings: tuple[str, ...] = ()
 
 
 def is_remote(path_or_id: str | Path) -> bool:
@@ -49,7 +50,8 @@ def find_source(path_or_id: str | Path, revision: str | None, token: str | None)
     if mode:
         raise CheckpointError("neither a file nor a folder", file=path)
     if is_remote(path_or_id):
-        return folder_source(str(path_or_id), download(str(path_or_id), revision, token))
+        folder, warnings = download(str(path_or_id), revision, token)
+        return replace(folder_source(str(path_or_id), folder), warnings=warnings)
     if os.path.islink(path):
         raise CheckpointError("a symbolic link that leads nowhere", file=path)
     raise CheckpointError("no such file or folder", file=path)

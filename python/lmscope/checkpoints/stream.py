@@ -50,7 +50,7 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
         self._ahead: deque[_Reading] = deque()
         self._rest: deque[Part] = deque()
         self._stored: NDArray[Any] | None = None
-        self._error: CheckpointError | None = None
+        self._failure: dict[str, Any] | None = None
         self._read_ahead()
 
     def __iter__(self) -> TensorStream:
@@ -60,14 +60,8 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
         if not self._rest:
             self._advance()
         part = self._rest.popleft()
-        if self._error is not None:
-            raise CheckpointError(
-                self._error.problem,
-                file=self._error.file,
-                tensor=part.info.name,
-                expected=self._error.expected,
-                found=self._error.found,
-            ) from self._error
+        if self._failure is not None:
+            raise CheckpointError(**self._failure, tensor=part.info.name)
         assert self._stored is not None
         array = part.cut.apply(self._stored)
         if not self._rest:
@@ -91,7 +85,7 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
         self.close()
 
     def _advance(self) -> None:
-        self._stored = self._error = None
+        self._stored = self._failure = None
         if not self._ahead and self._groups:
             self._start_reading()
         if not self._ahead:
@@ -101,7 +95,8 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
         try:
             self._stored = reading.values.result()
         except CheckpointError as error:
-            self._error = error
+            # The error itself would keep what was read so far, through its traceback.
+            self._failure = {name: getattr(error, name) for name in ("problem", "file", "expected", "found")}
         except BaseException:
             self.close()
             raise

@@ -39,6 +39,11 @@ class WeightFile:
     def path(self) -> Path:
         return self.raw.path
 
+    @property
+    def loaded_bytes(self) -> int:
+        """What stays in memory beside the tensors that are read."""
+        return 0
+
     def read(self, name: str) -> NDArray[Any]:
         """One tensor as stored, in memory of its own; CheckpointError names file and tensor."""
         stored = self.tensors[name]

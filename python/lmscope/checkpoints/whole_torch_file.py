@@ -44,6 +44,10 @@ class WholeTorchFile(WeightFile):
 
     loaded: LoadedFile = field(default_factory=LoadedFile)
 
+    @property
+    def loaded_bytes(self) -> int:
+        return self.raw.size
+
     def read(self, name: str) -> NDArray[Any]:
         import torch
 

@@ -22,7 +22,7 @@ from lmscope.cli.spectra import spectra
 app = typer.Typer(
     name="lmscope",
     help="Where a language model keeps what it learnt: spectra and random-matrix verdicts of its weights.",
-    epilog="CKPT is a folder, a .safetensors file or a hub id. Begin with: lmscope inspect CKPT",
+    epilog="CKPT is a folder, a weight file or a hub id. Begin with: lmscope inspect CKPT",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",

@@ -13,7 +13,7 @@ _OUTPUT = "Output"
 CheckpointArgument = Annotated[
     str,
     typer.Argument(
-        metavar="CKPT", help="Folder, single .safetensors, .bin, .pt or .pth file, or hub id (org/name)."
+        metavar="CKPT", help="Folder, one .safetensors, .bin, .pt, .pth or .gguf file, or hub id (org/name)."
     ),
 ]
 Out = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -84,8 +85,12 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             raise RunLocked(
                 f"{path.parent}: {who} writes to this folder; wait for it, or choose another one"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be locked: {error.strerror}") from error
+        # Whose number it is only helps a message: on a full disk the lock holds without it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

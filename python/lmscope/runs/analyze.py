@@ -35,7 +35,7 @@ def analyze(
     revision: str | None = None,
     token: str | None = None,
 ) -> Run:
-    """Analyse a checkpoint's weights, one tensor at a time, and build the report.
+    """Analyse a checkpoint's weights, a few tensors in memory at a time, and build the report.
 
     Records that stand in the result folder under the same settings are not computed again: a killed run
     continues where it stopped, and a changed setting or a wider selection computes only what is missing.
@@ -60,8 +60,10 @@ def analyze(
     Raises:
         UsageError: a wrong argument, or a selection that holds no matrix.
         CheckpointError: the checkpoint cannot be read. A single tensor that cannot be is "failed" in the
-        ledger instead. WrongCheckpoint: `out` holds results of another checkpoint. RunLocked: another
-        process is writing `out`.
+        ledger instead.
+        ResultsError: `out` cannot be written to or read; WrongFolder where it cannot be a result folder,
+        WrongCheckpoint where it holds results of another checkpoint, RunLocked while another process writes
+        to it.
     """
     names = [analyses] if isinstance(analyses, str) else list(analyses)
     for name in names:

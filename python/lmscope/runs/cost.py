@@ -7,8 +7,10 @@ those of one core of a 2020s server; the projection divides by the cores that th
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.settings import SpectraSettings
@@ -34,8 +36,8 @@ class Projection:
     """What `analyze` will need for a checkpoint, as `lmscope inspect` prints it.
 
     Bytes and seconds; `memory_bytes` comes on top of the process after its imports: 1.5 times the largest
-    Gram matrix (float64, smaller side squared), twice the largest stored tensor (the current and the
-    prefetched one) and 128 MB.
+    Gram matrix (float64, smaller side squared), twice the largest stored tensor (fused ones whole), 128 MB,
+    and files that can only be loaded whole.
     """
 
     matrices: int
@@ -52,8 +54,14 @@ class Projection:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its affinity, or the container's quota where that is less."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        granted = int(int(quota) / int(period) + 0.5)
+    except (OSError, ValueError):
+        return found
+    return min(found, max(1, granted))
 
 
 def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, threads: int = 1) -> float:
@@ -75,19 +83,31 @@ def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:
     return _SECONDS_PER_CALIBRATED_VALUE * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
 
 
-def project(tensors: Iterable[TensorInfo], settings: SpectraSettings) -> Projection:
-    """Projection for the planned tensors among `tensors`."""
+def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:
+    """Stored name -> bytes, all parts of a fused tensor together."""
+    found: defaultdict[str, int] = defaultdict(int)
+    for tensor in tensors:
+        found[tensor.stored_name] += tensor.nbytes
+    return found
+
+
+def project(tensors: Iterable[TensorInfo], settings: SpectraSettings, *, loaded_bytes: int = 0) -> Projection:
+    """Projection for the planned tensors among `tensors`; `loaded_bytes` of files stay in memory."""
+    tensors = list(tensors)
+    stored = bytes_of_stored(tensors)
     planned = [tensor for tensor in tensors if tensor.status == "planned"]
     threads = cores()
     shapes = {(min(tensor.shape), max(tensor.shape)) for tensor in planned}
-    largest_tensor = max((tensor.nbytes for tensor in planned), default=0)
+    largest_tensor = max((stored[tensor.stored_name] for tensor in planned), default=0)
     largest_gram = max((8 * min(tensor.shape) ** 2 for tensor in planned), default=0)
     return Projection(
         matrices=len(planned),
         read_bytes=sum(tensor.nbytes for tensor in planned),
         largest_tensor_bytes=largest_tensor,
         largest_gram_bytes=largest_gram,
-        memory_bytes=3 * largest_gram // 2 + 2 * largest_tensor + _WORK_BYTES if planned else 0,
+        memory_bytes=3 * largest_gram // 2 + 2 * largest_tensor + _WORK_BYTES + loaded_bytes
+        if planned
+        else 0,
         seconds=sum(spectra_seconds(tensor.shape, settings, threads=threads) for tensor in planned)
         + sum(calibration_seconds(shape, threads=threads) for shape in shapes),
         cores=threads,

@@ -90,5 +90,5 @@ def inspect(
         model_type=checkpoint.model_type,
         tensors=tensors,
         warnings=tuple(checkpoint.warnings),
-        projection=project(tensors, SpectraSettings()),
+        projection=project(tensors, SpectraSettings(), loaded_bytes=checkpoint.loaded_bytes),
     )

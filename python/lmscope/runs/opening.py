@@ -44,3 +44,19 @@ def check_run_path(path: Path, checkpoint: Checkpoint) -> None:
     source = Path(checkpoint.path)
     if path.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UsageError(f"out: {os.fspath(path)!r} is the checkpoint's own folder; choose another one")
+
+
+def ties_are_recorded(path: Path, checkpoint: Checkpoint) -> bool:
+    """Whether an earlier run of the folder compared the checkpoint's tied tensors: they need no second look."""
+    from lmscope.results import ResultsError, RunFolder
+
+    aliases = {tensor.name for tensor in checkpoint if tensor.tied_to is not None}
+    try:
+        folder = RunFolder.open(path)
+        if folder.manifest["checkpoint"]["identity"] != checkpoint.identity:
+            return False
+        ledger = folder.ledger
+    except ResultsError:
+        return False
+    rows = zip(ledger.column("name").to_pylist(), ledger.column("tied_to").to_pylist(), strict=True)
+    return aliases == {name for name, tied_to in rows if tied_to is not None}

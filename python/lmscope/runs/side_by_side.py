@@ -40,7 +40,16 @@ class SideBySide:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # An interrupted join would leave threads behind that still compute and write.
+        interrupt: KeyboardInterrupt | None = None
+        while any(not task.done() for task in self._needs):
+            try:
+                wait(self._needs)
+            except KeyboardInterrupt as again:
+                interrupt = again
         self._threads.shutdown(wait=True)
+        if error is None and interrupt is not None:
+            raise interrupt
         if error is None:
             self._collect()
 

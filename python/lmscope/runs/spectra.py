@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.analyses.nulls import NULLS
-from lmscope.runs.cost import calibration_seconds, cores, spectra_seconds
+from lmscope.runs.cost import calibration_seconds, spectra_seconds
 from lmscope.runs.machine import machine
-from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label
+from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
@@ -50,10 +50,10 @@ def spectra(
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     settings = spectra_settings(nulls=nulls, draws=draws, seed=seed, false_positive_rate=false_positive_rate)
+    device = check_device(device)
     checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
-    checkpoint.confirm_ties()
     path = default_run_path(checkpoint) if out is None else Path(out)
-    run_spectra(checkpoint, path, settings, selection, device=check_device(device), progress=progress)
+    run_spectra(checkpoint, path, settings, selection, device=device, progress=progress)
     return open_run(path)
 
 
@@ -71,7 +71,7 @@ def run_spectra(
     from lmscope.analyses.edge_calibration import edge_calibration
     from lmscope.analyses.nulls import SMALLEST_SIDE
     from lmscope.analyses.spectra import spectrum_verdict
-    from lmscope.kernels.runtime import isa
+    from lmscope.kernels.runtime import get_num_threads, isa
     from lmscope.results import RunFolder
 
     def compute(weights: NDArray[Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def run_spectra(
         needed = "iid" in settings.nulls and min(shape) >= SMALLEST_SIDE
         return (min(shape), max(shape)) if needed else None
 
-    threads = cores()
+    threads = get_num_threads()
     analysis = MatrixAnalysis(
         name="spectra",
         settings=settings.key(),
@@ -92,8 +92,10 @@ def run_spectra(
         prepare=lambda shape: edge_calibration(*shape, seed=settings.seed),
         prepare_seconds=lambda shape: calibration_seconds(shape, threads=threads),
     )
-    check_selection(checkpoint, selection)
     check_run_path(path, checkpoint)
+    if not ties_are_recorded(path, checkpoint):
+        checkpoint.confirm_ties()
+    check_selection(checkpoint, selection)
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         folder.write_manifest(
             checkpoint={

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, cores, verdict_bytes
+from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, bytes_of_stored, verdict_bytes
 from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import ledger_row
 from lmscope.runs.progress import Reporter
@@ -72,6 +72,7 @@ def run_matrix_analyses(
     cannot be written ends the pass: the records so far stand, and the next run continues after them.
     """
     from lmscope import __version__
+    from lmscope.kernels.runtime import get_num_threads
 
     def record_key(tensor: TensorInfo, analysis: MatrixAnalysis) -> str:
         asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
@@ -104,7 +105,6 @@ def run_matrix_analyses(
     def write_ledger() -> None:
         folder.write_ledger([ledger_row(tensor, *status[tensor.name]) for tensor in checkpoint])
 
-    threads = cores()
     reporting = Lock()
 
     def prepare(tensor: TensorInfo) -> None:
@@ -121,34 +121,41 @@ def run_matrix_analyses(
             with reporting:
                 reporter.finish(text, read_bytes=0, matrices=0)
 
-    def analyse(tensor: TensorInfo, weights: NDArray[Any]) -> None:
+    def analyse(tensor: TensorInfo, weights: NDArray[Any] | str) -> None:
         text = f"{tensor.name} {_times(tensor.shape)}"
         with reporting:
             reporter.begin(text, seconds=estimates[tensor.name])
-        status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+        if isinstance(weights, str):
+            status[tensor.name] = "failed", weights
+        else:
+            status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
         with reporting:
             reporter.finish(text, read_bytes=tensor.nbytes)
 
     write_ledger()
     try:
-        with reporter, SideBySide(threads, SIDE_BY_SIDE_BYTES) as tasks:
+        with reporter, SideBySide(get_num_threads(), SIDE_BY_SIDE_BYTES) as tasks:
             reporter.start(
                 matrices=len(pending),
                 total_bytes=sum(tensor.nbytes for tensor in pending),
                 seconds=sum(estimates.values()) + sum(preparations.values()),
             )
-            loads = _load_each(checkpoint, pending)
-            for tensor in pending:
-                need = verdict_bytes(tensor.shape, tensor.nbytes)
-                # Before the read: a large matrix is not in memory while others still work.
-                tasks.make_room(need)
-                weights = next(loads)
-                if isinstance(weights, Exception):
-                    status[tensor.name] = "failed", _reason(weights)
-                    continue
-                prepare(tensor)
-                tasks.start(partial(analyse, tensor, weights), need)
-                del weights
+            stored_bytes = bytes_of_stored(checkpoint)
+            stored = ""
+            with contextlib.closing(_load_each(checkpoint, pending)) as loads:
+                for tensor in pending:
+                    need = verdict_bytes(tensor.shape, tensor.nbytes)
+                    # Before the read: a large tensor is not in memory while others still work.
+                    tasks.make_room(
+                        need if tensor.stored_name == stored else stored_bytes[tensor.stored_name]
+                    )
+                    tasks.make_room(need)
+                    stored = tensor.stored_name
+                    weights = next(loads)
+                    if not isinstance(weights, str):
+                        prepare(tensor)
+                    tasks.start(partial(analyse, tensor, weights), need)
+                    del weights
     except BaseException:
         # The error in hand says more than a second one from a full disk.
         with contextlib.suppress(Exception):
@@ -194,8 +201,12 @@ def _analyse(
     return "analysed", tensor.reason
 
 
-def _load_each(checkpoint: Checkpoint, tensors: Sequence[TensorInfo]) -> Iterator[NDArray[Any] | Exception]:
-    """The weights of each tensor in turn, or the error that reading them raised."""
+def _load_each(
+    checkpoint: Checkpoint, tensors: Sequence[TensorInfo]
+) -> Generator[NDArray[Any] | str, None, None]:
+    """The weights of each tensor in turn, or the reason why they cannot be read."""
+    from lmscope.checkpoints import CheckpointError
+
     position = 0
     while position < len(tensors):
         with checkpoint.stream([tensor.name for tensor in tensors[position:]]) as stream:
@@ -203,12 +214,17 @@ def _load_each(checkpoint: Checkpoint, tensors: Sequence[TensorInfo]) -> Iterato
                 position += 1
                 try:
                     _, weights = next(stream)
+                except CheckpointError as error:
+                    reason = _reason(error)
                 except Exception as error:
-                    yield error
+                    yield _reason(error)
                     # What a stream does after an unforeseen error is not known: a new one reads the rest.
                     break
-                yield weights
-                del weights
+                else:
+                    yield weights
+                    del weights
+                    continue
+                yield reason
 
 
 def _reason(error: Exception) -> str:
