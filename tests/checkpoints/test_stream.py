@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +106,28 @@ def test_a_failed_read_surfaces_at_its_tensor_and_the_rest_goes_on(tmp_path: Pat
                 break
     assert good == [("0", 0), ("3", 3), ("4", 4)]
     assert bad == [(n, f"model.safetensors: tensor {n}: disk on fire") for n in ("1", "2")]
+
+
+def test_a_failed_read_keeps_nothing_of_what_it_read(tmp_path: Path) -> None:
+    class Buffer:
+        pass
+
+    buffers = []
+
+    def read(name: str) -> np.ndarray:
+        buffer = Buffer()
+        buffers.append(weakref.ref(buffer))
+        raise CheckpointError("disk on fire", file="model.safetensors", tensor=name)
+
+    gc.disable()
+    try:
+        with TensorStream(parts(tmp_path, 3), read, lambda name: 16, read_ahead_bytes=0) as stream:
+            for _ in range(3):
+                with pytest.raises(CheckpointError, match="disk on fire"):
+                    next(stream)
+            assert [buffer() for buffer in buffers[:-1]] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_parts_of_one_tensor_come_from_one_read(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def half(file):
 with RunFolder.open(sys.argv[1]).lock():
     write_atomically(Path(sys.argv[2]), half)
 """
-    for target in (record, record.with_name("new.parquet"), folder.path / "manifest.json"):
+    for target in (record, record.with_name(f"{key('b')}.parquet"), folder.path / "manifest.json"):
         process = python(code, str(folder.path), str(target))
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -337,3 +337,26 @@ with folder.lock():
     assert "too large" in output
     assert not folder.has("spectra", key("a"))
     assert list((folder.path / "spectra").iterdir()) == []
+
+
+def test_only_our_own_leftovers_are_cleared(tmp_path: Path) -> None:
+    """A result folder may be anybody's folder."""
+    theirs = [tmp_path / name for name in (".notes.tmp", ".a.1.tmp", "sub/.draft.tmp", "spectra/.x.1.tmp")]
+    dead = "4194305"  # above the largest process number
+    ours = [tmp_path / f".{name}.{dead}.tmp" for name in ("manifest.json", "ledger.parquet", "report.html")]
+    ours.append(tmp_path / "spectra" / f".{key('a')}.parquet.{dead}.tmp")
+    for path in [*theirs, *ours]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with RunFolder.create(tmp_path, "id").lock():
+        assert all(path.exists() for path in theirs)
+        assert not any(path.exists() for path in ours)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"PAR1 and half a record"])
+def test_a_damaged_record_does_not_stand(folder: RunFolder, damage: bytes) -> None:
+    with folder.lock():
+        folder.write("spectra", key("a"), spectra_row("a"))
+        assert folder.has("spectra", key("a"))
+        (folder.path / "spectra" / f"{key('a')}.parquet").write_bytes(damage)
+        assert not folder.has("spectra", key("a"))

@@ -93,13 +93,17 @@ class TensorStream(Iterator[tuple[TensorInfo, NDArray[Any]]]):
             raise StopIteration
         reading = self._ahead.popleft()
         try:
-            self._stored = reading.values.result()
-        except CheckpointError as error:
-            # The error itself would keep what was read so far, through its traceback.
-            self._failure = {name: getattr(error, name) for name in ("problem", "file", "expected", "found")}
+            error = reading.values.exception()
+            if error is None:
+                self._stored = reading.values.result()
+            elif not isinstance(error, CheckpointError):
+                raise error
         except BaseException:
             self.close()
             raise
+        if isinstance(error, CheckpointError):
+            # The error itself would keep what was read so far, through its traceback.
+            self._failure = {name: getattr(error, name) for name in ("problem", "file", "expected", "found")}
         self._rest.extend(reading.parts)
         self._read_ahead()
 

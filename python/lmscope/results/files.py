@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import BinaryIO
 from lmscope.results.errors import ResultsError, RunLocked
 
 TEMPORARY = ".tmp"
+_PARQUET = b"PAR1"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -45,17 +47,27 @@ def _write(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> 
         os.close(folder)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Clears what killed writers left behind; only for the holder of the lock.
+def is_whole_parquet(path: Path) -> bool:
+    """Whether the file is there and ends as a Parquet file does."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_PARQUET)))
+            return size > 2 * len(_PARQUET) and file.read() == _PARQUET
+    except OSError:
+        return False
 
-    Records are written under the lock alone. Beside them a page may be under way without it: what living
-    processes write there stays.
+
+def remove_temporaries(folder: Path, names: re.Pattern[str]) -> None:
+    """Clears what killed writers of files called ``names`` left behind; only for the holder of the lock.
+
+    A page may be under way without the lock: what living processes write stays. So does everything else.
     """
-    for leftover in folder.glob(f"*/.*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        writer = leftover.name.removesuffix(TEMPORARY).rpartition(".")[2]
-        if not (writer.isdecimal() and int(writer) != os.getpid() and _lives(int(writer))):
+        name, _, writer = leftover.name[1:].removesuffix(TEMPORARY).rpartition(".")
+        if not (names.fullmatch(name) and writer.isdecimal()):
+            continue
+        if int(writer) == os.getpid() or not _lives(int(writer)):
             leftover.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -14,12 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
-from lmscope.results.files import exclusive_lock, remove_temporaries, write_atomically
+from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
 from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
 
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
+_WAY_OUT = "delete it, and the same command writes it again; the other records stand"
+_OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
+_RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -73,7 +77,9 @@ class RunFolder:
     def lock(self) -> Iterator[RunFolder]:
         """The right to write, for one process at a time; RunLocked if another holds it."""
         with exclusive_lock(self.path / _LOCK):
-            remove_temporaries(self.path)
+            remove_temporaries(self.path, _OWN_FILES)
+            for analysis in SCHEMAS:
+                remove_temporaries(self.path / analysis, _RECORDS)
             self._locked = True
             try:
                 yield self
@@ -91,7 +97,7 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise ResultsError(f"{file}: unreadable: {error}") from error
+            raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise ResultsError(f"{file}: schema version {version}, this lmscope reads {SCHEMA_VERSION}")
@@ -173,8 +179,8 @@ class RunFolder:
     record_key = staticmethod(record_key)
 
     def has(self, analysis: str, key: str) -> bool:
-        """Whether the record stands."""
-        return self._record(analysis, key).is_file()
+        """Whether the record stands; one that something else damaged does not, and is computed again."""
+        return is_whole_parquet(self._record(analysis, key))
 
     def write(self, analysis: str, key: str, row: Mapping[str, Any]) -> None:
         """Writes one record, whole or not at all; ValueError where its columns are not the schema's."""
@@ -204,7 +210,7 @@ class RunFolder:
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
-        return [key for key in keys if self.has(analysis, key)]
+        return [key for key in keys if self._record(analysis, key).is_file()]
 
     def _record(self, analysis: str, key: str) -> Path:
         return self.path / analysis / f"{key}.parquet"
@@ -236,4 +242,4 @@ def _read(path: Path) -> pa.Table:
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{path}: unreadable: {error}") from error
+        raise ResultsError(f"{path}: unreadable: {error}; {_WAY_OUT}") from error

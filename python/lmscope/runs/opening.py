@@ -47,7 +47,7 @@ def check_run_path(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def ties_are_recorded(path: Path, checkpoint: Checkpoint) -> bool:
-    """Whether an earlier run of the folder compared the checkpoint's tied tensors: they need no second look."""
+    """Whether an earlier run of the folder compared the tied tensors, which then need no second look."""
     from lmscope.results import ResultsError, RunFolder
 
     aliases = {tensor.name for tensor in checkpoint if tensor.tied_to is not None}

@@ -146,11 +146,10 @@ def run_matrix_analyses(
                 for tensor in pending:
                     need = verdict_bytes(tensor.shape, tensor.nbytes)
                     # Before the read: a large tensor is not in memory while others still work.
-                    tasks.make_room(
-                        need if tensor.stored_name == stored else stored_bytes[tensor.stored_name]
-                    )
+                    if tensor.stored_name != stored:
+                        stored = tensor.stored_name
+                        tasks.make_room(stored_bytes[stored])
                     tasks.make_room(need)
-                    stored = tensor.stored_name
                     weights = next(loads)
                     if not isinstance(weights, str):
                         prepare(tensor)
