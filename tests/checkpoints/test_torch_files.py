@@ -150,8 +150,49 @@ WEIGHT = torch.arange(6.0).reshape(2, 3)
         pytest.param(
             {"model": {"w": WEIGHT}, "optimizer": {"state": {0: {"exp_avg": WEIGHT + 1}}}},
             {"w"},
-            "1 tensors under 'optimizer' are left out",
+            "left out: 1 under 'optimizer'",
             id="optimizer beside",
+        ),
+        pytest.param(
+            {
+                "model": {"w": WEIGHT},
+                "optimizer": {0: WEIGHT + 1},
+                "step": torch.tensor(5),
+                "x": torch.ones(9),
+            },
+            {"w"},
+            "left out: 1 under 'optimizer', 1 under 'step', 1 under 'x'",
+            id="tensors beside",
+        ),
+        pytest.param(
+            {"params": {"w": WEIGHT}, "params_ema": {"w": WEIGHT + 1}, "ema": {"w": WEIGHT + 2}},
+            {"w"},
+            "left out: 1 under 'params_ema', 1 under 'ema'",
+            id="averages beside",
+        ),
+        pytest.param(
+            {"generator": {"w": WEIGHT}, "optimizer_states": [{"state": {0: {"exp_avg": WEIGHT}}}]},
+            {"w"},
+            "left out: 1 under 'optimizer_states'",
+            id="one entry beside a training state",
+        ),
+        pytest.param(
+            {"net": {"w": WEIGHT}, "o": {"state": {0: {"exp_avg": WEIGHT}}, "param_groups": []}},
+            {"w"},
+            "left out: 1 under 'o'",
+            id="an optimizer's state by another name",
+        ),
+        pytest.param(
+            {"state_dict": {"model": {"w": WEIGHT}, "optimizer": {"m": WEIGHT}}, "loss": torch.tensor(1.0)},
+            {"w"},
+            "left out: 1 under 'loss', 1 under 'optimizer'",
+            id="wrapped twice",
+        ),
+        pytest.param(
+            {"w": WEIGHT, "encoder": {"w": WEIGHT + 1, "scheduler": {"m": WEIGHT}}, "optimizer": [WEIGHT]},
+            {"w", "encoder.w"},
+            "left out: 1 under 'encoder.scheduler', 1 under 'optimizer'",
+            id="weights at the top",
         ),
         pytest.param(
             {"encoder": {"w": WEIGHT}, "heads": [WEIGHT + 1, WEIGHT + 2]},
@@ -299,6 +340,26 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         ["not a file of torch.save", "data.pkl"],
     ),
     "no tensors": (lambda p: saved(p, {"epoch": 1}), ["no tensors"]),
+    "an optimizer alone": (
+        lambda p: saved(p, {"state": {0: {"exp_avg": WEIGHT}}, "param_groups": []}),
+        ["training state without weights", "expected a state dict", "found state, param_groups"],
+    ),
+    "averages alone": (
+        lambda p: saved(p, {"ema": {"w": WEIGHT}, "epoch": 1}),
+        ["which entry holds the weights is unclear: save the weights alone", "found ema"],
+    ),
+    "two models and a training state": (
+        lambda p: saved(p, {"actor": {"w": WEIGHT}, "critic": {"w": WEIGHT}, "optimizer": {"m": WEIGHT}}),
+        ["which entry holds the weights is unclear", "state_dict, model", "found actor, critic, optimizer"],
+    ),
+    "two that are wrappers by name": (
+        lambda p: saved(p, {"model": {"w": WEIGHT}, "params": {"w": WEIGHT}}),
+        ["which entry holds the weights is unclear", "found model, params"],
+    ),
+    "lone surrogate in a name": (
+        lambda p: saved(p, {"a\ud800.weight": WEIGHT}),
+        ["tensor 'a\\ud800.weight'", "a name that is no text"],
+    ),
     "quantised": (
         lambda p: saved(p, {"w": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}),
         ["weights-only loader cannot read it"],

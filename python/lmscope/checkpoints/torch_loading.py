@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 WAY_OUT = "convert it to safetensors where you trust it"
-
-# Where training loops put the weights beside an optimizer's state.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 
 class _BoundedReader(io.BufferedReader):
@@ -53,33 +49,6 @@ def load_weights_only(path: Path, *, values: bool) -> Any:
         raise _refused(path, error) from error
 
 
-def named_tensors(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Every tensor in a loaded object, nested names joined by dots, and warnings about what is left out."""
-    import torch
-
-    left_out: tuple[str, ...] = ()
-    if isinstance(content, Mapping) and not any(
-        isinstance(entry, torch.Tensor) for entry in content.values()
-    ):
-        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is not None:
-            counts = {
-                key: len(list(_walk(str(key), entry))) for key, entry in content.items() if key != wrapper
-            }
-            left_out = tuple(
-                f"{path.name}: {count} tensors under {key!r} are left out, weights being under {wrapper!r}"
-                for key, count in counts.items()
-                if count
-            )
-            content = content[wrapper]
-    tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in _walk("", content):
-        if name in tensors:
-            raise CheckpointError("named twice", file=path, tensor=name)
-        tensors[name] = tensor
-    return tensors, left_out
-
-
 def stored_tensor(tensor: torch.Tensor) -> StoredTensor:
     """Dtype, shape and bytes; where the values are more than plain numbers, the dtype says so."""
     import torch
@@ -91,22 +60,6 @@ def stored_tensor(tensor: torch.Tensor) -> StoredTensor:
     if tensor.is_neg() or tensor.is_conj():
         dtype = f"lazily negated {dtype}"
     return StoredTensor(dtype, tuple(tensor.shape), nbytes)
-
-
-def _walk(prefix: str, content: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    import torch
-
-    if isinstance(content, torch.Tensor):
-        yield prefix, content
-        return
-    if isinstance(content, Mapping):
-        entries = list(content.items())
-    elif isinstance(content, (list, tuple)):
-        entries = list(enumerate(content))
-    else:
-        return
-    for key, entry in entries:
-        yield from _walk(f"{prefix}.{key}" if prefix else str(key), entry)
 
 
 def _refused(path: Path, error: Exception) -> CheckpointError:

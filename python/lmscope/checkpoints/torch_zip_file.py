@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
-from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, named_tensors, stored_tensor
+from lmscope.checkpoints.state_dict import named_tensors
+from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, stored_tensor
 from lmscope.checkpoints.weight_file import Place, WeightFile
 from lmscope.checkpoints.whole_torch_file import LoadedFile, open_whole_torch_file
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lmscope.checkpoints.dtypes import readable
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
-from lmscope.checkpoints.torch_loading import load_weights_only, named_tensors, stored_tensor
+from lmscope.checkpoints.state_dict import named_tensors
+from lmscope.checkpoints.torch_loading import load_weights_only, stored_tensor
 from lmscope.checkpoints.weight_file import WeightFile
 
 if TYPE_CHECKING:
