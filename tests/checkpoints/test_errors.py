@@ -231,6 +231,23 @@ def test_nothing_there(tmp_path: Path) -> None:
         open_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("given", ["gpt2", "https://huggingface.co/org/name"])
+def test_what_is_not_quite_a_hub_id(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"expected a file, a folder, or a hub id written org/name"
+    ) as caught:
+        open_checkpoint(given)
+    assert str(caught.value).startswith(f"{given}: no such file or folder")
+
+
+def test_no_path_is_not_the_working_directory(tiny_bert_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_bert_path)
+    assert len(open_checkpoint("."))
+    with pytest.raises(CheckpointError, match="no path given"):
+        open_checkpoint("")
+
+
 def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(CheckpointError, match=r"loop: a symbolic link that leads nowhere"):
