@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     ),
     "lone surrogate in a name": (
         lambda p: saved(p, {"a\ud800.weight": WEIGHT}),
-        ["tensor 'a\\ud800.weight'", "a name that is no text"],
+        ["tensor 'a\\ud800.weight'", "its name cannot be written as UTF-8: rename it"],
     ),
     "quantised": (
         lambda p: saved(p, {"w": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}),

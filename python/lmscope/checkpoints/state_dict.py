@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ def named_tensors(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tu
 
     CheckpointError where a training state is there and nothing tells which entry beside it holds the weights.
     """
-    left_out: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
     chosen = _weights(path, content, left_out)
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in _walk("", chosen, left_out):
@@ -33,7 +34,7 @@ def named_tensors(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tu
         try:
             name.encode("utf-8")
         except UnicodeEncodeError as error:
-            problem = f"a name that is no text: {error.reason}; {_SAVE_ALONE}"
+            problem = "its name cannot be written as UTF-8: rename it where the file is made"
             raise CheckpointError(problem, file=path, tensor=ascii(name)) from error
         tensors[name] = tensor
     if not left_out:
@@ -42,7 +43,7 @@ def named_tensors(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tu
     return tensors, (f"{path.name}: tensors that are not the model's weights are left out: {counts}",)
 
 
-def _weights(path: Path, content: Any, left_out: dict[str, int]) -> Any:
+def _weights(path: Path, content: Any, left_out: Counter[str]) -> Any:
     """What of ``content`` to walk; what else holds tensors is counted in ``left_out``."""
     if not isinstance(content, Mapping):
         return content
@@ -68,7 +69,7 @@ def _weights(path: Path, content: Any, left_out: dict[str, int]) -> Any:
             expected=f"one of {', '.join(_WRAPPERS)}",
             found=_listed(nested),
         )
-    left_out.update((str(key), count) for key, count in counts.items() if count and key != choice[0])
+    left_out.update({str(key): count for key, count in counts.items() if count and key != choice[0]})
     return _weights(path, content[choice[0]], left_out)
 
 
@@ -84,7 +85,7 @@ def _listed(keys: Any) -> str:
     return ", ".join(str(key) for key in keys)
 
 
-def _walk(prefix: str, content: Any, left_out: dict[str, int] | None) -> Iterator[tuple[str, torch.Tensor]]:
+def _walk(prefix: str, content: Any, left_out: Counter[str] | None) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor below; training state is counted in ``left_out`` instead where that is given."""
     import torch
 
@@ -101,7 +102,6 @@ def _walk(prefix: str, content: Any, left_out: dict[str, int] | None) -> Iterato
         name = f"{prefix}.{key}" if prefix else str(key)
         if left_out is not None and not isinstance(entry, torch.Tensor) and _is_training_state(key, entry):
             count = sum(1 for _ in _walk("", entry, None))
-            if count:
-                left_out[name] = count
+            left_out.update({name: count} if count else {})
         else:
             yield from _walk(name, entry, left_out)
