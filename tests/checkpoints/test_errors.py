@@ -110,6 +110,14 @@ FILES: dict[str, tuple[Damage, list[str]]] = {
         ["tensor b", "unknown dtype", "found Q4_0", "F32", "BF16", "F8_E4M3"],
     ),
     "dtype a number": (header({"a": A, "b": entry(7, [2, 3], 24, 48)}), ["tensor b", "unknown dtype"]),
+    "metadata a number": (
+        header({"__metadata__": {"step": 1}, "a": A, "b": B}),
+        ["__metadata__", "expected names and strings", "found step: 1"],
+    ),
+    "metadata a list": (
+        header({"__metadata__": [1], "a": A, "b": B}),
+        ["__metadata__", "expected names and strings", "found [1]"],
+    ),
     "entry a list": (header({"a": A, "b": [1]}), ["tensor b", "header entry not an object"]),
     "long odd name": (
         header({"a": A, "\n" * 10_000: entry("Q", [2, 3], 24, 48)}),
@@ -126,6 +134,25 @@ def test_damaged_file(tiny_bert_path: Path, tmp_path: Path, damage: Damage, word
         open_checkpoint(path)
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0x3C, 0x3C20, 0x3C09, 0x213C, 0x3C0D0A, 0x683C20])
+def test_a_header_length_that_looks_like_a_web_page(tmp_path: Path, length: int) -> None:
+    """As bytes these begin with ``<``, ``<!`` or `` <h``, some after white space."""
+    path = tmp_path / "model.safetensors"
+    text = json.dumps({"a": entry("U8", [2], 0, 2)}).encode().ljust(length)
+    path.write_bytes(file_bytes(text, b"<h"))
+    assert [info.name for info in open_checkpoint(path)] == ["a"]
+    path.write_bytes(file_bytes(text.replace(b"U8", b"Q8"), b"<h"))
+    with pytest.raises(CheckpointError, match=r"tensor a: unknown dtype .*found Q8"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("page", [b"\xef\xbb\xbf<html>", b"<?xml version='1.0'?>", b"\r\n <a>", b"<p>"])
+def test_web_pages(tmp_path: Path, page: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(page)
+    with pytest.raises(CheckpointError, match="found an HTML page"):
+        open_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [3, 8, 60, 0.5, 0.9, -5, -1])
@@ -202,6 +229,23 @@ def test_nothing_there(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"no weights .*found an empty folder"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["gpt2", "https://huggingface.co/org/name"])
+def test_what_is_not_quite_a_hub_id(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"expected a file, a folder, or a hub id written org/name"
+    ) as caught:
+        open_checkpoint(given)
+    assert str(caught.value).startswith(f"{given}: no such file or folder")
+
+
+def test_no_path_is_not_the_working_directory(tiny_bert_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_bert_path)
+    assert len(open_checkpoint("."))
+    with pytest.raises(CheckpointError, match="no path given"):
+        open_checkpoint("")
 
 
 def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:

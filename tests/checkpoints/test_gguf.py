@@ -82,7 +82,7 @@ def test_folder_of_gguf_alone(path: Path, tmp_path: Path) -> None:
 
 def test_split_lacks_a_part(path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "tiny-00001-of-00002.gguf")
-    with pytest.raises(CheckpointError, match=r"missing part of a split .*expected 2 files tiny-\*.gguf"):
+    with pytest.raises(CheckpointError, match=r"missing shard .*expected 2 files tiny-\*.gguf"):
         open_checkpoint(tmp_path)
 
 

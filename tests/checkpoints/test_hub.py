@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 import lmscope
 
@@ -260,3 +260,34 @@ def test_a_shard_missing_from_the_cache(
     message = open_id(hub, HF_HUB_OFFLINE="1")
     assert "missing shard" in message
     assert shard.name in message
+
+
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "weights.safetensors"])
+def test_weights_in_subfolders_of_a_repository_are_not_the_models(
+    open_id: Open, llama_files: dict[str, bytes], bin_files: dict[str, bytes], tmp_path: Path, weights: str
+) -> None:
+    single = llama_files["model.safetensors"]
+    files = {"config.json": llama_files["config.json"], "1_Dense/model.safetensors": single}
+    files |= {"2_Dense/model.safetensors": single, weights: bin_files.get(weights, single)}
+    with serve(Hub(files)) as hub:
+        assert open_id(hub) == "someone/model|llama|51"
+        assert hub.downloaded() == {"config.json", weights}
+        assert len(listing(hub, tmp_path / "listed")["tensors"]) == 51
+
+
+def test_shards_of_a_repository_without_an_index(
+    open_id: Open, tiny_llama_path: Path, tmp_path: Path
+) -> None:
+    tensors = load_file(tiny_llama_path / "model.safetensors")
+    names = sorted(tensors)
+    files = {"config.json": (tiny_llama_path / "config.json").read_bytes()}
+    for n, part in enumerate((names[::2], names[1::2]), 1):
+        files[f"model-0000{n}-of-00002.safetensors"] = save({name: tensors[name] for name in part})
+    with serve(Hub(files)) as hub:
+        assert len(listing(hub, tmp_path / "listed")["tensors"]) == 51
+        assert open_id(hub) == "someone/model|llama|51"
+    missing = {name: raw for name, raw in files.items() if "00002-of" not in name}
+    with serve(Hub(missing)) as hub:
+        assert "missing shard (expected 2 files model-*.safetensors, found 1: " in open_id(
+            hub, HF_HOME=str(tmp_path)
+        )

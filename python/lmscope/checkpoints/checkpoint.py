@@ -63,7 +63,7 @@ class Checkpoint:
                 expected=error.expected,
                 found=error.found,
             ) from error
-        self._parts = {part.info.name: part for part in resolution.parts}
+        self._parts = {part.info.name: self._refused_if_unreadable(part) for part in resolution.parts}
         self.tensors: tuple[TensorInfo, ...] = ()
         self._keep_ties(equal_samples)
         warnings = [warning for file in weights for warning in file.warnings]
@@ -127,6 +127,18 @@ class Checkpoint:
             if part.info.tied_to is not None:
                 self._parts[name] = self._tied_or_not(part, equal)
         self.tensors = tuple(part.info for part in self._parts.values())
+
+    def _refused_if_unreadable(self, part: Part) -> Part:
+        name = part.info.stored_name
+        reason = self._file_of[name].unreadable.get(name)
+        if reason is None:
+            return part
+
+        def refused(info: TensorInfo) -> TensorInfo:
+            return replace(info, status="refused", reason=reason) if info.status == "planned" else info
+
+        untied = refused(part.untied) if part.untied is not None else None
+        return replace(part, info=refused(part.info), untied=untied)
 
     def _tied_or_not(self, part: Part, equal: Callable[[WeightFile, str, WeightFile, str], bool]) -> Part:
         """A head that the config ties is an alias only if the values agree: else transformers unties it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.json_files import read_index
-from lmscope.checkpoints.layout import CONFIG, EXPECTED, INDEX_SUFFIX, weights_or_index
+from lmscope.checkpoints.layout import CONFIG, EXPECTED, INDEX_SUFFIX, choose_weights
 
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 
@@ -47,21 +47,21 @@ def download(repo_id: str, revision: str | None, token: str | None) -> tuple[Pat
             folder = snapshot(revision, [CONFIG], local=True)
         except Exception:
             raise unavailable from error
-        if weights_or_index([entry.name for entry in folder.iterdir()]) is None:
+        if not choose_weights(folder, [entry.name for entry in folder.iterdir()]):
             raise unavailable from error
         if isinstance(error, OfflineModeIsEnabled):
             return folder, ()
         return folder, (f"{unavailable}; the cached snapshot {folder.name[:12]} serves",)
-    wanted = weights_or_index(names)
-    if wanted is None:
+    wanted = choose_weights(repo_id, names)
+    if not wanted:
         listing = ", ".join(sorted(names)[:8]) or "an empty repository"
         raise CheckpointError(
             "no weights that are understood", file=repo_id, expected=EXPECTED, found=listing
         )
     try:
-        folder = snapshot(revision, [CONFIG, wanted])
-        if wanted.endswith(INDEX_SUFFIX):
-            snapshot(folder.name, sorted(set(read_index(folder / wanted).values())))
+        folder = snapshot(revision, [CONFIG, *wanted])
+        if wanted[0].endswith(INDEX_SUFFIX):
+            snapshot(folder.name, sorted(set(read_index(folder / wanted[0]).values())))
     except CheckpointError:
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ from typing import Any
 from lmscope.checkpoints.checkpoint import Checkpoint
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.json_files import read_index
-from lmscope.checkpoints.layout import CONFIG, INDEX_SUFFIX, weights_or_index
+from lmscope.checkpoints.layout import CONFIG, INDEX_SUFFIX, choose_weights
 from lmscope.checkpoints.sources import folder_source, is_remote
 
 _REQUESTS = 8
@@ -48,15 +48,15 @@ def _write_headers(repo_id: str, revision: str | None, token: str | None, folder
     except Exception:  # the client's errors and its HTTP library's share no base below Exception
         return False
     names = {file.rfilename for file in info.siblings or []}
-    wanted = weights_or_index(names)
-    if wanted is None or ".safetensors" not in wanted:
+    wanted = choose_weights(repo_id, names)
+    if not wanted or ".safetensors" not in wanted[0]:
         return False
-    shards = {wanted}
-    for name in sorted({CONFIG, wanted} & names):
-        if not name.endswith(".safetensors"):
-            shutil.copyfile(api.hf_hub_download(repo_id, name, revision=info.sha), folder / name)
-    if wanted.endswith(INDEX_SUFFIX):
-        shards = set(read_index(folder / wanted).values()) & names
+    descriptions = {CONFIG} & names | {name for name in wanted if name.endswith(INDEX_SUFFIX)}
+    for name in sorted(descriptions):
+        shutil.copyfile(api.hf_hub_download(repo_id, name, revision=info.sha), folder / name)
+    shards = set(wanted)
+    if wanted[0].endswith(INDEX_SUFFIX):
+        shards = set(read_index(folder / wanted[0]).values()) & names
 
     def fetch(shard: str) -> None:
         try:

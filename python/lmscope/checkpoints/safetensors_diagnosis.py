@@ -58,6 +58,10 @@ def diagnosis(path: Path, error: SafetensorError) -> CheckpointError:
     twice = first_duplicate(name for name, _ in pairs)
     if twice is not None:
         return CheckpointError("the header names it twice", file=path, tensor=twice)
+    odd = _not_text(dict(pairs).get("__metadata__"))
+    if odd is not None:
+        problem = "unreadable __metadata__"
+        return CheckpointError(problem, file=path, expected="names and strings", found=odd)
     entries = [(name, entry) for name, entry in pairs if name != "__metadata__"]
     for name, entry in entries:
         mistake = _wrong_entry(entry)
@@ -71,6 +75,15 @@ def diagnosis(path: Path, error: SafetensorError) -> CheckpointError:
 def first_duplicate(names: Iterable[str]) -> str | None:
     """The first name that occurs more than once."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def _not_text(metadata: Any) -> str | None:
+    """What of the metadata is no string, if anything."""
+    if metadata is None:
+        return None
+    if not isinstance(metadata, list) or not all(isinstance(pair, tuple) for pair in metadata):
+        return repr(metadata)
+    return next((f"{key}: {value!r}" for key, value in metadata if not isinstance(value, str)), None)
 
 
 def _wrong_entry(pairs: Any) -> tuple[str, str, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,17 @@ from typing import Any
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.hub import download, is_hub_id
 from lmscope.checkpoints.json_files import read_index, read_json_object
-from lmscope.checkpoints.layout import CONFIG, EXPECTED, GGUF, INDEX_SUFFIX, has_weights, weights_or_index
+from lmscope.checkpoints.layout import (
+    CONFIG,
+    EXPECTED,
+    GGUF,
+    INDEX_SUFFIX,
+    choose_weights,
+    has_weights,
+    is_one,
+)
 
-_GGUF_SPLIT = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})\.gguf")
+_EXPECTED_PLACE = "a file, a folder, or a hub id written org/name"
 # What makes a path lead nowhere; anything else (no permission, a failing disk) is an error of its own.
 _NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
@@ -41,6 +48,8 @@ def is_remote(path_or_id: str | Path) -> bool:
 
 def find_source(path_or_id: str | Path, revision: str | None, token: str | None) -> Source:
     """A local path or a hub id; CheckpointError says what was looked for."""
+    if path_or_id == "":  # as a path it would be the working directory
+        raise CheckpointError("no path given", expected=_EXPECTED_PLACE)
     path = Path(path_or_id).expanduser()
     mode = _mode(path)
     if stat.S_ISREG(mode):
@@ -54,7 +63,7 @@ def find_source(path_or_id: str | Path, revision: str | None, token: str | None)
         return replace(folder_source(str(path_or_id), folder), warnings=warnings)
     if os.path.islink(path):
         raise CheckpointError("a symbolic link that leads nowhere", file=path)
-    raise CheckpointError("no such file or folder", file=path)
+    raise CheckpointError("no such file or folder", file=str(path_or_id), expected=_EXPECTED_PLACE)
 
 
 def folder_source(name: str, path: Path) -> Source:
@@ -65,12 +74,12 @@ def folder_source(name: str, path: Path) -> Source:
         raise CheckpointError(error.strerror or str(error), file=path) from error
     modes = {entry: _mode(entry) for entry in entries}
     names = [entry.name for entry in entries if stat.S_ISREG(modes[entry])]
-    chosen = weights_or_index(names)
-    if chosen is None and not has_weights(names):
+    chosen = choose_weights(path, names)
+    if not chosen and not has_weights(names):
         found = [entry for entry in entries if entry.name in names and entry.suffix == GGUF]
         if found:
             return _described(name, path, path, _gguf_files(path, found))
-    if chosen is None:
+    if not chosen:
         marks = {
             entry: "/" if stat.S_ISDIR(mode) else "" if mode else " (leads nowhere)"
             for entry, mode in modes.items()
@@ -81,32 +90,25 @@ def folder_source(name: str, path: Path) -> Source:
             expected=EXPECTED,
             found=", ".join(f"{entry.name}{marks[entry]}" for entry in entries[:8]) or "an empty folder",
         )
-    if not chosen.endswith(INDEX_SUFFIX):
-        return _described(name, path, path, (path / chosen,))
-    index = read_index(path / chosen)
+    weight_files = tuple(path / file for file in chosen)
+    index_file = weight_files[0]
+    if not index_file.name.endswith(INDEX_SUFFIX):
+        return _described(name, path, path, weight_files)
+    index = read_index(index_file)
     shards = tuple(path / shard for shard in sorted(set(index.values())))
     for shard in shards:
         if not stat.S_ISREG(_mode(shard)):
-            raise CheckpointError(
-                "missing shard", file=path / chosen, expected=shard.name, found="no such file"
-            )
-    return replace(_described(name, path, path, shards), index_file=path / chosen, index=index)
+            raise CheckpointError("missing shard", file=index_file, expected=shard.name, found="no such file")
+    return replace(_described(name, path, path, shards), index_file=index_file, index=index)
 
 
 def _gguf_files(folder: Path, found: list[Path]) -> tuple[Path, ...]:
     """One file, or all of one split; several are most often one model in several precisions."""
-    names = (_GGUF_SPLIT.fullmatch(file.name) for file in found)
-    splits = {(name[1], name[2]) if name else None for name in names}
-    (split, *others) = splits
-    if others or (split is None and len(found) > 1):
-        listing = ", ".join(file.name for file in found[:8])
+    names = [file.name for file in found]
+    if not is_one(folder, names):
+        listing = ", ".join(names[:8])
         raise CheckpointError(
             "several GGUF files", file=folder, expected="one, or give one by name", found=listing
-        )
-    if split is not None and len(found) != int(split[1]):
-        expected = f"{int(split[1])} files {split[0]}-*{GGUF}"
-        raise CheckpointError(
-            "missing part of a split", file=folder, expected=expected, found=str(len(found))
         )
     return tuple(found)
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.architectures import StoredTensor
 from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.not_weights import LOOK_AT_BYTES, kind_of
 
 if TYPE_CHECKING:
     import torch
 
 WAY_OUT = "convert it to safetensors where you trust it"
-
-# Where training loops put the weights beside an optimizer's state.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+_EXPECTED = "a state dict written by torch.save"
+# 0x1950a86a20f9469cfc6c, pickled; files of torch before 1.6 begin with it.
+_LEGACY_MAGICS = (b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"L119547037146038801333356L\n.")
 
 
 class _BoundedReader(io.BufferedReader):
@@ -49,35 +50,10 @@ def load_weights_only(path: Path, *, values: bool) -> Any:
                 return torch.load(path, weights_only=True)
     except MemoryError as error:
         raise CheckpointError("too large for this machine's memory", file=path) from error
+    except OSError as error:
+        raise CheckpointError(error.strerror or str(error), file=path) from error
     except Exception as error:  # a damaged pickle can raise anything in its loader
         raise _refused(path, error) from error
-
-
-def named_tensors(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Every tensor in a loaded object, nested names joined by dots, and warnings about what is left out."""
-    import torch
-
-    left_out: tuple[str, ...] = ()
-    if isinstance(content, Mapping) and not any(
-        isinstance(entry, torch.Tensor) for entry in content.values()
-    ):
-        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is not None:
-            counts = {
-                key: len(list(_walk(str(key), entry))) for key, entry in content.items() if key != wrapper
-            }
-            left_out = tuple(
-                f"{path.name}: {count} tensors under {key!r} are left out, weights being under {wrapper!r}"
-                for key, count in counts.items()
-                if count
-            )
-            content = content[wrapper]
-    tensors: dict[str, torch.Tensor] = {}
-    for name, tensor in _walk("", content):
-        if name in tensors:
-            raise CheckpointError("named twice", file=path, tensor=name)
-        tensors[name] = tensor
-    return tensors, left_out
 
 
 def stored_tensor(tensor: torch.Tensor) -> StoredTensor:
@@ -86,6 +62,8 @@ def stored_tensor(tensor: torch.Tensor) -> StoredTensor:
 
     dtype = str(tensor.dtype).removeprefix("torch.")
     nbytes = tensor.numel() * tensor.element_size()
+    if tensor.device.type == "meta":
+        return StoredTensor(dtype, tuple(tensor.shape), 0)
     if tensor.layout != torch.strided:
         return StoredTensor(f"{str(tensor.layout).removeprefix('torch.')} {dtype}", tuple(tensor.shape), 0)
     if tensor.is_neg() or tensor.is_conj():
@@ -93,20 +71,23 @@ def stored_tensor(tensor: torch.Tensor) -> StoredTensor:
     return StoredTensor(dtype, tuple(tensor.shape), nbytes)
 
 
-def _walk(prefix: str, content: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def unreadable_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Why a tensor's values are not in its file, or not as often as they are meant, where that is so."""
+    reasons = ((name, _without_values(tensor)) for name, tensor in tensors.items())
+    return {name: reason for name, reason in reasons if reason is not None}
+
+
+def _without_values(tensor: torch.Tensor) -> str | None:
     import torch
 
-    if isinstance(content, torch.Tensor):
-        yield prefix, content
-        return
-    if isinstance(content, Mapping):
-        entries = list(content.items())
-    elif isinstance(content, (list, tuple)):
-        entries = list(enumerate(content))
-    else:
-        return
-    for key, entry in entries:
-        yield from _walk(f"{prefix}.{key}" if prefix else str(key), entry)
+    if tensor.device.type == "meta":
+        return "it has no values: it was saved from the meta device"
+    if tensor.layout != torch.strided or not tensor.numel():
+        return None
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    if span >= tensor.numel():
+        return None
+    return f"an expanded view: {tensor.numel()} elements are meant, {span} are stored"
 
 
 def _refused(path: Path, error: Exception) -> CheckpointError:
@@ -115,6 +96,17 @@ def _refused(path: Path, error: Exception) -> CheckpointError:
     if code:
         problem = f"loading it would run code of its own, which lmscope never does; {WAY_OUT}"
         return CheckpointError(problem, file=path, expected="plain tensors", found=code[1])
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(": ")
-    return CheckpointError(f"torch's weights-only loader cannot read it: {reason}", file=path)
+    if isinstance(error, NotImplementedError) and "quantized" in text:
+        problem = "quantised tensors of torch: dequantise them and save the weights as safetensors"
+        return CheckpointError(problem, file=path, expected="plain tensors", found="quantised ones")
+    with path.open("rb") as file:
+        start = file.read(LOOK_AT_BYTES)
+    if kind_of(start) != "a zip file" and not any(magic in start[:40] for magic in _LEGACY_MAGICS):
+        problem = "torch's weights-only loader cannot read it: save the weights as safetensors"
+        found = kind_of(start) or f"a file that begins with {start[:8]!r}"
+        return CheckpointError(problem, file=path, expected=_EXPECTED, found=found)
+    lines = [line.strip() for line in text.split("WeightsUnpickler error:")[-1].splitlines()]
+    told = [line for line in lines if line and not line.startswith("Check the documentation")]
+    reason = f"{type(error).__name__}: {told[-1] if told else ''}".rstrip(": ")
+    problem = f"torch's weights-only loader cannot read it: {reason}; {WAY_OUT}"
+    return CheckpointError(problem, file=path, expected=_EXPECTED)

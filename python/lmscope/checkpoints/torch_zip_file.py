@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
-from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, named_tensors, stored_tensor
+from lmscope.checkpoints.state_dict import named_tensors
+from lmscope.checkpoints.torch_loading import WAY_OUT, load_weights_only, stored_tensor, unreadable_of
 from lmscope.checkpoints.weight_file import Place, WeightFile
 from lmscope.checkpoints.whole_torch_file import LoadedFile, open_whole_torch_file
 
@@ -48,7 +49,7 @@ def open_torch_zip(file: FileBytes, loaded: LoadedFile) -> WeightFile:
         alias = first.setdefault((stored[name], places[name]), name)
         if alias != name:
             shared[name] = alias
-    return WeightFile(file, header, stored, places, shared, left_out)
+    return WeightFile(file, header, stored, places, shared, left_out, unreadable_of(tensors))
 
 
 def _offset(tensor: torch.Tensor) -> int:

@@ -26,7 +26,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """``header`` is what identifies the content; ``shared`` maps a tensor to the first one of equal bytes."""
+    """``header`` is what identifies the content; ``shared`` maps a tensor to the first one of equal bytes.
+
+    ``unreadable`` says of tensors whose values the file lacks, why.
+    """
 
     raw: FileBytes
     header: bytes
@@ -34,6 +37,7 @@ class WeightFile:
     places: Mapping[str, Place]
     shared: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -44,25 +48,24 @@ class WeightFile:
         """What stays in memory beside the tensors that are read."""
         return 0
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Numpy's for the values of a tensor; CheckpointError where they cannot be read."""
+        dtype = readable(self.tensors[name].dtype)
+        if dtype is None:
+            problem = f"{self.tensors[name].dtype} values cannot be read alone"
+            raise CheckpointError(problem, file=self.path, tensor=name)
+        if name in self.unreadable:
+            raise CheckpointError(self.unreadable[name], file=self.path, tensor=name)
+        return dtype
+
     def read(self, name: str) -> NDArray[Any]:
         """One tensor as stored, in memory of its own; CheckpointError names file and tensor."""
-        stored = self.tensors[name]
-        dtype = readable(stored.dtype)
-        if dtype is None:
-            raise CheckpointError(f"{stored.dtype} values cannot be read alone", file=self.path, tensor=name)
+        stored, dtype = self.tensors[name], self.dtype(name)
         offset, strides = self.places[name]
         if strides is None:
             return self.raw.read(name, offset, stored.nbytes).view(dtype).reshape(stored.shape)
         elements = math.prod(stored.shape)
         span = 1 + sum((size - 1) * stride for size, stride in zip(stored.shape, strides, strict=True))
-        if span < elements:
-            raise CheckpointError(
-                "an expanded view, whose values are stored once and meant many times",
-                file=self.path,
-                tensor=name,
-                expected=f"{elements} elements",
-                found=f"{span} elements",
-            )
         values = np.lib.stride_tricks.as_strided(
             self.raw.read(name, offset, span * dtype.itemsize).view(dtype),
             stored.shape,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from lmscope.checkpoints.dtypes import readable
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.file_bytes import FileBytes
-from lmscope.checkpoints.torch_loading import load_weights_only, named_tensors, stored_tensor
+from lmscope.checkpoints.state_dict import named_tensors
+from lmscope.checkpoints.torch_loading import load_weights_only, stored_tensor, unreadable_of
 from lmscope.checkpoints.weight_file import WeightFile
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class WholeTorchFile(WeightFile):
     def read(self, name: str) -> NDArray[Any]:
         import torch
 
-        dtype = readable(self.tensors[name].dtype)
-        if dtype is None:
-            return super().read(name)
+        dtype = self.dtype(name)
         self.raw.check_unchanged(name)
         with self.loaded.lock:
             tensor = self.loaded.tensors(self.raw).get(name)
@@ -86,4 +84,5 @@ def open_whole_torch_file(file: FileBytes, header: bytes, loaded: LoadedFile, re
         f"{file.path.name} {reason} can only be loaded whole: {file.size / 1e6:.0f} MB stay in memory "
         "beside the tensor in hand; saving it as safetensors avoids this"
     )
-    return WholeTorchFile(file, header, stored, {}, shared, (warning, *left_out), loaded)
+    warnings = (warning, *left_out)
+    return WholeTorchFile(file, header, stored, {}, shared, warnings, unreadable_of(tensors), loaded)
