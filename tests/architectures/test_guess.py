@@ -8,7 +8,7 @@ import pytest
 
 from lmscope.architectures import TensorInfo, resolve
 from lmscope.architectures.guess import guess_expert, guess_layer, guess_role
-from lmscope.architectures.resolve import GUESSED
+from lmscope.architectures.parts import GUESSED
 
 from .headers import stored
 
