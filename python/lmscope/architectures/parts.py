@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from lmscope.architectures.config_sizes import ConfigSizes
-from lmscope.architectures.cut import MOST_EXPERTS, Cut, cut_apart
+from lmscope.architectures.cut import MOST_EXPERTS, WHOLE, Cut, cut_apart
 from lmscope.architectures.data_files import Architecture, TensorRule
 from lmscope.architectures.guess import (
     FUSED_GATE_UP,
@@ -57,7 +57,7 @@ class PartFinder:
         layer = int(found["layer"]) if "layer" in found else None
         expert = int(found["expert"]) if "expert" in found else None
         if math.prod(stored.shape) == 0 and stored.shape:
-            yield _part(name, name, stored, rule.parts[0][1], layer, expert, Cut(), "")
+            yield _part(name, name, stored, rule.parts[0][1], layer, expert, WHOLE, "")
             return
         turned, remark = self._way(name, stored, rule)
         cuts = None if turned is None else self._cuts(rule, stored, turned)
@@ -112,7 +112,7 @@ class PartFinder:
 
     def _cuts(self, rule: TensorRule, stored: StoredTensor, turned: bool) -> list[Cut] | None:
         if rule.is_plain:
-            return [Cut()]
+            return [WHOLE]
         groups = self._sizes.value(rule.groups)
         blocks = [self._sizes.value(size) for size in rule.sizes or ()]
         if groups is None or None in blocks or (rule.packed and not _holds_its_experts(stored)):
@@ -163,13 +163,13 @@ class PartFinder:
         remarks = [GUESSED]
         packed = len(stored.shape) == 3 and holds_experts(name) and _holds_its_experts(stored)
         if math.prod(stored.shape) == 0 and stored.shape:
-            yield _part(name, name, stored, role, layer, expert, Cut(), GUESSED)
+            yield _part(name, name, stored, role, layer, expert, WHOLE, GUESSED)
             return
         if packed:
             remarks.append("one of packed experts")
             if FUSED_GATE_UP.search(name):
                 remarks.append("gate and up stay together, as their order is not known")
-        cuts: list[Cut] | None = [Cut()]
+        cuts: list[Cut] | None = [WHOLE]
         if packed or (len(stored.shape) == 2 and role in ("gate", "up", "down")):
             rows, columns = stored.shape[-2:]
             transposed = self._is_turned(role, (rows, columns), packed=packed)
@@ -207,7 +207,7 @@ def _holds_its_experts(stored: StoredTensor) -> bool:
 
 
 def refused(name: str, stored: StoredTensor, layer: int | None, expert: int | None, reason: str) -> Part:
-    part = _part(name, name, stored, "other", layer, expert, Cut(), "")
+    part = _part(name, name, stored, "other", layer, expert, WHOLE, "")
     return replace(part, info=replace(part.info, status="refused", reason=reason))
 
 

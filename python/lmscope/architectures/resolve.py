@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from lmscope.architectures.quantised import quantised
 from lmscope.architectures.tensor_info import Part, StoredTensor
 from lmscope.architectures.ties import with_config_ties, with_shared_bytes
 
+_DIGITS = re.compile(r"0*([0-9]+)")
 _TEXT_MODEL = re.compile(r"(?:^|(?<=\.))language_model\.")
 
 
@@ -53,14 +55,14 @@ def resolve(
     parts = with_shared_bytes(_without_gated_queries(parts), shared or {})
     if model.architecture:
         parts = with_config_ties(parts, model.architecture, model.config)
-    parts.sort(key=lambda part: natural_key(part.info.stored_name))
+    order = {name: place for place, name in enumerate(names)}
+    parts.sort(key=lambda part: order[part.info.stored_name])
     return Resolution(tuple(parts), tuple(_warnings(model, guessed, tensors)))
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts layer 10 behind layer 9."""
-    pieces = re.split(r"0*([0-9]+)", name)
-    return [(len(piece) if index % 2 else 0, piece) for index, piece in enumerate(pieces)]
+def natural_key(name: str) -> str:
+    """Sorts layer 10 behind layer 9: each number's length stands before it, and numbers before letters."""
+    return _DIGITS.sub(lambda digits: f"\0{chr(min(len(digits[1]), sys.maxunicode))}{digits[1]}", name)
 
 
 @dataclass(frozen=True)
