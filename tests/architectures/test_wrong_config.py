@@ -100,7 +100,7 @@ def test_more_layers_than_the_config_has(model_type: str) -> None:
     with pytest.raises(ConfigMismatch) as caught:
         resolve({"model_type": model_type, entry: 2}, tensors)
     assert caught.value.tensor == name.format(2)
-    assert (caught.value.expected, caught.value.found) == (f"{entry} = 2", "layer 2, counted from 0")
+    assert (caught.value.expected, caught.value.found) == (f"{entry} = 2", "layer 2, that is 3 layers")
 
 
 def test_every_type_says_which_entry_counts_its_layers() -> None:

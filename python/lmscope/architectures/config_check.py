@@ -69,10 +69,13 @@ def _check_layers(
     if layers is None:
         return
     more = (sizes.value(architecture.more_layers) or 0) if architecture.more_layers else 0
-    for name in weights:
-        matched = architecture.match(name)
+    highest, name = -1, ""
+    for stored in weights:
+        matched = architecture.match(stored)
         layer = int(matched[1].groupdict().get("layer") or 0) if matched else 0
-        if layer >= layers + more:
-            behind = f" and {more} behind them" if more else ""
-            found = f"layer {layer}, counted from 0"
-            raise ConfigMismatch(name, f"{architecture.layers} = {layers}{behind}", found)
+        if layer > highest:
+            highest, name = layer, stored
+    if highest >= layers + more:
+        behind = f" and {more} behind them" if more else ""
+        found = f"layer {highest}, that is {highest + 1} layers"
+        raise ConfigMismatch(name, f"{architecture.layers} = {layers}{behind}", found)
