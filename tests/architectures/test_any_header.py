@@ -14,6 +14,7 @@ from lmscope.architectures import ConfigMismatch, StoredTensor, load_architectur
 ENTRIES = sorted(
     {entry for kind in registered() for entry in load_architecture(kind).defaults}
     | {entry for kind in registered() for _, entry in load_architecture(kind).pinned}
+    | {entry for kind in registered() if (entry := load_architecture(kind).layers)}
     | {"num_key_value_heads", "intermediate_size", "tie_word_embeddings", "architectures", "text_config"}
 )
 VALUES: st.SearchStrategy[Any] = st.one_of(

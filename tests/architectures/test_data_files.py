@@ -19,6 +19,7 @@ from lmscope.architectures.data_files import parse_architecture
         '[tensors]\n"w" = { parts = [] }',
         '[tensors]\n"w" = { parts = ["query", "key"], sizes = ["1"] }',
         '[tensors]\n"w" = { parts = ["down"], packed = { output = "hidden_size" } }',
+        '[tensors]\n"w" = { parts = ["query"], inputs = "hidden_size" }',
         'prefix = "model."\n[tensors]\n"w" = "query"',
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from lmscope.architectures import TensorInfo, resolve
 from lmscope.architectures.guess import guess_expert, guess_layer, guess_role
-from lmscope.architectures.resolve import GUESSED
+from lmscope.architectures.parts import GUESSED
 
 from .headers import stored
 
@@ -98,6 +98,20 @@ GUESSES: dict[str, dict[str, str]] = {
         "lm_head.dense.weight": "other",
         "classifier.dense.weight": "other",
     },
+    "granitemoe": {
+        LAYER + "shared_mlp.input_linear.weight": "other",
+        LAYER + "shared_mlp.output_linear.weight": "down",
+    },
+    "albert": {
+        "albert.encoder.albert_layer_groups.3.albert_layers.0.ffn.weight": "up",
+        "albert.encoder.albert_layer_groups.3.albert_layers.0.ffn_output.weight": "down",
+        "albert.encoder.albert_layer_groups.3.albert_layers.0.attention.dense.weight": "attention_output",
+    },
+    "weight norm": {
+        LAYER + "self_attn.q_proj.parametrizations.weight.original0": "other",
+        LAYER + "self_attn.q_proj.parametrizations.weight.original1": "other",
+        LAYER + "self_attn.q_proj.weight_v": "other",
+    },
     "adapters": {"base_model.model." + LAYER + "self_attn.q_proj.lora_A.weight": "other"},
     "no family": {"monkey.weight": "other", "embed_out.weight": "unembedding"},
 }
@@ -169,6 +183,16 @@ def test_packed_experts(hidden: int | None, shape: Any, role: str, out_by_in: An
         assert remark in row.reason
     down = guessed({"mlp.experts.down_proj": stored(2, 4, 10)}, hidden_size=4)
     assert {(row.role, row.shape) for row in down.values()} == {("down", (4, 10))}
+
+
+def test_packed_down_matrices_of_granitemoe_are_not_turned() -> None:
+    module = "model.layers.0.block_sparse_moe."
+    tensors = {
+        module + "input_linear.weight": stored(2, 20, 4),
+        module + "output_linear.weight": stored(2, 4, 10),
+    }
+    rows = guessed(tensors, hidden_size=4)
+    assert {(row.role, row.shape) for row in rows.values()} == {("other", (20, 4)), ("down", (4, 10))}
 
 
 def test_packed_experts_of_an_unknown_text_model_are_turned_by_its_sizes() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from lmscope.architectures import StoredTensor, TensorInfo, resolve
+from lmscope.architectures import Part, StoredTensor, TensorInfo, resolve
 from lmscope.architectures.cut import Cut
 from lmscope.architectures.data_files import parse_architecture
-from lmscope.architectures.resolve import natural_key, parts_of
+from lmscope.architectures.parts import PartFinder
+from lmscope.architectures.resolve import natural_key
 
 from .headers import stored
 
@@ -18,6 +19,7 @@ HEADS = {"num_attention_heads": 4}
 FUSED = """
 [tensors]
 "h.{layer}.attn.c_attn.weight" = { parts = ["query", "key", "value"], transposed = true }
+"h.{layer}.mlp.c_fc.weight" = { parts = ["up"], transposed = true, inputs = "width" }
 "layers.{layer}.qkv.weight" = { parts = ["query", "key", "value"], groups = "num_attention_heads" }
 "layers.{layer}.kv.weight" = { parts = { latent = "other", rotary = "key" }, sizes = ["rank", "2"] }
 "layers.{layer}.experts.{expert}.w.weight" = { parts = ["gate", "up"] }
@@ -26,9 +28,12 @@ FUSED = """
 """
 
 
+def cut(name: str, tensor: StoredTensor, config: dict[str, Any]) -> list[Part]:
+    return list(PartFinder(parse_architecture("fused", FUSED), config, {name: tensor}).rows(name, tensor))
+
+
 def split(name: str, tensor: StoredTensor, **config: Any) -> list[TensorInfo]:
-    parts = parts_of(name, tensor, parse_architecture("fused", FUSED), config)
-    return [part.info for part in parts]
+    return [part.info for part in cut(name, tensor, config)]
 
 
 def test_rows_of_a_fused_tensor() -> None:
@@ -76,8 +81,7 @@ def test_rows_of_packed_experts() -> None:
 )
 def test_orientation_of_packed_experts(tensor: str, shape: tuple[int, ...], transposed: bool) -> None:
     """By the config's hidden size; where both sizes are that, as transformers writes it now."""
-    architecture = parse_architecture("fused", FUSED)
-    parts = list(parts_of(f"layers.0.experts.{tensor}", stored(*shape), architecture, {"width": 4}))
+    parts = cut(f"layers.0.experts.{tensor}", stored(*shape), {"width": 4})
     assert {part.cut.transposed for part in parts} == {transposed}
     hidden_axis = 1 if tensor == "gate_up" else 0
     assert {part.info.shape[hidden_axis] for part in parts} == {4}
@@ -99,12 +103,27 @@ def test_orientation_of_packed_experts(tensor: str, shape: tuple[int, ...], tran
         ("layers.0.experts.gate_up", (2, 6, 4), {"width": 5}, "gate, up for each expert with width = 5"),
         ("layers.0.experts.gate_up", (2, 5, 4), {"width": 4}, "does not hold gate, up for each expert"),
         ("layers.0.experts.down", (6, 4), {"width": 4}, "does not hold down for each expert"),
+        ("layers.0.qkv.weight", (10, 5), HEADS, "expected [a multiple of 12, inputs]"),
+        ("layers.0.kv.weight", (8, 5), {"rank": 7}, "expected [9, inputs]"),
+        (
+            "h.0.mlp.c_fc.weight",
+            (16, 4),
+            {"width": 4},
+            "[16, 4] does not hold up with width = 4; expected [4, outputs]",
+        ),
+        ("h.0.mlp.c_fc.weight", (4,), {"width": 4}, "expected [4, outputs]"),
+        (
+            "layers.0.experts.gate_up",
+            (2, 6, 4),
+            {"width": 5},
+            "expected [experts, a multiple of 2, 5] or [experts, 5, a multiple of 2]",
+        ),
     ],
 )
 def test_misfit_is_refused_whole_with_its_reason(
     name: str, shape: tuple[int, ...], config: dict[str, Any], reason: str
 ) -> None:
-    (part,) = parts_of(name, stored(*shape), parse_architecture("fused", FUSED), config)
+    (part,) = cut(name, stored(*shape), config)
     assert (part.info.name, part.info.status, part.info.shape) == (name, "refused", shape)
     assert part.cut == Cut()
     assert reason in part.info.reason
@@ -121,6 +140,7 @@ PACKED = "model.layers.0.mlp.experts.gate_up_proj"
         ((0, 6, 4), "skipped", "no elements"),
         ((2**40, 0, 4), "skipped", "no elements"),
         ((2, 6, 0), "skipped", "no elements"),
+        ((2**14, 0, 4), "skipped", "no elements"),
         ((2**15, 2, 4), "refused", ""),
     ],
 )
@@ -131,9 +151,51 @@ def test_packed_experts_of_absurd_numbers_are_one_row(
     parts = resolve({"model_type": model_type, "hidden_size": 4}, tensors).parts
     rows = [part.info for part in parts if part.info.stored_name == PACKED]
     assert {row.status for row in rows} == {status}
-    assert len(rows) <= 2
+    assert len(rows) == 1
     assert all(reason in row.reason for row in rows)
     assert sum(row.elements for row in rows) == rows[0].stored_shape[0] * shape[1] * shape[2]
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "martian"])
+def test_experts_that_the_file_has_no_bytes_for_are_one_row(model_type: str) -> None:
+    """As an expanded view, or codes of less than a byte: the header claims what the file does not hold."""
+    tensors = {"model.embed_tokens.weight": stored(9, 4), PACKED: StoredTensor("float32", (2**10, 2, 4), 32)}
+    parts = resolve({"model_type": model_type, "hidden_size": 4}, tensors).parts
+    (row,) = (part.info for part in parts if part.info.stored_name == PACKED)
+    assert row.status == "refused"
+
+
+MOE = "model.layers.0.mlp.experts."
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "martian"])
+@pytest.mark.parametrize(
+    ("gate_up", "down", "turned"),
+    [
+        ((2, 8, 8), (2, 8, 4), False),  # hidden = 2 x intermediate
+        ((2, 8, 8), (2, 4, 8), True),
+        ((2, 16, 8), (2, 8, 8), False),  # hidden = intermediate
+        ((2, 8, 16), (2, 8, 8), True),
+    ],
+)
+def test_square_packed_experts_lie_as_the_matrices_beside_them(
+    model_type: str, gate_up: tuple[int, ...], down: tuple[int, ...], turned: bool
+) -> None:
+    tensors = {
+        "model.embed_tokens.weight": stored(9, 8),
+        MOE + "gate_up_proj": stored(*gate_up),
+        MOE + "down_proj": stored(*down),
+    }
+    parts = resolve({"model_type": model_type, "hidden_size": 8}, tensors).parts
+    packed = [part for part in parts if part.cut.expert is not None]
+    assert {part.cut.transposed for part in packed} == {turned}
+    assert not any("square" in part.info.reason or "which dimension" in part.info.reason for part in packed)
+
+
+def test_square_packed_experts_with_nothing_beside_them_say_so() -> None:
+    tensors = {"model.embed_tokens.weight": stored(9, 8), MOE + "gate_up_proj": stored(2, 8, 8)}
+    parts = resolve({"model_type": "qwen3_moe", "hidden_size": 8}, tensors).parts
+    assert [part.info.reason.partition(":")[0] for part in parts[1:]] == ["packed matrices are square"] * 4
 
 
 def test_a_part_never_takes_the_name_of_another_tensor() -> None:

@@ -251,6 +251,21 @@ LAYOUTS: dict[str, tuple[dict[str, Any] | None, Layout, dict[str, str]]] = {
         of(Q, weight=("uint32", (64, 8)), scales=("float16", (64, 1)), biases=("float16", (64, 1))),
         {"weight": "(mlx): uint32 codes", "scales": "scales of", "biases": "zero points of"},
     ),
+    "marlin": (
+        None,
+        of(Q, B=("int32", (4, 128)), s=("float16", (1, 64)), workspace=("int32", (16,))),
+        {"B": f"(marlin): int32 codes that need {Q}.s", "s": f"scales of the quantised {Q}.B"},
+    ),
+    "float codes": (
+        None,
+        of(Q, weight=("float16", (64, 64)), scales=("float16", (64, 2))),
+        {"weight": f"float16 numbers that need {Q}.scales", "scales": f"scales of the quantised {Q}.weight"},
+    ),
+    "float codes, one scale": (
+        None,
+        of(Q, weight=("float16", (64, 64)), scale=("float16", (64, 1))),
+        {"weight": f"float16 numbers that need {Q}.scale", "scale": "scales of"},
+    ),
     "a method of tomorrow": (
         {"quant_method": "tomorrow"},
         of(Q, blob=("int16", (64, 8)), twist=("float16", (64, 64))),
@@ -309,6 +324,10 @@ PLAIN_BESIDE: dict[str, tuple[dict[str, Any] | None, Layout]] = {
         {"quant_method": "gptq"},
         of("embeddings", position_ids=("int32", (24,)), position_embedding=("float32", (24, 64))),
     ),
+    "a vector that scales outputs": (
+        None,
+        of("norm", weight=("float32", (64, 64)), scale=("float32", (64,))),
+    ),
     "a temperature": (None, {"logit_scale": ("float32", ()), "projection": ("float32", (64, 64))}),
 }
 
@@ -326,6 +345,16 @@ def test_integers_of_unknown_meaning_are_refused_too() -> None:
     (row,) = rows({}, of(Q, weight=("int8", (64, 64)))).values()
     assert row.status == "refused"
     assert "unknown meaning" in row.reason
+
+
+def test_tensors_without_a_module_do_not_belong_together() -> None:
+    found = rows({}, {"zero": ("float32", (8, 8)), "table": ("int8", (8, 8)), "w": ("float32", (8, 8))})
+    assert {name: row.status for name, row in found.items()} == {
+        "table": "refused",
+        "w": "planned",
+        "zero": "planned",
+    }
+    assert "zero" not in found["table"].reason
 
 
 def test_quantised_head_is_no_alias() -> None:

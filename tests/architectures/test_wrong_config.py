@@ -50,6 +50,94 @@ def test_another_matrix_is_looked_at_where_the_embedding_is_in_no_file() -> None
         resolve({"model_type": "gpt2", "n_embd": 12}, tensors)
 
 
+def test_gpt2_stored_as_linear_layers_is_no_gpt2_of_transformers() -> None:
+    """nanoGPT keeps GPT-2's names; its square c_proj would be turned wrongly without a sign of it."""
+    linear = {"wte.weight": stored(9, 6), "h.0.attn.c_attn.weight": stored(18, 6)}
+    with pytest.raises(ConfigMismatch) as caught:
+        resolve({"model_type": "gpt2", "n_embd": 6}, linear)
+    assert caught.value.tensor == "h.0.attn.c_attn.weight"
+    assert caught.value.expected == "n_embd = 6 rows (it is stored in x out)"
+    assert caught.value.found == "[18, 6], that is 18"
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "expected"),
+    [
+        ("h.0.mlp.c_fc.weight", (6, 24), "[6, outputs]"),
+        ("h.0.mlp.c_proj.weight", (24, 6), "[24, outputs]"),
+        ("h.0.crossattention.c_attn.weight", (6, 12), "[6, a multiple of 2]"),
+    ],
+)
+def test_one_linear_layer_in_gpt2_is_refused_with_the_shape_expected(
+    name: str, right: tuple[int, int], expected: str
+) -> None:
+    config = {"model_type": "gpt2", "n_embd": 6}
+    assert {part.info.status for part in resolve(config, {name: stored(*right)}).parts} == {"planned"}
+    (part,) = resolve(config, {name: stored(*right[::-1])}).parts
+    assert part.info.status == "refused"
+    assert part.info.reason.endswith(f"expected {expected}")
+
+
+LAYERED = {
+    "llama": ("model.layers.{}.mlp.up_proj.weight", "num_hidden_layers"),
+    "bert": ("bert.encoder.layer.{}.output.dense.weight", "num_hidden_layers"),
+    "distilbert": ("transformer.layer.{}.ffn.lin1.weight", "n_layers"),
+    "gpt2": ("h.{}.ln_1.weight", "n_layer"),
+    "gpt_neox": ("gpt_neox.layers.{}.mlp.dense_h_to_4h.weight", "num_hidden_layers"),
+    "opt": ("model.decoder.layers.{}.fc1.weight", "num_hidden_layers"),
+    "qwen3_moe": ("model.layers.{}.mlp.gate.weight", "num_hidden_layers"),
+}
+
+
+@pytest.mark.parametrize("model_type", LAYERED)
+def test_more_layers_than_the_config_has(model_type: str) -> None:
+    name, entry = LAYERED[model_type]
+    architecture = load_architecture(model_type)
+    embedding = f"{architecture.prefixes[0]}{next(iter(architecture.tied.values()))}"
+    tensors = {name.format(layer): stored(4, 4) for layer in range(3)} | {embedding: stored(9, 4)}
+    for layers in (3, 12):
+        resolve({"model_type": model_type, entry: layers}, tensors)
+    with pytest.raises(ConfigMismatch) as caught:
+        resolve({"model_type": model_type, entry: 2}, tensors)
+    assert caught.value.tensor == name.format(2)
+    assert (caught.value.expected, caught.value.found) == (f"{entry} = 2", "layer 2, that is 3 layers")
+
+
+def test_every_type_says_which_entry_counts_its_layers() -> None:
+    assert all(load_architecture(model_type).layers for model_type in registered())
+
+
+@pytest.mark.parametrize(("predicting", "stored_layers"), [({}, 4), ({"num_nextn_predict_layers": 2}, 5)])
+def test_multi_token_prediction_layers_lie_behind_the_last(
+    predicting: dict[str, int], stored_layers: int
+) -> None:
+    config = {"model_type": "deepseek_v3", "num_hidden_layers": 3, **predicting}
+    tensors = {f"model.layers.{layer}.mlp.up_proj.weight": stored(4, 4) for layer in range(stored_layers)}
+    resolve(config, tensors)
+    tensors[f"model.layers.{stored_layers}.mlp.up_proj.weight"] = stored(4, 4)
+    with pytest.raises(ConfigMismatch, match=r"num_hidden_layers = 3 and \d behind them, found layer"):
+        resolve(config, tensors)
+
+
+def test_layers_of_another_part_of_the_model_are_not_counted() -> None:
+    text = {"model_type": "gemma3_text", "hidden_size": 4, "num_hidden_layers": 1}
+    tensors = {
+        "language_model.model.embed_tokens.weight": stored(9, 4),
+        "vision_tower.encoder.layers.7.self_attn.q_proj.weight": stored(5, 5),
+    }
+    resolve({"model_type": "martian_vision", "text_config": text}, tensors)
+
+
+def test_interleaved_queries_have_the_head_size_of_the_config() -> None:
+    config = {"model_type": "gpt_neox", "hidden_size": 8, "num_attention_heads": 2}
+    name = "gpt_neox.layers.0.attention.query_key_value.weight"
+    rows = resolve(config, {name: stored(24, 8)}).parts
+    assert [part.info.shape for part in rows] == [(8, 8)] * 3
+    (part,) = resolve(config, {name: stored(18, 8)}).parts
+    assert part.info.status == "refused"
+    assert part.info.reason.endswith("num_attention_heads = 2; expected [24, inputs]")
+
+
 @pytest.mark.parametrize(("shape", "status"), [((18, 1), "refused"), ((18,), "skipped")])
 def test_a_quantised_embedding_says_nothing_of_its_size(shape: tuple[int, ...], status: str) -> None:
     tensors = {"embed_tokens.weight": stored(*shape, dtype="uint8"), "lm_head.weight": stored(9, 4)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _NAME = re.compile(r"[a-z_]\w*")
@@ -21,9 +21,19 @@ class ConfigSizes:
 
     config: Mapping[str, Any]
     defaults: Mapping[str, int | str]
+    _known: dict[str, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def value(self, expression: str) -> int | None:
         """A positive integer; None where an entry is missing, no such integer, or a quotient is not whole."""
+        if expression not in self._known:
+            self._known[expression] = self._evaluate(expression)
+        return self._known[expression]
+
+    def first(self, *expressions: str) -> int | None:
+        """The value of the first expression that has one."""
+        return next(filter(None, map(self.value, expressions)), None)
+
+    def _evaluate(self, expression: str) -> int | None:
         factors = re.split(r"\s*([*/])\s*", expression)
         result = self._factor(factors[0])
         for operator, name in zip(factors[1::2], factors[2::2], strict=True):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 MOST_EXPERTS = 2**14  # of one tensor; a header that claims more would cost more memory than its file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Rows ``start`` to ``start + rows`` of each of ``groups`` equal groups of the output dimension.
 
@@ -28,14 +28,14 @@ class Cut:
 
     def shape(self, stored_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the part: out x in (``Cut()``: as stored)."""
-        if self == Cut():
+        if self == WHOLE:
             return stored_shape
         outputs, inputs = _matrix(stored_shape, self.transposed)
         return (outputs if self.rows is None else self.groups * self.rows, inputs)
 
     def apply(self, stored: NDArray[Any]) -> NDArray[Any]:
         """The part as out x in: a view wherever strides can express it (all but interleaved blocks)."""
-        if self == Cut():
+        if self == WHOLE:
             return stored
         matrix = stored if self.expert is None else stored[self.expert]
         if self.transposed:
@@ -45,6 +45,9 @@ class Cut:
         outputs, inputs = matrix.shape
         blocks = matrix.reshape(self.groups, outputs // self.groups, inputs)
         return blocks[:, self.start : self.start + self.rows].reshape(self.groups * self.rows, inputs)
+
+
+WHOLE = Cut()
 
 
 def cut_apart(

@@ -5,12 +5,14 @@ Format::
     like = "llama"                      # optional: a copy of that file; what follows adds or replaces
     prefixes = ["model."]               # may stand before any name below (the base model's attribute)
     tied_by_default = false             # where config.json says nothing of tie_word_embeddings
+    layers = "num_hidden_layers"        # the config entry that counts layers
+    more_layers = "num_nextn_predict_layers"        # optional: that of layers stored behind them
 
     [tied]                              # alias = source, which share their values where the config says so
     "lm_head.weight" = "embed_tokens.weight"
 
-    [pinned]                            # the config entry that gives a matrix's inputs; the first one that is
-    "embed_tokens.weight" = "hidden_size"                    # stored shows whether the config is this model's
+    [pinned]                            # the config entry that gives a matrix's inputs: the first matrix of
+    "embed_tokens.weight" = "hidden_size"               # each line shows whether the config is this model's
 
     [defaults]                          # what transformers takes where config.json lacks an entry
     num_key_value_heads = "num_attention_heads"
@@ -23,7 +25,8 @@ Format::
     "layers.{layer}.kv.weight" = { parts = {latent = "other", rotary = "key"}, sizes = ["rank", "64"] }
     "layers.{layer}.experts.down" = { parts = ["down"], packed = { outputs = "hidden_size" } }
 
-``parts``: the fused blocks in their order, by role, or by label and role. ``transposed``: stored in x out.
+``parts``: the fused blocks in their order, by role, or by label and role. ``transposed``: stored in x out;
+``inputs`` is then the config entry that its inputs must equal where config.json has it.
 ``sizes``: rows of each part in each group, equal where not given. ``groups``: how many groups the blocks are
 interleaved in. ``packed``: experts x matrix; the entry that gives the matrices' inputs or outputs tells which
 way they are stored, ``transposed`` where it cannot. Sizes are products and quotients of config entries and
@@ -61,6 +64,7 @@ class TensorRule:
     sizes: tuple[str, ...] | None
     groups: str
     packed: tuple[str, str] | None
+    inputs: str | None
 
     @property
     def is_plain(self) -> bool:
@@ -82,6 +86,8 @@ class Architecture:
     tied_by_default: bool
     pinned: tuple[tuple[re.Pattern[str], str], ...]
     defaults: Mapping[str, int | str]
+    layers: str | None = None
+    more_layers: str | None = None
     inner: re.Pattern[str] | None = None
 
     def bare(self, name: str) -> str:
@@ -132,6 +138,8 @@ def parse_architecture(model_type: str, text: str) -> Architecture:
         tied_by_default=bool(data.get("tied_by_default", False)),
         pinned=tuple((_pattern(name), entry) for name, entry in data["pinned"].items()),
         defaults=data["defaults"],
+        layers=data.get("layers"),
+        more_layers=data.get("more_layers"),
     )
 
 
@@ -142,7 +150,7 @@ def _text(model_type: str) -> str:
 def _read(model_type: str, text: str) -> dict[str, Any]:
     """The file's entries over those of the file that it is like; its own lines of a table come first."""
     own = tomllib.loads(text)
-    unknown = set(own) - {"like", "prefixes", "tied_by_default", *_TABLES}
+    unknown = set(own) - {"like", "prefixes", "tied_by_default", "layers", "more_layers", *_TABLES}
     if unknown:
         raise ValueError(f"{model_type}.toml: unknown entries {sorted(unknown)}")
     base = _read(own["like"], _text(own["like"])) if "like" in own else {}
@@ -154,7 +162,7 @@ def _read(model_type: str, text: str) -> dict[str, Any]:
 
 def _rule(model_type: str, name: str, value: str | Mapping[str, Any]) -> TensorRule:
     entry: dict[str, Any] = {"parts": [value]} if isinstance(value, str) else dict(value)
-    unknown = set(entry) - {"parts", "transposed", "sizes", "groups", "packed"}
+    unknown = set(entry) - {"parts", "transposed", "sizes", "groups", "packed", "inputs"}
     parts = entry.get("parts", ())
     labelled = tuple(parts.items() if isinstance(parts, Mapping) else ((role, role) for role in parts))
     sizes = entry.get("sizes")
@@ -166,6 +174,7 @@ def _rule(model_type: str, name: str, value: str | Mapping[str, Any]) -> TensorR
         or (sizes is not None and len(sizes) != len(labelled))
         or len(packed) > 1
         or any(side not in ("inputs", "outputs") for side, _ in packed)
+        or ("inputs" in entry and not entry.get("transposed"))
     ):
         raise ValueError(f"{model_type}.toml: {name!r} = {value!r} is not understood")
     return TensorRule(
@@ -175,6 +184,7 @@ def _rule(model_type: str, name: str, value: str | Mapping[str, Any]) -> TensorR
         sizes=None if sizes is None else tuple(sizes),
         groups=entry.get("groups", "1"),
         packed=packed[0] if packed else None,
+        inputs=entry.get("inputs"),
     )
 
 

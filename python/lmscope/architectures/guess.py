@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lmscope.architectures.roles import Role
 
@@ -15,8 +16,11 @@ _NAMES: tuple[tuple[Role, str], ...] = (
         "buffer",
         r"position_ids|token_type_ids|inv_freq|masked_bias|causal_mask|num_batches_tracked|running_(mean|var)",
     ),
-    # factors and scales of a matrix are not that matrix
-    ("other", r"lora_\w+|\w*scales?(_inv)?|\w*absmax|\w*zeros|\w*zero_point|relative_attention_bias"),
+    # factors, norms and scales of a matrix are not that matrix
+    (
+        "other",
+        r"lora_\w+|parametrizations|weight_[gv]|\w*scales?(_inv)?|\w*absmax|\w*zeros|\w*zero_point|relative_attention_bias",
+    ),
     ("position_embedding", r"position_embeddings?|embed_positions|wpe|pos_embed"),
     ("type_embedding", r"token_type_embeddings?"),
     (
@@ -41,10 +45,12 @@ _NAMES: tuple[tuple[Role, str], ...] = (
     ("gate", rf"gate_proj|{_EXPERT_MLP}\.w1|wi_0"),
     (
         "up",
-        rf"up_proj|{_EXPERT_MLP}\.w3|wi|wi_1|fc1|fc_in|c_fc|lin1|dense_h_to_4h|intermediate\.dense",
+        rf"up_proj|{_EXPERT_MLP}\.w3|wi|wi_1|fc1|fc_in|c_fc|lin1|dense_h_to_4h|intermediate\.dense|"
+        r"albert_layers\.[0-9]{1,6}\.ffn",
     ),
     (
         "down",
+        r"(?:\w*moe|\w*mlp)\.output_linear|albert_layers\.[0-9]{1,6}\.ffn_output|"
         rf"down_proj|{_EXPERT_MLP}\.w2|\w*Dense\.wo|mlp\.Wo|fc2|fc_out|mlp\.c_proj|lin2|dense_4h_to_h|output\.dense",
     ),
 )
@@ -53,6 +59,7 @@ _NORM = re.compile(r"norm|(?:^|\.)ln_?\w*(?:\.|$)|gamma$", re.IGNORECASE)
 _BIAS = re.compile(r"(?:^|[._])(bias|beta)$")
 _CAUSAL_MASK = re.compile(rf"(?:^|\.){_ATTENTION}\.bias$")
 _NUMBER = re.compile(r"(?:^|\.)([0-9]{1,6})(?:\.|$)")
+_INNER_NUMBER = re.compile(r"(?<=\.)[0-9]{1,6}(?=\.)")
 _EXPERT = re.compile(r"(?:^|\.)experts?\.([0-9]{1,6})(?:\.|$)")
 _EXPERTS = re.compile(r"(?:^|\.)(?:experts\.|(?:\w*moe|mlp)\.(?:input|output)_linear)")
 FUSED_GATE_UP = re.compile(r"gate_up|w13|input_linear")
@@ -60,6 +67,11 @@ FUSED_GATE_UP = re.compile(r"gate_up|w13|input_linear")
 
 def guess_role(name: str, shape: tuple[int, ...]) -> Role:
     """The likeliest role; "other" where name and shape do not settle it."""
+    return _role(_INNER_NUMBER.sub("0", name), shape)
+
+
+@lru_cache(maxsize=4096)  # layers and experts differ in their numbers alone
+def _role(name: str, shape: tuple[int, ...]) -> Role:
     named = next((role for role, pattern in _PATTERNS if pattern.search(name)), None)
     if named == "buffer" or (len(shape) == 4 and _CAUSAL_MASK.search(name)):
         return "buffer"

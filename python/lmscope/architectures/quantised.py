@@ -19,6 +19,7 @@ from lmscope.architectures.tensor_info import FLOATS, StoredTensor
 GGUF_PREFIX = "gguf_"
 """Begins the dtype of every tensor of a GGUF file."""
 
+_PLAIN = frozenset({"weight", "bias"})
 _CODES = re.compile(r"u?int(8|16|32)|float[468]_\w+")
 
 # How a name ends that belongs to MODULE.weight, as bitsandbytes, quanto, torchao and others spell it.
@@ -32,11 +33,11 @@ _ACTIVATION = re.compile(
 )
 _PARTS = (
     ("zero points", re.compile(r"zero|_shift$|^biases$")),
-    ("scales", re.compile(r"scale|absmax|^SCB$|\.SCB$|^s[uv]h$|^S[UV]$")),
+    ("scales", re.compile(r"scale|absmax|^SCB$|\.SCB$|^s[uv]h$|^S[UV]$|^s$")),
     ("code book", re.compile(r"quant_map|codebook|centroids|^tables|^lut")),
     ("rotation", re.compile(r"hadamard")),
 )
-_DESCRIPTIONS = re.compile(r"shape$|g_idx$|perm$|quant_state\.|_format$|bitmask$|row_offsets$")
+_DESCRIPTIONS = re.compile(r"shape$|g_idx$|perm$|quant_state\.|_format$|bitmask$|row_offsets$|workspace$")
 # Beside MODULE.weight these are its scales although their names do not begin with "weight".
 _SCALES_OF_WEIGHT = frozenset({"scale_weight", "SCB"})
 
@@ -63,6 +64,7 @@ _LAYOUTS = (
     ("exl2", ("q_weight",)),
     ("exl3", ("trellis",)),
     ("mlx", ("weight", "scales", "biases")),
+    ("marlin", ("B", "s")),
 )
 
 
@@ -96,6 +98,8 @@ def _in_module(
     module: str, members: Mapping[str, StoredTensor], named: str | None
 ) -> Iterator[tuple[str, str]]:
     """Answers for the tensors of one module, by their names within it."""
+    if members.keys() <= _PLAIN and all(stored.dtype in FLOATS for stored in members.values()):
+        return
     prefix = f"{module}." if module else ""
     # exl2 calls the scales of its weights q_scale, which elsewhere are those of queries.
     activations = {leaf for leaf in members if _ACTIVATION.search(leaf) and "q_weight" not in members}
@@ -109,13 +113,15 @@ def _in_module(
         (label for label, names in _LAYOUTS if all(matching(members, name) for name in names)), None
     )
     method = _method(named, layout)
+    together = module != "" or layout is not None  # tensors without a module need not belong together
     owners = []
     for leaf, stored in members.items():
         if leaf in parts or leaf in activations:
             continue
-        of_it = [part for part in parts if _belongs(part, leaf)]
+        of_it = [part for part in parts if _belongs(part, leaf) or _scales_matrix(part, leaf, members)]
         if leaf in codes:
-            needed = next(iter(of_it or sorted(parts, key=lambda part: parts[part] != "scales")), None)
+            others = sorted(parts, key=lambda part: parts[part] != "scales") if together else []
+            needed = next(iter(of_it or others), None)
             # Bare integers may be anything.
             if method or needed or stored.dtype.startswith("float"):
                 owners.append(leaf)
@@ -131,7 +137,9 @@ def _in_module(
     if not owners:
         return
     for leaf, word in parts.items():
-        owner = next((owner for owner in owners if _belongs(leaf, owner)), owners[0])
+        owner = next((owner for owner in owners if _belongs(leaf, owner)), owners[0] if together else None)
+        if owner is None:
+            continue
         yield leaf, f"{word} of the quantised {prefix}{owner}"
     lone = len(owners) == 1 and module != "" and not module.endswith("experts")
     for leaf in members.keys() - parts.keys() - activations - set(owners):
@@ -155,6 +163,12 @@ def _belongs(part: str, leaf: str) -> bool:
     stem = leaf.removesuffix("_blocks").removesuffix("_packed")
     follows = part.startswith((f"{stem}_", f"{stem}.", f"{stem}:"))
     return follows or (leaf == "weight" and part in _SCALES_OF_WEIGHT)
+
+
+def _scales_matrix(part: str, leaf: str, members: Mapping[str, StoredTensor]) -> bool:
+    """Whether a matrix of scales lies beside a float matrix, whose numbers then are codes."""
+    scales = part in ("scale", "scales") and leaf == "weight"
+    return scales and len(members[part].shape) == len(members[leaf].shape) == 2
 
 
 def _method(named: str | None, layout: str | None) -> str | None:

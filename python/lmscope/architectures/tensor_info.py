@@ -21,7 +21,7 @@ class StoredTensor(NamedTuple):
     nbytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One analysable part of a checkpoint.
 
@@ -51,7 +51,7 @@ class TensorInfo:
         return 0 if self.tied_to is not None else math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """A row and how to cut it out of its stored tensor.
 

@@ -46,6 +46,8 @@ def with_config_ties(parts: list[Part], architecture: Architecture, config: Mapp
 
 def with_shared_bytes(parts: list[Part], shared: Mapping[str, str]) -> list[Part]:
     """Of tensors that are the very same bytes one keeps its rows: the token embedding, else the target."""
+    if not shared:
+        return parts
     rows = {name: list(group) for name, group in groupby(parts, lambda part: part.info.stored_name)}
     same: dict[str, list[str]] = {}
     for name in shared:

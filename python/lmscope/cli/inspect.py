@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A number alone between dots, as in layers.7.mlp.experts.0.w1, or behind "expert" in a part's name.
 _NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)|(?<=#expert)[0-9]+(?=\.|$)")
+_LONGEST = 300  # characters of a name or reason in the table
 
 
 def inspect(
@@ -79,6 +80,14 @@ def _alike(tensors: Iterable[TensorInfo]) -> list[_Like]:
     ]
 
 
+def _short(text: str) -> str:
+    """``text`` for the table: without its middle where it is too long."""
+    if len(text) > _LONGEST:
+        half = (_LONGEST - 3) // 2
+        text = f"{text[:half]}...{text[-half:]}"
+    return shown(text)
+
+
 def _print(inspection: Inspection, *, every: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
@@ -105,13 +114,13 @@ def _print(inspection: Inspection, *, every: bool) -> None:
         tensor = row.tensors[0]
         reason = _NUMBER.sub("*", tensor.reason) if len(row.tensors) > 1 else tensor.reason
         table.add_row(
-            escape(shown(row.name)),
+            escape(_short(row.name)),
             *([str(len(row.tensors))] if counted else []),
             tensor.role,
             row.layers,
             "x".join(map(str, tensor.shape)),
             tensor.dtype,
-            escape(shown(f"refused: {reason}")) if tensor.status == "refused" else tensor.status,
+            escape(_short(f"refused: {reason}")) if tensor.status == "refused" else tensor.status,
             style="" if tensor.status == "planned" else "red" if tensor.status == "refused" else "dim",
         )
     out.print(table)
