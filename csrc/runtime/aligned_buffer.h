@@ -19,6 +19,7 @@ public:
         void* data = mapped ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
                             : std::aligned_alloc(64, bytes == 0 ? 64 : bytes);
         if (data == nullptr || data == MAP_FAILED) throw std::bad_alloc();
+        if (mapped) madvise(data, bytes, MADV_HUGEPAGE);
         data_ = std::unique_ptr<double, Free>(static_cast<double*>(data), Free(mapped ? bytes : 0));
     }
     double* data() { return data_.get(); }
@@ -28,8 +29,9 @@ public:
     explicit operator bool() const { return static_cast<bool>(data_); }
 
 private:
-    // From here on memory goes back to the system at once: the heap of every thread would keep some of it.
-    static constexpr size_t mapped_bytes = size_t{1} << 20;
+    // From here on memory goes back to the system at once, where the heap of every thread would keep some of it, and
+    // comes in huge pages, where the system has them.
+    static constexpr size_t mapped_bytes = size_t{1} << 22;
 
     struct Free {
         size_t mapped;
