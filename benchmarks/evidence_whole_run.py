@@ -172,9 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/whole_run.json"))
-    parser.add_argument(
-        "--randomize", action="store_true", help="its analyze(randomize=True), too"
-    )
+    parser.add_argument("--randomize", action="store_true", help="its analyze(randomize=True), too")
     parser.add_argument("--draws", type=int, default=19, help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=3, metavar=("NAME", "CHECKPOINT", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
