@@ -24,6 +24,7 @@ class Hub:
 
     files: dict[str, bytes]
     token: str | None = None
+    open_listing: bool = False
     revisions: tuple[str, ...] = ("main", COMMIT)
     breaks: int = 0
     url: str = ""
@@ -75,7 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).strip("/")
         if "someone/model" not in path:
             return self._fail(404, "RepoNotFound")
-        if hub.token is not None and self.headers.get("Authorization") != f"Bearer {hub.token}":
+        listing = path.startswith("api/")
+        if (
+            hub.token is not None
+            and not (hub.open_listing and listing)
+            and self.headers.get("Authorization") != f"Bearer {hub.token}"
+        ):
             return self._fail(401, "GatedRepo")
         verb, _, rest = path.partition("someone/model")
         pieces = rest.strip("/").split("/", 2)

@@ -126,6 +126,21 @@ def test_inspect_fetches_headers_only(
     assert found["checkpoint"] == checkpoint
 
 
+def test_inspect_of_a_gated_repository_asks_for_a_token(
+    tmp_path: Path, llama_files: dict[str, bytes]
+) -> None:
+    """The hub lists the files of a gated repository for everybody, and refuses their content."""
+    with serve(Hub(llama_files, token="secret", open_listing=True)) as hub:
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-m", "lmscope", "inspect", "someone/model"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        assert done.returncode == 3, done.stderr
+        assert "access is restricted" in done.stderr
+        assert "--token or HF_TOKEN" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(listing(hub, tmp_path, "--token", "secret")["tensors"]) == 51
+
+
 def test_inspect_of_torch_files_and_of_the_cache(
     tmp_path: Path, open_id: Open, llama_files: dict[str, bytes], bin_files: dict[str, bytes]
 ) -> None:

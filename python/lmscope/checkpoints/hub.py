@@ -40,18 +40,18 @@ def download(repo_id: str, revision: str | None, token: str | None) -> tuple[Pat
         listed = HfApi(token=token).model_info(repo_id, revision=revision).siblings or []
         names = [file.rfilename for file in listed]
     except RevisionNotFoundError as error:
-        raise _unavailable(repo_id, revision, error) from error
+        raise unavailable(repo_id, revision, error) from error
     except Exception as error:  # the client's errors and its HTTP library's share no base below Exception
-        unavailable = _unavailable(repo_id, revision, error)
+        problem = unavailable(repo_id, revision, error)
         try:
             folder = snapshot(revision, [CONFIG], local=True)
         except Exception:
-            raise unavailable from error
+            raise problem from error
         if not choose_weights(folder, [entry.name for entry in folder.iterdir()]):
-            raise unavailable from error
+            raise problem from error
         if isinstance(error, OfflineModeIsEnabled):
             return folder, ()
-        return folder, (f"{unavailable}; the cached snapshot {folder.name[:12]} serves",)
+        return folder, (f"{problem}; the cached snapshot {folder.name[:12]} serves",)
     wanted = choose_weights(repo_id, names)
     if not wanted:
         listing = ", ".join(sorted(names)[:8]) or "an empty repository"
@@ -65,11 +65,12 @@ def download(repo_id: str, revision: str | None, token: str | None) -> tuple[Pat
     except CheckpointError:
         raise
     except Exception as error:
-        raise _unavailable(repo_id, revision, error) from error
+        raise unavailable(repo_id, revision, error) from error
     return folder, ()
 
 
-def _unavailable(repo_id: str, revision: str | None, error: Exception) -> CheckpointError:
+def unavailable(repo_id: str, revision: str | None, error: Exception) -> CheckpointError:
+    """What an error of the hub's client means for who asked."""
     from huggingface_hub.errors import (
         GatedRepoError,
         OfflineModeIsEnabled,

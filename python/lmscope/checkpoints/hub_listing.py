@@ -12,6 +12,7 @@ from typing import Any
 
 from lmscope.checkpoints.checkpoint import Checkpoint
 from lmscope.checkpoints.errors import CheckpointError
+from lmscope.checkpoints.hub import unavailable
 from lmscope.checkpoints.json_files import read_index
 from lmscope.checkpoints.layout import CONFIG, INDEX_SUFFIX, choose_weights
 from lmscope.checkpoints.sources import folder_source, is_remote
@@ -32,8 +33,13 @@ def list_remote_checkpoint(
     repo_id = str(path_or_id)
     with tempfile.TemporaryDirectory(prefix="lmscope-") as scratch:
         folder = Path(scratch)
-        if not _write_headers(repo_id, revision, token, folder):
-            return None
+        try:
+            if not _write_headers(repo_id, revision, token, folder):
+                return None
+        except CheckpointError:
+            raise
+        except Exception as error:  # a gated repository tells its names, and refuses its files
+            raise unavailable(repo_id, revision, error) from error
         return Checkpoint(replace(folder_source(repo_id, folder), path=Path(repo_id)))
 
 
