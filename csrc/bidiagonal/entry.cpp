@@ -14,6 +14,7 @@ namespace lmscope {
 const bidiagonal::Sturm& bidiagonal::sturm() {
     switch (active_isa()) {
 #ifdef LMSCOPE_HAVE_AVX512
+        case Isa::avx512_bf16:
         case Isa::avx512:
             return bidiagonal::sturm_avx512;
 #endif

@@ -25,6 +25,7 @@ constexpr int64_t block_floats = int64_t{1} << 16;
 const Products& products() {
     switch (active_isa()) {
 #ifdef LMSCOPE_HAVE_AVX512
+        case Isa::avx512_bf16:
         case Isa::avx512:
             return products_avx512;
 #endif

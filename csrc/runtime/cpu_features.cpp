@@ -7,7 +7,7 @@
 namespace lmscope {
 namespace {
 
-constexpr Isa all_levels[] = {Isa::scalar, Isa::avx2, Isa::avx512};
+constexpr Isa all_levels[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16};
 
 // __builtin_cpu_supports also checks, through XCR0, that the operating system saves the registers.
 bool available(Isa isa) {
@@ -25,6 +25,12 @@ bool available(Isa isa) {
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#else
+            return false;
+#endif
+        case Isa::avx512_bf16:
+#ifdef LMSCOPE_HAVE_AVX512_BF16
+            return available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
 #else
             return false;
 #endif
@@ -72,6 +78,8 @@ const char* name_of(Isa isa) {
             return "avx2";
         case Isa::avx512:
             return "avx512";
+        case Isa::avx512_bf16:
+            return "avx512_bf16";
     }
     return "unknown";
 }

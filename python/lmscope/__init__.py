@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
+    from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.runs.analyze import analyze
@@ -26,14 +27,17 @@ __version__ = _version("lmscope")
 _HOME = {
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
+    "ColumnCosine": "lmscope.kernels.column_cosine",
     "CudaError": "lmscope.kernels.runtime",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "PackedColumns": "lmscope.kernels.column_cosine",
     "Run": "lmscope.runs",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "analyze": "lmscope.runs",
+    "column_cosine": "lmscope.kernels.column_cosine",
     "cuda_available": "lmscope.kernels.runtime",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
@@ -51,8 +55,10 @@ _HOME = {
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "ColumnCosine",
     "CudaError",
     "MarchenkoPastur",
+    "PackedColumns",
     "Run",
     "SingularValues",
     "SpectrumVerdict",
@@ -60,6 +66,7 @@ __all__ = [
     "TensorInfo",
     "__version__",
     "analyze",
+    "column_cosine",
     "cuda_available",
     "fit_marchenko_pastur",
     "get_num_threads",

@@ -44,3 +44,20 @@ def sign_flip_top_values(w: Any, draws: int, seed: int, rtol: float) -> TopValue
 def permutation_top_values(w: Any, draws: int, seed: int, rtol: float) -> TopValues: ...
 def permute_entries(w: Any, seed: int, draw: int) -> npt.NDArray[Any]: ...
 def entry_statistics(w: Any) -> dict[str, Any]: ...
+
+class PackedColumns:
+    depth: int
+    columns: int
+    nbytes: int
+    zero_columns: npt.NDArray[np.int64]
+    def __init__(self, matrix: Any, argument: str) -> None: ...
+
+def column_cosine(
+    x: PackedColumns, y: PackedColumns | None, bins: int
+) -> tuple[
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
+]: ...

@@ -4,7 +4,7 @@
 
 namespace lmscope {
 
-enum class Isa { scalar, avx2, avx512 };
+enum class Isa { scalar, avx2, avx512, avx512_bf16 };
 
 const char* name_of(Isa isa);
 

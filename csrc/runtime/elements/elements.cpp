@@ -17,6 +17,7 @@ constexpr int64_t rows_per_task = 16;
 const Widen& widen() {
     switch (active_isa()) {
 #ifdef LMSCOPE_HAVE_AVX512
+        case Isa::avx512_bf16:
         case Isa::avx512:
             return widen_avx512;
 #endif

@@ -1,0 +1,50 @@
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <optional>
+#include <vector>
+
+#include "bindings/intake.h"
+#include "lmscope/column_cosine.h"
+
+namespace py = pybind11;
+
+namespace lmscope::bindings {
+namespace {
+
+template <typename Value>
+py::array_t<Value> to_array(const std::vector<Value>& values) {
+    return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+}  // namespace
+
+void bind_column_cosine(py::module_& module) {
+    py::class_<PackedColumns>(module, "PackedColumns")
+        .def(py::init([](py::handle matrix, const char* argument) {
+                 const Intake intake(matrix, argument);
+                 const py::gil_scoped_release release;
+                 return PackedColumns(intake.view(), argument);
+             }),
+             py::arg("matrix"), py::arg("argument"))
+        .def_property_readonly("depth", &PackedColumns::depth)
+        .def_property_readonly("columns", &PackedColumns::columns)
+        .def_property_readonly("nbytes", &PackedColumns::bytes)
+        .def_property_readonly("zero_columns",
+                               [](const PackedColumns& packed) { return to_array(packed.zero_columns()); });
+
+    module.def(
+        "column_cosine",
+        [](const PackedColumns& x, const PackedColumns* y, int64_t bins) {
+            ColumnCosine found;
+            {
+                const py::gil_scoped_release release;
+                found = y == nullptr ? column_cosine(x, bins) : column_cosine(x, *y, bins);
+            }
+            return py::make_tuple(to_array(found.counts), to_array(found.max_abs_x), to_array(found.max_abs_y),
+                                  to_array(found.argmax_x), to_array(found.argmax_y));
+        },
+        py::arg("x"), py::arg("y").none(true), py::arg("bins"));
+}
+
+}  // namespace lmscope::bindings

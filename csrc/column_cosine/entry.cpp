@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "column_cosine/blocks.h"
+#include "lmscope/column_cosine.h"
+#include "lmscope/error.h"
+#include "lmscope/isa.h"
+
+namespace lmscope {
+namespace cosine {
+namespace {
+
+const Kernels& kernels() {
+    switch (active_isa()) {
+#ifdef LMSCOPE_HAVE_AVX512_BF16
+        case Isa::avx512_bf16:
+            return kernels_avx512_bf16;
+#endif
+#ifdef LMSCOPE_HAVE_AVX512
+        case Isa::avx512:
+            return kernels_avx512;
+#endif
+#ifdef LMSCOPE_HAVE_AVX2
+        case Isa::avx2:
+            return kernels_avx2;
+#endif
+        default:
+            return kernels_scalar;
+    }
+}
+
+// The maxima of one side again, in float64, from the pairs that attain them, in terms of the matrix's own columns.
+void write_exact_maxima(const Packed& side, const Packed& other, const std::vector<int64_t>& partners,
+                        std::vector<double>& maxima, std::vector<int64_t>& places) {
+    maxima.assign(static_cast<size_t>(side.columns), std::numeric_limits<double>::quiet_NaN());
+    places.assign(static_cast<size_t>(side.columns), -1);
+    std::vector<int64_t> first;
+    std::vector<int64_t> second;
+    for (size_t i = 0; i < partners.size(); ++i) {
+        if (partners[i] < 0) continue;
+        first.push_back(static_cast<int64_t>(i));
+        second.push_back(partners[i]);
+    }
+    std::vector<double> products(first.size());
+    float64_products(side, other, first.data(), second.data(), static_cast<int64_t>(first.size()), products.data());
+    for (size_t pair = 0; pair < first.size(); ++pair) {
+        const double norms = side.squared_norms[static_cast<size_t>(first[pair])] *
+                             other.squared_norms[static_cast<size_t>(second[pair])];
+        const auto column = static_cast<size_t>(side.kept[static_cast<size_t>(first[pair])]);
+        // The square root of a square is exact: a column and its copy have cosine 1.
+        maxima[column] = std::min(1.0, std::fabs(products[pair]) / std::sqrt(norms));
+        places[column] = other.kept[static_cast<size_t>(second[pair])];
+    }
+}
+
+ColumnCosine compare(const Packed& x, const Packed& y, bool self, int64_t bins) {
+    if (bins < 2 || bins > most_cosine_bins)
+        throw InvalidArgument("bins must lie between 2 and " + std::to_string(most_cosine_bins) + ", got " +
+                              std::to_string(bins));
+    if (x.depth != y.depth)
+        throw InvalidArgument("x and y must have the same number of rows, got " + std::to_string(x.depth) + " and " +
+                              std::to_string(y.depth) + "; pass the transpose where the vectors are rows");
+    for (const auto& [side, name] : {std::pair{&x, "x"}, std::pair{&y, "y"}})
+        if (side->count() == 0) throw InvalidArgument(std::string(name) + " has no column with a norm above zero");
+    Compared found = compare_all(x, y, self, bins, kernels());
+    ColumnCosine result;
+    result.counts = std::move(found.counts);
+    write_exact_maxima(x, y, found.x.partner, result.max_abs_x, result.argmax_x);
+    if (self) {
+        result.max_abs_y = result.max_abs_x;
+        result.argmax_y = result.argmax_x;
+    } else {
+        write_exact_maxima(y, x, found.y.partner, result.max_abs_y, result.argmax_y);
+    }
+    return result;
+}
+
+}  // namespace
+}  // namespace cosine
+
+ColumnCosine column_cosine(const PackedColumns& x, const PackedColumns& y, int64_t bins) {
+    return cosine::compare(x.packed(), y.packed(), false, bins);
+}
+
+ColumnCosine column_cosine(const PackedColumns& x, int64_t bins) {
+    return cosine::compare(x.packed(), x.packed(), true, bins);
+}
+
+}  // namespace lmscope

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+
+namespace lmscope::cosine {
+
+// What the epilogue of one tile reads and updates; T is the accumulation type.
+template <typename T>
+struct Epilogue {
+    const T* tile;  // rows x columns
+    const T* inverse_x;
+    const T* inverse_y;
+    // Places of the tile's corner in the block, and how far the block's columns reach. A column of y counts against
+    // row r from `first_partner + r` on: the diagonal of a matrix with itself.
+    int64_t row;
+    int64_t column;
+    int64_t valid_rows;
+    int64_t valid_columns;
+    int64_t first_partner;
+    T bins;
+    // Four tables of counts, `table` apart.
+    uint32_t* counts;
+    int64_t table;
+    // Largest magnitudes and where they were found, as numbers: `lanes` per row, one per column.
+    T* row_maxima;
+    T* row_places;
+    T* column_maxima;
+    T* column_places;
+};
+
+constexpr int histogram_tables = 4;
+
+// The inner loops of one accumulation: a tile of `rows` columns of x times `columns` columns of y.
+template <typename T>
+struct Tile {
+    int rows;
+    int columns;
+    int lanes;
+    // target (+)= products. `x`: `rows` steps interleaved; `y`: groups of 16 columns, `group_stride` bytes apart. A
+    // step is one depth, or a pair of depths of bfloat16.
+    void (*multiply)(const void* x, const void* y, int64_t group_stride, int64_t steps, bool add, T* target);
+    void (*finish)(const Epilogue<T>& epilogue);
+};
+
+// One table per instruction set; `bfloat16.multiply` is null where products of bfloat16 run in float32.
+struct Kernels {
+    Tile<float> bfloat16;
+    Tile<float> float32;
+    Tile<double> float64;
+};
+extern const Kernels kernels_scalar;
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+extern const Kernels kernels_avx512_bf16;
+
+}  // namespace lmscope::cosine

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/aligned_buffer.h"
+
+namespace lmscope::cosine {
+
+enum class Stored { bfloat16, float32, float64 };
+
+constexpr int64_t bytes_of(Stored stored) { return stored == Stored::bfloat16 ? 2 : stored == Stored::float32 ? 4 : 8; }
+
+// Columns that lie side by side in memory, and the multiple to which their number is padded.
+constexpr int64_t group = 16;
+constexpr int64_t padding = 32;
+
+// Column-interleaved elements. A group holds 16 columns: for every pair of depths, 16 pairs of bfloat16; or for every
+// depth, 16 float32 or float64. Padding, in columns and to an even depth, is zero.
+struct Packed {
+    Stored stored;
+    int64_t depth;
+    int64_t padded_depth;
+    int64_t columns;
+    // Which columns of the matrix were kept, ascending.
+    std::vector<int64_t> kept;
+    // Of the packed columns, each after its division by a power of two; zero in the padding.
+    std::vector<double> squared_norms;
+    std::vector<double> inverse_norms;
+    AlignedBuffer elements;
+
+    int64_t count() const { return static_cast<int64_t>(kept.size()); }
+    int64_t padded_count() const { return (count() + padding - 1) / padding * padding; }
+    int64_t group_bytes() const { return group * padded_depth * bytes_of(stored); }
+    const char* group_at(int64_t index) const {
+        return reinterpret_cast<const char*>(elements.data()) + index * group_bytes();
+    }
+};
+
+// float64 sums of products of kept columns of the two sides, pair by pair; `first` and `second` have `pairs` entries.
+// The sum of a column with itself has the bits of its squared norm.
+void float64_products(const Packed& x, const Packed& y, const int64_t* first, const int64_t* second, int64_t pairs,
+                      double* products);
+
+}  // namespace lmscope::cosine
