@@ -1,11 +1,12 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "bindings/intake.h"
 #include "lmscope/column_cosine.h"
+#include "lmscope/error.h"
 
 namespace py = pybind11;
 
@@ -27,6 +28,17 @@ void bind_column_cosine(py::module_& module) {
                  return PackedColumns(intake.view(), argument);
              }),
              py::arg("matrix"), py::arg("argument"))
+        .def(
+            "with_signs",
+            [](const PackedColumns& packed, const py::array_t<bool, py::array::c_style>& negative) {
+                if (negative.ndim() != 1 || negative.shape(0) != packed.depth())
+                    throw InvalidArgument("negative must have one entry for each of the " +
+                                          std::to_string(packed.depth()) + " rows");
+                const auto* data = reinterpret_cast<const uint8_t*>(negative.data());
+                const py::gil_scoped_release release;
+                return packed.with_signs(data);
+            },
+            py::arg("negative"))
         .def_property_readonly("depth", &PackedColumns::depth)
         .def_property_readonly("columns", &PackedColumns::columns)
         .def_property_readonly("nbytes", &PackedColumns::bytes)

@@ -206,8 +206,7 @@ std::shared_ptr<const Packed> pack(const MatrixView& matrix, const char* argumen
         exponents[column] = std::ilogb(largest);
         packed->kept.push_back(static_cast<int64_t>(column));
     }
-    const int64_t bytes = packed->padded_count() * packed->padded_depth * bytes_of(stored);
-    packed->elements = AlignedBuffer(bytes / 8 + group);
+    packed->elements = AlignedBuffer(packed->elements_in_doubles());
     const auto padded = static_cast<size_t>(packed->padded_count());
     packed->squared_norms.assign(padded, 0.0);
     parallel_for((packed->count() + block_columns - 1) / block_columns,
@@ -243,6 +242,12 @@ PackedColumns::PackedColumns(const MatrixView& matrix, const char* argument) {
         throw UnsupportedDType(std::string(argument) +
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
     packed_ = cosine::pack(matrix, argument);
+}
+
+PackedColumns PackedColumns::with_signs(const uint8_t* negative) const {
+    auto turned = std::make_shared<cosine::Packed>(packed_->without_elements());
+    cosine::copy_with_signs(*packed_, negative, *turned);
+    return PackedColumns(std::move(turned));
 }
 
 int64_t PackedColumns::depth() const { return packed_->depth; }

@@ -29,6 +29,10 @@ struct Packed {
     std::vector<double> inverse_norms;
     AlignedBuffer elements;
 
+    // A copy of everything but the elements, for which it has room.
+    Packed without_elements() const;
+    int64_t elements_in_doubles() const { return padded_count() * padded_depth * bytes_of(stored) / 8 + group; }
+
     int64_t count() const { return static_cast<int64_t>(kept.size()); }
     int64_t padded_count() const { return (count() + padding - 1) / padding * padding; }
     int64_t group_bytes() const { return group * padded_depth * bytes_of(stored); }
@@ -36,6 +40,9 @@ struct Packed {
         return reinterpret_cast<const char*>(elements.data()) + index * group_bytes();
     }
 };
+
+// `negative` has an entry per row; where it is not zero, the row's elements change their sign.
+void copy_with_signs(const Packed& source, const uint8_t* negative, Packed& target);
 
 // float64 sums of products of kept columns of the two sides, pair by pair; `first` and `second` have `pairs` entries.
 // The sum of a column with itself has the bits of its squared norm.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
@@ -29,6 +30,7 @@ _HOME = {
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
     "CudaError": "lmscope.kernels.runtime",
+    "Docs": "lmscope.analyses.similarity",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Run": "lmscope.runs",
@@ -39,6 +41,7 @@ _HOME = {
     "analyze": "lmscope.runs",
     "column_cosine": "lmscope.kernels.column_cosine",
     "cuda_available": "lmscope.kernels.runtime",
+    "docs": "lmscope.analyses.similarity",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
     "inspect": "lmscope.runs",
@@ -57,6 +60,7 @@ __all__ = [
     "CheckpointError",
     "ColumnCosine",
     "CudaError",
+    "Docs",
     "MarchenkoPastur",
     "PackedColumns",
     "Run",
@@ -68,6 +72,7 @@ __all__ = [
     "analyze",
     "column_cosine",
     "cuda_available",
+    "docs",
     "fit_marchenko_pastur",
     "get_num_threads",
     "inspect",

@@ -51,6 +51,7 @@ class PackedColumns:
     nbytes: int
     zero_columns: npt.NDArray[np.int64]
     def __init__(self, matrix: Any, argument: str) -> None: ...
+    def with_signs(self, negative: npt.NDArray[np.bool_]) -> PackedColumns: ...
 
 def column_cosine(
     x: PackedColumns, y: PackedColumns | None, bins: int

@@ -306,6 +306,18 @@ def test_packed_columns_tell_what_they_hold() -> None:
     assert "30 x 40" in repr(packed)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_turned_signs(dtype: str) -> None:
+    x, y = gaussian(77, 50, dtype), gaussian(77, 40, dtype, seed=1)
+    negative = np.random.default_rng(0).random(77) < 0.5
+    found = column_cosine(x, PackedColumns(y).with_signs(negative))
+    expected = column_cosine(x, np.where(negative[:, None], -y, y))
+    assert np.array_equal(found.counts, expected.counts)
+    assert np.array_equal(found.max_abs_y, expected.max_abs_y)
+    with pytest.raises(ValueError, match="one entry for each of the 77 rows"):
+        PackedColumns(y).with_signs(negative[:-1])
+
+
 @settings(max_examples=40)
 @given(
     data=st.data(),

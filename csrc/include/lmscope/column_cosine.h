@@ -22,11 +22,16 @@ public:
     int64_t depth() const;
     int64_t columns() const;
     int64_t bytes() const;
+    // The same columns with the sign of some rows turned: `negative` has an entry for each, not zero where it is turned.
+    PackedColumns with_signs(const uint8_t* negative) const;
+
     // The columns of norm zero, ascending.
     std::vector<int64_t> zero_columns() const;
     const cosine::Packed& packed() const { return *packed_; }
 
 private:
+    explicit PackedColumns(std::shared_ptr<const cosine::Packed> packed) : packed_(std::move(packed)) {}
+
     std::shared_ptr<const cosine::Packed> packed_;
 };
 

@@ -71,6 +71,12 @@ class PackedColumns:
     def __init__(self, w: Any) -> None:
         self._packed = _core.PackedColumns(w, "w")
 
+    def with_signs(self, negative: npt.NDArray[np.bool_]) -> PackedColumns:
+        """The same columns with the sign of the rows turned where ``negative``, shape (depth,), is true."""
+        turned = PackedColumns.__new__(PackedColumns)
+        turned._packed = self._packed.with_signs(negative)
+        return turned
+
     @property
     def depth(self) -> int:
         """Length of a column."""

@@ -1,0 +1,190 @@
+"""DOCS: how similar two weight matrices are, by the nearest partners of their columns (arXiv 2501.16650)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.analyses.gumbel import Gumbel, fit_gumbel
+
+if TYPE_CHECKING:
+    from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns
+
+__all__ = ["Docs", "chance_maximum", "docs", "docs_of_cosines"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Docs:
+    """Similarity of two matrices by their columns.
+
+    Attributes:
+        score: mean of the two locations, in [0, 1] (DOCS, Eq. of 2501.16650; 1 for a matrix and itself).
+        location_x, location_y: location (mode) of the Gumbel law fitted to the largest ``|cosine|`` of
+            every column of that side with the columns of the other.
+        scale_x, scale_y: scale of that law.
+        mean_x, mean_y: plain mean of the same values.
+        baseline: the score of columns with independent, uniformly random directions, see
+            :func:`chance_maximum`. It depends on the shapes: compare scores of different shapes by
+            ``excess``.
+        excess: ``(score - baseline) / (1 - baseline)``.
+        fit_distance: Kolmogorov distance between fit and values, the larger of both sides. Large where some
+            columns match and others do not: then the score is one number for two groups.
+        matched_share: share of columns, of both sides together, whose nearest partner is nearer than that
+            of a column of random direction in all but ``false_positive_rate`` of cases.
+        mutual_share: share of the columns of the side with fewer that are the nearest partner of their
+            nearest partner.
+        null_mean, null_std, z: mean and standard deviation of the score under random signs of the
+            coordinates of y (``null_draws`` draws), which keep the size of every coordinate, and the score
+            in these units; NaN without draws.
+        pairs: pairs of columns compared.
+        zero_columns_x, zero_columns_y: columns of norm zero, left out.
+    """
+
+    score: float
+    location_x: float
+    location_y: float
+    scale_x: float
+    scale_y: float
+    mean_x: float
+    mean_y: float
+    baseline: float
+    excess: float
+    fit_distance: float
+    matched_share: float
+    mutual_share: float
+    null_mean: float
+    null_std: float
+    z: float
+    pairs: int
+    zero_columns_x: int
+    zero_columns_y: int
+
+
+def docs(
+    x: Any, y: Any = None, *, null_draws: int = 0, seed: int = 0, false_positive_rate: float = 0.01
+) -> Docs:
+    """DOCS of two matrices whose columns are the vectors compared (the paper's neurons).
+
+    Args:
+        x: depth x columns: numpy array, torch CPU tensor or :class:`lmscope.PackedColumns`. For weights
+            stored out x in the neurons of query, key, value, gate and up are rows: pass the transpose;
+            those of attention output and down are columns.
+        y: depth x columns of its own, or None: the columns of x with each other, each but itself.
+        null_draws: draws of the random-sign null; each costs one more comparison.
+        seed: of the draws, 0 to 2**64 - 1.
+        false_positive_rate: of ``matched_share``, per column, exact for columns of independent random
+            directions.
+
+    The score is invariant under permutations, signs and scales of the columns of either side, and under one
+    orthogonal transformation of both. Directions that all columns share, such as coordinates of different
+    scale, raise it above the baseline without any column of one side having to do with one of the other:
+    that is what the null is for.
+
+    Raises:
+        ValueError: different depths, no column of norm above zero, fewer than two columns with each other,
+            NaN/Inf, draws below 0, a seed or rate out of range.
+        TypeError: not an array, another dtype, or a CUDA tensor.
+    """
+    from lmscope.kernels.column_cosine import PackedColumns, column_cosine
+
+    if null_draws < 0:
+        raise ValueError(f"null_draws must not be negative, got {null_draws}")
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(f"false_positive_rate must lie between 0 and 1, got {false_positive_rate}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must lie in 0 .. 2**64 - 1, got {seed}")
+    packed_x = x if isinstance(x, PackedColumns) else PackedColumns(x)
+    packed_y = y if y is None or isinstance(y, PackedColumns) else PackedColumns(y)
+    found = column_cosine(packed_x, packed_y)
+    null = [
+        _score(
+            *_sides(column_cosine(packed_x, (packed_x if packed_y is None else packed_y).with_signs(signs)))
+        )
+        for signs in _random_signs(packed_x, null_draws, seed)
+    ]
+    return docs_of_cosines(found, packed_x.depth, null=null, false_positive_rate=false_positive_rate)
+
+
+def docs_of_cosines(
+    cosines: ColumnCosine, depth: int, *, null: list[float] | None = None, false_positive_rate: float = 0.01
+) -> Docs:
+    """:func:`docs` from cosines that are already there; ``null`` holds the scores of its draws."""
+    values_x, values_y = _sides(cosines)
+    fit_x, fit_y = fit_gumbel(values_x), fit_gumbel(values_y)
+    score = (fit_x.location + fit_y.location) / 2
+    of_x, of_y = len(values_x), len(values_y)
+    # Columns of x look for a partner among those of y, and the other way round.
+    baseline = (chance_maximum(depth, of_y) + chance_maximum(depth, of_x)) / 2
+    matched = sum(
+        np.count_nonzero(values > chance_maximum(depth, others, exceeded_by=false_positive_rate))
+        for values, others in ((values_x, of_y), (values_y, of_x))
+    )
+    draws = np.asarray(null or [])
+    mean = float(draws.mean()) if draws.size else math.nan
+    deviation = float(draws.std(ddof=1)) if draws.size > 1 else math.nan
+    return Docs(
+        score=score,
+        location_x=fit_x.location,
+        location_y=fit_y.location,
+        scale_x=fit_x.scale,
+        scale_y=fit_y.scale,
+        mean_x=float(values_x.mean()),
+        mean_y=float(values_y.mean()),
+        baseline=baseline,
+        excess=(score - baseline) / (1 - baseline) if baseline < 1 else math.nan,
+        fit_distance=max(fit_x.distance, fit_y.distance),
+        matched_share=matched / (of_x + of_y),
+        mutual_share=_mutual_share(cosines),
+        null_mean=mean,
+        null_std=deviation,
+        z=(score - mean) / deviation if deviation > 0 else math.nan,
+        pairs=cosines.pairs,
+        zero_columns_x=len(cosines.zero_columns_x),
+        zero_columns_y=len(cosines.zero_columns_y),
+    )
+
+
+def chance_maximum(depth: int, others: int, *, exceeded_by: float | None = None) -> float:
+    """Largest ``|cosine|`` of a vector with ``others`` independent vectors of uniformly random direction.
+
+    The squared cosine of one has the Beta(1/2, (depth - 1) / 2) law. With ``exceeded_by`` p the exact value
+    that the largest one exceeds with probability p; without it the typical one, exceeded by one of
+    ``others`` on average, which is the location of the Gumbel law of the maximum for many vectors.
+    """
+    from scipy import stats
+
+    if depth == 1:
+        return 1.0
+    tail = 1.0 / others if exceeded_by is None else -math.expm1(math.log1p(-exceeded_by) / others)
+    return math.sqrt(float(stats.beta.isf(tail, 0.5, 0.5 * (depth - 1))))
+
+
+def _sides(cosines: ColumnCosine) -> tuple[Floats, Floats]:
+    if not cosines.pairs:
+        raise ValueError("x has one column of norm above zero; with itself it has no partner")
+    values_x, values_y = (side[~np.isnan(side)] for side in (cosines.max_abs_x, cosines.max_abs_y))
+    return values_x, values_y
+
+
+def _score(values_x: Floats, values_y: Floats) -> float:
+    fits: list[Gumbel] = [fit_gumbel(values_x), fit_gumbel(values_y)]
+    return (fits[0].location + fits[1].location) / 2
+
+
+def _random_signs(packed: PackedColumns, draws: int, seed: int) -> list[npt.NDArray[np.bool_]]:
+    """Draw d is a function of the seed and d alone: more draws leave the first ones as they are."""
+    return [np.random.default_rng([seed, draw]).random(packed.depth) < 0.5 for draw in range(draws)]
+
+
+def _mutual_share(cosines: ColumnCosine) -> float:
+    partners = cosines.argmax_x
+    columns = np.flatnonzero(partners >= 0)
+    mutual = np.count_nonzero(cosines.argmax_y[partners[columns]] == columns)
+    fewer = min(len(columns), int(np.count_nonzero(cosines.argmax_y >= 0)))
+    return float(mutual / fewer)
