@@ -128,10 +128,17 @@ def column_cosine(x: Any, y: Any = None, *, bins: int = 2048) -> ColumnCosine:
     """
     packed_x = _packed(x, "x")
     packed_y = None if y is None else _packed(y, "y")
-    counts, *rest = _core.column_cosine(packed_x, packed_y, bins)
-    edges = np.linspace(-1.0, 1.0, bins + 1)
-    zeros_x = packed_x.zero_columns
-    return ColumnCosine(counts, edges, *rest, zeros_x, zeros_x if packed_y is None else packed_y.zero_columns)
+    counts, max_abs_x, max_abs_y, argmax_x, argmax_y = _core.column_cosine(packed_x, packed_y, bins)
+    return ColumnCosine(
+        counts=counts,
+        edges=np.linspace(-1.0, 1.0, bins + 1),
+        max_abs_x=max_abs_x,
+        max_abs_y=max_abs_y,
+        argmax_x=argmax_x,
+        argmax_y=argmax_y,
+        zero_columns_x=packed_x.zero_columns,
+        zero_columns_y=(packed_x if packed_y is None else packed_y).zero_columns,
+    )
 
 
 def _packed(w: Any, argument: str) -> _core.PackedColumns:
