@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmscope import html_repr
 from lmscope.analyses import edge_calibration as calibration
 from lmscope.analyses.marchenko_pastur_law import (
     asymptotic_edges,
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarchenkoPastur:
     """Verdict on one spectrum. Lengths are those of the singular values; `shape` is as given.
 
@@ -66,6 +67,39 @@ class MarchenkoPastur:
     bulk_scale: float
     draws: int
     reason: str = ""
+
+    def __repr__(self) -> str:
+        matrix = f"{self.shape[0]} x {self.shape[1]}"
+        if self.reason:
+            return f"MarchenkoPastur({matrix}: no verdict, {self.reason})"
+        return (
+            f"MarchenkoPastur({matrix}: {self.n_above} values above {self.upper_edge:.6g}, "
+            f"{self.n_below} below {self.lower_edge:.6g}, p_value={self.p_value:.2g}, ks={self.ks:.3g}, "
+            f"scale={self.scale:.6g})"
+        )
+
+    def _repr_html_(self) -> str:
+        title = f"Marchenko-Pastur verdict on a {html_repr.shape(self.shape)} matrix"
+        if self.reason:
+            return html_repr.block(title, html_repr.line(f"No verdict: {self.reason}."))
+        return html_repr.block(
+            title,
+            html_repr.facts(
+                [
+                    ("values above the upper edge", self.n_above),
+                    ("upper edge", html_repr.number(self.upper_edge)),
+                    ("values below the lower edge", self.n_below),
+                    ("lower edge", html_repr.number(self.lower_edge)),
+                    ("p-value", html_repr.number(self.p_value)),
+                    ("KS distance (p-value)", f"{self.ks:.3g} ({self.ks_p_value:.2g})"),
+                    ("scale", html_repr.number(self.scale)),
+                ]
+            ),
+            html_repr.line(
+                f"Noise with independent, identically distributed entries is flagged with probability "
+                f"{self.false_positive_rate:g}."
+            ),
+        )
 
 
 def fit_marchenko_pastur(

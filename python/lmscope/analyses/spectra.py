@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope import html_repr
 from lmscope.analyses.nulls import NULLS, SMALLEST_SIDE
 
 if TYPE_CHECKING:
@@ -104,9 +105,35 @@ class SpectrumVerdict:
 
     def __repr__(self) -> str:
         return (
-            f"SpectrumVerdict({self.M} values of a matrix with sides {self.N} and {self.M}: "
+            f"SpectrumVerdict({self.M} values from {self.sv_max:.6g} to {self.sv_min:.6g} of a matrix with "
+            f"sides {self.N} and {self.M}, method={self.method!r}: "
             f"learnt={self.learnt}, above permutation={self.n_above_permutation}, above iid={self.n_above}, "
             f"below iid={self.n_below}" + (f", warning={self.warning!r})" if self.warning else ")")
+        )
+
+    def _repr_html_(self) -> str:
+        nulls = [
+            ("sign flips (learnt)", self.learnt, self.sign_flip_edge, self.sign_flip_p_value),
+            ("permutations", self.n_above_permutation, self.permutation_edge, self.permutation_p_value),
+            ("iid (Marchenko-Pastur)", self.n_above, self.upper_edge, self.mp_p_value),
+        ]
+        rows = [
+            (name, "–" if above is None else above, html_repr.number(edge), html_repr.number(p_value))
+            for name, above, edge, p_value in nulls
+        ]
+        return html_repr.block(
+            f"{self.M} singular values of a matrix with sides {self.N} and {self.M}",
+            html_repr.table(("noise", "values above", "edge", "p-value"), rows),
+            html_repr.facts(
+                [
+                    ("largest, smallest", f"{self.sv_max:.4g}, {self.sv_min:.4g}"),
+                    ("effective rank", html_repr.number(self.effective_rank)),
+                    ("stable rank", html_repr.number(self.stable_rank)),
+                    ("kurtosis of the entries", html_repr.number(self.kurtosis)),
+                    ("method", self.method),
+                ]
+            ),
+            *([html_repr.line(f"Warning: {self.warning}.")] if self.warning else []),
         )
 
 
