@@ -37,21 +37,25 @@ __all__ = [
 
 @dataclass(frozen=True, repr=False)
 class MarchenkoPastur:
-    """Verdict on one spectrum. Lengths are those of the singular values; `shape` is as given.
+    """Verdict on one spectrum. Lengths are those of the singular values.
 
-    scale: standard deviation of one entry, from the median singular value (Gavish and Donoho 2014).
-    lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability
-      `false_positive_rate`, both together.
-    n_below, n_above: values outside. p_value: of the most extreme of the largest and smallest value, both
-      edges together; p_value <= false_positive_rate exactly where n_below + n_above > 0.
-    ks: Kolmogorov distance between the values and the law at `scale`, taken at 508 equiprobable quantiles of
-      the law; ks_p_value: under the same draws of noise (the spectrum is rigid, and its scale is fitted: the
-      usual p-value is wrong).
-    bulk_scale: the less noisy scale estimate that the edges are multiples of
-      (edge_calibration.bulk_statistics).
-    draws: number of draws of the null; p-values are at least 1 / (draws + 1).
-    reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and
-      scale is NaN too unless only the number of values is at fault.
+    Attributes:
+        scale: standard deviation of one entry, from the median singular value (Gavish and Donoho 2014).
+        lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability
+            `false_positive_rate`, both together.
+        n_below, n_above: values outside.
+        p_value: of the most extreme of the largest and smallest value, both edges together; p_value <=
+            false_positive_rate exactly where n_below + n_above > 0.
+        ks: Kolmogorov distance between the values and the law at `scale`, taken at 508 equiprobable quantiles
+            of the law.
+        ks_p_value: of `ks`, under the same draws of noise (the spectrum is rigid, and its scale is fitted:
+            the usual p-value is wrong).
+        false_positive_rate, shape: as given.
+        bulk_scale: the less noisy scale estimate that the edges are multiples of
+            (edge_calibration.bulk_statistics).
+        draws: number of draws of the null; p-values are at least 1 / (draws + 1).
+        reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and
+            scale is NaN too unless only the number of values is at fault.
     """
 
     scale: float

@@ -97,11 +97,14 @@ SPECTRA_COLUMNS: dict[str, Column] = {
     "warning": Column(pa.string(), "what limits the verdict, in words; empty where nothing does"),
     "seconds": Column(pa.float64(), "time that the matrix took"),
 }
-SPECTRA = _schema(SPECTRA_COLUMNS)
 """One row per matrix. Edges and p-values of a null that was not asked for are nan, its counts null."""
 
-SCHEMAS: dict[str, pa.Schema] = {"spectra": SPECTRA}
-"""Analysis -> columns of its records."""
+COLUMNS: dict[str, dict[str, Column]] = {"spectra": SPECTRA_COLUMNS}
+"""Analysis -> columns of its records, with their meaning."""
+
+SCHEMAS: dict[str, pa.Schema] = {analysis: _schema(columns) for analysis, columns in COLUMNS.items()}
+
+SPECTRA = SCHEMAS["spectra"]
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

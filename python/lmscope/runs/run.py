@@ -38,7 +38,7 @@ class Run:
 
     @property
     def ledger(self) -> pyarrow.Table:
-        """One row per tensor of the checkpoint: columns of `lmscope.results.LEDGER`.
+        """One row per tensor of the checkpoint, with the columns of `lmscope.results.LEDGER`.
 
         Status is analysed, skipped, refused or failed; in a run that was killed or is going on, planned for
         what is left.
