@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects
 
 _WIDTH = 960
-_LINE_LETTERS = 88
-_LINE_HEIGHT = 22
+_HEADING_LETTERS, _LINE_LETTERS = 84, 110
 _MOST_NAMED = 8
 
 
@@ -25,7 +24,7 @@ class NoSuchFigure(ValueError):
 
 
 def plot(records: Records, figure: str, state: str | None = None) -> plotly.graph_objects.Figure:
-    """A figure, by its section's key, in a state, by key or name; by default the state that the page opens with.
+    """A figure (a section's key) in a state (its key or name), by default that which the page opens with.
 
     Raises NoSuchFigure.
     """
@@ -67,21 +66,17 @@ def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
     variant = figure.variant(key)
     data = [merged(trace, over) for trace, over in zip(figure.data, variant.data, strict=True)]
     layout = merged(merged(LIGHT, figure.layout), variant.layout)
-    first = _wrapped(f"{variant.label}" if key in figure.matrices else f"{variant.label}: {variant.note}")
-    second = _wrapped(model)
-    legend = 30 if layout.get("legend") else 0
-    above = 24 + _LINE_HEIGHT * (len(first) + len(second)) + legend
+    heading = _wrapped(variant.label, _HEADING_LETTERS)
+    below = _wrapped(" · ".join(filter(None, [model, variant.note])), _LINE_LETTERS)
+    above = 34 + 22 * len(heading) + 18 * len(below) + (34 if "legend" in layout else 0)
     title = {
-        "text": "<br>".join(first),
-        "subtitle": {"text": "<br>".join(second), "font": {"size": 13}},
+        "text": "<br>".join([*heading, *(f'<span style="font-size:13px">{line}</span>' for line in below)]),
         "font": {"size": 16},
         "x": 0,
-        "xref": "paper",
         "xanchor": "left",
         "y": 1,
-        "yref": "container",
         "yanchor": "top",
-        "pad": {"t": 14},
+        "pad": {"t": 16, "l": 16},
     }
     margin = layout["margin"]
     sized = {
@@ -95,11 +90,11 @@ def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
     return {"data": data, "layout": merged(layout, sized)}
 
 
-def _wrapped(text: str) -> list[str]:
-    """Lines that fit the figure's width, of text that plotly must not take for markup."""
+def _wrapped(text: str, letters: int) -> list[str]:
+    """Lines of at most so many letters, as text that plotly does not take for markup."""
     lines, rest = [], text
-    while len(rest) > _LINE_LETTERS:
-        at = rest.rfind(" ", _LINE_LETTERS // 2, _LINE_LETTERS) + 1 or _LINE_LETTERS
+    while len(rest) > letters:
+        at = rest.rfind(" ", letters // 2, letters) + 1 or letters
         lines.append(rest[:at].rstrip())
         rest = rest[at:]
     return [escape(line) for line in [*lines, rest]]

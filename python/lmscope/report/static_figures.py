@@ -17,6 +17,10 @@ from lmscope.results.files import remove_temporaries, write_atomically
 
 FORMATS = {"png": 2, "svg": 1}
 """File format -> dots per pixel."""
+_WAY_OUT = (
+    "on Debian: apt-get install chromium; elsewhere: kaleido_get_chrome; BROWSER_PATH names one that stands "
+    "in another place"
+)
 _OWN_FILES = re.compile(r".+\.(png|svg)")
 
 Tell = Callable[[int, int, Path], object]
@@ -88,10 +92,9 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
     with ThreadPoolExecutor(1, thread_name_prefix="lmscope-figures") as thread:
         try:
             thread.submit(asyncio.run, work()).result()
-        except (BrowserClosedError, BrowserFailedError, ChromeNotFoundError) as error:
-            raise NoBrowser(
-                f"static figures: no Chrome or Chromium that runs ({str(error).splitlines()[0]}); on Debian: "
-                "apt-get install chromium; elsewhere: kaleido_get_chrome, or BROWSER_PATH=/path/to/chrome"
-            ) from error
+        except ChromeNotFoundError as error:
+            raise NoBrowser(f"static figures: neither Chrome nor Chromium was found; {_WAY_OUT}") from error
+        except (BrowserClosedError, BrowserFailedError) as error:
+            raise NoBrowser(f"static figures: the browser does not run: {error}; {_WAY_OUT}") from error
         finally:
             stopped.set()

@@ -101,9 +101,9 @@ class Run:
     ) -> list[Path]:
         """Write every figure of the report in every state to the run's ``figures/``, as PNG and SVG.
 
-        The conditions choose whose spectra are drawn, as in `lmscope.analyze`. Gives the files. Needs Chrome or
-        Chromium: raises `lmscope.report.NoBrowser` without one, `UsageError` where the conditions hold for no
-        matrix of the run.
+        The conditions choose whose spectra are drawn, as in `lmscope.analyze`. Gives the files. Needs Chrome
+        or Chromium: raises `lmscope.report.NoBrowser` without one, `UsageError` where the conditions hold for
+        no matrix of the run.
         """
         from lmscope.report import write_figures
         from lmscope.runs.progress import figures_told

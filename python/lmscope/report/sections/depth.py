@@ -161,6 +161,7 @@ def _line(
         "x": layers,
         "line": {"color": colour, "width": 1.5},
         "marker": {"symbol": symbol, "size": 6 if many else 9},
+        "cliponaxis": False,
     }
     points = first + (2 if _has_experts(lane) else 0)
     counts = [len(matrices) for matrices in lane.values()]

@@ -290,7 +290,8 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, li
     ]
     peak = float(counts.max())
     if upper is not None and row["scale"]:
-        x = np.linspace(lower or 0.0, upper, _CURVE_POINTS)
+        sides = np.sqrt([row["N"], row["M"]])
+        x = row["scale"] * np.linspace(sides[0] - sides[1], sides.sum(), _CURVE_POINTS)
         y = values.size * width * np.nan_to_num(density(x, row["scale"], (row["rows"], row["columns"])))
         data[1] = {"x0": float(x[0]), "dx": float(x[1] - x[0]), "y": packed(y), "visible": True}
         peak = max(peak, float(y.max()))
