@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmscope.report import build
-from lmscope.report.records import read_records
+from lmscope.report.records import Records
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -101,7 +101,7 @@ def test_the_watch_sees_what_it_must_see(run: Path, watched: Watched) -> None:
 
 
 def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     chosen = next(i for i, row in enumerate(rows) if row["name"] == "model.layers.0.up.weight")
     assert "model.layers.0.up.weight" not in watched.title()
@@ -125,7 +125,7 @@ def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> 
 
 
 def test_views_change_the_range(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     index = max(range(len(rows)), key=lambda i: rows[i]["sv_max"] / rows[i]["upper_edge"])
     watched.open(build(run))
     watched.page.select_option("select[data-switch=spectrum]", str(index))
@@ -139,7 +139,7 @@ def test_views_change_the_range(run: Path, watched: Watched) -> None:
 
 
 def test_switching_the_measure_changes_the_map(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     for measure in ("effective_rank", "stable_rank", "ks", "outside", "learnt"):
         before = watched.plot("overview", "plot.data[0].z")
@@ -220,7 +220,7 @@ def test_hostile_names_and_missing_numbers_are_only_text(
 
     run = make_run(layers=2, change=change)
     watched.open(build(run))
-    for index in range(len(read_records(run).spectra)):
+    for index in range(len(Records(run).spectra)):
         watched.page.select_option("select[data-switch=spectrum]", str(index))
         assert watched.title().startswith("<img src=x")
     assert watched.page.locator("img").count() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from lmscope.runs.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas
+    import plotly.graph_objects
     import pyarrow
 
     from lmscope.runs.summary import RunSummary
@@ -86,6 +88,47 @@ class Run:
         from lmscope.report import build
 
         return build(self.path)
+
+    def plot(self, figure: str = "overview", state: str | None = None) -> plotly.graph_objects.Figure:
+        """One figure of the report, as on its light page.
+
+        ``run.plot("overview", "ks")``, ``run.plot("depth", "effective_rank")``, with a matrix's name
+        ``run.plot("spectrum", NAME)``; without a state the one that the page opens with. Raises
+        `lmscope.report.NoSuchFigure` (a `ValueError`) that lists what there is.
+        """
+        from lmscope.report import Records, plot
+
+        return plot(Records(self.path), figure, state)
+
+    def write_figures(
+        self,
+        *,
+        include: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] | None = None,
+        layers: str | int | Iterable[int] | None = None,
+        roles: str | Iterable[str] | None = None,
+        progress: bool = True,
+    ) -> list[Path]:
+        """Write every figure of the report in every state to the run's ``figures/``, as PNG and SVG.
+
+        The conditions choose whose spectra are drawn, as in `lmscope.analyze`. Gives the files. Needs Chrome
+        or Chromium: raises `lmscope.report.NoBrowser` without one, `UsageError` where the conditions hold for
+        no matrix of the run.
+        """
+        from lmscope.report import write_figures
+        from lmscope.runs.progress import figures_told
+        from lmscope.runs.selection import select
+
+        selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
+
+        def wanted(row: Mapping[str, Any]) -> bool:
+            return selection.holds({row["name"], row["name"].partition("#")[0]}, row["role"], row["layer"])
+
+        analysed = [row for row in self.ledger.to_pylist() if row["status"] == "analysed"]
+        if analysed and not any(map(wanted, analysed)):
+            raise UsageError(f"figures: no matrix of the run {self.path} matches {selection}")
+        with figures_told(progress) as tell:
+            return write_figures(self.path, wanted=wanted, tell=tell)
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {self._states()}>"
