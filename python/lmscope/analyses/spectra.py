@@ -46,8 +46,8 @@ class SpectrumVerdict:
         spectral_norm, log_spectral_norm: the largest squared singular value, and its logarithm.
         stable_rank: norm / spectral_norm.
         entropy: see :func:`lmscope.analyses.spectra.matrix_entropy`.
-        effective_rank: exponential of the entropy, in nats, of the squared singular values over their sum (Roy
-            and Vetterli 2007).
+        effective_rank: exponential of the entropy, in nats, of the squared singular values over their sum
+            (Roy and Vetterli 2007).
         scale, lower_edge, upper_edge, n_below, n_above, mp_p_value, ks, ks_p_value, mp_reason: the iid null,
             :class:`lmscope.analyses.marchenko_pastur.MarchenkoPastur`.
         permutation_edge, sign_flip_edge: largest singular value over the draws of that null, its error bound
