@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from html import unescape
 from pathlib import Path
 
 from lmscope.results.q_values import Q_VALUES
 from lmscope.results.schemas import COLUMNS, LEDGER_COLUMNS, Column
+
+_EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
+_OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
 
 
 def write_pages(folder: Path) -> None:
@@ -24,7 +29,13 @@ def write_pages(folder: Path) -> None:
 def command_line() -> str:
     """What `lmscope VERB --help` says, of every verb, as typer writes it in Markdown."""
     command = [sys.executable, "-m", "typer", "lmscope.cli", "utils", "docs", "--name", "lmscope"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    text = _EXAMPLE.sub(lambda found: f"**Example**:\n\n```sh\n{unescape(found[1])}\n```", text)
+    prose = (
+        line if line.startswith(("lmscope ", "* ")) else _OPTION.sub(r"`\1`", line)
+        for line in text.splitlines()
+    )
+    text = "\n".join(prose)
     # The page that includes this has its title; usage lines are no commands to copy.
     return text.split("\n", 1)[1].replace("```console\n$ ", "```text\n")
 

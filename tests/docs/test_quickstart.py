@@ -65,11 +65,8 @@ def test_inspection_and_run_show_tables(outputs):
 def test_figures_are_plotly_figures_of_the_run(outputs):
     overview = shown(outputs, 'run.plot("overview")', "application/vnd.plotly.v1+json")
     assert any(trace["type"] == "heatmap" for trace in overview["data"])
-    spectrum = shown(
-        outputs,
-        'run.plot("spectrum", "encoder.layer.3.attention.self.query.weight")',
-        "application/vnd.plotly.v1+json",
-    )
+    line = 'run.plot("spectrum", "encoder.layer.3.attention.self.query.weight")'
+    spectrum = shown(outputs, line, "application/vnd.plotly.v1+json")
     assert len(spectrum["data"]) >= 2
 
 

@@ -48,7 +48,7 @@ class TensorInfo:
 
     @property
     def elements(self) -> int:
-        """How many elements are its own, 0 for a tied alias: a sum over rows counts each value once."""
+        """How many elements are its own, 0 for a tied alias, so that sums count each value once."""
         return 0 if self.tied_to is not None else math.prod(self.shape)
 
     def __repr__(self) -> str:
