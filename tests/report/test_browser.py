@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from lmscope.report import build
 from lmscope.report.records import Records
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+from ..browsing import Watched
 
 pytestmark = pytest.mark.browser
-COMMAND = "apt-get install -y chromium fonts-dejavu-core"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        message = f"Chromium is missing; to run this test: {COMMAND}"
-        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        opened = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
-        yield opened
-        opened.close()
-
-
-class Watched:
-    """A page with everything that it complained about or asked for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, file: Path) -> Watched:
-        self.page.goto(file.as_uri())
-        self.page.wait_for_load_state("load")
-        return self
-
-    def plot(self, figure: str, expression: str) -> Any:
-        return self.page.evaluate(
-            f"(() => {{ const plot = document.getElementById({figure!r}); return {expression}; }})()"
-        )
-
-    def outside(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
-
-    def title(self) -> str:
-        return self.page.inner_text("[data-title=spectrum]")
-
-
-@pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    yield Watched(page)
-    page.close()
 
 
 @pytest.fixture

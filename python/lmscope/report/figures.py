@@ -87,6 +87,13 @@ def packed(values: ArrayLike, dtype: str = "") -> dict[str, str]:
     return {"dtype": dtype, "bdata": base64.b64encode(array.tobytes()).decode("ascii")}
 
 
+def unpacked(value: Any) -> Any:
+    """The array that `packed` made a dictionary of; anything else as it is."""
+    if not isinstance(value, dict) or "bdata" not in value:
+        return value
+    return np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]).newbyteorder("<"))
+
+
 def merged(base: Any, over: Any) -> Any:
     """``over`` laid on ``base``: dictionaries key by key, all else replaced (as the page's script does)."""
     if not isinstance(base, dict) or not isinstance(over, dict):

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from lmscope.report.figures import Figure, merged
+from lmscope.report.figures import Figure, merged, unpacked
 from lmscope.report.records import Records
 from lmscope.report.sections import sections_of
 from lmscope.report.themes import LIGHT
@@ -64,7 +64,10 @@ def _listed(wanted: str, names: list[str]) -> str:
 def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
     """The figure in a state as plotly's dictionary: white ground, titled with what is shown and the model."""
     variant = figure.variant(key)
-    data = [merged(trace, over) for trace, over in zip(figure.data, variant.data, strict=True)]
+    data = [
+        {name: unpacked(value) for name, value in merged(trace, over).items()}
+        for trace, over in zip(figure.data, variant.data, strict=True)
+    ]
     layout = merged(merged(LIGHT, figure.layout), variant.layout)
     heading = _wrapped(variant.label, _HEADING_LETTERS)
     below = _wrapped(" · ".join(filter(None, [model, variant.note])), _LINE_LETTERS)

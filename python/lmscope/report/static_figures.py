@@ -21,6 +21,7 @@ _WAY_OUT = (
     "on Debian: apt-get install chromium; elsewhere: kaleido_get_chrome; BROWSER_PATH names one that stands "
     "in another place"
 )
+_NOWHERE = "http://127.0.0.1:9"
 _OWN_FILES = re.compile(r".+\.(png|svg)")
 
 Tell = Callable[[int, int, Path], object]
@@ -79,8 +80,9 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
     stopped = threading.Event()
 
     async def work() -> None:
-        # Without MathJax and with the installed plotly.js nothing is fetched from the network.
-        async with kaleido.Kaleido(mathjax=False) as browser:
+        # plotly.js is the installed one; MathJax would come from the network; the browser's own calls home
+        # go to a proxy that is not there.
+        async with kaleido.Kaleido(mathjax=False, proxy_server=_NOWHERE) as browser:
             for stem, figure in figures:
                 size = {name: figure["layout"][name] for name in ("width", "height")}
                 for form, scale in FORMATS.items():
