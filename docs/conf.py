@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from docutils import nodes
 from generated_pages import write_pages
+from sphinx.errors import ExtensionError
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Figures of the notebook bring plotly.js with them, so that they show offline.
@@ -76,6 +77,8 @@ def _with_report(app: Any, error: Exception | None) -> None:
         target = Path(app.outdir) / page
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_NOTEBOOK_RUNS.parent / page, target)
+        if re.search(r'src="https?:', (Path(app.outdir) / "quickstart.html").read_text(encoding="utf-8")):
+            raise ExtensionError("quickstart.html fetches something from the network")
 
 
 def setup(app: Any) -> None:

@@ -13,6 +13,7 @@ from lmscope.results.q_values import Q_VALUES
 from lmscope.results.schemas import COLUMNS, LEDGER_COLUMNS, Column
 
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
+_PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)
 _OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
 
 
