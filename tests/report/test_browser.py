@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from lmscope.report import build
-from lmscope.report.records import read_records
+from lmscope.report.records import Records
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+from ..browsing import Watched
 
 pytestmark = pytest.mark.browser
-COMMAND = "apt-get install -y chromium fonts-dejavu-core"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        message = f"Chromium is missing; to run this test: {COMMAND}"
-        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        opened = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
-        yield opened
-        opened.close()
-
-
-class Watched:
-    """A page with everything that it complained about or asked for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, file: Path) -> Watched:
-        self.page.goto(file.as_uri())
-        self.page.wait_for_load_state("load")
-        return self
-
-    def plot(self, figure: str, expression: str) -> Any:
-        return self.page.evaluate(
-            f"(() => {{ const plot = document.getElementById({figure!r}); return {expression}; }})()"
-        )
-
-    def outside(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
-
-    def title(self) -> str:
-        return self.page.inner_text("[data-title=spectrum]")
-
-
-@pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    yield Watched(page)
-    page.close()
 
 
 @pytest.fixture
@@ -101,7 +45,7 @@ def test_the_watch_sees_what_it_must_see(run: Path, watched: Watched) -> None:
 
 
 def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     chosen = next(i for i, row in enumerate(rows) if row["name"] == "model.layers.0.up.weight")
     assert "model.layers.0.up.weight" not in watched.title()
@@ -125,7 +69,7 @@ def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> 
 
 
 def test_views_change_the_range(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     index = max(range(len(rows)), key=lambda i: rows[i]["sv_max"] / rows[i]["upper_edge"])
     watched.open(build(run))
     watched.page.select_option("select[data-switch=spectrum]", str(index))
@@ -139,7 +83,7 @@ def test_views_change_the_range(run: Path, watched: Watched) -> None:
 
 
 def test_switching_the_measure_changes_the_map(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     for measure in ("effective_rank", "stable_rank", "ks", "outside", "learnt"):
         before = watched.plot("overview", "plot.data[0].z")
@@ -220,7 +164,7 @@ def test_hostile_names_and_missing_numbers_are_only_text(
 
     run = make_run(layers=2, change=change)
     watched.open(build(run))
-    for index in range(len(read_records(run).spectra)):
+    for index in range(len(Records(run).spectra)):
         watched.page.select_option("select[data-switch=spectrum]", str(index))
         assert watched.title().startswith("<img src=x")
     assert watched.page.locator("img").count() == 0

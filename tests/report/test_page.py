@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 
 import lmscope.report
 from lmscope.report import build
-from lmscope.report.records import read_records
+from lmscope.report.records import Records
 from lmscope.report.sections.spectrum import histogram
 from lmscope.results import ResultsError
 
@@ -38,7 +38,7 @@ class Page(HTMLParser):
         self._inside = ""
         self.feed(source)
         self.close()
-        self.figures: dict[str, Any] = json.loads(self.scripts[0])
+        self.figures: dict[str, Any] = json.loads(self.scripts[0])["figures"]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -94,7 +94,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(make_run: MakeRun) -> None:
 
 def test_every_matrix_has_its_spectrum(make_run: MakeRun) -> None:
     folder = make_run(width=96)
-    records, figure = read_records(folder), built(folder).figures["spectrum"]
+    records, figure = Records(folder), built(folder).figures["spectrum"]
     assert len(records.spectra) == 2 + 3 * 6
     assert len(figure["variants"]) == len(records.spectra)
     for index, row in enumerate(records.spectra):
@@ -124,7 +124,7 @@ def test_every_matrix_has_its_spectrum(make_run: MakeRun) -> None:
 
 def test_the_map_shows_the_measures(make_run: MakeRun) -> None:
     folder = make_run(layers=4)
-    records, figure = read_records(folder), built(folder).figures["overview"]
+    records, figure = Records(folder), built(folder).figures["overview"]
     base = figure["data"][0]
     assert base["x"] == ["0", "1", "2", "3"]
     assert base["y"] == ["query", "key", "value", "attention output", "up", "down"]
@@ -153,7 +153,7 @@ def test_a_matrix_that_failed_is_a_gap_that_says_why(make_run: MakeRun) -> None:
 
 def test_the_verdict_counts(make_run: MakeRun) -> None:
     folder = make_run(draws=3)
-    records, text = read_records(folder), built(folder).text
+    records, text = Records(folder), built(folder).text
     learnt = [row["learnt"] for row in records.spectra]
     assert 0 < sum(count > 0 for count in learnt) < len(learnt)
     assert f"{sum(count > 0 for count in learnt)} of {len(learnt)} matrices carry" in text
@@ -267,7 +267,7 @@ def test_zero_huge_and_tiny_matrices(make_run: MakeRun, factor: float) -> None:
             record[name] *= factor
 
     folder = make_run(layers=1, change=scaled)
-    rows, figure = read_records(folder).spectra, built(folder).figures["spectrum"]
+    rows, figure = Records(folder).spectra, built(folder).figures["spectrum"]
     assert unpacked(figure["variants"]["0"]["data"][0]["y"]).sum() == 48
     for index, row in enumerate(rows):
         ticks = unpacked(figure["variants"][str(index)]["data"][2]["x"])
@@ -296,13 +296,14 @@ def test_no_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
         build(tmp_path)
 
 
-def test_the_report_needs_neither_torch_nor_kernels() -> None:
+def test_the_report_needs_neither_torch_nor_kernels(make_run: MakeRun) -> None:
     code = (
-        "import sys, lmscope.report.page as page; page._modules();"
+        "import sys, lmscope.report as report; report.page.as_html(report.Records(sys.argv[1]));"
         "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'transformers')"
         " or name.startswith(('lmscope.kernels', 'lmscope._core', 'lmscope.checkpoints'))])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folder = str(make_run(layers=1))
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
