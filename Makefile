@@ -1,5 +1,5 @@
 # A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
-#   make demo   make test   make lint   make cuda   make bench   make evidence   make clean
+#   make demo   make test   make lint   make cuda   make bench   make evidence   make screenshot   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 say = @echo "make: $(1)" >&2
 
-.PHONY: help demo test lint layers cuda bench evidence clean install chromium
+.PHONY: help demo test lint layers cuda bench evidence screenshot clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -129,6 +129,10 @@ evidence: $(DONE)/installed $(DONE)/evidence
 	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
 	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
+
+# The README's picture: the demo's page in Chromium.
+screenshot: demo $(DONE)/test chromium
+	@$(BIN)/python docs/images/make_report_picture.py runs/demo/report.html docs/images/report.png
 
 clean:
 	rm -rf $(VENV) build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -37,7 +37,7 @@ _CLASHES = """
     });
   }
   const camera = chart.querySelector(".modebar").getBoundingClientRect();
-  for (const part of chart.querySelectorAll(".colorbar .cbfills path, .colorbar .cbfills rect, .colorbar text"))
+  for (const part of chart.querySelectorAll(".colorbar .cbfills rect, .colorbar text"))
     if (meet(part.getBoundingClientRect(), camera)) found.push(`${chart.id}: camera on the colour bar`);
   return found;
 })
