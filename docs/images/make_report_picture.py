@@ -27,9 +27,9 @@ def main() -> None:
             sys.exit(f"{page_file}: a chart was not drawn")
         # The navigation is sticky and would stand in the middle of a tall picture.
         page.add_style_tag(content="nav { position: static !important; }")
-        spectrum = page.locator("#section-spectrum").bounding_box()
-        assert spectrum is not None
-        height = spectrum["y"] + spectrum["height"] + 20
+        last = page.locator("#section-depth").bounding_box()
+        assert last is not None
+        height = last["y"] + last["height"] + 20
         page.screenshot(
             path=picture, full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": round(height)}
         )
