@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.analyses.gumbel import Gumbel, fit_gumbel
+from lmscope.analyses.gumbel import fit_gumbel
 
 if TYPE_CHECKING:
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns
 
-__all__ = ["Docs", "chance_maximum", "docs", "docs_of_cosines"]
+__all__ = ["Docs", "chance_maximum", "docs", "docs_of_cosines", "sign_null"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,12 +102,7 @@ def docs(
     packed_x = x if isinstance(x, PackedColumns) else PackedColumns(x)
     packed_y = y if y is None or isinstance(y, PackedColumns) else PackedColumns(y)
     found = column_cosine(packed_x, packed_y)
-    null = [
-        _score(
-            *_sides(column_cosine(packed_x, (packed_x if packed_y is None else packed_y).with_signs(signs)))
-        )
-        for signs in _random_signs(packed_x, null_draws, seed)
-    ]
+    null = sign_null(packed_x, packed_x if packed_y is None else packed_y, draws=null_draws, seed=seed)
     return docs_of_cosines(found, packed_x.depth, null=null, false_positive_rate=false_positive_rate)
 
 
@@ -150,6 +145,21 @@ def docs_of_cosines(
     )
 
 
+def sign_null(x: PackedColumns, y: PackedColumns, *, draws: int, seed: int) -> list[float]:
+    """Scores of x with y, random signs on the coordinates of y.
+
+    Draw d is a function of the seed and d alone: more draws leave the first ones as they are.
+    """
+    from lmscope.kernels.column_cosine import column_cosine
+
+    scores: list[float] = []
+    for draw in range(draws):
+        negative = np.random.default_rng([seed, draw]).random(y.depth) < 0.5
+        fits = [fit_gumbel(side) for side in _sides(column_cosine(x, y.with_signs(negative)))]
+        scores.append((fits[0].location + fits[1].location) / 2)
+    return scores
+
+
 def chance_maximum(depth: int, others: int, *, exceeded_by: float | None = None) -> float:
     """Largest ``|cosine|`` of a vector with ``others`` independent vectors of uniformly random direction.
 
@@ -170,16 +180,6 @@ def _sides(cosines: ColumnCosine) -> tuple[Floats, Floats]:
         raise ValueError("x has one column of norm above zero; with itself it has no partner")
     values_x, values_y = (side[~np.isnan(side)] for side in (cosines.max_abs_x, cosines.max_abs_y))
     return values_x, values_y
-
-
-def _score(values_x: Floats, values_y: Floats) -> float:
-    fits: list[Gumbel] = [fit_gumbel(values_x), fit_gumbel(values_y)]
-    return (fits[0].location + fits[1].location) / 2
-
-
-def _random_signs(packed: PackedColumns, draws: int, seed: int) -> list[npt.NDArray[np.bool_]]:
-    """Draw d is a function of the seed and d alone: more draws leave the first ones as they are."""
-    return [np.random.default_rng([seed, draw]).random(packed.depth) < 0.5 for draw in range(draws)]
 
 
 def _mutual_share(cosines: ColumnCosine) -> float:

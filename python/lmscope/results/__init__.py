@@ -1,11 +1,12 @@
-"""The RUN folder: manifest, ledger and one record per matrix, written atomically by one process at a time."""
+"""The RUN folder: manifest, ledger and records of matrices and pairs, written atomically by one process at a time."""
 
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, record_key
-from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, SPECTRA
+from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA
 
 __all__ = [
     "LEDGER",
+    "PAIR_ANALYSES",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "SPECTRA",

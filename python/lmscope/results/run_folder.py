@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
-from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
+from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, table_of
 
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
+_OF_PAIRS = b"lmscope_of_pairs"
 _WAY_OUT = "delete it, and the same command writes it again; the other records stand"
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
@@ -33,8 +34,11 @@ def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str,
     read for one of them. ``settings`` must be plain JSON values (ValueError or TypeError otherwise); their
     order does not matter.
     """
-    asked = json.dumps([identity, analysis, settings, version], sort_keys=True, allow_nan=False)
-    return f"{_digest(asked)}-{_digest(tensor)}"
+    return f"{_asked(identity, analysis, settings, version)}-{_digest(tensor)}"
+
+
+def _asked(identity: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
+    return _digest(json.dumps([identity, analysis, settings, version], sort_keys=True, allow_nan=False))
 
 
 def _digest(text: str) -> str:
@@ -137,12 +141,12 @@ class RunFolder:
     def ledger(self) -> pa.Table:
         """ledger.parquet, with "planned" made "analysed" where the records stand by now.
 
-        The file is from the start of a pass, and stays so where that is killed. ResultsError if missing or
-        unreadable.
+        The file is from the start of a pass, and stays so where that is killed. In a pass over pairs a matrix
+        stays planned until its end, as each is in many records. ResultsError if missing or unreadable.
         """
         table = self._stored_ledger()
         statuses = table.column("status").to_pylist()
-        if "planned" not in statuses:
+        if "planned" not in statuses or (table.schema.metadata or {}).get(_OF_PAIRS):
             return table
         manifest = self.manifest
         for position, (name, status) in enumerate(
@@ -164,14 +168,20 @@ class RunFolder:
     def _stands(self, tensor: str, manifest: Mapping[str, Any]) -> bool:
         settings = manifest.get("settings", {})
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        return bool(settings) and all(
-            self.has(analysis, record_key(identity, tensor, analysis, asked, version))
-            for analysis, asked in settings.items()
+        per_matrix = settings.keys() - PAIR_ANALYSES
+        return bool(per_matrix) and all(
+            self.has(analysis, record_key(identity, tensor, analysis, settings[analysis], version))
+            for analysis in per_matrix
         )
 
-    def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
+    def write_ledger(self, rows: Iterable[Mapping[str, Any]], *, of_pairs: bool = False) -> None:
+        """Replaces the ledger; ``of_pairs`` for that of a pass over pairs.
+
+        ValueError where a row does not have the columns of ``schemas.LEDGER``.
+        """
         table = table_of(rows, LEDGER)
+        if of_pairs:
+            table = table.replace_schema_metadata({_OF_PAIRS: b"1"})
         self._write(self.path / LEDGER_FILE, lambda file: pq.write_table(table, file))
 
     # records
@@ -182,16 +192,16 @@ class RunFolder:
         """Whether the record stands; one that something else damaged does not, and is computed again."""
         return is_whole_parquet(self._record(analysis, key))
 
-    def write(self, analysis: str, key: str, row: Mapping[str, Any]) -> None:
-        """Writes one record, whole or not at all; ValueError where its columns are not the schema's."""
-        table = table_of([row], SCHEMAS[analysis])
+    def write(self, analysis: str, key: str, *rows: Mapping[str, Any]) -> None:
+        """Writes one file of records, whole or not at all; ValueError where columns are not the schema's."""
+        table = table_of(rows, SCHEMAS[analysis])
         self._write(self._record(analysis, key), lambda file: pq.write_table(table, file))
 
     def rows(self, analysis: str, keys: Iterable[str] | None = None) -> pa.Table:
         """Records as one table, in the order of ``keys``.
 
-        By default all records of the settings that the manifest names, in the ledger's order; files of other
-        settings and leftovers of killed writers are passed over. ResultsError names a record that is missing
+        By default all records of the settings that the manifest names, in the ledger's order (pairs by x, then
+        y); files of other settings and leftovers of killed writers are passed over. ResultsError names a record that is missing
         or unreadable.
         """
         schema = SCHEMAS[analysis]
@@ -200,7 +210,44 @@ class RunFolder:
         for key, table in zip(keys, tables, strict=True):
             if table.schema != schema:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        table = pa.concat_tables(tables) if tables else schema.empty_table()
+        return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
+
+    def analysed(self, analysis: str) -> set[str]:
+        """Names of this checkpoint's tensors that are in a record of the manifest's settings."""
+        keys = self._current_keys(analysis)
+        if analysis not in PAIR_ANALYSES:
+            tables = [_read(self._record(analysis, key), ["name"]) for key in keys]
+            return {name for table in tables for name in table.column("name").to_pylist()}
+        of_y = analysis != "twins"
+        return {name for x, y in self._pairs(analysis, keys) for name in ((x, y) if of_y else (x,))}
+
+    def standing_pairs(
+        self, identity: str, analysis: str, settings: Mapping[str, Any], version: str
+    ) -> set[tuple[str, str]]:
+        """Names of the pairs whose records stand; files that something damaged are cleared away."""
+        if not self._locked:
+            raise RuntimeError("damaged files are cleared away only inside lock()")
+        asked = _asked(identity, analysis, settings, version)
+        for path in self._files(analysis, asked):
+            if not is_whole_parquet(path):
+                path.unlink()
+        return set(self._pairs(analysis, [path.stem for path in self._files(analysis, asked)]))
+
+    def _pairs(self, analysis: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for key in keys:
+            table = _read(self._record(analysis, key), ["name_x", "name_y"])
+            yield from zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
+
+    def _in_the_ledgers_order(self, table: pa.Table) -> pa.Table:
+        place = {name: index for index, name in enumerate(self._stored_ledger().column("name").to_pylist())}
+        names = zip(table.column("name_x").to_pylist(), table.column("name_y").to_pylist(), strict=True)
+        keyed = [(place.get(x, -1), place.get(y, -1), y) for x, y in names]
+        return table.take(sorted(range(len(keyed)), key=keyed.__getitem__))
+
+    def _files(self, analysis: str, asked: str) -> list[Path]:
+        found = (self.path / analysis).glob(f"{asked}-*.parquet")
+        return sorted(path for path in found if _RECORDS.fullmatch(path.name))
 
     def _current_keys(self, analysis: str) -> list[str]:
         manifest = self.manifest
@@ -208,6 +255,8 @@ class RunFolder:
         if settings is None or not (self.path / LEDGER_FILE).is_file():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        if analysis in PAIR_ANALYSES:
+            return [path.stem for path in self._files(analysis, _asked(identity, analysis, settings, version))]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]
@@ -235,10 +284,10 @@ class RunFolder:
             raise ResultsError(f"{path.parent}: cannot be made: {error.strerror}") from error
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read()
+            return file.read(columns)
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:

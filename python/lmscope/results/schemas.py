@@ -99,8 +99,69 @@ SPECTRA_COLUMNS: dict[str, Column] = {
 }
 """One row per matrix. Edges and p-values of a null that was not asked for are nan, its counts null."""
 
-COLUMNS: dict[str, dict[str, Column]] = {"spectra": SPECTRA_COLUMNS}
+_VECTOR_MATRIX = {
+    "name_{}": _NAME,
+    "layer_{}": _LAYER,
+    "expert_{}": _EXPERT,
+    "rows_{}": Column(pa.int64(), "output size of {}"),
+    "columns_{}": Column(pa.int64(), "input size of {}"),
+    "dtype_{}": Column(pa.string(), "stored type of the elements of {}"),
+}
+_SIDE = {
+    "location_{}": Column(pa.float64(), "Gumbel location of the largest |cosine| of every vector of {}"),
+    "scale_{}": Column(pa.float64(), "scale of that Gumbel law"),
+    "mean_{}": Column(pa.float64(), "mean of these largest |cosine|"),
+    "zero_columns_{}": Column(pa.int64(), "vectors of {} of norm zero, left out"),
+}
+
+
+def _of_both(columns: Mapping[str, Column]) -> dict[str, Column]:
+    return {
+        name.format(side): column._replace(meaning=column.meaning.format(side))
+        for name, column in columns.items()
+        for side in "xy"
+    }
+
+
+PAIR_COLUMNS: dict[str, Column] = {
+    "role": _ROLE,
+    **_of_both(_VECTOR_MATRIX),
+    "vectors": Column(pa.string(), "rows or columns: what is compared of both matrices"),
+    "depth": Column(pa.int64(), "length of a vector"),
+    "identical": Column(pa.bool_(), "equal byte for byte: score 1 without a comparison, no counts"),
+    "score": Column(pa.float64(), "DOCS: mean of both locations, 0 to 1; nan where a side is all zero"),
+    "baseline": Column(pa.float64(), "score of vectors of independent random directions, for these shapes"),
+    "excess": Column(pa.float64(), "(score - baseline) / (1 - baseline)"),
+    **_of_both(_SIDE),
+    "fit_distance": Column(
+        pa.float64(), "Kolmogorov distance between Gumbel law and values, of the worse side"
+    ),
+    "matched_share": Column(
+        pa.float64(), "share of vectors with a partner nearer than chance gives to false_positive_rate"
+    ),
+    "mutual_share": Column(pa.float64(), "share of vectors, of the smaller side, that are each other's nearest"),
+    "null_draws": Column(pa.int64(), "draws of random signs of the coordinates of y"),
+    "null_mean": Column(pa.float64(), "mean score over them; nan without draws"),
+    "null_std": Column(pa.float64(), "its standard deviation; nan with fewer than two"),
+    "z": Column(pa.float64(), "(score - null_mean) / null_std"),
+    "pairs": Column(pa.int64(), "pairs of vectors compared: the counts' sum"),
+    "bins": Column(pa.int32(), "bins of equal width from cosine -1 to 1"),
+    "first_bin": Column(pa.int32(), "bin of the first of the counts; bins outside them are empty"),
+    "counts": Column(pa.list_(pa.int64()), "pairs of vectors by cosine"),
+    "seconds": Column(pa.float64(), "time that the comparison and its draws took"),
+}
+"""One row per pair of matrices. Names of y are those of the other checkpoint in ``twins``."""
+
+COLUMNS: dict[str, dict[str, Column]] = {
+    "spectra": SPECTRA_COLUMNS,
+    "similarity": PAIR_COLUMNS,
+    "control": PAIR_COLUMNS,
+    "twins": PAIR_COLUMNS,
+}
 """Analysis -> columns of its records, with their meaning."""
+
+PAIR_ANALYSES = frozenset({"similarity", "control", "twins"})
+"""Their records are pairs of matrices, many to a file."""
 
 SCHEMAS: dict[str, pa.Schema] = {analysis: _schema(columns) for analysis, columns in COLUMNS.items()}
 
@@ -113,7 +174,8 @@ def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     for row in rows:
         missing, unknown = set(schema.names) - set(row), set(row) - set(schema.names)
         if missing or unknown:
-            raise ValueError(f"row {row.get('name')!r}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+            name = row.get("name", row.get("name_x"))
+            raise ValueError(f"row {name!r}: missing {sorted(missing)}, unknown {sorted(unknown)}")
     columns = [_column([row[field.name] for row in rows], field) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 

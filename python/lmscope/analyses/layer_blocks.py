@@ -1,0 +1,126 @@
+"""Blocks of consecutive layers that are more alike than their distance explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LayerBlock", "layer_blocks"]
+
+Floats = npt.NDArray[np.float64]
+
+_SMALLEST_BLOCK = 3
+_SMALLEST_MAP = 6
+
+
+@dataclass(frozen=True)
+class LayerBlock:
+    """Places ``first`` to ``last``, both included; ``gain`` is the mean similarity of its pairs over that of
+    all pairs at the same distances; ``p_value`` is corrected for all blocks that were looked at."""
+
+    first: int
+    last: int
+    gain: float
+    p_value: float
+
+
+def layer_blocks(
+    similarity: npt.ArrayLike, *, false_positive_rate: float = 0.05, draws: int = 999, seed: int = 0
+) -> list[LayerBlock]:
+    """Blocks of at least three consecutive layers whose pairs are more similar than pairs as far apart.
+
+    From every value the mean of its diagonal is taken, so that a similarity that only falls with distance
+    has no blocks. A block's strength is the sum of these residuals over its pairs, divided by the root of
+    their number. The threshold is the quantile of the largest strength of any block under permutations of
+    the residuals within each diagonal, which keep the decay and destroy the blocks. Of the blocks beyond it
+    those that do not overlap and whose squared strengths over the threshold's add up to the most are chosen,
+    by dynamic programming.
+
+    Args:
+        similarity: layers x layers, symmetric, no NaN off the diagonal, which is not used.
+        false_positive_rate: probability of finding any block in a map whose values at each distance are
+            exchangeable.
+        draws: permutations; at least ``1 / false_positive_rate``.
+        seed: of the permutations.
+
+    Returns:
+        Blocks from the first layer to the last. None for fewer than 6 layers, where no rearrangement is rare
+        enough, and where a value is missing.
+
+    Raises:
+        ValueError: not square, or too few draws for the rate.
+    """
+    array = np.asarray(similarity, dtype=np.float64)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise ValueError(f"similarity must be square, got shape {array.shape}")
+    if not 0 < false_positive_rate < 1 or draws * false_positive_rate < 1:
+        raise ValueError(f"{draws} draws resolve no false_positive_rate of {false_positive_rate}")
+    layers = len(array)
+    if layers < _SMALLEST_MAP or not np.isfinite(array[np.triu_indices(layers, 1)]).all():
+        return []
+    diagonals = [np.diagonal(array, d) - np.diagonal(array, d).mean() for d in range(1, layers)]
+    strengths = _strengths(diagonals)
+    random = np.random.default_rng(seed)
+    largest = np.sort(
+        [_strengths([random.permutation(values) for values in diagonals]).max() for _ in range(draws)]
+    )
+    # Rank tests: as many draws may reach the threshold as leave a p-value at the rate.
+    reached = int(false_positive_rate * (draws + 1))
+    threshold = float(largest[draws - reached])
+    if not threshold > 0:
+        return []
+    return [
+        LayerBlock(
+            first=first,
+            last=last,
+            gain=float(strengths[first, last] / np.sqrt(_pairs(last - first + 1))),
+            p_value=float((1 + np.count_nonzero(largest >= strengths[first, last])) / (draws + 1)),
+        )
+        for first, last in _best_blocks(strengths, threshold)
+    ]
+
+
+def _pairs(layers: int) -> float:
+    return layers * (layers - 1) / 2
+
+
+def _strengths(diagonals: list[Floats]) -> Floats:
+    """Strength of the block from each layer to each; -inf for those that are too short."""
+    layers = len(diagonals) + 1
+    sums = np.zeros((layers, layers))
+    strengths = np.full((layers, layers), -np.inf)
+    # A block's sum is that of both blocks a layer shorter, less their overlap, and its corner.
+    for distance, values in enumerate(diagonals, 1):
+        firsts = np.arange(layers - distance)
+        lasts = firsts + distance
+        sums[firsts, lasts] = sums[firsts + 1, lasts] + sums[firsts, lasts - 1] + values
+        if distance > 1:
+            sums[firsts, lasts] -= sums[firsts + 1, lasts - 1]
+        if distance + 1 >= _SMALLEST_BLOCK:
+            strengths[firsts, lasts] = sums[firsts, lasts] / np.sqrt(_pairs(distance + 1))
+    return strengths
+
+
+def _best_blocks(strengths: Floats, threshold: float) -> list[tuple[int, int]]:
+    layers = len(strengths)
+    best = np.zeros(layers + 1)
+    start = np.full(layers + 1, -1)
+    for end in range(1, layers + 1):
+        best[end] = best[end - 1]
+        for first in range(end - _SMALLEST_BLOCK + 1):
+            strength = strengths[first, end - 1]
+            if strength > threshold:
+                gain = best[first] + strength**2 - threshold**2
+                if gain > best[end]:
+                    best[end], start[end] = gain, first
+    blocks: list[tuple[int, int]] = []
+    end = layers
+    while end > 0:
+        if start[end] < 0:
+            end -= 1
+        else:
+            blocks.append((int(start[end]), end - 1))
+            end = int(start[end])
+    return blocks[::-1]
