@@ -24,7 +24,9 @@ _LOCK = ".lock"
 _OF_PAIRS = b"lmscope_of_pairs"
 _WAY_OUT = "delete it, and the same command writes it again; the other records stand"
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
+_COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
+_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|cost\.json")
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -83,7 +85,7 @@ class RunFolder:
         with exclusive_lock(self.path / _LOCK):
             remove_temporaries(self.path, _OWN_FILES)
             for analysis in SCHEMAS:
-                remove_temporaries(self.path / analysis, _RECORDS)
+                remove_temporaries(self.path / analysis, _IN_ANALYSIS)
             self._locked = True
             try:
                 yield self
@@ -221,6 +223,21 @@ class RunFolder:
             return {name for table in tables for name in table.column("name").to_pylist()}
         of_y = analysis != "twins"
         return {name for x, y in self._pairs(analysis, keys) for name in ((x, y) if of_y else (x,))}
+
+    def write_cost(self, analysis: str, cost: Mapping[str, Any]) -> None:
+        """Writes what the last pass of an analysis took, as plain JSON values."""
+        text = json.dumps(cost, indent=2, allow_nan=False)
+        self._write(self.path / analysis / _COST, lambda file: file.write(text.encode()))
+
+    def cost(self, analysis: str) -> dict[str, Any]:
+        """What :meth:`write_cost` wrote, {} if nothing; ResultsError where it is unreadable."""
+        file = self.path / analysis / _COST
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
 
     def standing_pairs(
         self, identity: str, analysis: str, settings: Mapping[str, Any], version: str

@@ -27,6 +27,12 @@ _OVERHEAD_SECONDS = 0.01
 _WORK_BYTES = 128_000_000
 _BUFFER_BYTES = 8_000_000
 
+# Of the comparison of columns and the packing before it, on one core with AVX-512 bf16.
+_COSINE_FLOPS = 1e11
+_PACKED_ENTRIES = 3e8
+_PAIR_OVERHEAD_SECONDS = 0.003
+_COLUMN_PADDING, _BYTES_A_COLUMN = 32, 24
+
 SIDE_BY_SIDE_BYTES = 96_000_000
 """What matrices that are analysed side by side may need together; one that needs more is analysed alone."""
 
@@ -95,6 +101,23 @@ def verdict_bytes(shape: tuple[int, ...], nbytes: int) -> int:
 def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:
     """Estimated seconds that the first verdict on a shape adds: thousands of bidiagonal draws."""
     return _SECONDS_PER_CALIBRATED_VALUE * min(shape) * max(8192, min(20480, 2**25 // min(shape))) / threads
+
+
+def comparison_seconds(flops: float) -> float:
+    """Estimated seconds of one pair of matrices, 2 operations a product."""
+    return flops / (_COSINE_FLOPS * cores()) + _PAIR_OVERHEAD_SECONDS
+
+
+def packing_seconds(elements: int) -> float:
+    """Estimated seconds of reading and packing a matrix."""
+    return elements / _PACKED_ENTRIES
+
+
+def packed_bytes(depth: int, columns: int, dtype: str) -> int:
+    """Bytes of `PackedColumns`, less where columns are zero: see csrc/column_cosine/packed.h."""
+    element = {"bfloat16": 2, "float64": 8}.get(dtype, 4)
+    padded = -(-columns // _COLUMN_PADDING) * _COLUMN_PADDING
+    return padded * (depth + depth % 2) * element + padded * _BYTES_A_COLUMN + 128
 
 
 def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:

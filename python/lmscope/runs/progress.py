@@ -87,8 +87,9 @@ class Reporter(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
-        """Before the first matrix: how much there is; `seconds` is the sum of the estimates."""
+    def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
+        """Before the first matrix: how much there is; `seconds` is the sum of the estimates, `noun` what is
+        counted, such as pairs."""
 
     def begin(self, text: str, *, seconds: float) -> None:
         """A piece of work starts, perhaps beside others: what it is and its estimate."""
@@ -108,7 +109,7 @@ class SilentReporter:
     ) -> None:
         pass
 
-    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+    def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         pass
 
     def begin(self, text: str, *, seconds: float) -> None:
@@ -127,10 +128,11 @@ class LineReporter(SilentReporter):
         self._last = clock()
         self._pace = Pace(0.0, clock)
         self._matrices = self._of_matrices = self._bytes = self._of_bytes = 0
+        self._noun = ""
 
-    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+    def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         self._pace = Pace(seconds, self._clock)
-        self._of_matrices, self._of_bytes = matrices, total_bytes
+        self._of_matrices, self._of_bytes, self._noun = matrices, total_bytes, noun
 
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
@@ -142,7 +144,7 @@ class LineReporter(SilentReporter):
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = self._clock()
             print(
-                f"lmscope: {self._matrices} of {self._of_matrices} matrices, "
+                f"lmscope: {self._matrices} of {self._of_matrices} {self._noun}, "
                 f"{format_bytes(self._bytes)} of {format_bytes(self._of_bytes)} read, "
                 f"about {format_seconds(self._pace.left)} left",
                 file=self._stream,
@@ -166,7 +168,7 @@ class BarReporter(SilentReporter):
         if self._progress is not None:
             self._progress.stop()
 
-    def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
+    def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         from rich.console import Console
         from rich.progress import Progress, ProgressColumn, Task, TextColumn
         from rich.progress_bar import ProgressBar
@@ -197,7 +199,7 @@ class BarReporter(SilentReporter):
 
         self._progress = Progress(
             Bar(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} matrices"),
+            TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {noun}"),
             Read(),
             Left(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),

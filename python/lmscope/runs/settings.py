@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmscope.analyses.nulls import NULLS
 from lmscope.runs.errors import UsageError
+from lmscope.runs.vectors import VECTORS
 
 SMALLEST_RATE = 1.3e-4
 """The draws that calibrate the iid null, at least 8192 for a shape, resolve no smaller rate."""
@@ -57,15 +58,10 @@ def spectra_settings(
     if not names:
         raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
     draws = _whole("draws", draws)
-    seed = _whole("seed", seed)
     if draws < 1:
         raise UsageError(f"draws: {draws!r} must be at least 1")
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
-    try:
-        rate = float(false_positive_rate)
-    except (TypeError, ValueError):
-        raise UsageError(f"false_positive_rate: {false_positive_rate!r} is no number") from None
+    seed = _seed(seed)
+    rate = _number("false_positive_rate", false_positive_rate)
     if not SMALLEST_RATE <= rate < 1.0:
         raise UsageError(
             f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
@@ -76,6 +72,49 @@ def spectra_settings(
         seed=seed,
         false_positive_rate=rate,
     )
+
+
+@dataclass(frozen=True)
+class SimilaritySettings:
+    """What changes a record of a pair of matrices."""
+
+    vectors: str = "neurons"
+    null_draws: int | None = None
+    seed: int = 0
+    false_positive_rate: float = 0.01
+
+    def key(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def similarity_settings(
+    *, vectors: str, null_draws: int | None, seed: int, false_positive_rate: float
+) -> SimilaritySettings:
+    """Check the settings of the similarity analysis; raises `UsageError` naming the first wrong one."""
+    if vectors not in VECTORS:
+        raise UsageError(f"vectors: {vectors!r} is not known; choose from {', '.join(VECTORS)}")
+    draws = None if null_draws is None else _whole("null_draws", null_draws)
+    if draws is not None and draws < 0:
+        raise UsageError(f"null_draws: {draws!r} must not be negative")
+    seed = _seed(seed)
+    rate = _number("false_positive_rate", false_positive_rate)
+    if not 0 < rate < 1:
+        raise UsageError(f"false_positive_rate: {false_positive_rate!r} must lie between 0 and 1")
+    return SimilaritySettings(vectors, draws, seed, rate)
+
+
+def _seed(seed: Any) -> int:
+    seed = _whole("seed", seed)
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
+    return seed
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name}: {value!r} is no number") from None
 
 
 def _whole(name: str, number: Any) -> int:

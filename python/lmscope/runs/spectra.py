@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from dataclasses import fields
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.analyses.nulls import NULLS
 from lmscope.runs.cost import calibration_seconds, spectra_seconds
-from lmscope.runs.machine import machine
-from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
+from lmscope.runs.manifest import begin_run
+from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmscope.checkpoints import Checkpoint
-
-_LOG = logging.getLogger(__name__)
 
 
 def spectra(
@@ -67,11 +64,10 @@ def run_spectra(
     progress: bool,
 ) -> None:
     """Write the missing records of checked settings into the result folder `path`."""
-    from lmscope import __version__
     from lmscope.analyses.edge_calibration import edge_calibration
     from lmscope.analyses.nulls import SMALLEST_SIDE
     from lmscope.analyses.spectra import spectrum_verdict
-    from lmscope.kernels.runtime import get_num_threads, isa
+    from lmscope.kernels.runtime import get_num_threads
     from lmscope.results import RunFolder
 
     def compute(weights: NDArray[Any]) -> dict[str, Any]:
@@ -97,19 +93,5 @@ def run_spectra(
         checkpoint.confirm_ties()
     check_selection(checkpoint, selection)
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
-        folder.write_manifest(
-            checkpoint={
-                "name": label(checkpoint),
-                "path": str(checkpoint.path),
-                "identity": checkpoint.identity,
-                "model_type": checkpoint.model_type,
-            },
-            settings={analysis.name: analysis.settings},
-            lmscope_version=__version__,
-            device=device,
-            isa=isa(),
-            machine=machine(),
-        )
-        for text in checkpoint.warnings:
-            _LOG.warning(text)
+        begin_run(folder, checkpoint, {analysis.name: analysis.settings}, device)
         run_matrix_analyses(checkpoint, folder, [analysis], selection, reporter_for(progress))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, bytes_of_stored, verdict_bytes
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import ledger_row
+from lmscope.runs.ledger import analysed_elsewhere, before, ledger_row
 from lmscope.runs.progress import Reporter
 from lmscope.runs.selection import Selection
 from lmscope.runs.side_by_side import SideBySide
@@ -78,10 +78,11 @@ def run_matrix_analyses(
         asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
         return folder.record_key(*asked)
 
+    elsewhere = analysed_elsewhere(folder, {analysis.name for analysis in analyses})
     status: dict[str, tuple[str, str]] = {}
     missing: dict[str, list[tuple[MatrixAnalysis, str]]] = {}
     for tensor in checkpoint:
-        status[tensor.name] = _before(tensor, selection)
+        status[tensor.name] = before(tensor, selection)
         if tensor.status != "planned":
             continue
         keys = [(analysis, record_key(tensor, analysis)) for analysis in analyses]
@@ -90,6 +91,8 @@ def run_matrix_analyses(
             status[tensor.name] = "analysed", tensor.reason
         elif tensor in selection:
             missing[tensor.name] = lacking
+        elif tensor.name in elsewhere:
+            status[tensor.name] = "analysed", tensor.reason
     pending = [tensor for tensor in checkpoint if tensor.name in missing]
     preparations = {
         (analysis.name, shape): analysis.prepare_seconds(shape)
@@ -142,7 +145,7 @@ def run_matrix_analyses(
             )
             stored_bytes = bytes_of_stored(checkpoint)
             stored = ""
-            with contextlib.closing(_load_each(checkpoint, pending)) as loads:
+            with contextlib.closing(load_each(checkpoint, pending)) as loads:
                 for tensor in pending:
                     need = verdict_bytes(tensor.shape, tensor.nbytes)
                     # Before the read: a large tensor is not in memory while others still work.
@@ -167,12 +170,6 @@ def _times(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _before(tensor: TensorInfo, selection: Selection) -> tuple[str, str]:
-    if tensor in selection or tensor.status == "skipped":
-        return tensor.status, tensor.reason
-    return "skipped", f"not selected ({selection})"
-
-
 def _analyse(
     tensor: TensorInfo,
     weights: NDArray[Any],
@@ -185,7 +182,7 @@ def _analyse(
         try:
             record = dict(analysis.compute(weights))
         except Exception as error:
-            return "failed", _reason(error)
+            return "failed", reason_of(error)
         record.update(
             name=tensor.name,
             role=tensor.role,
@@ -200,7 +197,7 @@ def _analyse(
     return "analysed", tensor.reason
 
 
-def _load_each(
+def load_each(
     checkpoint: Checkpoint, tensors: Sequence[TensorInfo]
 ) -> Generator[NDArray[Any] | str, None, None]:
     """The weights of each tensor in turn, or the reason why they cannot be read."""
@@ -214,9 +211,9 @@ def _load_each(
                 try:
                     _, weights = next(stream)
                 except CheckpointError as error:
-                    reason = _reason(error)
+                    reason = reason_of(error)
                 except Exception as error:
-                    yield _reason(error)
+                    yield reason_of(error)
                     # What a stream does after an unforeseen error is not known: a new one reads the rest.
                     break
                 else:
@@ -226,7 +223,7 @@ def _load_each(
                 yield reason
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     text = " ".join(str(error).split())
     expected = isinstance(error, ValueError) or type(error).__module__.startswith("lmscope.")
     return text if text and expected else f"{type(error).__name__}: {text}".rstrip(": ")

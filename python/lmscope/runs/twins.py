@@ -1,0 +1,58 @@
+"""Matrices of two checkpoints that have the same place in the model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lmscope.runs.opening import label
+from lmscope.runs.settings import SimilaritySettings
+from lmscope.runs.vectors import Matrix, Pair, vectors_of
+
+if TYPE_CHECKING:
+    from lmscope.architectures import TensorInfo
+    from lmscope.checkpoints import Checkpoint
+
+_DRAWS = 3
+
+
+def twins_of(
+    checkpoint: Checkpoint, other: Checkpoint, settings: SimilaritySettings
+) -> tuple[list[Pair], dict[str, tuple[str, str]]]:
+    """Pairs by role, layer and expert (the second of one kind in a layer has the second as its twin).
+
+    Gives also status and reason by name of the planned matrices that have no pair: "skipped" where the other
+    checkpoint has none in that place, "refused" where the vectors differ in length.
+    """
+    theirs = _places(other)
+    draws = _DRAWS if settings.null_draws is None else settings.null_draws
+    pairs: list[Pair] = []
+    without: dict[str, tuple[str, str]] = {}
+    for place, tensor in _places(checkpoint).items():
+        twin = theirs.get(place)
+        if twin is None:
+            without[tensor.name] = "skipped", f"{label(other)} has no such matrix in that place"
+            continue
+        vectors = vectors_of(tensor.role, settings.vectors)
+        x, y = Matrix(tensor, vectors), Matrix(twin, vectors, source=1)
+        if x.depth != y.depth:
+            without[tensor.name] = (
+                "refused",
+                f"its vectors ({vectors}) have length {x.depth}, those of its twin {twin.name} in "
+                f"{label(other)} {y.depth}",
+            )
+        else:
+            pairs.append(Pair(x, y, draws))
+    return pairs, without
+
+
+def _places(tensors: Iterable[TensorInfo]) -> dict[tuple[Any, ...], TensorInfo]:
+    found: dict[tuple[Any, ...], TensorInfo] = {}
+    seen: defaultdict[tuple[Any, ...], int] = defaultdict(int)
+    for tensor in tensors:
+        if tensor.status == "planned" and len(tensor.shape) == 2:
+            place = (tensor.role, tensor.layer, tensor.expert)
+            found[(*place, seen[place])] = tensor
+            seen[place] += 1
+    return found
