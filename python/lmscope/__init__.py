@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmscope.runs.analyze import analyze
     from lmscope.runs.inspect import inspect
     from lmscope.runs.run import Run, open_run
+    from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
 
 __version__ = _version("lmscope")
@@ -49,6 +50,7 @@ _HOME = {
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
     "set_num_threads": "lmscope.kernels.runtime",
+    "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
@@ -80,6 +82,7 @@ __all__ = [
     "open_checkpoint",
     "open_run",
     "set_num_threads",
+    "similarity",
     "singular_values",
     "spectra",
     "spectrum_verdict",

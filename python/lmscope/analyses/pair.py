@@ -53,10 +53,21 @@ def identical_pair(x: PackedColumns) -> PairSimilarity:
     zeros = len(x.zero_columns)
     found = _blank(zeros, zeros)
     if zeros < x.columns:
-        ones = dict.fromkeys(("score", "location_x", "location_y", "mean_x", "mean_y"), 1.0)
-        ones |= dict.fromkeys(("excess", "matched_share", "mutual_share"), 1.0)
-        zero = dict.fromkeys(("scale_x", "scale_y", "fit_distance"), 0.0)
-        found = replace(found, baseline=chance_maximum(x.depth, x.columns - zeros), **ones, **zero)
+        found = replace(
+            found,
+            score=1.0,
+            baseline=chance_maximum(x.depth, x.columns - zeros),
+            excess=1.0,
+            location_x=1.0,
+            location_y=1.0,
+            scale_x=0.0,
+            scale_y=0.0,
+            mean_x=1.0,
+            mean_y=1.0,
+            fit_distance=0.0,
+            matched_share=1.0,
+            mutual_share=1.0,
+        )
     return PairSimilarity(found, 0, np.empty(0, np.int64))
 
 

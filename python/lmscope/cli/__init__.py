@@ -17,6 +17,7 @@ from lmscope.cli.bench import bench
 from lmscope.cli.inspect import inspect
 from lmscope.cli.output import show_warnings, wrong_usage
 from lmscope.cli.report import report
+from lmscope.cli.similarity import similarity
 from lmscope.cli.spectra import spectra
 
 app = typer.Typer(
@@ -49,7 +50,7 @@ def _root(
         raise typer.Exit(2)
 
 
-for _verb in (inspect, analyze, spectra, report, bench):
+for _verb in (inspect, analyze, spectra, similarity, report, bench):
     app.command()(_verb)
 
 # The command line parser's own error: BadParameter is the one name of its family that typer gives away.

@@ -16,6 +16,10 @@ def analyze(
     roles: options.Roles = None,
     nulls: options.Nulls = "iid,permutation,sign_flip",
     draws: options.Draws = 19,
+    vectors: options.Vectors = "neurons",
+    null_draws: options.NullDraws = None,
+    control: options.Control = False,
+    memory: options.Memory = None,
     seed: options.Seed = 0,
     false_positive_rate: options.FalsePositiveRate = 0.01,
     device: options.Device = "auto",
@@ -27,8 +31,8 @@ def analyze(
     """Analyse every weight matrix of a checkpoint and build the report.
 
     Which matrices hold what the model learnt, and which cannot be told from noise: singular values and
-    random-matrix verdicts of each, a table at the end, and one HTML page. A killed run continues where it
-    stopped.
+    random-matrix verdicts of each; how alike the layers are, role by role; tables at the end, and one HTML
+    page. A killed run continues where it stopped.
 
     [bold]Example[/bold]: lmscope analyze ./my-model -o runs/my-model --layers 0-3 --roles query,key
     """
@@ -46,6 +50,10 @@ def analyze(
             progress=not quiet,
             nulls=nulls,
             draws=draws,
+            vectors=vectors,
+            null_draws=null_draws,
+            control=control,
+            memory=memory,
             seed=seed,
             false_positive_rate=false_positive_rate,
             revision=revision,

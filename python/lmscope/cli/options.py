@@ -58,6 +58,41 @@ Seed = Annotated[int, typer.Option(help="Seed of every random draw.", rich_help_
 FalsePositiveRate = Annotated[
     float, typer.Option(help="Share of pure-noise matrices that an iid test may flag.", rich_help_panel=_HOW)
 ]
+MatchRate = Annotated[
+    float,
+    typer.Option(help="Share of random vectors that count as matched.", rich_help_panel=_HOW),
+]
+Vectors = Annotated[
+    str,
+    typer.Option(
+        help="What is compared: neurons (columns of attention output and down, rows of all else), rows or "
+        "columns.",
+        rich_help_panel=_HOW,
+    ),
+]
+NullDraws = Annotated[
+    int | None,
+    typer.Option(
+        help="Draws of random signs for neighbouring layers. Default: half their number, 3 to 19.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+Control = Annotated[
+    bool,
+    typer.Option(
+        "--control", help="Compare random matrices of the same shapes as well.", rich_help_panel=_HOW
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What comparisons may take, such as 8GB. Default: half of what is free.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=_HOW)]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_HOW)

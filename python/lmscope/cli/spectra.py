@@ -49,4 +49,4 @@ def spectra(
             revision=revision,
             token=token,
         )
-        finish(run, report=None, as_json=json, quiet=quiet)
+        finish(run, report=None, as_json=json, quiet=quiet, similarity=False)

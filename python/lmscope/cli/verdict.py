@@ -10,6 +10,8 @@ import typer
 from rich.markup import escape
 
 from lmscope.cli.output import console, message, print_json, shown
+from lmscope.cli.similarity_verdict import print_similarity
+from lmscope.cli.tables import legend_table, plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,9 +22,21 @@ if TYPE_CHECKING:
 _MOST_MESSAGES = 10
 
 
-def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None:
-    """Print verdict, warnings and path; leave with 4 or 3 where tensors failed or were refused."""
+def finish(
+    run: Run,
+    *,
+    report: Path | None,
+    as_json: bool,
+    quiet: bool,
+    spectra: bool = True,
+    similarity: bool = True,
+) -> None:
+    """Print the verdicts of what the verb looked at, warnings and path; leave with 4 or 3 where tensors
+    failed or were refused."""
+    from lmscope.results import PAIR_ANALYSES
+
     summary = run.summary()
+    alike = run.similarity() if similarity and PAIR_ANALYSES & run.manifest["settings"].keys() else None
     if as_json:
         print_json(
             {
@@ -31,12 +45,17 @@ def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None
                 "checkpoint": run.manifest["checkpoint"],
                 "settings": run.manifest["settings"],
                 **asdict(summary),
+                **({} if alike is None else {"similarity": asdict(alike)}),
             }
         )
     elif quiet:
         typer.echo(report or run.path)
     else:
-        print_verdict(run, summary)
+        print_heading(run, summary)
+        if spectra:
+            print_verdict(run, summary)
+        if alike is not None:
+            print_similarity(alike)
         typer.echo(f"Report: {report}" if report else f"Records: {run.path}")
     for status, kind in (("failed", "error"), ("refused", "warning")):
         troubles = [trouble for trouble in summary.troubles if trouble["status"] == status]
@@ -53,8 +72,8 @@ def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None
         raise typer.Exit(4 if failed or summary.statuses.get("analysed") else 3)
 
 
-def print_verdict(run: Run, summary: RunSummary) -> None:
-    """The two tables with their legend, on stdout."""
+def print_heading(run: Run, summary: RunSummary) -> None:
+    """The checkpoint and what became of its tensors, on stdout."""
     from lmscope.runs import verdict_words
 
     out = console()
@@ -65,6 +84,13 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
         f"[bold]{escape(shown(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
     )
     out.print(verdict_words.statuses(summary), soft_wrap=not out.is_terminal)
+
+
+def print_verdict(run: Run, summary: RunSummary) -> None:
+    """The two tables with their legend, on stdout."""
+    from lmscope.runs import verdict_words
+
+    out = console()
     if not summary.roles:
         out.print("No matrix was analysed.")
         return
@@ -74,14 +100,15 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
         out.print()
         out.print(_top(summary))
     out.print()
-    out.print(_legend(run, summary))
+    settings = run.manifest["settings"]["spectra"]
+    out.print(legend_table(verdict_words.legend(summary, settings["draws"])))
     out.print()
 
 
 def _roles(summary: RunSummary) -> Table:
     from lmscope.runs import verdict_words
 
-    table = _table(verdict_words.ROLES_TITLE)
+    table = plain_table(verdict_words.ROLES_TITLE)
     for name in verdict_words.ROLE_COLUMNS:
         table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
     for role in summary.roles:
@@ -95,7 +122,7 @@ def _roles(summary: RunSummary) -> Table:
 def _top(summary: RunSummary) -> Table:
     from lmscope.runs import verdict_words
 
-    table = _table(verdict_words.MATRICES_TITLE)
+    table = plain_table(verdict_words.MATRICES_TITLE)
     first, *others = verdict_words.MATRIX_COLUMNS
     table.add_column(first, overflow="fold")
     for name in others:
@@ -104,32 +131,3 @@ def _top(summary: RunSummary) -> Table:
         name, *cells = verdict_words.matrix_cells(matrix)
         table.add_row(escape(shown(name)), *cells)
     return table
-
-
-def _legend(run: Run, summary: RunSummary) -> Table:
-    from rich.table import Table
-
-    from lmscope.runs import verdict_words
-
-    legend = Table.grid(padding=(0, 2, 0, 0))
-    legend.add_column(style="bold", no_wrap=True)
-    legend.add_column(max_width=86)
-    for name, meaning in verdict_words.legend(summary, run.manifest["settings"]["spectra"]["draws"]):
-        legend.add_row(name, meaning)
-    return legend
-
-
-def _table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )

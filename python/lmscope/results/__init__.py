@@ -1,4 +1,4 @@
-"""The RUN folder: manifest, ledger and records of matrices and pairs, written atomically by one process at a time."""
+"""The RUN folder: manifest, ledger, records of matrices and of pairs; atomic, one writer at a time."""
 
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, record_key

@@ -202,9 +202,9 @@ class RunFolder:
     def rows(self, analysis: str, keys: Iterable[str] | None = None) -> pa.Table:
         """Records as one table, in the order of ``keys``.
 
-        By default all records of the settings that the manifest names, in the ledger's order (pairs by x, then
-        y); files of other settings and leftovers of killed writers are passed over. ResultsError names a record that is missing
-        or unreadable.
+        By default all records of the settings that the manifest names, in the ledger's order (pairs by x,
+        then by y); files of other settings and leftovers of killed writers are passed over. ResultsError
+        names a record that is missing or unreadable.
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
@@ -273,7 +273,9 @@ class RunFolder:
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         if analysis in PAIR_ANALYSES:
-            return [path.stem for path in self._files(analysis, _asked(identity, analysis, settings, version))]
+            return [
+                path.stem for path in self._files(analysis, _asked(identity, analysis, settings, version))
+            ]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]

@@ -139,7 +139,9 @@ PAIR_COLUMNS: dict[str, Column] = {
     "matched_share": Column(
         pa.float64(), "share of vectors with a partner nearer than chance gives to false_positive_rate"
     ),
-    "mutual_share": Column(pa.float64(), "share of vectors, of the smaller side, that are each other's nearest"),
+    "mutual_share": Column(
+        pa.float64(), "share of vectors, of the smaller side, that are each other's nearest"
+    ),
     "null_draws": Column(pa.int64(), "draws of random signs of the coordinates of y"),
     "null_mean": Column(pa.float64(), "mean score over them; nan without draws"),
     "null_std": Column(pa.float64(), "its standard deviation; nan with fewer than two"),

@@ -8,6 +8,7 @@ from lmscope.runs.analyze import analyze
 from lmscope.runs.errors import UsageError
 from lmscope.runs.inspect import Inspection, inspect
 from lmscope.runs.run import Run, open_run
+from lmscope.runs.similarity import similarity
 from lmscope.runs.spectra import spectra
 
-__all__ = ["Inspection", "Run", "UsageError", "analyze", "inspect", "open_run", "spectra"]
+__all__ = ["Inspection", "Run", "UsageError", "analyze", "inspect", "open_run", "similarity", "spectra"]

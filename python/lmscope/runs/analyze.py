@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmscope.analyses.nulls import NULLS
 from lmscope.runs.errors import UsageError
-from lmscope.runs.run import Run
-from lmscope.runs.spectra import spectra
+from lmscope.runs.memory import memory_budget
+from lmscope.runs.opening import as_checkpoint, default_run_path
+from lmscope.runs.run import Run, open_run
+from lmscope.runs.selection import select
+from lmscope.runs.settings import check_device, similarity_settings, spectra_settings
+from lmscope.runs.similarity import run_similarity
+from lmscope.runs.spectra import run_spectra
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
 
-ANALYSES = ("spectra",)
+ANALYSES = ("spectra", "similarity")
 
 
 def analyze(
@@ -30,6 +36,10 @@ def analyze(
     progress: bool = True,
     nulls: str | Iterable[str] = NULLS,
     draws: int = 19,
+    vectors: str = "neurons",
+    null_draws: int | None = None,
+    control: bool = False,
+    memory: int | str | None = None,
     seed: int = 0,
     false_positive_rate: float = 0.01,
     revision: str | None = None,
@@ -43,7 +53,7 @@ def analyze(
 
     Args:
         ckpt: folder, single weight file, hub id, or an open `Checkpoint`.
-        analyses: names of analyses; "spectra" is the only one so far.
+        analyses: "spectra", "similarity" or both, see `spectra` and `similarity`.
         include, exclude: globs on tensor names, such as ``"*attention*"``.
         layers: ``"0-3,7"``, a number or numbers; tensors outside the layers are then left out.
         roles: role names, such as ``"query,key"``.
@@ -52,8 +62,10 @@ def analyze(
         progress: show progress on stderr.
         nulls: what spectra are compared with: "iid", "permutation", "sign_flip".
         draws: random draws of each of the last two nulls.
+        vectors, null_draws, control, memory: of similarities, as in `similarity`.
         seed: seed of every random draw.
-        false_positive_rate: share of pure-noise matrices that each iid test may flag.
+        false_positive_rate: share of pure-noise matrices that each iid test may flag, and of random vectors
+            that count as matched.
         revision: branch, tag or commit of a hub id.
         token: the hub's, for a private or gated hub id; the one that huggingface_hub finds when None.
 
@@ -71,21 +83,30 @@ def analyze(
             raise UsageError(f"analyses: {name!r} is not available; choose from {', '.join(ANALYSES)}")
     if not names:
         raise UsageError(f"analyses: none given; choose from {', '.join(ANALYSES)}")
-    run = spectra(
-        ckpt,
-        include=include,
-        exclude=exclude,
-        layers=layers,
-        roles=roles,
-        out=out,
-        device=device,
-        progress=progress,
-        nulls=nulls,
-        draws=draws,
-        seed=seed,
-        false_positive_rate=false_positive_rate,
-        revision=revision,
-        token=token,
+    selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
+    of_spectra = spectra_settings(
+        nulls=nulls, draws=draws, seed=seed, false_positive_rate=false_positive_rate
     )
+    of_pairs = similarity_settings(
+        vectors=vectors, null_draws=null_draws, seed=seed, false_positive_rate=false_positive_rate
+    )
+    device = check_device(device)
+    budget = memory_budget(memory)
+    checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
+    path = default_run_path(checkpoint) if out is None else Path(out)
+    if "spectra" in names:
+        run_spectra(checkpoint, path, of_spectra, selection, device=device, progress=progress)
+    if "similarity" in names:
+        run_similarity(
+            checkpoint,
+            path,
+            of_pairs,
+            selection,
+            control=control,
+            memory=budget,
+            device=device,
+            progress=progress,
+        )
+    run = open_run(path)
     run.report()
     return run

@@ -45,7 +45,7 @@ class PairAnalysis:
 
 @dataclass
 class Costs:
-    """What a pass took. `waiting_seconds` are spent on reads that were not there yet: files are read ahead."""
+    """What a pass took. `waiting_seconds` went on reads that were not there yet: files are read ahead."""
 
     pairs: int = 0
     reads: int = 0
@@ -227,7 +227,7 @@ def run_pairs(
 
 
 def random_weights(seed: int, tensors: Iterable[Any]) -> Weights:
-    """The control: independent Gaussian entries in the tensors' shapes and types, a function of seed and name.
+    """The control: independent Gaussian entries in the tensors' shapes and types, from seed and name alone.
 
     Cosines do not see a matrix's scale, so it is 1.
     """
@@ -242,9 +242,7 @@ def random_weights(seed: int, tensors: Iterable[Any]) -> Weights:
             yield random.standard_normal(tensor.shape, dtype=np.float32).astype(dtype, copy=False)
 
 
-def _room(
-    group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, int], memory: int
-) -> int:
+def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, int], memory: int) -> int:
     """What the packed matrices may take, beside one stored tensor, one copy with signs and the kernel."""
     members = list(members)
     stored = max((_stored_bytes(matrix) for matrix in members), default=0)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects
     import pyarrow
 
+    from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
 
 
@@ -48,7 +49,8 @@ class Run:
         return self._folder.ledger
 
     def table(self, name: str) -> pyarrow.Table:
-        """Records of one analysis under the run's settings, one row per matrix, in the checkpoint's order.
+        """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
+        per pair of matrices ("similarity", its "control", "twins").
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -78,10 +80,35 @@ class Run:
         return data_frame(self.table(name))
 
     def summary(self, *, top: int = 5) -> RunSummary:
-        """The verdict per role, the matrices that stand out, and what went wrong."""
+        """The verdict per role, the matrices that stand out, and what went wrong.
+
+        A run without spectra has neither roles nor matrices in it.
+        """
         from lmscope.runs.summary import summarise
 
-        return summarise(self.table("spectra"), self.ledger, self.manifest["settings"]["spectra"], top=top)
+        settings = self.manifest["settings"].get("spectra", {})
+        return summarise(self.table("spectra") if settings else None, self.ledger, settings, top=top)
+
+    def similarity(self) -> SimilaritySummary:
+        """Per role: how alike neighbouring layers are beside chance, blocks of layers, experts, and twins.
+
+        Raises `UsageError` where the run holds no similarities.
+        """
+        from lmscope.results import PAIR_ANALYSES
+        from lmscope.runs.similarity_summary import summarise_similarity
+
+        held = [name for name in self.manifest["settings"] if name in PAIR_ANALYSES]
+        if not held:
+            raise UsageError(f"similarity: the run {self.path} holds none; `lmscope similarity` adds them")
+        tables = {name: self.table(name) for name in held}
+        of = "similarity" if "similarity" in held else "twins"
+        return summarise_similarity(
+            tables.get("similarity"),
+            tables.get("control"),
+            tables.get("twins"),
+            self._folder.cost(of),
+            seed=self.manifest["settings"][of]["seed"],
+        )
 
     def report(self) -> Path:
         """Build ``report.html`` from the records; gives its path."""

@@ -104,10 +104,10 @@ def similarity_settings(
 
 
 def _seed(seed: Any) -> int:
-    seed = _whole("seed", seed)
-    if not 0 <= seed < 2**63:
+    found = _whole("seed", seed)
+    if not 0 <= found < 2**63:
         raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
-    return seed
+    return found
 
 
 def _number(name: str, value: Any) -> float:

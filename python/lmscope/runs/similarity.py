@@ -115,8 +115,19 @@ def run_similarity(
         for name in names:
             read = partial(load_each, checkpoint)
             weights = partial(random_weights, settings.seed) if name == "control" else read
-            _fill(checkpoint, folder, name, settings, settings.key(), groups, {0: weights}, {}, selection,
-                  memory, progress)
+            _fill(
+                checkpoint,
+                folder,
+                name,
+                settings,
+                settings.key(),
+                groups,
+                {0: weights},
+                {},
+                selection,
+                memory,
+                progress,
+            )
 
 
 def run_twins(
@@ -138,13 +149,29 @@ def run_twins(
     if not pairs:
         some = next(iter(refused.values()), (None, "no role and layer is in both"))[1]
         raise UsageError(f"other: no matrix of {label(checkpoint)} has a twin in {label(other)}: {some}")
-    key = {**settings.key(), "other": other.identity, "other_name": label(other), "other_path": str(other.path)}
+    key = {
+        **settings.key(),
+        "other": other.identity,
+        "other_name": label(other),
+        "other_path": str(other.path),
+    }
     selected = [pair for pair in pairs if pair.x.tensor in selection]
     weights = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         begin_run(folder, checkpoint, {"twins": key}, device)
-        _fill(checkpoint, folder, "twins", settings, key, [selected], weights, refused, selection, memory,
-              progress)
+        _fill(
+            checkpoint,
+            folder,
+            "twins",
+            settings,
+            key,
+            [selected],
+            weights,
+            refused,
+            selection,
+            memory,
+            progress,
+        )
 
 
 def _check(checkpoint: Checkpoint, path: Path, selection: Selection) -> None:

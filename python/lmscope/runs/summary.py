@@ -107,7 +107,7 @@ class RunSummary:
 
 
 def summarise(
-    spectra: pyarrow.Table, ledger: pyarrow.Table, settings: dict[str, Any], *, top: int = 5
+    spectra: pyarrow.Table | None, ledger: pyarrow.Table, settings: dict[str, Any], *, top: int = 5
 ) -> RunSummary:
     """Reduce the records and the ledger of a run; matrices without a verdict count as nothing learnt."""
     measure, count_column, edge_column = _measure(settings.get("nulls", ()))
@@ -116,7 +116,8 @@ def summarise(
     energies: dict[str, tuple[float, float]] = {}
     columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_q_value", "norm"]
     columns += [count_column, edge_column]
-    for batch in spectra.select(columns).to_batches(max_chunksize=64):
+    batches = [] if spectra is None else spectra.select(columns).to_batches(max_chunksize=64)
+    for batch in batches:
         for row in batch.to_pylist():
             matrix, above, whole = _matrix(row, count_column, edge_column, rate)
             matrices.append(matrix)

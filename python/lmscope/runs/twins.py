@@ -53,6 +53,6 @@ def _places(tensors: Iterable[TensorInfo]) -> dict[tuple[Any, ...], TensorInfo]:
     for tensor in tensors:
         if tensor.status == "planned" and len(tensor.shape) == 2:
             place = (tensor.role, tensor.layer, tensor.expert)
-            found[(*place, seen[place])] = tensor
+            found[place, seen[place]] = tensor
             seen[place] += 1
     return found

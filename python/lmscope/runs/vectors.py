@@ -79,7 +79,7 @@ class Pair:
 
 
 def layer_groups(tensors: Iterable[TensorInfo], setting: str) -> list[list[list[Matrix]]]:
-    """Matrices that are compared among each other: groups of layers of matrices, dense ones and experts apart.
+    """Matrices that are compared among each other: groups of layers, dense matrices and experts apart.
 
     A group holds the planned matrices of one role, of one place in the layer (a second query of a layer is
     that of cross-attention) and with vectors of one length; a layer holds one matrix, or its experts in

@@ -1,0 +1,232 @@
+"""What the similarities of a run say, in a few rows: per role, per role with experts, per role of twins."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmscope.analyses.layer_blocks import layer_blocks
+from lmscope.analyses.layer_map import gini
+from lmscope.architectures import ROLES
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from lmscope.results.layer_maps import PairMap
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive layers, both ends included, that are more alike than their distance explains."""
+
+    first_layer: int
+    last_layer: int
+    gain: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class RoleSimilarity:
+    """All layers of one role.
+
+    `neighbours`, `baseline`, `excess` and `null` are means over layers next to each other; `null` is None
+    without draws, `control` without a control. `far` is the mean score at half the depth and further.
+    """
+
+    role: str
+    layers: int
+    pairs: int
+    identical: int
+    neighbours: float | None
+    baseline: float | None
+    null: float | None
+    control: float | None
+    excess: float | None
+    far: float | None
+    gini: float | None
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class ExpertSimilarity:
+    """Experts of one role: mean scores of pairs within a layer, of the same expert in neighbouring layers,
+    and of an expert's best partner in the next layer; and the expert least like those of its layer."""
+
+    role: str
+    layers: int
+    experts: int
+    within: float | None
+    baseline: float | None
+    same_expert: float | None
+    best_partner: float | None
+    loner: str
+    loner_score: float | None
+
+
+@dataclass(frozen=True)
+class TwinSimilarity:
+    """Twins of one role in two checkpoints: mean and lowest score, and whose it is."""
+
+    role: str
+    twins: int
+    identical: int
+    score: float | None
+    excess: float | None
+    lowest: float | None
+    lowest_name: str
+
+
+@dataclass(frozen=True)
+class SimilaritySummary:
+    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records."""
+
+    roles: tuple[RoleSimilarity, ...]
+    experts: tuple[ExpertSimilarity, ...]
+    twins: tuple[TwinSimilarity, ...]
+    cost: dict[str, Any]
+
+
+def summarise_similarity(
+    similarity: pyarrow.Table | None,
+    control: pyarrow.Table | None,
+    twins: pyarrow.Table | None,
+    cost: dict[str, Any],
+    *,
+    seed: int = 0,
+) -> SimilaritySummary:
+    """Reduce the records of pairs; `seed` is that of the permutations behind the blocks."""
+    from lmscope.results.layer_maps import layer_maps
+
+    roles: list[RoleSimilarity] = []
+    if similarity is not None:
+        controls = {} if control is None else {one.title: one for one in layer_maps(control)}
+        for one in sorted(layer_maps(similarity), key=lambda one: _place(one.role)):
+            roles.append(_role(one, similarity, controls.get(one.title), control, seed))
+    return SimilaritySummary(
+        roles=tuple(roles),
+        experts=() if similarity is None else tuple(_experts(similarity)),
+        twins=() if twins is None else tuple(_twins(twins)),
+        cost=cost,
+    )
+
+
+def _role(
+    one: PairMap,
+    table: pyarrow.Table,
+    control: PairMap | None,
+    controls: pyarrow.Table | None,
+    seed: int,
+) -> RoleSimilarity:
+    scores = one.values(table.column("score"))
+    beside = np.diagonal(one.rows, 1)
+    beside = beside[beside >= 0]
+
+    def mean_beside(column: str) -> float | None:
+        return _mean(np.asarray(table.column(column), dtype=np.float64)[beside])
+
+    blocks = layer_blocks(one.values(table.column("excess")), seed=seed)
+    far = [np.diagonal(scores, distance) for distance in range(max(2, len(scores) // 2), len(scores))]
+    there = np.unique(one.rows[one.rows >= 0])
+    drawn = None if control is None or controls is None else control.values(controls.column("score"))
+    return RoleSimilarity(
+        role=one.title,
+        layers=len(one.layers),
+        pairs=len(there),
+        identical=int(np.asarray(table.column("identical"))[there].sum()),
+        neighbours=mean_beside("score"),
+        baseline=mean_beside("baseline"),
+        null=mean_beside("null_mean"),
+        control=None if drawn is None else _mean(np.diagonal(drawn, 1)),
+        excess=mean_beside("excess"),
+        far=_mean(np.concatenate(far)) if far else None,
+        gini=_finite(gini(scores)),
+        blocks=tuple(
+            Block(one.layers[block.first], one.layers[block.last], block.gain, block.p_value)
+            for block in blocks
+        ),
+    )
+
+
+def _experts(table: pyarrow.Table) -> list[ExpertSimilarity]:
+    from lmscope.results.layer_maps import expert_maps
+
+    by_role: defaultdict[str, list[PairMap]] = defaultdict(list)
+    for one in expert_maps(table):
+        by_role[one.role].append(one)
+    columns = ["role", "layer_x", "layer_y", "expert_x", "expert_y", "score"]
+    best: dict[tuple[str, int, int], float] = {}
+    same: defaultdict[str, list[float]] = defaultdict(list)
+    for row in table.select(columns).to_pylist():
+        if row["expert_x"] is None or row["layer_x"] == row["layer_y"]:
+            continue
+        key = (row["role"], row["layer_x"], row["expert_x"])
+        best[key] = max(best.get(key, 0.0), row["score"])
+        if row["expert_x"] == row["expert_y"]:
+            same[row["role"]].append(row["score"])
+    found: list[ExpertSimilarity] = []
+    for role in sorted(by_role, key=_place):
+        within, baselines, means = [], [], {}
+        for one in by_role[role]:
+            scores, base = one.values(table.column("score")), one.values(table.column("baseline"))
+            upper = np.triu_indices(len(scores), 1)
+            within.append(scores[upper])
+            baselines.append(base[upper])
+            for name, line in zip(one.names, scores, strict=True):
+                if (mean := _mean(line)) is not None:
+                    means[name] = mean
+        loner = min(means, key=lambda name: (means[name], name), default="")
+        found.append(
+            ExpertSimilarity(
+                role=role,
+                layers=len(by_role[role]),
+                experts=max(len(one.names) for one in by_role[role]),
+                within=_mean(np.concatenate(within)),
+                baseline=_mean(np.concatenate(baselines)),
+                same_expert=_mean(same[role]),
+                best_partner=_mean([score for key, score in best.items() if key[0] == role]),
+                loner=loner,
+                loner_score=means.get(loner),
+            )
+        )
+    return found
+
+
+def _twins(table: pyarrow.Table) -> list[TwinSimilarity]:
+    by_role: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.select(["role", "name_x", "identical", "score", "excess"]).to_pylist():
+        by_role[row["role"]].append(row)
+    found: list[TwinSimilarity] = []
+    for role in sorted(by_role, key=_place):
+        rows = by_role[role]
+        known = [row for row in rows if math.isfinite(row["score"])]
+        lowest = min(known, key=lambda row: row["score"], default=None)
+        found.append(
+            TwinSimilarity(
+                role=role,
+                twins=len(rows),
+                identical=sum(row["identical"] for row in rows),
+                score=_mean([row["score"] for row in known]),
+                excess=_mean([row["excess"] for row in known]),
+                lowest=lowest["score"] if lowest else None,
+                lowest_name=lowest["name_x"] if lowest else "",
+            )
+        )
+    return found
+
+
+def _place(role: str) -> tuple[int, str]:
+    return (ROLES.index(role) if role in ROLES else len(ROLES), role)
+
+
+def _mean(values: Any) -> float | None:
+    array = np.asarray(values, dtype=np.float64)
+    known = array[np.isfinite(array)]
+    return float(known.mean()) if known.size else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
