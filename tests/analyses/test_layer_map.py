@@ -1,0 +1,102 @@
+"""What is said of a map of layers: exact cases, and the rates that the blocks promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from lmscope import docs
+from lmscope.analyses.layer_blocks import layer_blocks
+from lmscope.analyses.layer_map import gini, neighbour_curve
+
+
+def symmetric(layers: int, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((layers, layers))
+    return noise + noise.T
+
+
+def decaying(layers: int, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+    distance = np.abs(np.subtract.outer(np.arange(layers), np.arange(layers)))
+    return 0.12 + 0.1 * np.exp(-distance / 4) + noise * symmetric(layers, seed)
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 101])
+def test_gini_of_equal_values_and_of_one_that_is_all(size: int) -> None:
+    assert gini(np.full(size, 0.37)) == 0.0
+    assert gini(np.eye(1, size, size // 2)) == pytest.approx(1 - 1 / size, abs=1e-15)
+
+
+def test_gini_is_the_mean_difference_over_twice_the_mean() -> None:
+    x = np.random.default_rng(0).random(60)
+    expected = np.abs(np.subtract.outer(x, x)).mean() / (2 * x.mean())
+    assert gini(x) == pytest.approx(expected, rel=1e-12)
+    assert gini(7 * x) == pytest.approx(expected, rel=1e-12)
+
+
+def test_gini_of_a_map_leaves_the_diagonal_out() -> None:
+    scores = np.full((5, 5), 0.2)
+    np.fill_diagonal(scores, 1.0)
+    assert gini(scores) == 0.0
+    scores[0, 1] = scores[1, 0] = np.nan
+    assert gini(scores) == 0.0
+    assert np.isnan(gini(np.full((3, 3), np.nan)))
+    with pytest.raises(ValueError, match="not negative"):
+        gini([0.1, -0.1])
+
+
+def test_neighbour_curve() -> None:
+    similarity = np.array([[1, 5, 2, 7], [5, 1, 6, np.nan], [2, 6, 1, 4], [7, np.nan, 4, 1]])
+    curve = neighbour_curve(similarity)
+    assert curve.distances.tolist() == [1, 2, 3]
+    assert curve.means.tolist() == [5.0, 2.0, 7.0]
+    assert curve.counts.tolist() == [3, 1, 1]
+    with pytest.raises(ValueError, match="square"):
+        neighbour_curve(np.ones((2, 3)))
+
+
+def test_decay_alone_has_no_blocks() -> None:
+    assert layer_blocks(decaying(24)) == []
+    assert layer_blocks(decaying(24, noise=0.002)) == []
+
+
+def test_planted_blocks_are_found() -> None:
+    similarity = decaying(24, noise=0.001, seed=3)
+    similarity[2:8, 2:8] += 0.02
+    similarity[15:, 15:] += 0.02
+    found = layer_blocks(similarity)
+    assert [(block.first, block.last) for block in found] == [(2, 7), (15, 23)]
+    assert all(block.p_value == 0.001 for block in found)
+    assert all(0.005 < block.gain < 0.02 for block in found)
+    assert layer_blocks(similarity) == found
+
+
+@pytest.mark.parametrize("layers", [6, 12])
+def test_blocks_in_noise_are_as_rare_as_promised(layers: int) -> None:
+    maps = 150
+    flagged = sum(bool(layer_blocks(symmetric(layers, seed), draws=99, seed=seed)) for seed in range(maps))
+    assert flagged <= binom.ppf(0.999, maps, 0.05)
+
+
+def test_blocks_in_random_models_are_as_rare_as_promised() -> None:
+    """Real scores: pairs that share a layer are not independent, which the permutations assume."""
+    layers, models, flagged = 8, 60, 0
+    for seed in range(models):
+        weights = np.random.default_rng([9, seed]).standard_normal((layers, 24, 20))
+        scores = np.ones((layers, layers))
+        for i in range(layers):
+            for j in range(i):
+                scores[i, j] = scores[j, i] = docs(weights[i], weights[j]).score
+        flagged += bool(layer_blocks(scores, draws=99, seed=seed))
+    assert flagged <= binom.ppf(0.999, models, 0.05)
+
+
+def test_what_gives_no_blocks_and_what_is_refused() -> None:
+    similarity = symmetric(8, 0)
+    assert layer_blocks(similarity[:5, :5]) == []
+    similarity[0, 3] = np.nan
+    assert layer_blocks(similarity) == []
+    with pytest.raises(ValueError, match="square"):
+        layer_blocks(np.ones((6, 7)))
+    with pytest.raises(ValueError, match="resolve no"):
+        layer_blocks(symmetric(8, 0), draws=9)
