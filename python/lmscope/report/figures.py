@@ -16,6 +16,20 @@ from lmscope.report.records import Row
 BLUE, VERMILLION, PURPLE, GREY = "#3b8bc8", "#d55e00", "#b5629b", "#8a94a0"
 GREEN, ORANGE, SKY = "#00946b", "#e69f00", "#56b4e9"
 
+# Light to dark, monotone in lightness, told apart with any colour vision (ColorBrewer YlGnBu).
+_LIGHT_TO_DARK = [
+    "#f7fbe4",
+    "#e0f2c1",
+    "#b5dfb9",
+    "#7fcdbb",
+    "#41b6c4",
+    "#1d91c0",
+    "#225ea8",
+    "#253494",
+    "#081d58",
+]
+COLOUR_SCALE = [[step / (len(_LIGHT_TO_DARK) - 1), colour] for step, colour in enumerate(_LIGHT_TO_DARK)]
+
 STATE: dict[str, Any] = {"state": True}
 """In the data: the name of the state shown (a measure, a matrix), as a heading or on every line."""
 

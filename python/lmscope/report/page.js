@@ -46,6 +46,7 @@
     all(`[data-title="${id}"]`).forEach((element) => (element.textContent = variant.label));
     all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = variant.html));
     all(`select[data-switch="${id}"]`).forEach((element) => (element.value = key));
+    all(`select[data-part="${id}"]`).forEach((element, index) => (element.value = key.split(":")[index]));
     all(`[data-show="${id}"]`).forEach((element) => {
       element.closest("tr").classList.toggle("chosen", element.dataset.key === key);
     });
@@ -69,6 +70,9 @@
     });
   }
   on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
+  on("change", "select[data-part]", ({ dataset: { part: id } }) => {
+    show(id, all(`select[data-part="${id}"]`).map((select) => select.value).join(":"));
+  });
   on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
   on("click", "[data-step]", (_, { of, step }) => {
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lmscope.results import RunFolder
+from lmscope.results import SCHEMAS, RunFolder
 from lmscope.results.q_values import with_q_values
 
 Row = dict[str, Any]
@@ -33,6 +33,7 @@ class Records:
     def __init__(self, run_folder: Path) -> None:
         self._folder = RunFolder.open(run_folder)
         self._rows: dict[str, list[Row]] = {}
+        self._tables: dict[str, pa.Table] = {}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
@@ -54,9 +55,25 @@ class Records:
         if analysis not in self.analyses:
             return []
         if analysis not in self._rows:
-            table = self._folder.rows(analysis)
+            table = self.table(analysis)
             self._rows[analysis] = _plain_rows(with_q_values(table) if analysis == "spectra" else table)
         return self._rows[analysis]
+
+    def without_lists(self, analysis: str) -> list[Row]:
+        """`rows` without the columns that hold a list."""
+        key = f"{analysis} without lists"
+        if key not in self._rows:
+            table = self.table(analysis)
+            lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+            self._rows[key] = _plain_rows(table.drop_columns(lists))
+        return self._rows[key]
+
+    def table(self, analysis: str) -> pa.Table:
+        """The same records as a table, as they stand in the files; no rows where the run does not hold it."""
+        if analysis not in self._tables:
+            there = analysis in self.analyses
+            self._tables[analysis] = self._folder.rows(analysis) if there else SCHEMAS[analysis].empty_table()
+        return self._tables[analysis]
 
     @cached_property
     def spectra(self) -> list[Row]:

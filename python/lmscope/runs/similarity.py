@@ -147,7 +147,8 @@ def run_twins(
     _check(checkpoint, path, selection)
     pairs, refused = twins_of(checkpoint, other, settings)
     if not pairs:
-        some = next(iter(refused.values()), (None, "no role and layer is in both"))[1]
+        why = sorted(refused.values(), key=lambda reason: reason[0] != "refused")
+        some = why[0][1] if why else "it has no matrices"
         raise UsageError(f"other: no matrix of {label(checkpoint)} has a twin in {label(other)}: {some}")
     key = {
         **settings.key(),

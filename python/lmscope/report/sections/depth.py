@@ -6,20 +6,9 @@ from html import escape
 from statistics import median_low
 from typing import Any
 
-from lmscope.report.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    STATE,
-    VERMILLION,
-    Figure,
-    Variant,
-    of_trace,
-)
+from lmscope.report.figures import STATE, Figure, Variant, of_trace
 from lmscope.report.lanes import in_lanes
+from lmscope.report.looks import OTHER_LOOKS, ROLE_LOOKS
 from lmscope.report.measures import MEASURES, NAMES, Measure
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -27,25 +16,6 @@ from lmscope.report.words import plain
 
 ORDER = 25
 
-# Colour and marker together name a role, the same one in every model.
-_LOOKS = {
-    "query": (BLUE, "circle"),
-    "key": (VERMILLION, "square"),
-    "value": (GREEN, "diamond"),
-    "attention_output": (PURPLE, "cross"),
-    "gate": (ORANGE, "triangle-up"),
-    "up": (SKY, "triangle-down"),
-    "down": (GREY, "x"),
-    "router": (VERMILLION, "star"),
-}
-_OTHER_LOOKS = [
-    (BLUE, "hexagon-open"),
-    (GREEN, "square-open"),
-    (PURPLE, "diamond-open"),
-    (ORANGE, "circle-open"),
-    (GREY, "triangle-up-open"),
-    (SKY, "star-open"),
-]
 _TICK_EACH_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
@@ -92,10 +62,10 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
     lanes = in_lanes(matrices, experts_apart=False)
     data: list[dict[str, Any]] = []
     parts: list[list[Any]] = []
-    spare = iter(_OTHER_LOOKS * len(lanes))
+    spare = iter(OTHER_LOOKS * len(lanes))
     for name, lane in lanes.items():
         role = next(iter(lane.values()))[0][1]["role"]
-        look = _LOOKS.get(role) if name == plain(role) else None
+        look = ROLE_LOOKS.get(role) if name == plain(role) else None
         line, part = _line(name, lane, *(look or next(spare)), first=len(data), many=len(layers) > 40)
         data += line
         parts.append(part)

@@ -7,7 +7,7 @@ from html import escape
 from operator import itemgetter
 from typing import Any
 
-from lmscope.report.figures import STATE, Figure, Variant, of_trace
+from lmscope.report.figures import COLOUR_SCALE, STATE, Figure, Variant, of_trace
 from lmscope.report.lanes import in_lanes
 from lmscope.report.measures import MEASURES, NAMES
 from lmscope.report.records import Records, Row
@@ -16,8 +16,6 @@ from lmscope.report.words import number, p_value, shape
 
 ORDER = 20
 
-# Light to dark, monotone in lightness, told apart with any colour vision (ColorBrewer YlGnBu).
-_COLOURS = ["#f7fbe4", "#e0f2c1", "#b5dfb9", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#253494", "#081d58"]
 _TEXT_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
@@ -115,7 +113,7 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
         "hoverongaps": True,
         "xgap": 2 if len(layers) <= 48 else 1,
         "ygap": 2 if len(lanes) <= 48 else 1,
-        "colorscale": [[step / (len(_COLOURS) - 1), colour] for step, colour in enumerate(_COLOURS)],
+        "colorscale": COLOUR_SCALE,
         "colorbar": {"thickness": 12, "outlinewidth": 0, "len": 1, "ypad": 0},
     }
     if len(layers) <= _TEXT_UP_TO_LAYERS:

@@ -1,0 +1,72 @@
+"""A map of pairs as plotly data: one line and one column a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lmscope.report.figures import COLOUR_SCALE
+from lmscope.report.measures import Measure
+from lmscope.report.pairs import PairRow, hover
+from lmscope.results.layer_maps import PairMap
+
+_TEXT_UP_TO = 16
+
+HEATMAP: dict[str, Any] = {
+    "type": "heatmap",
+    "hoverinfo": "text",
+    "hoverongaps": False,
+    "xgap": 1,
+    "ygap": 1,
+    "colorscale": COLOUR_SCALE,
+    "colorbar": {"thickness": 12, "outlinewidth": 0, "len": 1, "ypad": 0},
+}
+
+
+def layout(title: str) -> dict[str, Any]:
+    axis = {"type": "category", "showgrid": False, "automargin": True, "fixedrange": True, "tickangle": 0}
+    return {
+        "height": 560,
+        "margin": {"l": 10, "r": 10, "t": 40, "b": 44},
+        "xaxis": {**axis, "title": {"text": title}, "constrain": "domain"},
+        "yaxis": {**axis, "title": {"text": title}, "autorange": "reversed", "scaleanchor": "x"},
+    }
+
+
+def cells(
+    one: PairMap, labels: list[str], measure: Measure, rows: list[PairRow], charts: Mapping[int, str]
+) -> dict[str, Any]:
+    """Values, words and keys of a map; the diagonal, a matrix with itself, is left blank."""
+
+    def grid(of: Any) -> list[list[Any]]:
+        return [[None if place < 0 else of(int(place)) for place in line] for line in one.rows]
+
+    values = grid(lambda place: measure.value(rows[place]))
+    known = [value for line in values for value in line if value is not None] or [0.0]
+    bottom = min(known) if measure.range_from_smallest and min(known) < max(known) else min(0.0, min(known))
+    small = len(labels) <= _TEXT_UP_TO
+    return {
+        "x": labels,
+        "y": labels,
+        "z": values,
+        "zmin": bottom,
+        "zmax": max(known) if max(known) > bottom else bottom + 1,
+        "text": grid(lambda place: measure.words(measure.value(rows[place])).replace(" %", "")),
+        "texttemplate": "%{text}" if small else "",
+        "hovertext": grid(lambda place: hover(rows[place])),
+        "customdata": grid(lambda place: charts.get(place)),
+        "colorbar": {"tickformat": measure.tick_format},
+    }
+
+
+def lines(one: PairMap, rows: list[PairRow], measure: Measure) -> list[list[Any]]:
+    """Columns of the data of a map, pair by pair: names of x and y, their layers, the measure."""
+    places = [int(one.rows[i, j]) for i, j in zip(*np.triu_indices(len(one.rows), 1), strict=True)]
+    there = [rows[place] for place in places if place >= 0]
+    columns = ("name_x", "name_y", "layer_x", "layer_y", "expert_x", "expert_y")
+    return [
+        *([row[column] for row in there] for column in columns),
+        [measure.value(row) for row in there],
+    ]

@@ -1,0 +1,58 @@
+"""Pairs of matrices on the page: which ones have a chart of their own, and what they are called."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from lmscope.report.pair_measures import PAIR_MEASURES
+from lmscope.report.records import Records
+from lmscope.report.words import number, plain
+
+PairRow = dict[str, Any]
+
+_MOST_CHARTS = 1200
+
+
+def charted(records: Records) -> dict[int, str]:
+    """Place among the pairs -> key of its chart.
+
+    All pairs, or in large models those of neighbours, so that the page stays small enough to send.
+    """
+    rows = heads(records)
+    wanted = list(range(len(rows)))
+    if len(rows) > _MOST_CHARTS:
+        beside = [place for place in wanted if _are_neighbours(rows[place])]
+        wanted = beside[:_MOST_CHARTS]
+    return {place: str(place) for place in wanted if rows[place]["pairs"]}
+
+
+def heads(records: Records) -> list[PairRow]:
+    """The pairs without their histograms."""
+    return records.without_lists("similarity")
+
+
+def name(row: PairRow) -> str:
+    """``query, layers 0 and 3``."""
+    first, second = (
+        f"{row[f'layer_{side}']}"
+        + (f" expert {row[f'expert_{side}']}" if row[f"expert_{side}"] is not None else "")
+        for side in "xy"
+    )
+    return f"{plain(row['role'])}, layers {first} and {second}"
+
+
+def hover(row: PairRow) -> str:
+    values = [f"{measure.label}: {measure.words(measure.value(row))}" for measure in PAIR_MEASURES.values()]
+    null = (
+        [f"random signs: {number(row['null_mean'])}, {number(row['z'])} deviations below"]
+        if row["null_mean"] is not None and row["z"] is not None
+        else []
+    )
+    same = ["identical tensors, not compared"] if row["identical"] else []
+    words = [*same, *values, f"chance: {number(row['baseline'])}", *null]
+    return "<br>".join([f"<b>{escape(name(row))}</b>", *map(escape, words)])
+
+
+def _are_neighbours(row: PairRow) -> bool:
+    return bool(row["null_draws"]) or row["layer_y"] - row["layer_x"] == 1
