@@ -53,7 +53,7 @@ def cells(
         "z": values,
         "zmin": bottom,
         "zmax": max(known) if max(known) > bottom else bottom + 1,
-        "text": grid(lambda place: measure.words(measure.value(rows[place])).replace(" %", "")),
+        "text": [["" if v is None else measure.words(v).replace(" %", "") for v in line] for line in values],
         "texttemplate": "%{text}" if small else "",
         "hovertext": grid(lambda place: hover(rows[place])),
         "customdata": grid(lambda place: charts.get(place)),

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lmscope.report.figures import BLUE, GREY, STATE, Figure, Variant, bins_of_trace, of_trace, packed
+from lmscope.report.figures import (
+    BLUE,
+    GREY,
+    STATE,
+    VERMILLION,
+    Figure,
+    Variant,
+    bins_of_trace,
+    of_trace,
+    packed,
+)
 from lmscope.report.pairs import PairRow, charted, heads, name
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
@@ -105,7 +115,7 @@ def _base() -> list[dict[str, Any]]:
             "type": "scatter",
             "mode": "lines",
             "name": "random directions",
-            "line": {"color": GREY, "width": 2},
+            "line": {"color": VERMILLION, "width": 2},
             "hoverinfo": "skip",
         },
     ]

@@ -86,6 +86,7 @@ def section(records: Records) -> Section | None:
         axis = {"title": {"text": measure.label}, "tickformat": measure.tick_format}
         return Variant(measure.label, traces, {"yaxis": axis}, html=escape(measure.note), note=measure.note)
 
+    deepest = max(len(one.layers) for one in maps)
     figure = Figure(
         data,
         {
@@ -100,6 +101,7 @@ def section(records: Records) -> Section | None:
                 "showgrid": False,
                 "fixedrange": True,
                 "tickformat": "d",
+                **({"tickmode": "array", "tickvals": list(range(1, deepest))} if deepest <= 26 else {}),
             },
             "yaxis": {"automargin": True, "fixedrange": True},
         },

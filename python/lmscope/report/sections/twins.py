@@ -1,0 +1,53 @@
+"""Two checkpoints, matrix by matrix, in one table."""
+
+from __future__ import annotations
+
+from lmscope.report.records import Records
+from lmscope.report.sections import Section
+
+ORDER = 38
+
+_TEMPLATE = """
+<p class="note">{{ same }} of {{ rows | length }} matrices are identical in {{ other }}.</p>
+<div class="controls"><label>Find
+<input type="search" data-filter="twins-table" placeholder="name, role …"></label>
+<span class="note" data-count="twins-table"></span>
+<button data-save="twins-table">Data (CSV)</button></div>
+<div class="scroll tall"><table class="sortable" id="twins-table" data-file="twins">
+<thead><tr><th>Matrix<th class="n">Layer<th>Role<th class="n">DOCS score<th class="n">Chance
+<th class="n">Excess<th class="n">Matched<th class="n">Mutual nearest<th>Identical</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr><td>{{ row.name_x }}<td class="n" data-sort="{{ row.layer_x if row.layer_x is not none }}">
+{{ row.layer_x | number }}
+<td>{{ row.role | plain }}{% if row.expert_x is not none %} · expert {{ row.expert_x }}{% endif %}
+{% for value in (row.score, row.baseline) %}
+<td class="n" data-sort="{{ value if value is not none }}">{{ value | number(4) }}
+{% endfor %}
+{% for value in (row.excess, row.matched_share, row.mutual_share) %}
+<td class="n" data-sort="{{ value if value is not none }}">{{ value | percent }}
+{% endfor %}
+<td>{{ "yes" if row.identical else "no" }}</tr>
+{% endfor %}
+</tbody></table></div>
+"""
+
+
+def section(records: Records) -> Section | None:
+    rows = records.without_lists("twins")
+    if not rows:
+        return None
+    return Section(
+        key="twins",
+        title="Twins: both checkpoints",
+        template=_TEMPLATE,
+        values={
+            "rows": rows,
+            "same": sum(row["identical"] for row in rows),
+            "other": records.settings("twins").get("other_name", "the other checkpoint"),
+        },
+        shows="Each matrix with that of the same role, layer and expert in the other checkpoint; sort by "
+        "score to see what moved most.",
+        surprise="Fine-tuning keeps scores near 1. A score near chance means that the neurons are others: "
+        "trained anew, or not the same model at all.",
+    )
