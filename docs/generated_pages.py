@@ -12,6 +12,12 @@ from pathlib import Path
 from lmscope.results.q_values import Q_VALUES
 from lmscope.results.schemas import COLUMNS, LEDGER_COLUMNS, Column
 
+_ROWS = {
+    "spectra": "One row per analysed matrix.",
+    "similarity": "One row per pair of matrices of one role.",
+    "control": "The same for random matrices of the same shapes.",
+    "twins": "One row per matrix and its twin in a second checkpoint.",
+}
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)
 _OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
@@ -45,7 +51,7 @@ def result_files() -> Iterator[str]:
     """Columns of every table of a RUN folder."""
     yield from _table("ledger.parquet", "One row per tensor of the checkpoint.", LEDGER_COLUMNS)
     for analysis, columns in COLUMNS.items():
-        yield from _table(f"{analysis}/*.parquet", "One row per analysed matrix.", columns)
+        yield from _table(f"{analysis}/*.parquet", _ROWS[analysis], columns)
     yield "To `spectra`, `run.table` and `run.to_pandas` append what only all matrices together tell:\n"
     yield "| column | type | meaning |\n|---|---|---|"
     for p_value, q_value in Q_VALUES.items():
