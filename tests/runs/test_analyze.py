@@ -253,7 +253,7 @@ def test_second_writer_is_refused(make_llama, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"analyses": ("spectra", "similarity")}, "'similarity' is not available; choose from spectra"),
+        ({"analyses": ("spectra", "tokens")}, "'tokens' is not available; choose from spectra, similarity"),
         ({"analyses": ()}, "analyses: none given"),
         ({"device": "cuda"}, "device: 'cuda'"),
         ({"nulls": "gaussian"}, "nulls: 'gaussian'"),

@@ -260,7 +260,8 @@ class RunFolder:
         place = {name: index for index, name in enumerate(self._stored_ledger().column("name").to_pylist())}
         names = zip(table.column("name_x").to_pylist(), table.column("name_y").to_pylist(), strict=True)
         keyed = [(place.get(x, -1), place.get(y, -1), y) for x, y in names]
-        return table.take(sorted(range(len(keyed)), key=keyed.__getitem__))
+        order = sorted(range(len(keyed)), key=keyed.__getitem__)
+        return table.take(pa.array(order, pa.int64()))
 
     def _files(self, analysis: str, asked: str) -> list[Path]:
         found = (self.path / analysis).glob(f"{asked}-*.parquet")
