@@ -47,9 +47,7 @@
     all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = variant.html));
     all(`select[data-switch="${id}"]`).forEach((element) => (element.value = key));
     all(`select[data-part="${id}"]`).forEach((element, index) => (element.value = key.split(":")[index]));
-    all(`[data-show="${id}"]`).forEach((element) => {
-      element.closest("tr").classList.toggle("chosen", element.dataset.key === key);
-    });
+    all(`[data-show="${id}"]`).forEach((link) => link.closest("tr").classList.toggle("chosen", link.dataset.key === key));
     draw(id);
     for (const [other, { selects, follows }] of Object.entries(figures)) {
       if (selects === id && shown[other] && figures[other].cells[key]) draw(other);
@@ -69,10 +67,9 @@
       if (points[0].customdata != null) showAndGo(figure.selects, String(points[0].customdata));
     });
   }
+  const parts = (id) => all(`select[data-part="${id}"]`).map((select) => select.value).join(":");
   on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
-  on("change", "select[data-part]", ({ dataset: { part: id } }) => {
-    show(id, all(`select[data-part="${id}"]`).map((select) => select.value).join(":"));
-  });
+  on("change", "select[data-part]", (_, { part: id }) => show(id, parts(id)));
   on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
   on("click", "[data-step]", (_, { of, step }) => {
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);

@@ -123,11 +123,13 @@ class _Pass:
 
     def write(self) -> None:
         """The pairs so far, as a file whose name tells which they are."""
-        rows, self.rows, self.flops = self.rows, [], 0.0
-        if rows:
-            identity, name, settings, version = self.analysis.asked
-            which = "\n".join(f"{row['name_x']}\t{row['name_y']}" for row in rows)
-            self.folder.write(name, self.folder.record_key(identity, which, name, settings, version), *rows)
+        if not self.rows:
+            return
+        identity, name, settings, version = self.analysis.asked
+        which = "\n".join(f"{row['name_x']}\t{row['name_y']}" for row in self.rows)
+        self.folder.write(name, self.folder.record_key(identity, which, name, settings, version), *self.rows)
+        # Only now: an interrupt of the lines above leaves them to be written at the end.
+        self.rows, self.flops = [], 0.0
 
     def _row(self, pair: Pair, x: _Held, y: _Held) -> dict[str, Any]:
         from lmscope.analyses.pair import BINS, compare_pair, identical_pair
