@@ -1,0 +1,140 @@
+"""The sections of similarities, from records of real comparisons, as text and in a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import lmscope
+from lmscope.report import Records, build
+from lmscope.report.pairs import charted
+from lmscope.report.plots import figures_of
+
+from ..browsing import Watched
+from ..written_llama import llama_tensors, save_llama
+
+LAYERS = 4
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dense")
+    tensors = llama_tensors(LAYERS)
+    copied = "model.layers.{}.self_attn.q_proj.weight"
+    tensors[copied.format(3)] = -tensors[copied.format(1)]
+    source = save_llama(folder / "<b>model", tensors, LAYERS)
+    lmscope.similarity(source, out=folder / "run", control=True, progress=False)
+    lmscope.similarity(source, source, out=folder / "run", progress=False)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experts")
+    random = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.experts.gate_up_proj"
+    weights = {name.format(layer): random.standard_normal((4, 24, 16)).astype("f4") for layer in (0, 1)}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 16}))
+    lmscope.similarity(folder, out=folder / "run", progress=False)
+    return folder / "run"
+
+
+def test_figures_hold_what_the_records_say(dense: Path) -> None:
+    run = lmscope.open_run(dense)
+    assert list(figures_of(Records(dense))) == ["similarity", "cosines", "distances"]
+    rows = {(r["role"], r["layer_x"], r["layer_y"]): r for r in run.table("similarity").to_pylist()}
+    shown = run.plot("similarity", "query:score").data[0]
+    for (role, i, j), row in rows.items():
+        if role == "query":
+            assert shown.z[i][j] == shown.z[j][i] == row["score"]
+    assert shown.z[2][2] is None
+    assert shown.z[1][3] == pytest.approx(1, abs=1e-12)
+
+    curve = run.plot("distances", "score")
+    neighbours = [rows["query", i, i + 1]["score"] for i in range(LAYERS - 1)]
+    assert curve.data[0].name == "query"
+    assert curve.data[0].y[0] == pytest.approx(np.mean(neighbours))
+    control = [r["score"] for r in run.table("control").to_pylist() if r["role"] == "query"]
+    weights = np.array([LAYERS - 1, LAYERS - 2, LAYERS - 3])
+    assert np.average(curve.data[1].y, weights=weights) == pytest.approx(np.mean(control))
+
+
+def test_histograms_hold_all_pairs_and_chance_is_calibrated(dense: Path) -> None:
+    run = lmscope.open_run(dense)
+    up = next(row for row in run.table("similarity").to_pylist() if row["role"] == "up")
+    bars, chance = run.plot("cosines", "up, layers 0 and 1").data
+    assert sum(bars.y) == up["pairs"] == 96 * 96
+    assert bars.x0 - bars.dx / 2 == pytest.approx(-1 + up["first_bin"] / 1024)
+    expected = np.array([value or 0 for value in chance.y])
+    assert expected.sum() == pytest.approx(up["pairs"], rel=0.01)
+    # Random weights: both are the same histogram within counting errors.
+    off = np.asarray(bars.y) - expected
+    assert np.sum(off[expected > 5] ** 2 / expected[expected > 5]) < 1.5 * np.sum(expected > 5)
+
+
+def test_page_of_twins(dense: Path) -> None:
+    page = build(dense).read_text(encoding="utf-8")
+    assert "30 of 30 matrices are identical in" in page
+    assert "<b>model" not in page.partition("<script")[0].replace("&lt;b&gt;model", "")
+    assert page.count("<td>yes</tr>") == 30
+
+
+def test_expert_maps(experts: Path) -> None:
+    run = lmscope.open_run(experts)
+    assert list(figures_of(Records(experts))) == ["cosines", "experts"]
+    rows = run.table("similarity").to_pylist()
+    shown = run.plot("experts", "up:1:score").data[0]
+    for row in rows:
+        if (row["role"], row["layer_x"], row["layer_y"]) == ("up", 1, 1):
+            assert shown.z[row["expert_x"]][row["expert_y"]] == row["score"]
+
+
+def test_large_models_chart_neighbours(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmscope.report.pairs._MOST_CHARTS", 30)
+    records = Records(dense)
+    rows = records.without_lists("similarity")
+    kept = charted(records)
+    assert len(kept) == 7 * (LAYERS - 1)
+    assert all(rows[place]["layer_y"] - rows[place]["layer_x"] == 1 for place in kept)
+
+
+def test_a_run_without_similarities_has_no_such_sections(dense: Path, tmp_path: Path) -> None:
+    source = lmscope.open_run(dense).manifest["checkpoint"]["path"]
+    run = lmscope.spectra(source, out=tmp_path / "run", draws=1, roles="key", progress=False)
+    assert "section-similarity" not in run.report().read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="holds none"):
+        run.similarity()
+
+
+@pytest.mark.browser
+def test_choosing_in_the_browser(dense: Path, watched: Watched) -> None:
+    watched.open(build(dense))
+    role, measure = watched.page.locator("select[data-part=similarity]").all()
+    role.select_option("query")
+    measure.select_option("score")
+    scores = watched.plot("similarity", "plot.data[0].z")
+    assert scores[1][3] == pytest.approx(1)
+    assert scores[0][0] is None
+    measure.select_option("matched_share")
+    assert watched.plot("similarity", "plot.data[0].z[3][1]") == 1
+    place = watched.plot("similarity", "plot.data[0].customdata[0][2]")
+    watched.page.evaluate(
+        f"document.getElementById('similarity').emit('plotly_click', {{points: [{{customdata: '{place}'}}]}})"
+    )
+    assert watched.page.inner_text("[data-title=cosines]") == "query, layers 0 and 2"
+    assert watched.complaints == []
+
+
+@pytest.mark.browser
+def test_choosing_experts_in_the_browser(experts: Path, watched: Watched) -> None:
+    watched.open(build(experts))
+    _, layer, _ = watched.page.locator("select[data-part=experts]").all()
+    before = watched.plot("experts", "plot.data[0].z")
+    layer.select_option("1")
+    assert watched.plot("experts", "plot.data[0].z") != before
+    assert watched.complaints == []
