@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lmscope.report.records import Records
@@ -68,11 +69,26 @@ def _words(value: Any) -> str:
 
 def _code(records: Records) -> str:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
-    known = ("nulls", "draws", "seed", "false_positive_rate")
-    asked = records.settings("spectra")
-    settings = {key: asked[key] for key in known if asked.get(key) is not None}
-    arguments = "".join(
-        f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
-    )
-    call = f"run = lmscope.spectra(\n    {source!r}{arguments},\n    out='RUN',\n)"
-    return f"import lmscope\n\n{call}\nrun.report()"
+    calls = []
+    if "spectra" in records.analyses or not records.analyses:
+        known = ("nulls", "draws", "seed", "false_positive_rate")
+        calls.append(_call("spectra", [source], _given(records, "spectra", known)))
+    known = ("vectors", "null_draws", "seed", "false_positive_rate")
+    if "similarity" in records.analyses:
+        control = {"control": True} if "control" in records.analyses else {}
+        calls.append(_call("similarity", [source], {**_given(records, "similarity", known), **control}))
+    if "twins" in records.analyses:
+        other = str(records.settings("twins").get("other_path"))
+        calls.append(_call("similarity", [source, other], _given(records, "twins", known)))
+    return "\n".join(["import lmscope\n", *calls, "run.report()"])
+
+
+def _given(records: Records, analysis: str, names: Iterable[str]) -> dict[str, Any]:
+    asked = records.settings(analysis)
+    return {name: asked[name] for name in names if asked.get(name) is not None}
+
+
+def _call(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
+    named = [f"{key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()]
+    arguments = [", ".join(map(repr, sources)), *named, "out='RUN'"]
+    return f"run = lmscope.{verb}(\n    " + ",\n    ".join(arguments) + ",\n)"

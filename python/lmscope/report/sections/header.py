@@ -53,6 +53,8 @@ def _about(records: Records) -> list[str]:
 
 
 def _verdict(records: Records) -> str:
+    if not records.spectra and {"similarity", "twins"} & set(records.analyses):
+        return "This run compares matrices with each other; no spectra have been computed in it."
     if not records.spectra:
         return "No spectra have been computed in this run yet: the ledger below says what was found and why."
     tested = [row for row in records.spectra if row["learnt"] is not None]
