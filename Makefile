@@ -1,5 +1,5 @@
 # A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
-#   make demo   make test   make lint   make cuda   make bench   make evidence   make docs   make clean
+#   make demo   make test   make lint   make cuda   make bench   make evidence   make docs   make screenshot   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 say = @echo "make: $(1)" >&2
 
-.PHONY: help demo test lint layers cuda bench evidence docs clean install chromium
+.PHONY: help demo test lint layers cuda bench evidence docs screenshot clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -141,6 +141,10 @@ docs: $(DONE)/installed $(DONE)/docs
 	@rm -rf build/docs
 	@$(BIN)/python -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
 	@echo build/docs/html/index.html
+
+# The README's picture: the demo's page in Chromium.
+screenshot: demo $(DONE)/test chromium
+	@$(BIN)/python docs/images/make_report_picture.py runs/demo/report.html docs/images/report.png
 
 clean:
 	rm -rf $(VENV) build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,8 @@
 """Size and speed of report.html in Debian's Chromium; writes benchmarks/results/report.json.
 
-Two pages: all-MiniLM-L6-v2, and records of a synthetic checkpoint with the shapes of Llama-3-70B (80 layers, 7
-matrices each, up to 8192 singular values, tens of thousands of outliers). Each page is opened from the disk in
-a fresh browser context; times are medians over the loads, in seconds from the start of navigation.
+Two pages: all-MiniLM-L6-v2, and records of a synthetic checkpoint with the shapes of Llama-3-70B (80 layers,
+7 matrices each, up to 8192 singular values, tens of thousands of outliers). Each page is opened from the disk
+in a fresh browser context; times are medians over the loads, in seconds from the start of navigation.
 
     python benchmarks/evidence_report.py [--loads 5] [--out FILE]
 """
@@ -30,11 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.synthetic_runs import write_70b_run
 
 _FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-# Set before the page's own script: when the last chart has been drawn, and when a click has changed the spectrum.
+# Runs before the page's own script: when every chart had been drawn.
 _WATCH = """
 window.drawn = {};
 document.addEventListener("DOMContentLoaded", () => {
-  for (const chart of document.querySelectorAll(".figure")) drawn[chart.id] = chart.querySelector("svg") !== null;
+  for (const chart of document.querySelectorAll(".figure")) {
+    drawn[chart.id] = chart.querySelector("svg") !== null;
+  }
   requestAnimationFrame(() => setTimeout(() => { window.allDrawn = performance.now() / 1000; }));
 });
 """

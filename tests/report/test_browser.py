@@ -28,6 +28,9 @@ def test_opens_without_complaint_or_request(run: Path, watched: Watched) -> None
     assert watched.page.locator("#overview .hm image, #overview .heatmaplayer image").count() == 1
     assert watched.page.locator("#spectrum .bars path").count() > 5
     assert watched.page.locator("#section-ledger tbody tr").count() == 24
+    titles = "[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)"
+    once, zoom = ["Download plot as a PNG"], ["Zoom", "Pan", "Reset axes"]
+    assert watched.page.evaluate(titles) == [*once, *once, *once, *zoom]
     assert watched.complaints == []
     assert len(watched.requests) == 1
     assert watched.outside() == []
@@ -136,6 +139,19 @@ def test_tables_sort_and_filter(run: Path, watched: Watched) -> None:
     watched.page.fill("input[data-filter=ledger-table]", "layers.1.")
     assert visible.count() == 7
     assert watched.page.inner_text("[data-count=ledger-table]") == "7 of 24 shown"
+
+
+def test_one_measure_for_map_and_lines(run: Path, watched: Watched) -> None:
+    rows = {row["name"]: row for row in Records(run).spectra}
+    watched.open(build(run))
+    for place, measure in enumerate(("ks", "stable_rank")):
+        watched.page.select_option(f"select[data-switch=overview] >> nth={place}", measure)
+        for chosen in watched.page.locator("select[data-switch=overview]").all():
+            assert chosen.input_value() == measure
+        line = watched.plot("depth", "plot.data[1]")
+        assert line["name"] == "key"
+        assert line["y"] == [rows[name][measure] for name in line["ids"]]
+    assert watched.complaints == []
 
 
 def test_dark_and_narrow(run: Path, watched: Watched) -> None:

@@ -46,7 +46,7 @@ def test_one_line_per_role_with_the_records_numbers(make_run: MakeRun) -> None:
             assert [records.spectra[int(key)]["name"] for key in values["customdata"]] == values["ids"]
 
 
-def test_roles_differ_in_marker_and_neighbours_in_colour(make_run: MakeRun) -> None:
+def test_twelve_roles_have_twelve_markers(make_run: MakeRun) -> None:
     roles = (
         "query",
         "key",

@@ -21,6 +21,7 @@ import lmscope.report
 from lmscope.report import build
 from lmscope.report.records import Records
 from lmscope.report.sections.spectrum import histogram
+from lmscope.report.themes import DARK, LIGHT
 from lmscope.results import ResultsError
 
 MakeRun = Callable[..., Path]
@@ -331,3 +332,17 @@ def test_histogram_counts_everything_but_outliers(
         assert not len(missed)
     else:
         assert ((missed < lower) | (missed > upper)).all()
+
+
+def test_charts_and_page_have_the_same_colours() -> None:
+    style = Path(lmscope.report.__file__).with_name("page.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): ([^;]+);", block)) for block in re.findall(r":root {(.*?)}", style, re.S)
+    )
+    for colours, theme in ((light, LIGHT), (dark, DARK)):
+        assert theme["font"]["color"] == colours["ink"]
+        assert theme["hoverlabel"]["bgcolor"] == colours["paper"]
+        assert theme["template"]["layout"]["xaxis"]["gridcolor"] == colours["line"]
+        assert theme["modebar"]["color"] == colours["soft"]
+        assert theme["modebar"]["activecolor"] == colours["accent"]
+    assert LIGHT["font"]["family"] == light["font"]

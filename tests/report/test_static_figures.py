@@ -75,7 +75,7 @@ def within_the_picture(svg: Path) -> None:
     """The first line of the title stands a line's height below the top, so it is not cut."""
     root = xml.etree.ElementTree.parse(svg).getroot()
     (title,) = [text for text in root.iter(f"{SVG}text") if text.get("class") == "gtitle"]
-    assert float(title.get("y", "0")) >= 16
+    assert float(title.get("y", "0")) >= 24
 
 
 def listening(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

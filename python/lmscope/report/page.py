@@ -16,7 +16,7 @@ from lmscope.report.templates import HERE, environment, render
 from lmscope.report.themes import DARK, LIGHT
 from lmscope.results.files import write_atomically
 
-_UNWANTED_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+_UNWANTED_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
 _ZOOM_BUTTONS = ["zoom2d", "pan2d", "resetScale2d"]
 
 
@@ -64,7 +64,12 @@ def _for_script(figure: Figure) -> dict[str, Any]:
     return {
         "data": figure.data,
         "layout": figure.layout,
-        "config": {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": unwanted},
+        "config": {
+            "responsive": True,
+            "displaylogo": False,
+            "showSendToCloud": False,
+            "modeBarButtonsToRemove": unwanted,
+        },
         "first": figure.first,
         "selects": figure.selects,
         "follows": figure.follows,

@@ -71,21 +71,22 @@ def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
     layout = merged(merged(LIGHT, figure.layout), variant.layout)
     heading = _wrapped(variant.label, _HEADING_LETTERS)
     below = _wrapped(" · ".join(filter(None, [model, variant.note])), _LINE_LETTERS)
-    above = 34 + 22 * len(heading) + 18 * len(below) + (34 if "legend" in layout else 0)
+    above = 40 + 22 * len(heading) + 18 * len(below) + (34 if "legend" in layout else 0)
+    margin = layout["margin"]
+    height = layout["height"] + above - margin["t"]
     title = {
         "text": "<br>".join([*heading, *(f'<span style="font-size:13px">{line}</span>' for line in below)]),
         "font": {"size": 16},
         "x": 0,
         "xanchor": "left",
-        "y": 1,
+        "y": 1 - 26 / height,
         "yanchor": "top",
-        "pad": {"t": 16, "l": 16},
+        "pad": {"l": 16},
     }
-    margin = layout["margin"]
     sized = {
         "title": title,
         "width": _WIDTH,
-        "height": layout["height"] + above - margin["t"],
+        "height": height,
         "margin": {**margin, "l": 16, "r": 16, "t": above, "b": margin["b"] + 8},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",

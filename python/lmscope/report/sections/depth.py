@@ -123,6 +123,10 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
             "showgrid": False,
             "fixedrange": True,
             "tickformat": "d",
+            # Labels clear of the markers of points at zero.
+            "ticks": "outside",
+            "ticklen": 7,
+            "tickcolor": "rgba(0,0,0,0)",
             **(ticks if len(layers) <= _TICK_EACH_UP_TO_LAYERS else {"nticks": 20}),
         },
         "yaxis": {"automargin": True, "rangemode": "tozero", "fixedrange": True},

@@ -122,8 +122,8 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
         trace["texttemplate"] = "%{text}"
     layout = {
         # The top margin keeps the camera button off the colour bar.
-        "height": 104 + row_height * len(lanes) if len(lanes) > 3 else 224,
-        "margin": {"l": 10, "r": 10, "t": 30, "b": 44},
+        "height": 114 + row_height * len(lanes) if len(lanes) > 3 else 234,
+        "margin": {"l": 10, "r": 10, "t": 40, "b": 44},
         "xaxis": {
             "type": "category",
             "title": {"text": "layer"},
