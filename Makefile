@@ -1,5 +1,5 @@
 # A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
-#   make demo   make test   make lint   make cuda   make bench   make evidence   make screenshot   make clean
+#   make demo   make test   make lint   make cuda   make bench   make evidence   make docs   make screenshot   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 say = @echo "make: $(1)" >&2
 
-.PHONY: help demo test lint layers cuda bench evidence screenshot clean install chromium
+.PHONY: help demo test lint layers cuda bench evidence docs screenshot clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -69,6 +69,11 @@ $(DONE)/evidence: pyproject.toml constraints.txt | $(DONE)/environment
 $(DONE)/lint: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the linters)
 	@$(PIP) --group lint
+	@touch $@
+
+$(DONE)/docs: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing what the documentation needs)
+	@$(PIP) --group docs
 	@touch $@
 
 install: $(DONE)/installed
@@ -129,6 +134,13 @@ evidence: $(DONE)/installed $(DONE)/evidence
 	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
 	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
+
+# Warnings are errors, and every reference must resolve; the quickstart is executed, nothing is fetched.
+docs: $(DONE)/installed $(DONE)/docs
+	$(call say,building the documentation)
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
+	@echo build/docs/html/index.html
 
 # The README's picture: the demo's page in Chromium.
 screenshot: demo $(DONE)/test chromium
