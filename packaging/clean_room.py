@@ -1,8 +1,8 @@
-"""Installs what DIST holds into fresh environments and runs smoke.py in each, where no compiler is on the PATH.
+"""Installs what DIST holds into fresh environments and runs smoke.py in each, with no compiler on the PATH.
 
-The wheel for the running Python is installed with all that it depends on, and so is the sdist, by pip alone. For
-the other CPythons torch and transformers are left out: the pinned CPU build of torch is not theirs on every
-index, and the verbs must work without.
+The sdist and the wheel for the running Python are installed by pip alone, with all that they depend on. For
+the other CPythons torch and transformers are left out: an index may have no CPU build of torch for them, and
+the verbs must work without both.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import ZipFile
 
+import tomllib
 from interpreters import interpreters
 from packaging.requirements import Requirement
 
@@ -34,9 +34,11 @@ def environment(path: str) -> dict[str, str]:
 
 def install(room: Path, *arguments: str | Path, pinned: bool) -> None:
     """With this pip, into ``room``; what is built on the way is built with the system's PATH."""
-    outside = [part for part in os.environ["PATH"].split(os.pathsep) if part != str(Path(sys.executable).parent)]
+    outside = [
+        part for part in os.environ["PATH"].split(os.pathsep) if part != str(Path(sys.executable).parent)
+    ]
     constraints = ["--constraint", CONSTRAINTS, "--build-constraint", CONSTRAINTS] if pinned else []
-    command = [sys.executable, "-m", "pip", "--python", room / "bin/python", "install", "--quiet"]
+    command = [sys.executable, "-m", "pip", "--python", room / "bin/python", "install", "-qq"]
     subprocess.run(
         [str(part) for part in (*command, *constraints, *arguments)],
         check=True,
@@ -69,8 +71,12 @@ def main() -> None:
     own = f"cp{sys.version_info.major}{sys.version_info.minor}"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     for tag, python in interpreters(settings["project"]["requires-python"]).items():
-        for package in sorted(dist.glob(f"*-{tag}-{tag}-*.whl")) + (sorted(dist.glob("*.tar.gz")) if tag == own else []):
-            print(f"packaging: {package.name} in a clean environment of {python}", file=sys.stderr, flush=True)
+        for package in sorted(dist.glob(f"*-{tag}-{tag}-*.whl")) + (
+            sorted(dist.glob("*.tar.gz")) if tag == own else []
+        ):
+            print(
+                f"packaging: {package.name} in a clean environment of {python}", file=sys.stderr, flush=True
+            )
             with tempfile.TemporaryDirectory() as folder:
                 room = Path(folder).resolve()
                 subprocess.run([python, "-m", "venv", "--without-pip", room], check=True)

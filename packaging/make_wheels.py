@@ -9,13 +9,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
+import tomllib
 from interpreters import interpreters
 
 ROOT = Path(__file__).resolve().parents[1]
-# The newest glibc and libstdc++ that a wheel may ask for: auditwheel refuses to repair one that asks for more.
+# The newest glibc and libstdc++ that a wheel may ask for; auditwheel refuses one that asks for more.
 PLATFORM = f"manylinux_2_34_{platform.machine()}"
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     for python in found.values():
         with tempfile.TemporaryDirectory() as raw:
             run(
-                *(sys.executable, "-m", "pip", "--python", python, "wheel", "--quiet", "--no-cache-dir"),
+                *(sys.executable, "-m", "pip", "--python", python, "wheel", "-qq", "--no-cache-dir"),
                 *("--no-deps", "--build-constraint", ROOT / "constraints.txt", "--wheel-dir", raw, sdist),
             )
             (built,) = Path(raw).glob("*.whl")

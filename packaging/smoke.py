@@ -20,7 +20,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-# The tests' writer of checkpoints, at the end of the path so that nothing else there hides an installed package.
+# The tests' writer of checkpoints; at the end of the path, where it hides no installed package.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from written_llama import llama_tensors, save_llama
 
@@ -32,7 +32,7 @@ FEATURES = {
 
 
 def levels_of_cpu() -> list[str]:
-    """Slowest first, by the kernel's list of CPU features; other processors than x86-64 have the scalar code only."""
+    """Slowest first, from the kernel's list of CPU features; off x86-64 there is the scalar code only."""
     features: set[str] = set()
     if platform.machine() == "x86_64":
         line = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -70,7 +70,7 @@ def check_kernels() -> None:
     ranked = np.linalg.svd(np.diag(diagonal[0]) + np.diag(off_diagonal[0], 1), compute_uv=False)
     order = bidiagonal.order_statistics(diagonal, off_diagonal, [0, 7, 39])
     check(bool(np.allclose(order[0], np.sort(ranked)[[0, 7, 39]], rtol=1e-10)), f"order statistics {order}")
-    below = bidiagonal.count_below(diagonal, off_diagonal, [1.0])
+    below = bidiagonal.count_below(diagonal, off_diagonal, [[1.0]])
     check(int(below.ravel()[0]) == int((ranked < 1.0).sum()), f"Sturm counts {below}")
 
     # A constant matrix is its own permutation; the signs of a diagonal one change no singular value.
@@ -82,14 +82,20 @@ def check_kernels() -> None:
     check(bool(np.array_equal(np.sort(shuffled, axis=None), np.sort(w, axis=None))), "permuted entries")
 
     statistics = entry_statistics(w)
-    check(bool(np.isclose(statistics.standard_deviation, w.astype(np.float64).std(), rtol=1e-9)), str(statistics))
+    check(
+        bool(np.isclose(statistics.standard_deviation, w.astype(np.float64).std(), rtol=1e-9)),
+        str(statistics),
+    )
 
     broken = w.copy()
     broken[3, 5] = np.nan
     try:
         lmscope.singular_values(broken)
     except ValueError as error:
-        check("3" in str(error) and "5" in str(error), f"the refusal of a non-finite value does not say where: {error}")
+        check(
+            "3" in str(error) and "5" in str(error),
+            f"the refusal of a non-finite value does not say where: {error}",
+        )
     else:
         check(False, "a non-finite value was not refused")
 
@@ -116,7 +122,10 @@ def one_round(expected: str) -> None:
     import lmscope
 
     home = Path(lmscope.__file__).parent.parent
-    check(home in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}, f"lmscope came from {home}")
+    check(
+        home in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")},
+        f"lmscope came from {home}",
+    )
     check(lmscope.isa() == expected, f"isa() says {lmscope.isa()!r}, not {expected!r}")
     check_kernels()
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +155,8 @@ def main() -> None:
             f"LMSCOPE_ISA={level} was not refused here:\n{done.stdout}{done.stderr}",
         )
     torch = "with" if importlib.util.find_spec("torch") else "without"
-    print(f"smoke: Python {platform.python_version()}, {platform.machine()}, {torch} torch: {', '.join(available)} work")
+    where = f"Python {platform.python_version()}, {platform.machine()}, {torch} torch"
+    print(f"smoke: {where}: {', '.join(available)} work")
 
 
 if __name__ == "__main__":
