@@ -70,24 +70,29 @@ def main() -> None:
     dist: Path = parser.parse_args().dist.resolve()
     own = f"cp{sys.version_info.major}{sys.version_info.minor}"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    untested = set(dist.iterdir())
     for tag, python in interpreters(settings["project"]["requires-python"]).items():
-        for package in sorted(dist.glob(f"*-{tag}-{tag}-*.whl")) + (
+        packages = sorted(dist.glob(f"*-{tag}-{tag}-*.whl")) + (
             sorted(dist.glob("*.tar.gz")) if tag == own else []
-        ):
+        )
+        # The pinned versions need Python 3.11; an older one gets what the index has for it.
+        pinned = tag != "cp310"
+        for package in packages:
             print(
                 f"packaging: {package.name} in a clean environment of {python}", file=sys.stderr, flush=True
             )
             with tempfile.TemporaryDirectory() as folder:
                 room = Path(folder).resolve()
                 subprocess.run([python, "-m", "venv", "--without-pip", room], check=True)
-                # The pinned versions need Python 3.11; an older one gets what the index has for it.
-                pinned = tag != "cp310"
                 if tag == own:
                     install(room, package, pinned=pinned)
                 else:
                     install(room, *requirements_without_torch(package), pinned=pinned)
                     install(room, "--no-deps", package, pinned=pinned)
                 smoke(room)
+            untested.remove(package)
+    if untested:
+        sys.exit(f"packaging: not tried here: {', '.join(sorted(path.name for path in untested))}")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,21 @@ def test_wheel_and_core_agree_on_the_run_path(gates: Any) -> None:
     assert f'INSTALL_RPATH "{gates.RUN_PATH}"' in (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 
 
+def test_a_build_without_a_compiler_says_what_is_missing(tmp_path: Path) -> None:
+    cmake, ninja = shutil.which("cmake"), shutil.which("ninja")
+    if cmake is None or ninja is None:
+        pytest.skip("cmake or ninja is not installed")
+    done = subprocess.run(
+        [cmake, "-S", ROOT, "-B", tmp_path, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": ""},
+    )
+    assert done.returncode != 0
+    assert "apt-get install g++" in done.stderr
+
+
 FILES = {
     "python/lmscope/__init__.py",
     "python/lmscope/report/page.js",
