@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,28 +85,101 @@ def test_first_exception_surfaces(tasks_after: int) -> None:
     assert gauge.done < max(tasks_after, 1)
 
 
-def test_interrupt_waits_for_what_is_under_way() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_after(seconds: float) -> None:
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupt_waits_for_what_is_under_way(caplog: pytest.LogCaptureFixture) -> None:
     gauge = Gauge()
 
     def run() -> None:
         with SideBySide(2, 10) as tasks:
             tasks.start(lambda: time.sleep(0.4) or gauge.task(1), 1)
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            interrupt_after(0.1)
             time.sleep(10)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        run()
     assert gauge.done == 1
+    assert "waiting for 1 matrix under way" in caplog.text
 
 
-def test_two_interrupts_end_a_run_in_order(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("interruptible")
+def test_another_interrupt_leaves_it_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SideBySide, "left_behind", False)
+    gate, left = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with SideBySide(2, 10) as tasks:
+            tasks.start(lambda: gate.wait() and left.set(), 1)
+            interrupt_after(0.1)
+            interrupt_after(0.3)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert SideBySide.left_behind
+    assert not left.is_set()
+    gate.set()
+    assert left.wait(10)
+
+
+# An interrupt before every line in turn that the main thread runs in the block, those of the standard library
+# included; a run that hangs is ended with its stacks.
+EVERY_LINE = """
+import faulthandler, sys, time
+from lmscope.runs.side_by_side import SideBySide
+
+def hand_out():
+    with SideBySide(2, 10) as tasks:
+        for _ in range(6):
+            tasks.start(lambda: time.sleep(0.001), 4)
+
+def interrupted_at(number):
+    lines = 0
+    def trace(frame, event, argument):
+        nonlocal lines
+        lines += event == "line"
+        if event == "line" and lines == number:
+            raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try:
+        hand_out()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+number = 1
+while True:
+    faulthandler.dump_traceback_later(20, exit=True)
+    if not interrupted_at(number):
+        break
+    number += 1
+print(number)
+"""
+
+
+def test_an_interrupt_at_any_line_ends_it() -> None:
+    done = subprocess.run([sys.executable, "-c", EVERY_LINE], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) > 50
+
+
+def test_two_interrupts_end_a_run_at_once(tmp_path: Path) -> None:
     source = save_llama(tmp_path / "llama", llama_tensors(2), 2)
-    command = [sys.executable, "-m", "lmscope", "spectra", source, "-o", tmp_path / "run", "--draws", "20000"]
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "lmscope", "spectra", source, "-o", run, "--draws", "2000000"]
     process = subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.DEVNULL,
@@ -114,14 +188,17 @@ def test_two_interrupts_end_a_run_in_order(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "ledger.parquet").exists() and time.monotonic() < deadline:
+    while not (run / "ledger.parquet").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.5)
+    time.sleep(1)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    _, errors = process.communicate(timeout=120)
+        time.sleep(1)
+    # The matrices under way would take hours.
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors
+    assert "interrupt again to leave now" in errors
+    assert "what is done is kept" in errors
     assert "terminate called" not in errors
     assert "Traceback" not in errors
 

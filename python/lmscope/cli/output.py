@@ -75,7 +75,14 @@ def errors_to_exit_codes(*, as_json: bool) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         text = "interrupted; what is done is kept, the same command continues there"
-        raise typer.Exit(_report("KeyboardInterrupt", text, 1, as_json)) from None
+        code = _report("KeyboardInterrupt", text, 1, as_json)
+        from lmscope.runs.side_by_side import SideBySide
+
+        if SideBySide.left_behind:
+            # Python would wait for the matrices under way.
+            sys.stdout.flush()
+            os._exit(code)
+        raise typer.Exit(code) from None
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -85,7 +85,8 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"rows": records.spectra, "columns": _COLUMNS},
         shows="Counts of singular values beyond each kind of noise, with ranks and remarks. Click a heading "
-        "to sort, a name to see its spectrum; ! marks a remark (last column).",
+        "to sort, a name to see its spectrum; ! marks a remark. Ranks and remarks are further to the right: "
+        "scroll the table.",
         surprise="Where learnt is far below the count above iid, most of what looks like signal is uneven "
         "scale of rows and columns. A matrix with no learnt value at all is where a smaller or "
         "pruned model might lose nothing; that is a hint, not a proof.",
