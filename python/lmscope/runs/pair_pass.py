@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # A file of records: no more pairs, and about 30 s of work at 250 GFLOP/s.
 MOST_PAIRS = 256
 _MOST_FLOPS = 7.5e12
-_KERNEL_BYTES = 64_000_000
+# The kernel at work, and what is read ahead.
+_WORK_BYTES = 64_000_000
 
 Key = Hashable
 Weights = Generator["NDArray[Any] | str", None, None]
@@ -249,7 +250,7 @@ def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, 
     members = list(members)
     stored = max((_stored_bytes(matrix) for matrix in members), default=0)
     copy = max((sizes[pair.y.key] for pair in group if pair.draws), default=0)
-    room = memory - stored - copy - _KERNEL_BYTES
+    room = memory - stored - copy - _WORK_BYTES
     pair = max(group, key=lambda pair: sizes[pair.x.key] + sizes[pair.y.key], default=None)
     if pair is not None and (needed := sizes[pair.x.key] + sizes[pair.y.key]) > room:
         raise UsageError(
