@@ -30,8 +30,8 @@ class Docs:
         scale_x, scale_y: scale of that law.
         mean_x, mean_y: plain mean of the same values.
         baseline: the score of columns with independent, uniformly random directions, see
-            :func:`lmscope.analyses.similarity.chance_maximum`. It depends on the shapes: compare scores of different shapes by
-            ``excess``.
+            :func:`lmscope.analyses.similarity.chance_maximum`. It depends on the shapes: compare scores of
+            different shapes by ``excess``.
         excess: ``(score - baseline) / (1 - baseline)``.
         fit_distance: Kolmogorov distance between fit and values, the larger of both sides. Large where some
             columns match and others do not: then the score is one number for two groups.
