@@ -1,5 +1,5 @@
 # A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
-#   make demo   make test   make lint   make cuda   make bench   make evidence   make clean
+#   make demo   make test   make lint   make cuda   make wheel   make docs   make screenshot   make bench   make evidence   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
 PYTHON ?= python3
@@ -19,9 +19,11 @@ PIP := $(BIN)/python -m pip install -qq
 CUDA_HERE := $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
 SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+# A user's compiler may be newer and warn of more, so the build itself does not ask for this.
+STRICT := -Ccmake.define.LMSCOPE_WERROR=ON
 say = @echo "make: $(1)" >&2
 
-.PHONY: help demo test lint layers cuda bench evidence clean install chromium
+.PHONY: help demo test lint layers cuda wheel bench evidence docs screenshot clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,7 +49,7 @@ $(DONE)/build-tools: pyproject.toml constraints.txt | $(DONE)/environment
 
 $(DONE)/installed: $(SOURCES) $(DONE)/build-tools
 	$(call say,building and installing lmscope and what it needs (the first time takes minutes))
-	@$(PIP) --no-build-isolation -Ccmake.define.LMSCOPE_CUDA=$(CUDA_HERE) .
+	@$(PIP) --no-build-isolation $(STRICT) -Ccmake.define.LMSCOPE_CUDA=$(CUDA_HERE) .
 	@touch $@
 
 $(DONE)/demo: pyproject.toml constraints.txt | $(DONE)/environment
@@ -66,9 +68,19 @@ $(DONE)/evidence: pyproject.toml constraints.txt | $(DONE)/environment
 	@$(PIP) --group evidence
 	@touch $@
 
+$(DONE)/wheel: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing what packs the wheels)
+	@$(PIP) --group wheel
+	@touch $@
+
 $(DONE)/lint: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the linters)
 	@$(PIP) --group lint
+	@touch $@
+
+$(DONE)/docs: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing what the documentation needs)
+	@$(PIP) --group docs
 	@touch $@
 
 install: $(DONE)/installed
@@ -118,8 +130,18 @@ cuda: $(DONE)/installed $(DONE)/test
 	@rm -rf $(CUDA_BUILD)/site
 	@CUDACXX="$$(command -v nvcc || ls $(abspath $(VENV))/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)" \
 	  $(PIP) --no-build-isolation --no-deps --target $(CUDA_BUILD)/site \
-	  -Cbuild-dir=$(CUDA_BUILD)/cmake -Ccmake.define.LMSCOPE_CUDA=ON .
+	  -Cbuild-dir=$(CUDA_BUILD)/cmake $(STRICT) -Ccmake.define.LMSCOPE_CUDA=ON .
 	@LMSCOPE_EXPECT_CUDA_BUILD=1 PYTHONPATH=$(CUDA_BUILD)/site $(BIN)/python -m pytest tests/kernels/test_cuda.py
+
+# For every CPython of this machine that has its headers; the smoke test installs what they depend on.
+wheel: $(DONE)/build-tools $(DONE)/wheel
+	$(call say,making the sdist and the wheels)
+	@rm -rf dist
+	@$(BIN)/python packaging/make_wheels.py dist
+	@$(BIN)/python packaging/check_dist.py dist
+	@$(BIN)/twine check --strict dist/*
+	$(call say,installing them where there is no compiler)
+	@$(BIN)/python packaging/clean_room.py dist
 
 bench: $(DONE)/installed
 	@$(BIN)/python benchmarks/bench_singular_values.py $(BENCH)
@@ -129,6 +151,17 @@ evidence: $(DONE)/installed $(DONE)/evidence
 	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
 	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
+
+# Warnings are errors, and every reference must resolve; the quickstart is executed, nothing is fetched.
+docs: $(DONE)/installed $(DONE)/docs
+	$(call say,building the documentation)
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
+	@echo build/docs/html/index.html
+
+# The README's picture: the demo's page in Chromium.
+screenshot: demo $(DONE)/test chromium
+	@$(BIN)/python docs/images/make_report_picture.py runs/demo/report.html docs/images/report.png
 
 clean:
 	rm -rf $(VENV) build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

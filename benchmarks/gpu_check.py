@@ -104,7 +104,8 @@ def build(python: str) -> None:
         "--no-build-isolation",
         "--upgrade",
     ]
-    command += ["--target", str(SITE), f"-Cbuild-dir={WORK / 'cmake'}", "-Ccmake.define.LMSCOPE_CUDA=ON", "."]
+    command += ["--target", str(SITE), f"-Cbuild-dir={WORK / 'cmake'}", "-Ccmake.define.LMSCOPE_CUDA=ON"]
+    command += ["-Ccmake.define.LMSCOPE_WERROR=ON", "."]
     if run(command, PYTHONPATH=str(SITE)):
         fail("the build with LMSCOPE_CUDA=ON failed")
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <exception>
 #include <fstream>
@@ -17,6 +16,7 @@
 
 #include "lmscope/context.h"
 #include "lmscope/error.h"
+#include "runtime/condition.h"
 
 namespace lmscope {
 namespace {
@@ -56,7 +56,7 @@ struct Job {
     int active = 0;
     std::exception_ptr error;
     std::mutex mutex;
-    std::condition_variable finished;
+    Condition finished;
 
     void work() {
         const InsideTask inside;
@@ -117,7 +117,7 @@ private:
     }
 
     std::mutex mutex_;
-    std::condition_variable wake_;
+    Condition wake_;
     std::deque<std::shared_ptr<Job>> jobs_;
     int workers_ = 0;
 };

@@ -7,7 +7,6 @@ from dataclasses import fields
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 from scipy import stats
 
@@ -231,6 +230,7 @@ def test_huge_and_tiny_matrices_have_the_verdict_of_ordinary_ones(scale):
 
 
 def test_torch_and_strides():
+    torch = pytest.importorskip("torch")
     w = gaussian((60, 100)).astype(ml_dtypes.bfloat16)
     tensor = torch.from_numpy(w.astype(np.float32)).to(torch.bfloat16)
     plain, other = spectrum_verdict(w), spectrum_verdict(tensor)

@@ -17,7 +17,7 @@ COMMIT = "c" * 40
 
 @dataclass
 class Hub:
-    """One repository, ``someone/model``: its files, who may read it, and what was asked of the server.
+    """One repository, ``name``: its files, who may read it, and what was asked of the server.
 
     The first ``breaks`` answers that carry weights end in the middle.
     """
@@ -28,6 +28,7 @@ class Hub:
     revisions: tuple[str, ...] = ("main", COMMIT)
     breaks: int = 0
     url: str = ""
+    name: str = "someone/model"
     bodies: list[tuple[str, str | None]] = field(default_factory=list)
 
     def downloaded(self) -> set[str]:
@@ -74,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         hub = self.served
         path = unquote(urlsplit(self.path).path).strip("/")
-        if "someone/model" not in path:
+        if hub.name not in path:
             return self._fail(404, "RepoNotFound")
         listing = path.startswith("api/")
         if (
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             and self.headers.get("Authorization") != f"Bearer {hub.token}"
         ):
             return self._fail(401, "GatedRepo")
-        verb, _, rest = path.partition("someone/model")
+        verb, _, rest = path.partition(hub.name)
         pieces = rest.strip("/").split("/", 2)
         revision = pieces[1] if len(pieces) > 1 else "main"
         if revision not in hub.revisions:
@@ -118,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
                 for name, content in files.items()
             ]
-        return {"id": "someone/model", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+        return {"id": self.served.name, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
 
     def _send(self, body: bytes, headers: dict[str, str], *, status: int = 200, name: str = "") -> None:
         self.send_response(status)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 import lmscope
@@ -52,6 +51,7 @@ def test_matches_numpy(shape, dtype, level):
 
 
 def test_strides_and_torch():
+    torch = pytest.importorskip("torch")
     w = np.random.default_rng(2).standard_t(5, size=(120, 200))
     check(w[::-3, 1::2])
     tensor = torch.from_numpy(w).T

@@ -8,7 +8,6 @@ import time
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 
 import lmscope
 from lmscope.kernels.randomized_nulls import permutation_top_values, permute_entries, sign_flip_top_values
@@ -102,6 +101,7 @@ def test_strides_change_only_rounding(null, dtype):
 
 @pytest.mark.parametrize("null", KERNELS)
 def test_torch_tensors_give_the_bits_of_numpy_arrays(null):
+    torch = pytest.importorskip("torch")
     w = gaussian((70, 90), "bfloat16")
     tensor = torch.from_numpy(w.astype(np.float32)).to(torch.bfloat16)
     expected = KERNELS[null](w, draws=2)

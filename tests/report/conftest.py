@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from lmscope.results import RunFolder, record_key
 
+from ..browsing import Watched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
 IDENTITY = "9f" * 32
+COMMAND = "apt-get install -y chromium fonts-dejavu-core"
 ROLES = ("query", "key", "value", "attention_output", "up", "down")
 SHAPES = {"up": (192, 48), "down": (48, 192)}
 Change = Callable[[dict[str, Any]], None]
@@ -196,3 +205,33 @@ def write_run(
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Call with ``write_run``'s keywords: a run folder with spectra, ledger and manifest."""
     return lambda **keywords: write_run(tmp_path / "run", **keywords)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        message = f"Chromium is missing; to run this test: {COMMAND}"
+        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+# Not for the whole session: Playwright keeps an event loop in this thread, which others need.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+        opened = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    yield Watched(page)
+    page.close()

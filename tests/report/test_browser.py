@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from lmscope.report import build
-from lmscope.report.records import read_records
+from lmscope.report.records import Records
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+from ..browsing import Watched
 
 pytestmark = pytest.mark.browser
-COMMAND = "apt-get install -y chromium fonts-dejavu-core"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        message = f"Chromium is missing; to run this test: {COMMAND}"
-        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        opened = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
-        yield opened
-        opened.close()
-
-
-class Watched:
-    """A page with everything that it complained about or asked for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, file: Path) -> Watched:
-        self.page.goto(file.as_uri())
-        self.page.wait_for_load_state("load")
-        return self
-
-    def plot(self, figure: str, expression: str) -> Any:
-        return self.page.evaluate(
-            f"(() => {{ const plot = document.getElementById({figure!r}); return {expression}; }})()"
-        )
-
-    def outside(self) -> list[str]:
-        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
-
-    def title(self) -> str:
-        return self.page.inner_text("[data-title=spectrum]")
-
-
-@pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    yield Watched(page)
-    page.close()
 
 
 @pytest.fixture
@@ -84,6 +28,9 @@ def test_opens_without_complaint_or_request(run: Path, watched: Watched) -> None
     assert watched.page.locator("#overview .hm image, #overview .heatmaplayer image").count() == 1
     assert watched.page.locator("#spectrum .bars path").count() > 5
     assert watched.page.locator("#section-ledger tbody tr").count() == 24
+    titles = "[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)"
+    once, zoom = ["Download plot as a PNG"], ["Zoom", "Pan", "Reset axes"]
+    assert watched.page.evaluate(titles) == [*once, *once, *once, *zoom]
     assert watched.complaints == []
     assert len(watched.requests) == 1
     assert watched.outside() == []
@@ -101,7 +48,7 @@ def test_the_watch_sees_what_it_must_see(run: Path, watched: Watched) -> None:
 
 
 def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     chosen = next(i for i, row in enumerate(rows) if row["name"] == "model.layers.0.up.weight")
     assert "model.layers.0.up.weight" not in watched.title()
@@ -125,7 +72,7 @@ def test_choosing_a_matrix_changes_the_spectrum(run: Path, watched: Watched) -> 
 
 
 def test_views_change_the_range(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     index = max(range(len(rows)), key=lambda i: rows[i]["sv_max"] / rows[i]["upper_edge"])
     watched.open(build(run))
     watched.page.select_option("select[data-switch=spectrum]", str(index))
@@ -139,7 +86,7 @@ def test_views_change_the_range(run: Path, watched: Watched) -> None:
 
 
 def test_switching_the_measure_changes_the_map(run: Path, watched: Watched) -> None:
-    rows = read_records(run).spectra
+    rows = Records(run).spectra
     watched.open(build(run))
     for measure in ("effective_rank", "stable_rank", "ks", "outside", "learnt"):
         before = watched.plot("overview", "plot.data[0].z")
@@ -194,6 +141,19 @@ def test_tables_sort_and_filter(run: Path, watched: Watched) -> None:
     assert watched.page.inner_text("[data-count=ledger-table]") == "7 of 24 shown"
 
 
+def test_one_measure_for_map_and_lines(run: Path, watched: Watched) -> None:
+    rows = {row["name"]: row for row in Records(run).spectra}
+    watched.open(build(run))
+    for place, measure in enumerate(("ks", "stable_rank")):
+        watched.page.select_option(f"select[data-switch=overview] >> nth={place}", measure)
+        for chosen in watched.page.locator("select[data-switch=overview]").all():
+            assert chosen.input_value() == measure
+        line = watched.plot("depth", "plot.data[1]")
+        assert line["name"] == "key"
+        assert line["y"] == [rows[name][measure] for name in line["ids"]]
+    assert watched.complaints == []
+
+
 def test_dark_and_narrow(run: Path, watched: Watched) -> None:
     watched.page.set_viewport_size({"width": 800, "height": 900})
     watched.open(build(run))
@@ -220,7 +180,7 @@ def test_hostile_names_and_missing_numbers_are_only_text(
 
     run = make_run(layers=2, change=change)
     watched.open(build(run))
-    for index in range(len(read_records(run).spectra)):
+    for index in range(len(Records(run).spectra)):
         watched.page.select_option("select[data-switch=spectrum]", str(index))
         assert watched.title().startswith("<img src=x")
     assert watched.page.locator("img").count() == 0

@@ -19,8 +19,9 @@ from plotly.offline import get_plotlyjs
 
 import lmscope.report
 from lmscope.report import build
-from lmscope.report.records import read_records
+from lmscope.report.records import Records
 from lmscope.report.sections.spectrum import histogram
+from lmscope.report.themes import DARK, LIGHT
 from lmscope.results import ResultsError
 
 MakeRun = Callable[..., Path]
@@ -38,7 +39,7 @@ class Page(HTMLParser):
         self._inside = ""
         self.feed(source)
         self.close()
-        self.figures: dict[str, Any] = json.loads(self.scripts[0])
+        self.figures: dict[str, Any] = json.loads(self.scripts[0])["figures"]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -94,7 +95,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(make_run: MakeRun) -> None:
 
 def test_every_matrix_has_its_spectrum(make_run: MakeRun) -> None:
     folder = make_run(width=96)
-    records, figure = read_records(folder), built(folder).figures["spectrum"]
+    records, figure = Records(folder), built(folder).figures["spectrum"]
     assert len(records.spectra) == 2 + 3 * 6
     assert len(figure["variants"]) == len(records.spectra)
     for index, row in enumerate(records.spectra):
@@ -124,7 +125,7 @@ def test_every_matrix_has_its_spectrum(make_run: MakeRun) -> None:
 
 def test_the_map_shows_the_measures(make_run: MakeRun) -> None:
     folder = make_run(layers=4)
-    records, figure = read_records(folder), built(folder).figures["overview"]
+    records, figure = Records(folder), built(folder).figures["overview"]
     base = figure["data"][0]
     assert base["x"] == ["0", "1", "2", "3"]
     assert base["y"] == ["query", "key", "value", "attention output", "up", "down"]
@@ -153,7 +154,7 @@ def test_a_matrix_that_failed_is_a_gap_that_says_why(make_run: MakeRun) -> None:
 
 def test_the_verdict_counts(make_run: MakeRun) -> None:
     folder = make_run(draws=3)
-    records, text = read_records(folder), built(folder).text
+    records, text = Records(folder), built(folder).text
     learnt = [row["learnt"] for row in records.spectra]
     assert 0 < sum(count > 0 for count in learnt) < len(learnt)
     assert f"{sum(count > 0 for count in learnt)} of {len(learnt)} matrices carry" in text
@@ -267,7 +268,7 @@ def test_zero_huge_and_tiny_matrices(make_run: MakeRun, factor: float) -> None:
             record[name] *= factor
 
     folder = make_run(layers=1, change=scaled)
-    rows, figure = read_records(folder).spectra, built(folder).figures["spectrum"]
+    rows, figure = Records(folder).spectra, built(folder).figures["spectrum"]
     assert unpacked(figure["variants"]["0"]["data"][0]["y"]).sum() == 48
     for index, row in enumerate(rows):
         ticks = unpacked(figure["variants"][str(index)]["data"][2]["x"])
@@ -296,13 +297,14 @@ def test_no_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
         build(tmp_path)
 
 
-def test_the_report_needs_neither_torch_nor_kernels() -> None:
+def test_the_report_needs_neither_torch_nor_kernels(make_run: MakeRun) -> None:
     code = (
-        "import sys, lmscope.report.page as page; page._modules();"
+        "import sys, lmscope.report as report; report.page.as_html(report.Records(sys.argv[1]));"
         "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'transformers')"
         " or name.startswith(('lmscope.kernels', 'lmscope._core', 'lmscope.checkpoints'))])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folder = str(make_run(layers=1))
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -330,3 +332,17 @@ def test_histogram_counts_everything_but_outliers(
         assert not len(missed)
     else:
         assert ((missed < lower) | (missed > upper)).all()
+
+
+def test_charts_and_page_have_the_same_colours() -> None:
+    style = Path(lmscope.report.__file__).with_name("page.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): ([^;]+);", block)) for block in re.findall(r":root {(.*?)}", style, re.S)
+    )
+    for colours, theme in ((light, LIGHT), (dark, DARK)):
+        assert theme["font"]["color"] == colours["ink"]
+        assert theme["hoverlabel"]["bgcolor"] == colours["paper"]
+        assert theme["template"]["layout"]["xaxis"]["gridcolor"] == colours["line"]
+        assert theme["modebar"]["color"] == colours["soft"]
+        assert theme["modebar"]["activecolor"] == colours["accent"]
+    assert LIGHT["font"]["family"] == light["font"]

@@ -289,7 +289,7 @@ def test_open_run_needs_a_run(tmp_path):
 
 def test_table_names_what_the_run_holds(make_llama, tmp_path):
     run = lmscope.spectra(make_llama(layers=1), out=tmp_path / "run", roles="query", **QUICK)
-    with pytest.raises(UsageError, match="holds spectra, not 'similarity'"):
+    with pytest.raises(UsageError, match="holds 'ledger', 'spectra', not 'similarity'"):
         run.table("similarity")
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 import lmscope
+from lmscope.results import LEDGER
 from lmscope.runs import Inspection
-from lmscope.runs.ledger import LEDGER_COLUMNS
 
 
 def test_every_tensor_has_a_row_and_elements_add_up(make_llama):
     inspection = lmscope.inspect(make_llama())
     assert isinstance(inspection, Inspection)
     ledger = inspection.ledger
-    assert ledger.column_names == list(LEDGER_COLUMNS)
+    assert ledger.column_names == LEDGER.names
     assert ledger.num_rows == 3 + 2 * 9
     per_layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 96 + 2 * 64
     assert sum(ledger.column("elements").to_pylist()) == 2 * 128 * 64 + 64 + 2 * per_layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from lmscope.runs.progress import (
     LineReporter,
     Pace,
     SilentReporter,
+    figures_told,
     format_bytes,
     format_seconds,
     reporter_for,
@@ -138,3 +140,30 @@ def test_bytes(count, text):
 )
 def test_seconds(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def test_figures_are_counted_every_ten_seconds():
+    stream, clock = io.StringIO(), Clock()
+    with figures_told(True, stream, clock) as tell:
+        for done in range(1, 25):
+            clock.now += 1.0
+            tell(done, 24, Path("figures/depth-ks.png"))
+    assert stream.getvalue().splitlines() == [
+        "lmscope: 10 of 24 figures written",
+        "lmscope: 20 of 24 figures written",
+    ]
+
+
+def test_figures_have_a_bar_on_a_terminal_and_nothing_where_not_wanted():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with figures_told(True, stream) as tell:
+        tell(12, 24, Path("figures/depth-ks.png"))
+    assert "50%" in stream.getvalue()
+    silent = Terminal()
+    with figures_told(False, silent) as tell:
+        tell(12, 24, Path("figures/depth-ks.png"))
+    assert silent.getvalue() == ""

@@ -7,7 +7,7 @@ import math
 import pyarrow
 import pytest
 
-from lmscope.runs.ledger import LEDGER_COLUMNS
+from lmscope.results import LEDGER
 from lmscope.runs.summary import summarise
 
 SETTINGS = {"nulls": ["iid", "permutation", "sign_flip"], "false_positive_rate": 0.01}
@@ -36,9 +36,9 @@ def row(name, role, layer, values, edge, **columns):
 def summary_of(rows, settings=SETTINGS, statuses=()):
     names = [row["name"] for row in rows]
     ledger = [
-        dict.fromkeys(LEDGER_COLUMNS) | {"name": name, "status": "analysed", "elements": 10} for name in names
+        dict.fromkeys(LEDGER.names) | {"name": name, "status": "analysed", "elements": 10} for name in names
     ]
-    ledger += [dict.fromkeys(LEDGER_COLUMNS) | entry for entry in statuses]
+    ledger += [dict.fromkeys(LEDGER.names) | entry for entry in statuses]
     return summarise(pyarrow.Table.from_pylist(rows), pyarrow.Table.from_pylist(ledger), settings)
 
 

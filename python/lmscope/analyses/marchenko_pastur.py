@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmscope import html_repr
 from lmscope.analyses import edge_calibration as calibration
 from lmscope.analyses.marchenko_pastur_law import (
     asymptotic_edges,
@@ -34,23 +35,27 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarchenkoPastur:
-    """Verdict on one spectrum. Lengths are those of the singular values; `shape` is as given.
+    """Verdict on one spectrum. Lengths are those of the singular values.
 
-    scale: standard deviation of one entry, from the median singular value (Gavish and Donoho 2014).
-    lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability
-      `false_positive_rate`, both together.
-    n_below, n_above: values outside. p_value: of the most extreme of the largest and smallest value, both
-      edges together; p_value <= false_positive_rate exactly where n_below + n_above > 0.
-    ks: Kolmogorov distance between the values and the law at `scale`, taken at 508 equiprobable quantiles of
-      the law; ks_p_value: under the same draws of noise (the spectrum is rigid, and its scale is fitted: the
-      usual p-value is wrong).
-    bulk_scale: the less noisy scale estimate that the edges are multiples of
-      (edge_calibration.bulk_statistics).
-    draws: number of draws of the null; p-values are at least 1 / (draws + 1).
-    reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and
-      scale is NaN too unless only the number of values is at fault.
+    Attributes:
+        scale: standard deviation of one entry, from the median singular value (Gavish and Donoho 2014).
+        lower_edge, upper_edge: iid Gaussian noise has a value outside them with probability
+            `false_positive_rate`, both together.
+        n_below, n_above: values outside.
+        p_value: of the most extreme of the largest and smallest value, both edges together; p_value <=
+            false_positive_rate exactly where n_below + n_above > 0.
+        ks: Kolmogorov distance between the values and the law at `scale`, taken at 508 equiprobable quantiles
+            of the law.
+        ks_p_value: of `ks`, under the same draws of noise (the spectrum is rigid, and its scale is fitted:
+            the usual p-value is wrong).
+        false_positive_rate, shape: as given.
+        bulk_scale: the less noisy scale estimate that the edges are multiples of
+            (edge_calibration.bulk_statistics).
+        draws: number of draws of the null; p-values are at least 1 / (draws + 1).
+        reason: why there is no verdict, else "". Then edges, p-values and ks are NaN, counts and draws 0, and
+            scale is NaN too unless only the number of values is at fault.
     """
 
     scale: float
@@ -66,6 +71,39 @@ class MarchenkoPastur:
     bulk_scale: float
     draws: int
     reason: str = ""
+
+    def __repr__(self) -> str:
+        matrix = f"{self.shape[0]} x {self.shape[1]}"
+        if self.reason:
+            return f"MarchenkoPastur({matrix}: no verdict, {self.reason})"
+        return (
+            f"MarchenkoPastur({matrix}: {self.n_above} values above {self.upper_edge:.6g}, "
+            f"{self.n_below} below {self.lower_edge:.6g}, p_value={self.p_value:.2g}, ks={self.ks:.3g}, "
+            f"scale={self.scale:.6g})"
+        )
+
+    def _repr_html_(self) -> str:
+        title = f"Marchenko-Pastur verdict on a {html_repr.shape(self.shape)} matrix"
+        if self.reason:
+            return html_repr.block(title, html_repr.line(f"No verdict: {self.reason}."))
+        return html_repr.block(
+            title,
+            html_repr.facts(
+                [
+                    ("values above the upper edge", self.n_above),
+                    ("upper edge", html_repr.number(self.upper_edge)),
+                    ("values below the lower edge", self.n_below),
+                    ("lower edge", html_repr.number(self.lower_edge)),
+                    ("p-value", html_repr.number(self.p_value)),
+                    ("KS distance (p-value)", f"{self.ks:.3g} ({self.ks_p_value:.2g})"),
+                    ("scale", html_repr.number(self.scale)),
+                ]
+            ),
+            html_repr.line(
+                f"Noise with independent, identically distributed entries is flagged with probability "
+                f"{self.false_positive_rate:g}."
+            ),
+        )
 
 
 def fit_marchenko_pastur(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope import html_repr
 from lmscope.analyses.nulls import NULLS, SMALLEST_SIDE
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class SpectrumVerdict:
         norm, log_norm: sum of the squared singular values, and its logarithm.
         spectral_norm, log_spectral_norm: the largest squared singular value, and its logarithm.
         stable_rank: norm / spectral_norm.
-        entropy: see :func:`matrix_entropy`; effective_rank: exponential of the entropy, in nats, of the
-            squared singular values over their sum (Roy and Vetterli 2007).
+        entropy: see :func:`lmscope.analyses.spectra.matrix_entropy`.
+        effective_rank: exponential of the entropy, in nats, of the squared singular values over their sum
+            (Roy and Vetterli 2007).
         scale, lower_edge, upper_edge, n_below, n_above, mp_p_value, ks, ks_p_value, mp_reason: the iid null,
             :class:`lmscope.analyses.marchenko_pastur.MarchenkoPastur`.
         permutation_edge, sign_flip_edge: largest singular value over the draws of that null, its error bound
@@ -104,9 +106,35 @@ class SpectrumVerdict:
 
     def __repr__(self) -> str:
         return (
-            f"SpectrumVerdict({self.M} values of a matrix with sides {self.N} and {self.M}: "
+            f"SpectrumVerdict({self.M} values from {self.sv_max:.6g} to {self.sv_min:.6g} of a matrix with "
+            f"sides {self.N} and {self.M}, method={self.method!r}: "
             f"learnt={self.learnt}, above permutation={self.n_above_permutation}, above iid={self.n_above}, "
             f"below iid={self.n_below}" + (f", warning={self.warning!r})" if self.warning else ")")
+        )
+
+    def _repr_html_(self) -> str:
+        nulls = [
+            ("sign flips (learnt)", self.learnt, self.sign_flip_edge, self.sign_flip_p_value),
+            ("permutations", self.n_above_permutation, self.permutation_edge, self.permutation_p_value),
+            ("iid (Marchenko-Pastur)", self.n_above, self.upper_edge, self.mp_p_value),
+        ]
+        rows = [
+            (name, "–" if above is None else above, html_repr.number(edge), html_repr.number(p_value))
+            for name, above, edge, p_value in nulls
+        ]
+        return html_repr.block(
+            f"{self.M} singular values of a matrix with sides {self.N} and {self.M}",
+            html_repr.table(("noise", "values above", "edge", "p-value"), rows),
+            html_repr.facts(
+                [
+                    ("largest, smallest", f"{self.sv_max:.4g}, {self.sv_min:.4g}"),
+                    ("effective rank", html_repr.number(self.effective_rank)),
+                    ("stable rank", html_repr.number(self.stable_rank)),
+                    ("kurtosis of the entries", html_repr.number(self.kurtosis)),
+                    ("method", self.method),
+                ]
+            ),
+            *([html_repr.line(f"Warning: {self.warning}.")] if self.warning else []),
         )
 
 

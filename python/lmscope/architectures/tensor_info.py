@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from lmscope import html_repr
 from lmscope.architectures.cut import Cut
 from lmscope.architectures.roles import Role
 
@@ -21,7 +22,7 @@ class StoredTensor(NamedTuple):
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TensorInfo:
     """One analysable part of a checkpoint.
 
@@ -47,8 +48,37 @@ class TensorInfo:
 
     @property
     def elements(self) -> int:
-        """Elements of its own: 0 for a tied alias, so that a sum over the rows counts each value once."""
+        """How many elements are its own, 0 for a tied alias, so that sums count each value once."""
         return 0 if self.tied_to is not None else math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        place = [f"layer {self.layer}"] if self.layer is not None else []
+        place += [f"expert {self.expert}"] if self.expert is not None else []
+        why = f": {self.reason}" if self.reason else ""
+        told = ", ".join([self.role, *place, f"{_sizes(self.shape)} {self.dtype}", f"{self.status}{why}"])
+        return f"TensorInfo({self.name!r}, {told})"
+
+    def _repr_html_(self) -> str:
+        stored = f"{self.stored_name}, {html_repr.shape(self.stored_shape) or 'a scalar'}"
+        known = [
+            ("role", self.role),
+            ("layer", self.layer),
+            ("expert", self.expert),
+            ("shape", html_repr.shape(self.shape) or "a scalar"),
+            ("dtype", self.dtype),
+            ("bytes", f"{self.nbytes:,}"),
+            ("tied to", self.tied_to),
+            ("stored as", stored),
+            ("status", self.status),
+            ("reason", self.reason or None),
+        ]
+        return html_repr.block(
+            self.name, html_repr.facts((name, value) for name, value in known if value is not None)
+        )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lmscope import html_repr
 from lmscope.architectures import ConfigMismatch, Part, StoredTensor, TensorInfo, resolve
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.identity import checkpoint_identity
+from lmscope.checkpoints.roles_html import tensors_by_role
 from lmscope.checkpoints.sources import Source, find_source
 from lmscope.checkpoints.stream import READ_AHEAD_BYTES, TensorStream
 from lmscope.checkpoints.ties import equal_samples, equal_values
@@ -81,6 +83,14 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.name!r}, model_type={self.model_type!r}, {len(self)} tensors)"
+
+    def _repr_html_(self) -> str:
+        return html_repr.block(
+            self.name,
+            html_repr.facts([("model type", self.model_type or "unknown"), ("path", self.path)]),
+            tensors_by_role(self.tensors),
+            *(html_repr.line(f"Warning: {text}") for text in self.warnings),
+        )
 
     def load(self, name: str) -> NDArray[Any]:
         """One part by its row's name: out x in, in the stored dtype (bfloat16 through ml_dtypes).

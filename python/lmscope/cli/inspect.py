@@ -92,7 +92,7 @@ def _print(inspection: Inspection, *, every: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lmscope.runs.progress import format_bytes, format_seconds
+    from lmscope.runs.progress import format_bytes
 
     out = console()
     rows = (
@@ -136,11 +136,4 @@ def _print(inspection: Inspection, *, every: bool) -> None:
     )
     for reason, count in reasons.most_common():
         out.print(f"{count} skipped: {escape(shown(reason))}", style="dim", soft_wrap=not out.is_terminal)
-    if not projection.matrices:
-        out.print("There is no matrix to analyse.")
-        return
-    out.print(
-        f"An analysis needs about {format_bytes(projection.memory_bytes)} of memory and "
-        f"{format_seconds(projection.seconds)}, assuming {projection.assumption}.",
-        soft_wrap=not out.is_terminal,
-    )
+    out.print(f"{projection.sentence()}.", soft_wrap=not out.is_terminal)

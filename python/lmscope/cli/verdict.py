@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from lmscope.runs.summary import RunSummary
 
 _MOST_MESSAGES = 10
-_LEARNT = {
-    "sign_flip": "above all those of the same matrix with random signs on its entries",
-    "permutation": "above all those of the same matrix with its entries in random order",
-    "iid": "above the edge for independent, identically distributed entries",
-}
 
 
 def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None:
@@ -60,23 +55,16 @@ def finish(run: Run, *, report: Path | None, as_json: bool, quiet: bool) -> None
 
 def print_verdict(run: Run, summary: RunSummary) -> None:
     """The two tables with their legend, on stdout."""
+    from lmscope.runs import verdict_words
+
     out = console()
     checkpoint = run.manifest["checkpoint"]
-    states = ", ".join(
-        f"{summary.statuses[status]} {status}"
-        for status in ("analysed", "skipped", "refused", "failed")
-        if summary.statuses.get(status)
-    )
-    share = summary.elements_analysed / summary.elements if summary.elements else 0.0
     kind = checkpoint["model_type"] or "unknown type"
     out.print()
     out.print(
         f"[bold]{escape(shown(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
     )
-    out.print(
-        f"{sum(summary.statuses.values())} tensors: {states}; {share:.1%} of all weights analysed",
-        soft_wrap=not out.is_terminal,
-    )
+    out.print(verdict_words.statuses(summary), soft_wrap=not out.is_terminal)
     if not summary.roles:
         out.print("No matrix was analysed.")
         return
@@ -91,70 +79,43 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
 
 
 def _roles(summary: RunSummary) -> Table:
-    table = _table("What stands above the noise, by role")
-    table.add_column("role", no_wrap=True)
-    for name in ("matrices", "learnt", "share", "of norm", "layer", "not iid", "KS"):
-        table.add_column(name, justify="right", no_wrap=True)
+    from lmscope.runs import verdict_words
+
+    table = _table(verdict_words.ROLES_TITLE)
+    for name in verdict_words.ROLE_COLUMNS:
+        table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
     for role in summary.roles:
-        table.add_row(
-            role.role,
-            str(role.matrices),
-            f"[bold green]{role.learnt}[/]" if role.learnt else "0",
-            f"{role.share:.1%}",
-            "-" if role.norm_share is None else f"{role.norm_share:.1%}",
-            "-" if role.strongest_layer is None else f"{role.strongest_layer} ({role.strongest_learnt})",
-            f"{role.iid_refuted} of {role.iid_tested}" if role.iid_tested else "-",
-            "-" if role.median_ks is None else f"{role.median_ks:.3f}",
-            style="" if role.learnt else "dim",
-        )
+        cells = dict(zip(verdict_words.ROLE_COLUMNS, verdict_words.role_cells(role), strict=True))
+        if role.learnt:
+            cells["learnt"] = f"[bold green]{cells['learnt']}[/]"
+        table.add_row(*cells.values(), style="" if role.learnt else "dim")
     return table
 
 
 def _top(summary: RunSummary) -> Table:
-    table = _table("Matrices where the learnt values carry most of the norm")
-    table.add_column("matrix", overflow="fold")
-    table.add_column("shape", justify="right", no_wrap=True)
-    table.add_column("learnt", justify="right", no_wrap=True)
-    table.add_column("of norm", justify="right", no_wrap=True)
-    table.add_column("top / edge", justify="right", no_wrap=True)
+    from lmscope.runs import verdict_words
+
+    table = _table(verdict_words.MATRICES_TITLE)
+    first, *others = verdict_words.MATRIX_COLUMNS
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
     for matrix in summary.top:
-        table.add_row(
-            escape(shown(matrix.name)),
-            f"{matrix.rows}x{matrix.columns}",
-            _of(matrix.learnt or 0, matrix.values),
-            "-" if matrix.norm_share is None else f"{matrix.norm_share:.1%}",
-            "-" if matrix.excess is None else f"{matrix.excess:.2f}",
-        )
+        name, *cells = verdict_words.matrix_cells(matrix)
+        table.add_row(escape(shown(name)), *cells)
     return table
 
 
 def _legend(run: Run, summary: RunSummary) -> Table:
     from rich.table import Table
 
-    settings = run.manifest["settings"]["spectra"]
-    chance = (
-        f"{summary.false_positive_rate:.1%}"
-        if summary.measure == "iid"
-        else f"{1 / (settings['draws'] + 1):.1%}"
-    )
+    from lmscope.runs import verdict_words
+
     legend = Table.grid(padding=(0, 2, 0, 0))
     legend.add_column(style="bold", no_wrap=True)
     legend.add_column(max_width=86)
-    legend.add_row(
-        "learnt",
-        f"singular values {_LEARNT[summary.measure]}: directions that noise does not make. "
-        f"Of matrices of pure noise, {chance} show one by chance",
-    )
-    legend.add_row("share", "of all singular values")
-    legend.add_row("of norm", "part of the squared Frobenius norm in the learnt values")
-    legend.add_row("layer", "the one with the most learnt values, and how many")
-    legend.add_row("top / edge", "largest singular value over the largest of the noise")
-    legend.add_row(
-        "not iid",
-        "matrices with entries that are not independent and identically distributed: values outside the "
-        "Marchenko-Pastur edges say nothing about learning there",
-    )
-    legend.add_row("KS", "median distance between the spectra and the Marchenko-Pastur law")
+    for name, meaning in verdict_words.legend(summary, run.manifest["settings"]["spectra"]["draws"]):
+        legend.add_row(name, meaning)
     return legend
 
 
@@ -172,7 +133,3 @@ def _table(title: str) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-
-
-def _of(count: int, total: int) -> str:
-    return f"[bold green]{count}[/] of {total}" if count else f"0 of {total}"

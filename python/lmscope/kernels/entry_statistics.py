@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope import _core
+from lmscope import _core, html_repr
 
 __all__ = ["EntryStatistics", "entry_statistics"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EntryStatistics:
     """Statistics of all entries of a matrix; NaN where all entries are equal and the quantity is a ratio.
 
@@ -45,6 +45,24 @@ class EntryStatistics:
     def column_variance_spread(self) -> float:
         """Coefficient of variation of the column variances; sqrt((kurtosis - 1) / rows) for iid entries."""
         return float(np.std(self.column_variances))
+
+    def __repr__(self) -> str:
+        return (
+            f"EntryStatistics({self.shape[0]} x {self.shape[1]}: mean={self.mean:.4g}, "
+            f"standard_deviation={self.standard_deviation:.4g}, kurtosis={self.kurtosis:.4g}, "
+            f"row_variance_spread={self.row_variance_spread:.3g}, "
+            f"column_variance_spread={self.column_variance_spread:.3g})"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ("largest", "mean", "standard_deviation", "skewness", "kurtosis")
+        spreads = ("row_variance_spread", "column_variance_spread")
+        return html_repr.block(
+            f"Entries of a {html_repr.shape(self.shape)} matrix",
+            html_repr.facts(
+                (name.replace("_", " "), html_repr.number(getattr(self, name))) for name in (*names, *spreads)
+            ),
+        )
 
 
 def entry_statistics(w: Any) -> EntryStatistics:

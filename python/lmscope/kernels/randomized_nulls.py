@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope import _core
+from lmscope import _core, html_repr
 
 __all__ = ["TopValues", "permutation_top_values", "permute_entries", "sign_flip_top_values"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopValues:
     """Largest singular value of every draw.
 
@@ -26,6 +26,24 @@ class TopValues:
     values: npt.NDArray[np.float64]
     bounds: npt.NDArray[np.float64]
     steps: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return (
+            f"TopValues({len(self.values)} draws from {self.values.min():.6g} to {self.values.max():.6g}, "
+            f"bounds up to {self.bounds.max():.2g})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_repr.block(
+            f"Largest singular value of each of {len(self.values)} draws",
+            html_repr.facts(
+                [
+                    ("largest", html_repr.number(float(self.values.max()))),
+                    ("smallest", html_repr.number(float(self.values.min()))),
+                    ("largest error bound", f"{self.bounds.max():.2g}"),
+                ]
+            ),
+        )
 
 
 def sign_flip_top_values(w: Any, *, draws: int = 19, seed: int = 0, rtol: float = 1e-4) -> TopValues:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lmscope import _core
+from lmscope import _core, html_repr
 
 __all__ = ["SingularValues", "StreamingSingularValues", "singular_values"]
 
@@ -36,6 +36,21 @@ class SingularValues:
         return (
             f"SingularValues({len(self.values)} values from {self.values[0]:.6g} to {self.values[-1]:.6g}, "
             f"bounds up to {self.bounds.max():.2g}, method={self.method!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_repr.block(
+            f"{len(self.values)} singular values",
+            html_repr.facts(
+                [
+                    ("largest", html_repr.number(self.values[0])),
+                    ("median", html_repr.number(float(np.median(self.values)))),
+                    ("smallest", html_repr.number(self.values[-1])),
+                    ("largest error bound", f"{self.bounds.max():.2g}"),
+                    ("method", self.method),
+                    ("refined in a second pass", self.refined),
+                ]
+            ),
         )
 
 
@@ -132,3 +147,9 @@ class StreamingSingularValues:
 
     def __repr__(self) -> str:
         return f"StreamingSingularValues(columns={self.columns}, rows={self.rows}, method={self.method!r})"
+
+    def _repr_html_(self) -> str:
+        return html_repr.block(
+            "Stream of rows",
+            html_repr.facts([("columns", self.columns), ("rows so far", self.rows), ("method", self.method)]),
+        )

@@ -1,36 +1,23 @@
 // Glue between the figures that Python prepared and plotly.js. A figure is a base and variants that replace parts of it.
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const page = JSON.parse(document.getElementById("content").textContent);
+  const { figures, themes } = page;
   const shown = {};
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const on = (event, selector, act) => {
+    all(selector).forEach((element) => element.addEventListener(event, (happened) => act(element, element.dataset, happened)));
+  };
   const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   // A new object each time: plotly.js writes into what it is given.
-  function merge(base, over) {
-    if (over === undefined) return merge(base, {});
-    if (!isPlain(base) || !isPlain(over)) return over;
-    const result = {};
-    for (const key of Object.keys({ ...base, ...over })) {
-      const value = key in over ? (key in base ? merge(base[key], over[key]) : over[key]) : base[key];
-      result[key] = isPlain(value) ? merge(value, {}) : value;
+  function merge(base, over = {}) {
+    const result = structuredClone(base);
+    for (const [key, value] of Object.entries(over)) {
+      result[key] = isPlain(value) && isPlain(result[key]) ? merge(result[key], value) : structuredClone(value);
     }
     return result;
-  }
-
-  function theme() {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), title: { font: { size: 13 } } };
-    return {
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: style.getPropertyValue("--font"), size: 13, color: colour("--ink") },
-      hoverlabel: { align: "left", bgcolor: colour("--paper"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
-      template: { layout: { xaxis: axis, yaxis: axis, annotationdefaults: { bgcolor: colour("--paper"), borderpad: 1 } } },
-    };
   }
 
   function outline(figure) {
@@ -41,33 +28,32 @@
     return { shapes: [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line }] };
   }
 
+  const traces = ({ data }, variant) => data.map((trace, index) => merge(trace, variant.data[index]));
+
   function draw(id) {
     const figure = figures[id];
     const variant = figure.variants[shown[id]];
-    const data = figure.data.map((trace, index) => {
-      const merged = merge(trace, variant.data[index] || {});
-      if (merged.colorscale && dark.matches) merged.reversescale = true;
-      return merged;
-    });
-    const layout = merge(merge(merge(theme(), figure.layout), variant.layout), outline(figure));
-    const unwanted = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"];
-    if (!figure.layout.dragmode) unwanted.push("zoom2d", "pan2d", "resetScale2d");
-    const options = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: unwanted };
-    return Plotly.react(id, data, layout, options);
+    const data = traces(figure, variant);
+    for (const trace of data) if (trace.colorscale && dark.matches) trace.reversescale = true;
+    const theme = merge(themes[dark.matches ? "dark" : "light"], figure.layout);
+    return Plotly.react(id, data, merge(merge(theme, variant.layout), outline(figure)), figure.config);
   }
 
   function show(id, key) {
-    const figure = figures[id];
-    if (!figure || !(key in figure.variants)) return;
+    const variant = figures[id]?.variants[key];
+    if (!variant) return;
     shown[id] = key;
-    all(`[data-title="${id}"]`).forEach((element) => (element.textContent = figure.variants[key].label));
-    all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = figure.variants[key].html));
+    all(`[data-title="${id}"]`).forEach((element) => (element.textContent = variant.label));
+    all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = variant.html));
     all(`select[data-switch="${id}"]`).forEach((element) => (element.value = key));
     all(`[data-show="${id}"]`).forEach((element) => {
       element.closest("tr").classList.toggle("chosen", element.dataset.key === key);
     });
     draw(id);
-    for (const [other, { selects }] of Object.entries(figures)) if (selects === id && shown[other]) draw(other);
+    for (const [other, { selects, follows }] of Object.entries(figures)) {
+      if (selects === id && shown[other] && figures[other].cells[key]) draw(other);
+      if (follows === id) show(other, key);
+    }
   }
 
   function showAndGo(id, key) {
@@ -76,51 +62,38 @@
   }
 
   for (const [id, figure] of Object.entries(figures)) {
-    const choice = document.querySelector(`select[data-switch="${id}"]`);
-    show(id, choice ? choice.value : Object.keys(figure.variants)[0]);
+    if (!shown[id]) show(id, figure.first);
     if (!figure.selects) continue;
     document.getElementById(id).on("plotly_click", ({ points }) => {
       if (points[0].customdata != null) showAndGo(figure.selects, String(points[0].customdata));
     });
   }
-  all("select[data-switch]").forEach((select) => {
-    select.addEventListener("change", () => show(select.dataset.switch, select.value));
+  on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
+  on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
+  on("click", "[data-step]", (_, { of, step }) => {
+    const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);
+    show(of, options[(selectedIndex + Number(step) + options.length) % options.length].value);
   });
-  all("[data-show]").forEach((button) => {
-    button.addEventListener("click", () => showAndGo(button.dataset.show, button.dataset.key));
-  });
-  all("[data-step]").forEach((button) => {
-    button.addEventListener("click", () => {
-      const keys = all(`select[data-switch="${button.dataset.of}"] option`).map((option) => option.value);
-      const next = keys.indexOf(shown[button.dataset.of]) + Number(button.dataset.step);
-      show(button.dataset.of, keys[(next + keys.length) % keys.length]);
-    });
-  });
-  all("[data-view]").forEach((button) => {
-    button.addEventListener("click", () => {
-      const { of, view } = button.dataset;
-      const range = figures[of].variants[shown[of]].views[view];
-      if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
-    });
+  on("click", "[data-view]", (_, { of, view }) => {
+    const range = figures[of].variants[shown[of]].views[view];
+    if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
   });
   dark.addEventListener("change", () => Object.keys(figures).forEach(draw));
 
   // Tables: a click on a heading sorts (again: the other way round), inputs and selects filter.
   const sortKey = (cell) => cell.dataset.sort ?? cell.textContent.trim();
-  all("table.sortable").forEach((table) => {
-    all("th", table).forEach((heading, column) => {
-      heading.tabIndex = 0;
-      heading.addEventListener("keydown", (event) => event.key === "Enter" && heading.click());
-      heading.addEventListener("click", () => {
-        const numeric = heading.classList.contains("n");
-        const way = heading.ariaSort ? (heading.ariaSort === "ascending" ? -1 : 1) : numeric ? -1 : 1;
-        all("th", table).forEach((other) => other.removeAttribute("aria-sort"));
-        heading.ariaSort = way === 1 ? "ascending" : "descending";
-        const rows = all("tbody tr", table).map((row) => [sortKey(row.cells[column]), row]);
-        rows.sort(([a], [b]) => way * (numeric ? a - b : a.localeCompare(b, undefined, { numeric: true })));
-        table.tBodies[0].append(...rows.map(([, row]) => row));
-      });
-    });
+  const rank = (text) => (text === "" ? -Infinity : Number(text));
+  all("table.sortable th").forEach((heading) => (heading.tabIndex = 0));
+  on("keydown", "table.sortable th", (heading, _, { key }) => key === "Enter" && heading.click());
+  on("click", "table.sortable th", (heading) => {
+    const table = heading.closest("table");
+    const numeric = heading.classList.contains("n");
+    const way = heading.ariaSort ? (heading.ariaSort === "ascending" ? -1 : 1) : numeric ? -1 : 1;
+    all("th", table).forEach((other) => other.removeAttribute("aria-sort"));
+    heading.ariaSort = way === 1 ? "ascending" : "descending";
+    const rows = all("tbody tr", table).map((row) => [sortKey(row.cells[heading.cellIndex]), row]);
+    rows.sort(([a], [b]) => way * (numeric ? rank(a) - rank(b) || 0 : a.localeCompare(b, undefined, { numeric: true })));
+    table.tBodies[0].append(...rows.map(([, row]) => row));
   });
   function filter(id) {
     const wanted = all(`[data-filter="${id}"]`).map((input) => input.value.trim().toLowerCase());
@@ -132,6 +105,44 @@
     const left = rows.filter((row) => !row.hidden).length;
     all(`[data-count="${id}"]`).forEach((note) => (note.textContent = `${left} of ${rows.length} shown`));
   }
-  all("[data-filter]").forEach((input) => input.addEventListener("input", () => filter(input.dataset.filter)));
+  on("input", "[data-filter]", (input) => filter(input.dataset.filter));
   all("[data-count]").forEach((note) => filter(note.dataset.count));
+
+  // Data as CSV: what a chart or a table shows now.
+  const types = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array, f8: Float64Array };
+  const unpack = ({ dtype, bdata }) => [...new types[dtype](Uint8Array.from(atob(bdata), (c) => c.charCodeAt(0)).buffer)];
+  function column(entry, data, name) {
+    if (!isPlain(entry) || entry.state) return isPlain(entry) ? name : entry;
+    const { visible, x0, dx, [entry.of]: values } = data[entry.trace];
+    if ("end" in entry) return (row) => x0 + (row + entry.end) * dx;
+    return visible === false ? [] : isPlain(values) ? unpack(values) : values.flat();
+  }
+  function chartRows({ columns, parts, ...figure }, variant) {
+    const data = traces(figure, variant);
+    const rows = [...parts, ...variant.parts].flatMap((part) => {
+      const entries = part.map((entry) => column(entry, data, variant.name));
+      const [length = 1] = entries.filter(Array.isArray).map((list) => list.length);
+      const at = (row) => (entry) => (Array.isArray(entry) ? entry[row] : entry?.call ? entry(row) : entry);
+      return Array.from({ length }, (_, row) => entries.map(at(row)));
+    });
+    return [columns.map((entry) => column(entry, data, variant.name)), ...rows.filter(([first]) => first !== null)];
+  }
+  function tableRows(table) {
+    const rows = all("tbody tr:not([hidden])", table).map((row) => [...row.cells].map((td) => td.dataset.csv ?? sortKey(td)));
+    return [all("th", table).map((th) => th.title || th.textContent.trim()), ...rows];
+  }
+  // Spreadsheets run text that begins like a formula; an apostrophe keeps it text.
+  function quoted(value) {
+    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) && isNaN(value) ? `'${value}` : String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }
+  on("click", "[data-save]", (_, { save: id }) => {
+    const variant = figures[id]?.variants[shown[id]];
+    const rows = variant ? chartRows(figures[id], variant) : tableRows(document.getElementById(id));
+    const blob = new Blob(rows.map((row) => `${row.map(quoted).join(",")}\r\n`), { type: "text/csv" });
+    const name = variant ? `${id}-${variant.file}` : document.getElementById(id).dataset.file;
+    const href = URL.createObjectURL(blob);
+    Object.assign(document.createElement("a"), { href, download: `${page.file}-${name}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60000);
+  });
 })();

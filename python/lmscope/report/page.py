@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from lmscope.report import sections, words
-from lmscope.report.records import Records, read_records
-from lmscope.report.sections import Section
+from lmscope.report.figures import Figure
+from lmscope.report.file_names import file_stem, file_stems
+from lmscope.report.records import Records
+from lmscope.report.sections import sections_of
+from lmscope.report.templates import HERE, environment, render
+from lmscope.report.themes import DARK, LIGHT
 from lmscope.results.files import write_atomically
 
-_HERE = Path(__file__).parent
+_UNWANTED_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+_ZOOM_BUTTONS = ["zoom2d", "pan2d", "resetScale2d"]
 
 
 def build(run_folder: Path) -> Path:
@@ -28,65 +29,64 @@ def build(run_folder: Path) -> Path:
     Raises ResultsError where the folder is no result folder or a record is unreadable.
     """
     run_folder = Path(run_folder)
-    page = render(read_records(run_folder))
+    page = as_html(Records(run_folder))
     target = run_folder / "report.html"
     write_atomically(target, lambda file: file.write(page.encode("utf-8")))
     return target
 
 
-def render(records: Records) -> str:
+def as_html(records: Records) -> str:
     """The page as text."""
     from plotly.offline import get_plotlyjs
 
-    environment = _environment()
-    shown = [
-        section for module in _modules() if (section := module.section(records, environment)) is not None
-    ]
-    figures = {
-        key: _figure(section) for section in shown if (key := section.key) and section.figure is not None
+    sections = sections_of(records)
+    content = {
+        "file": file_stem(records.model.rpartition("/")[2] or records.model),
+        "themes": {"light": LIGHT, "dark": DARK},
+        "figures": {section.key: _for_script(section.figure) for section in sections if section.figure},
     }
-    return environment.get_template("page.html.jinja").render(
-        model=records.checkpoint.get("name") or "unnamed checkpoint",
-        sections=shown,
-        figures=_script_json(figures),
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),
-        plotly=Markup(get_plotlyjs()),
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            model=records.model,
+            sections=[(section, render(section.template, **section.values)) for section in sections],
+            content=_script_json(content),
+            style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+            script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+            plotly=Markup(get_plotlyjs()),
+        )
     )
 
 
-def _modules() -> list[Any]:
-    """Every module of ``report.sections``, in the order that they ask for: a new section is a new file."""
-    found = [
-        importlib.import_module(f"{sections.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(sections.__path__)
-    ]
-    return sorted(found, key=lambda module: module.ORDER)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("number", "percent", "p_value", "count", "plain", "shape"):
-        environment.filters[name] = getattr(words, name)
-    return environment
-
-
-def _figure(section: Section) -> dict[str, Any]:
-    assert section.figure is not None
-    figure = section.figure
+def _for_script(figure: Figure) -> dict[str, Any]:
+    unwanted = _UNWANTED_BUTTONS + ([] if "dragmode" in figure.layout else _ZOOM_BUTTONS)
     return {
         "data": figure.data,
         "layout": figure.layout,
+        "config": {
+            "responsive": True,
+            "displaylogo": False,
+            "showSendToCloud": False,
+            "modeBarButtonsToRemove": unwanted,
+        },
+        "first": figure.first,
         "selects": figure.selects,
+        "follows": figure.follows,
         "cells": figure.cells,
-        "variants": {key: vars(variant) for key, variant in figure.variants.items()},
+        "columns": figure.columns,
+        "parts": figure.parts,
+        "variants": {
+            key: {**vars(figure.variant(key)), "name": figure.states[key], "file": file}
+            for key, file in state_files(figure).items()
+        },
     }
+
+
+def state_files(figure: Figure) -> dict[str, str]:
+    """The part of a file's name that says which state it shows: the matrix's name, or the state's key."""
+    names = [str(figure.matrices[key]["name"]) if key in figure.matrices else key for key in figure.states]
+    return dict(zip(figure.states, file_stems(names), strict=True))
 
 
 def _script_json(value: Any) -> Markup:

@@ -1,10 +1,10 @@
-"""What the page is made from: the manifest, the ledger and the spectra of one run folder."""
+"""What the page is made from: the manifest, the ledger and the records of one run folder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +23,68 @@ ROLES = [
 ]
 
 
-@dataclass(frozen=True)
 class Records:
-    """Records of one run, ready to be shown.
+    """Records of one run, ready to be shown; each part is read when it is first asked for.
 
-    Non-finite numbers are None. ``spectra`` is sorted by layer, role and expert (matrices without a layer
-    where they stand in the model: embeddings first, pooler and unembedding last) and carries the q-values
-    over the checkpoint.
+    Non-finite numbers are None, columns of numbers (singular values) are float64 arrays. Raises ResultsError
+    where the folder is no result folder or a file is unreadable.
     """
 
-    manifest: Mapping[str, Any]
-    ledger: list[Row]
-    spectra: list[Row]
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = RunFolder.open(run_folder)
+        self._rows: dict[str, list[Row]] = {}
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        return self._folder.manifest
+
+    @cached_property
+    def ledger(self) -> list[Row]:
+        return [_finite(row) for row in self._folder.ledger.to_pylist()]
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        settings = self.manifest.get("settings") or {}
-        spectra = settings.get("spectra") or {}
-        return spectra if isinstance(spectra, Mapping) else {}
+    def analyses(self) -> list[str]:
+        return list(self.manifest.get("settings") or {})
+
+    def rows(self, analysis: str) -> list[Row]:
+        """Records of one analysis in the ledger's order; empty where the run does not hold it.
+
+        Those of the spectra carry the q-values over the checkpoint.
+        """
+        if analysis not in self.analyses:
+            return []
+        if analysis not in self._rows:
+            table = self._folder.rows(analysis)
+            self._rows[analysis] = _plain_rows(with_q_values(table) if analysis == "spectra" else table)
+        return self._rows[analysis]
+
+    @cached_property
+    def spectra(self) -> list[Row]:
+        """Rows sorted by layer, role and expert; matrices without a layer where they stand in the model:
+        embeddings first, pooler and unembedding last."""
+        return sorted(self.rows("spectra"), key=_place)
+
+    def settings(self, analysis: str) -> Mapping[str, Any]:
+        """What the analysis was asked for; empty where the run does not hold it."""
+        return (self.manifest.get("settings") or {}).get(analysis) or {}
 
     @property
     def checkpoint(self) -> Mapping[str, Any]:
         return self.manifest.get("checkpoint") or {}
 
     @property
-    def false_positive_rate(self) -> float:
-        return float(self.settings.get("false_positive_rate", 0.01))
+    def model(self) -> str:
+        return str(self.checkpoint.get("name") or "unnamed checkpoint")
 
 
-def read_records(run_folder: Path) -> Records:
-    """Manifest, ledger and the spectra of the manifest's settings.
-
-    Raises ResultsError where the folder is no result folder or a file is unreadable; a run without spectra is
-    fine.
-    """
-    folder = RunFolder.open(run_folder)
-    spectra = sorted(_spectra(with_q_values(folder.rows("spectra"))), key=_place)
-    return Records(folder.manifest, [_finite(row) for row in folder.ledger.to_pylist()], spectra)
-
-
-def _spectra(table: pa.Table) -> list[Row]:
-    """Rows with None for what is not known, and the singular values as a float64 array without the bounds."""
-    rows = [_finite(row) for row in table.drop_columns(["singular_values", "bounds"]).to_pylist()]
-    for row, values in zip(rows, table.column("singular_values"), strict=True):
-        row["singular_values"] = np.asarray(values.values, dtype=np.float64)
+def _plain_rows(table: pa.Table) -> list[Row]:
+    """Rows with None for what is not known; lists of numbers as float64 arrays, without copying them."""
+    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+    rows = [_finite(row) for row in table.drop_columns(lists).to_pylist()]
+    for name in lists:
+        for row, values in zip(rows, table.column(name), strict=True):
+            numeric = values.is_valid and pa.types.is_floating(values.type.value_type)
+            row[name] = np.asarray(values.values, dtype=np.float64) if numeric else values.as_py()
     return rows
 
 
@@ -75,8 +93,12 @@ def _finite(row: Row) -> Row:
     return {key: None if key in odd else value for key, value in row.items()}
 
 
+def role_place(role: str) -> int:
+    return ROLES.index(role) if role in ROLES else len(ROLES)
+
+
 def _place(row: Row) -> tuple[Any, ...]:
-    role = ROLES.index(row["role"]) if row["role"] in ROLES else len(ROLES)
+    role = role_place(row["role"])
     if row["layer"] is None:
         return (role > ROLES.index("router"), -1, role, row["name"])
     return (False, row["layer"], role, -1 if row["expert"] is None else row["expert"], row["name"])

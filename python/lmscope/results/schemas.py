@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -11,83 +11,100 @@ SCHEMA_VERSION = 1
 """Raised by one whenever a column changes its meaning; folders of another version are refused."""
 
 
-def _schema(required: Mapping[str, pa.DataType], optional: Iterable[str] = ()) -> pa.Schema:
-    may_be_null = set(optional)
-    return pa.schema([pa.field(name, kind, nullable=name in may_be_null) for name, kind in required.items()])
+class Column(NamedTuple):
+    """Type and meaning of a column; the meaning gives its unit where it has one."""
+
+    kind: pa.DataType
+    meaning: str
+    nullable: bool = False
 
 
-LEDGER = _schema(
-    {
-        "name": pa.string(),
-        "role": pa.string(),
-        "layer": pa.int32(),
-        "expert": pa.int32(),
-        "shape": pa.list_(pa.int64()),
-        "dtype": pa.string(),
-        "elements": pa.int64(),
-        "status": pa.string(),
-        "reason": pa.string(),
-        "tied_to": pa.string(),
-    },
-    optional=("layer", "expert", "tied_to"),
+def _schema(columns: Mapping[str, Column]) -> pa.Schema:
+    return pa.schema([pa.field(name, column.kind, column.nullable) for name, column in columns.items()])
+
+
+_NAME = Column(
+    pa.string(), "the tensor's name in the checkpoint; a part of a fused tensor has #part behind it"
 )
+_ROLE = Column(pa.string(), "what the tensor does in the model: query, key, up, norm, ...")
+_LAYER = Column(pa.int32(), "number of its layer, from 0; null outside the layers", nullable=True)
+_EXPERT = Column(pa.int32(), "number of its expert, from 0; null outside mixtures of experts", nullable=True)
+
+LEDGER_COLUMNS: dict[str, Column] = {
+    "name": _NAME,
+    "role": _ROLE,
+    "layer": _LAYER,
+    "expert": _EXPERT,
+    "shape": Column(pa.list_(pa.int64()), "sizes, output x input for matrices"),
+    "dtype": Column(pa.string(), "stored type of its elements"),
+    "elements": Column(pa.int64(), "how many elements are its own; 0 for a tied alias"),
+    "status": Column(pa.string(), "planned, analysed, skipped, refused or failed"),
+    "reason": Column(
+        pa.string(), "why it has this status, or why its role was guessed; empty if there is none"
+    ),
+    "tied_to": Column(pa.string(), "the row whose values this one shares", nullable=True),
+}
+LEDGER = _schema(LEDGER_COLUMNS)
 """Every tensor of the checkpoint; ``elements`` add up to the checkpoint's."""
 
-SPECTRA = _schema(
-    {
-        "name": pa.string(),
-        "role": pa.string(),
-        "layer": pa.int32(),
-        "expert": pa.int32(),
-        "rows": pa.int64(),
-        "columns": pa.int64(),
-        "dtype": pa.string(),
-        # WeightWatcher's names: larger side, smaller side, their ratio
-        "N": pa.int64(),
-        "M": pa.int64(),
-        "Q": pa.float64(),
-        "singular_values": pa.list_(pa.float64()),
-        "bounds": pa.list_(pa.float64()),
-        "method": pa.string(),
-        "sv_max": pa.float64(),
-        "sv_min": pa.float64(),
-        "norm": pa.float64(),
-        "log_norm": pa.float64(),
-        "spectral_norm": pa.float64(),
-        "log_spectral_norm": pa.float64(),
-        "stable_rank": pa.float64(),
-        "entropy": pa.float64(),
-        "effective_rank": pa.float64(),
-        "scale": pa.float64(),
-        "lower_edge": pa.float64(),
-        "upper_edge": pa.float64(),
-        "n_below": pa.int64(),
-        "n_above": pa.int64(),
-        "mp_p_value": pa.float64(),
-        "ks": pa.float64(),
-        "ks_p_value": pa.float64(),
-        "mp_reason": pa.string(),
-        "permutation_edge": pa.float64(),
-        "n_above_permutation": pa.int64(),
-        "permutation_p_value": pa.float64(),
-        "sign_flip_edge": pa.float64(),
-        "learnt": pa.int64(),
-        "sign_flip_p_value": pa.float64(),
-        "kurtosis": pa.float64(),
-        "row_variance_spread": pa.float64(),
-        "column_variance_spread": pa.float64(),
-        "row_p_value": pa.float64(),
-        "column_p_value": pa.float64(),
-        "iid_p_value": pa.float64(),
-        "warning": pa.string(),
-        "seconds": pa.float64(),
-    },
-    optional=("layer", "expert", "n_below", "n_above", "n_above_permutation", "learnt"),
-)
+SPECTRA_COLUMNS: dict[str, Column] = {
+    "name": _NAME,
+    "role": _ROLE,
+    "layer": _LAYER,
+    "expert": _EXPERT,
+    "rows": Column(pa.int64(), "output size"),
+    "columns": Column(pa.int64(), "input size"),
+    "dtype": Column(pa.string(), "stored type of its elements"),
+    # WeightWatcher's names
+    "N": Column(pa.int64(), "larger side"),
+    "M": Column(pa.int64(), "smaller side, the number of singular values"),
+    "Q": Column(pa.float64(), "N / M"),
+    "singular_values": Column(pa.list_(pa.float64()), "all M of them, descending, in the matrix's units"),
+    "bounds": Column(pa.list_(pa.float64()), "absolute error bound of each singular value"),
+    "method": Column(pa.string(), "gram or qr: how the singular values were computed"),
+    "sv_max": Column(pa.float64(), "largest singular value"),
+    "sv_min": Column(pa.float64(), "smallest singular value"),
+    "norm": Column(pa.float64(), "sum of the squared singular values (squared Frobenius norm)"),
+    "log_norm": Column(pa.float64(), "decimal logarithm of norm"),
+    "spectral_norm": Column(pa.float64(), "largest squared singular value"),
+    "log_spectral_norm": Column(pa.float64(), "decimal logarithm of spectral_norm"),
+    "stable_rank": Column(pa.float64(), "norm / spectral_norm"),
+    "entropy": Column(
+        pa.float64(), "entropy of the shares of the squared values, over the logarithm of the rank: 0 to 1"
+    ),
+    "effective_rank": Column(pa.float64(), "exponential of the entropy of those shares: 1 to M"),
+    "scale": Column(pa.float64(), "standard deviation of one entry of the iid noise, from the median value"),
+    "lower_edge": Column(pa.float64(), "iid noise has a value below it, or above upper_edge, ..."),
+    "upper_edge": Column(pa.float64(), "... with probability false_positive_rate, both together"),
+    "n_below": Column(pa.int64(), "singular values below lower_edge", nullable=True),
+    "n_above": Column(pa.int64(), "singular values above upper_edge", nullable=True),
+    "mp_p_value": Column(pa.float64(), "of the more extreme of largest and smallest value, under iid noise"),
+    "ks": Column(pa.float64(), "Kolmogorov distance between the values and the Marchenko-Pastur law: 0 to 1"),
+    "ks_p_value": Column(pa.float64(), "of that distance, among draws of iid noise"),
+    "mp_reason": Column(pa.string(), "why there is no verdict under iid noise; empty if there is one"),
+    "permutation_edge": Column(pa.float64(), "largest singular value over draws with permuted entries"),
+    "n_above_permutation": Column(pa.int64(), "singular values above permutation_edge", nullable=True),
+    "permutation_p_value": Column(pa.float64(), "(1 + draws that reach sv_max) / (1 + draws)"),
+    "sign_flip_edge": Column(pa.float64(), "largest singular value over draws with random signs"),
+    "learnt": Column(pa.int64(), "singular values above sign_flip_edge", nullable=True),
+    "sign_flip_p_value": Column(pa.float64(), "(1 + draws that reach sv_max) / (1 + draws)"),
+    "kurtosis": Column(pa.float64(), "fourth standardised moment of the entries; 3 for Gaussian ones"),
+    "row_variance_spread": Column(pa.float64(), "standard deviation over mean of the rows' variances"),
+    "column_variance_spread": Column(pa.float64(), "standard deviation over mean of the columns' variances"),
+    "row_p_value": Column(pa.float64(), "of rows that all have the same variance"),
+    "column_p_value": Column(pa.float64(), "of columns that all have the same variance"),
+    "iid_p_value": Column(pa.float64(), "of both: is the iid null true of the entries at all?"),
+    "warning": Column(pa.string(), "what limits the verdict, in words; empty where nothing does"),
+    "seconds": Column(pa.float64(), "time that the matrix took"),
+}
 """One row per matrix. Edges and p-values of a null that was not asked for are nan, its counts null."""
 
-SCHEMAS: dict[str, pa.Schema] = {"spectra": SPECTRA}
-"""Analysis -> columns of its records."""
+COLUMNS: dict[str, dict[str, Column]] = {"spectra": SPECTRA_COLUMNS}
+"""Analysis -> columns of its records, with their meaning."""
+
+SCHEMAS: dict[str, pa.Schema] = {analysis: _schema(columns) for analysis, columns in COLUMNS.items()}
+
+SPECTRA = SCHEMAS["spectra"]
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

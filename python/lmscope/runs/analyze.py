@@ -60,10 +60,10 @@ def analyze(
     Raises:
         UsageError: a wrong argument, or a selection that holds no matrix.
         CheckpointError: the checkpoint cannot be read. A single tensor that cannot be is "failed" in the
-        ledger instead.
+            ledger instead.
         ResultsError: `out` cannot be written to or read; WrongFolder where it cannot be a result folder,
-        WrongCheckpoint where it holds results of another checkpoint, RunLocked while another process writes
-        to it.
+            WrongCheckpoint where it holds results of another checkpoint, RunLocked while another process
+            writes to it.
     """
     names = [analyses] if isinstance(analyses, str) else list(analyses)
     for name in names:

@@ -31,7 +31,7 @@ SIDE_BY_SIDE_BYTES = 96_000_000
 """What matrices that are analysed side by side may need together; one that needs more is analysed alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Projection:
     """What `analyze` will need for a checkpoint, as `lmscope inspect` prints it.
 
@@ -51,6 +51,20 @@ class Projection:
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def sentence(self) -> str:
+        """What an analysis will need, in words and without a full stop."""
+        from lmscope.runs.progress import format_bytes, format_seconds
+
+        if not self.matrices:
+            return "There is no matrix to analyse"
+        return (
+            f"An analysis needs about {format_bytes(self.memory_bytes)} of memory and "
+            f"{format_seconds(self.seconds)}, assuming {self.assumption}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Projection of {self.matrices} matrices: {self.sentence()}>"
 
 
 def cores() -> int:

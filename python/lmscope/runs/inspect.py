@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from lmscope import html_repr
 from lmscope.runs.cost import Projection, project
-from lmscope.runs.ledger import LEDGER_COLUMNS, ledger_row
+from lmscope.runs.ledger import ledger_row
 from lmscope.runs.settings import SpectraSettings
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ class Inspection:
     @property
     def ledger(self) -> pyarrow.Table:
         """One row per tensor with the columns of a run's ledger; status planned, skipped or refused."""
-        import pyarrow
+        from lmscope.results.schemas import LEDGER, table_of
 
-        rows = [ledger_row(tensor) for tensor in self.tensors]
-        return pyarrow.table({name: [row[name] for row in rows] for name in LEDGER_COLUMNS})
+        return table_of((ledger_row(tensor) for tensor in self.tensors), LEDGER)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The ledger as a data frame."""
-        return cast("pandas.DataFrame", self.ledger.to_pandas())
+        """The ledger as a data frame; layer and expert are nullable integers."""
+        from lmscope.results.data_frames import data_frame
+
+        return data_frame(self.ledger)
 
     def as_dict(self) -> dict[str, Any]:
         """What ``lmscope inspect --json`` prints."""
@@ -60,6 +62,17 @@ class Inspection:
     def __repr__(self) -> str:
         planned = self.projection.matrices
         return f"<Inspection of {self.name!r}: {len(self.tensors)} tensors, {planned} matrices to analyse>"
+
+    def _repr_html_(self) -> str:
+        from lmscope.checkpoints.roles_html import tensors_by_role
+
+        return html_repr.block(
+            self.name,
+            html_repr.facts([("model type", self.model_type or "unknown"), ("path", self.path)]),
+            tensors_by_role(self.tensors),
+            html_repr.line(f"{self.projection.sentence()}."),
+            *(html_repr.line(f"Warning: {text}") for text in self.warnings),
+        )
 
 
 def inspect(

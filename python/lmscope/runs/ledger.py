@@ -7,19 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmscope.architectures import TensorInfo
 
-LEDGER_COLUMNS = (
-    "name",
-    "role",
-    "layer",
-    "expert",
-    "shape",
-    "dtype",
-    "elements",
-    "status",
-    "reason",
-    "tied_to",
-)
-
 
 def ledger_row(tensor: TensorInfo, status: str | None = None, reason: str | None = None) -> dict[str, Any]:
     """One row; status and reason are the tensor's own unless given."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -233,6 +235,33 @@ def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:
     if stream.isatty() and not disabled:
         return BarReporter(stream)
     return LineReporter(stream)
+
+
+@contextmanager
+def figures_told(
+    progress: bool, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int, Path], None]]:
+    """Told of files written, files in all, the newest: a bar on a terminal, else a line every ten seconds."""
+    stream = sys.stderr if stream is None else stream
+    if not progress:
+        yield lambda done, total, path: None
+    elif stream.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(file=stream), transient=True) as bar:
+            task = bar.add_task("figures", total=None)
+            yield lambda done, total, path: bar.update(task, completed=done, total=total)
+    else:
+        last = clock()
+
+        def line(done: int, total: int, path: Path) -> None:
+            nonlocal last
+            if clock() - last >= _SECONDS_BETWEEN_LINES:
+                last = clock()
+                print(f"lmscope: {done} of {total} figures written", file=stream, flush=True)
+
+        yield line
 
 
 def format_bytes(count: float) -> str:

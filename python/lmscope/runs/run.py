@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from lmscope import html_repr
 from lmscope.runs.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas
+    import plotly.graph_objects
     import pyarrow
 
     from lmscope.runs.summary import RunSummary
@@ -36,7 +40,7 @@ class Run:
 
     @property
     def ledger(self) -> pyarrow.Table:
-        """One row per tensor of the checkpoint: columns of `lmscope.runs.ledger.LEDGER_COLUMNS`.
+        """One row per tensor of the checkpoint, with the columns of `lmscope.results.LEDGER`.
 
         Status is analysed, skipped, refused or failed; in a run that was killed or is going on, planned for
         what is left.
@@ -46,14 +50,15 @@ class Run:
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, one row per matrix, in the checkpoint's order.
 
-        "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values. Raises
-        `UsageError` (a `ValueError`) for an analysis that the run does not hold.
+        "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
+        `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
         """
+        if name == "ledger":
+            return self.ledger
         analyses = list(self.manifest["settings"])
         if name not in analyses:
-            raise UsageError(
-                f"table: the run {self.path} holds {', '.join(analyses) or 'nothing'}, not {name!r}"
-            )
+            holds = ", ".join(map(repr, ["ledger", *analyses]))
+            raise UsageError(f"table: the run {self.path} holds {holds}, not {name!r}")
         table = self._folder.rows(name)
         if name == "spectra":
             from lmscope.results.q_values import with_q_values
@@ -62,8 +67,15 @@ class Run:
         return table
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
-        """`table` as a data frame."""
-        return cast("pandas.DataFrame", self.table(name).to_pandas())
+        """`table` as a data frame with one dtype a column whatever it holds.
+
+        Integers that may be missing, such as layer and learnt, are pandas' nullable ones; other numbers are
+        numpy's, with NaN where a null gave no verdict; singular_values and bounds hold one float64 array a
+        row, descending.
+        """
+        from lmscope.results.data_frames import data_frame
+
+        return data_frame(self.table(name))
 
     def summary(self, *, top: int = 5) -> RunSummary:
         """The verdict per role, the matrices that stand out, and what went wrong."""
@@ -77,10 +89,84 @@ class Run:
 
         return build(self.path)
 
+    def plot(self, figure: str = "overview", state: str | None = None) -> plotly.graph_objects.Figure:
+        """One figure of the report, as on its light page.
+
+        ``run.plot("overview", "ks")``, ``run.plot("depth", "effective_rank")``, with a matrix's name
+        ``run.plot("spectrum", NAME)``; without a state the one that the page opens with. Raises
+        `lmscope.report.NoSuchFigure` (a `ValueError`) that lists what there is.
+        """
+        from lmscope.report import Records, plot
+
+        return plot(Records(self.path), figure, state)
+
+    def write_figures(
+        self,
+        *,
+        include: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] | None = None,
+        layers: str | int | Iterable[int] | None = None,
+        roles: str | Iterable[str] | None = None,
+        progress: bool = True,
+    ) -> list[Path]:
+        """Write every figure of the report in every state to the run's ``figures/``, as PNG and SVG.
+
+        The conditions choose whose spectra are drawn, as in `lmscope.analyze`. Gives the files. Needs Chrome
+        or Chromium: raises `lmscope.report.NoBrowser` without one, `UsageError` where the conditions hold for
+        no matrix of the run.
+        """
+        from lmscope.report import write_figures
+        from lmscope.runs.progress import figures_told
+        from lmscope.runs.selection import select
+
+        selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
+
+        def wanted(row: Mapping[str, Any]) -> bool:
+            return selection.holds({row["name"], row["name"].partition("#")[0]}, row["role"], row["layer"])
+
+        analysed = [row for row in self.ledger.to_pylist() if row["status"] == "analysed"]
+        if analysed and not any(map(wanted, analysed)):
+            raise UsageError(f"figures: no matrix of the run {self.path} matches {selection}")
+        with figures_told(progress) as tell:
+            return write_figures(self.path, wanted=wanted, tell=tell)
+
     def __repr__(self) -> str:
-        counts = Counter(self.ledger.column("status").to_pylist())
-        states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-        return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {states}>"
+        return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {self._states()}>"
+
+    def _states(self) -> str:
+        from lmscope.results import ResultsError
+
+        try:
+            statuses = self.ledger.column("status").to_pylist()
+        except ResultsError as error:
+            return str(error)
+        return ", ".join(f"{count} {status}" for status, count in Counter(statuses).most_common())
+
+    def _repr_html_(self) -> str:
+        from lmscope.results import ResultsError
+
+        manifest = self.manifest
+        checkpoint, settings = manifest["checkpoint"], manifest["settings"].get("spectra", {})
+        known = [("model type", checkpoint["model_type"] or "unknown"), ("results", self.path)]
+        known += [(name.replace("_", " "), _in_words(value)) for name, value in settings.items()]
+        try:
+            verdict = [self.summary().html()] if settings else []
+        except ResultsError as error:
+            verdict = [html_repr.line(error)]
+        return html_repr.block(checkpoint["name"], html_repr.facts(known), *verdict, self._page_link())
+
+    def _page_link(self) -> str:
+        page = self.path / "report.html"
+        if not page.is_file():
+            return html_repr.line("No page yet: run.report() builds it.")
+        # Notebook servers serve what lies below the notebook, and browsers open no file from a served page.
+        near = page.resolve().is_relative_to(Path.cwd())
+        href = quote(page.resolve().relative_to(Path.cwd()).as_posix()) if near else page.resolve().as_uri()
+        return html_repr.link(href, page, before="Page: ")
+
+
+def _in_words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -28,13 +28,17 @@ class Selection:
     roles: frozenset[str] = frozenset()
 
     def __contains__(self, tensor: TensorInfo) -> bool:
-        if self.layers and tensor.layer not in self.layers:
+        return self.holds({tensor.name, tensor.stored_name}, tensor.role, tensor.layer)
+
+    def holds(self, names: Iterable[str], role: str, layer: int | None) -> bool:
+        """The same of a tensor known by these names."""
+        if self.layers and layer not in self.layers:
             return False
-        if self.roles and tensor.role not in self.roles:
+        if self.roles and role not in self.roles:
             return False
-        if self.include and not _matches(tensor, self.include):
+        if self.include and not _matches(names, self.include):
             return False
-        return not _matches(tensor, self.exclude)
+        return not _matches(names, self.exclude)
 
     def __str__(self) -> str:
         parts = [f"include {', '.join(self.include)}"] if self.include else []
@@ -108,10 +112,8 @@ def _strings(name: str, given: str | Iterable[str] | None) -> tuple[str, ...]:
     return texts
 
 
-def _matches(tensor: TensorInfo, patterns: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(name, pattern) for pattern in patterns for name in {tensor.name, tensor.stored_name}
-    )
+def _matches(names: Iterable[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def ranges(numbers: Iterable[int]) -> str:

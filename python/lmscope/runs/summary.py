@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lmscope import html_repr
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.architectures import ROLES
+from lmscope.runs import verdict_words
 
 if TYPE_CHECKING:
     import pyarrow
+
+_MOST_TROUBLES = 5
 
 _MEASURES = (
     ("sign_flip", "learnt", "sign_flip_edge"),
@@ -59,7 +63,7 @@ class RoleSummary:
     strongest_learnt: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunSummary:
     """`measure` is the null behind "learnt": sign_flip, or the best of those asked for."""
 
@@ -71,6 +75,35 @@ class RunSummary:
     roles: tuple[RoleSummary, ...]
     top: tuple[MatrixSummary, ...]
     troubles: tuple[dict[str, str], ...]
+
+    def __repr__(self) -> str:
+        values, learnt = sum(role.values for role in self.roles), sum(role.learnt for role in self.roles)
+        return (
+            f"<RunSummary: {learnt} of {values} singular values learnt ({self.measure}), in "
+            f"{sum(role.matrices for role in self.roles)} matrices of {len(self.roles)} roles; "
+            f"{verdict_words.statuses(self)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_repr.block("Verdict", self.html())
+
+    def html(self) -> str:
+        """Counts by status, the verdict per role, the matrices that stand out and what went wrong."""
+        parts = [html_repr.line(verdict_words.statuses(self))]
+        if self.roles:
+            cells = map(verdict_words.role_cells, self.roles)
+            parts.append(html_repr.table(verdict_words.ROLE_COLUMNS, cells))
+            parts.append(html_repr.line(f"learnt: singular values {verdict_words.LEARNT[self.measure]}"))
+        else:
+            parts.append(html_repr.line("No matrix was analysed."))
+        if self.top:
+            cells = map(verdict_words.matrix_cells, self.top)
+            parts.append(html_repr.table(verdict_words.MATRIX_COLUMNS, cells))
+        for trouble in self.troubles[:_MOST_TROUBLES]:
+            parts.append(html_repr.line("{name}: {status}: {reason}".format(**trouble)))
+        if len(self.troubles) > _MOST_TROUBLES:
+            parts.append(html_repr.line(f"{len(self.troubles) - _MOST_TROUBLES} more in the ledger"))
+        return "".join(parts)
 
 
 def summarise(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
+from lmscope.report.words import plain
 
 ORDER = 90
 
@@ -26,12 +24,15 @@ _TEMPLATE = """
 """
 
 
-def section(records: Records, environment: jinja2.Environment) -> Section:
+def section(records: Records) -> Section:
     manifest, checkpoint = records.manifest, records.checkpoint
     machine = manifest.get("machine")
     blocks = [
         ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
-        ("Settings", list(records.settings.items())),
+        *(
+            (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
+            for analysis in records.analyses
+        ),
         (
             "Made with",
             [
@@ -51,7 +52,8 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
     return Section(
         key="reproduce",
         title="Settings, versions, identity",
-        html=Markup(environment.from_string(_TEMPLATE).render(blocks=shown, code=_code(records))),
+        template=_TEMPLATE,
+        values={"blocks": shown, "code": _code(records)},
         shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
         "checkpoint, settings and version give the same records.",
         surprise="An identity or a version other than the one you meant to look at.",
@@ -67,7 +69,8 @@ def _words(value: Any) -> str:
 def _code(records: Records) -> str:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
     known = ("nulls", "draws", "seed", "false_positive_rate")
-    settings = {key: records.settings[key] for key in known if records.settings.get(key) is not None}
+    asked = records.settings("spectra")
+    settings = {key: asked[key] for key in known if asked.get(key) is not None}
     arguments = "".join(
         f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
     )

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import jinja2
-from markupsafe import Markup
-
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -28,7 +25,7 @@ _TEMPLATE = """
 """
 
 
-def section(records: Records, environment: jinja2.Environment) -> Section:
+def section(records: Records) -> Section:
     statuses = Counter(row["status"] for row in records.ledger)
     tiles = [(len(records.ledger), "tensors in the ledger", "")]
     tiles += [
@@ -39,14 +36,14 @@ def section(records: Records, environment: jinja2.Environment) -> Section:
         for status, number in statuses.items()
         if (number, plain(status), status) not in tiles
     ]
-    html = environment.from_string(_TEMPLATE).render(
-        model=records.checkpoint.get("name") or "unnamed checkpoint",
-        about=_about(records),
-        verdict=_verdict(records),
-        doubt=_doubt(records),
-        tiles=tiles,
-    )
-    return Section("summary", "", Markup(html))
+    values = {
+        "model": records.model,
+        "about": _about(records),
+        "verdict": _verdict(records),
+        "doubt": _doubt(records),
+        "tiles": tiles,
+    }
+    return Section("summary", "", _TEMPLATE, values)
 
 
 def _about(records: Records) -> list[str]:
@@ -96,7 +93,7 @@ def _strongest(rows: list[Row]) -> list[str]:
 
 
 def _by_chance(records: Records, matrices: int) -> str:
-    draws = records.settings.get("draws")
+    draws = records.settings("spectra").get("draws")
     if not draws:
         return ""
     expected = matrices / (draws + 1)
@@ -106,7 +103,8 @@ def _by_chance(records: Records, matrices: int) -> str:
 
 def _doubt(records: Records) -> str:
     tested = [row for row in records.spectra if row["iid_q_value"] is not None]
-    refuted = sum(row["iid_q_value"] <= records.false_positive_rate for row in tested)
+    rate = float(records.settings("spectra").get("false_positive_rate", 0.01))
+    refuted = sum(row["iid_q_value"] <= rate for row in tested)
     if not tested:
         return ""
     if not refuted:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import jinja2
-from markupsafe import Markup
-
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 
@@ -16,15 +13,16 @@ _TEMPLATE = """
 <label>Status <select data-filter="ledger-table"><option value="">all</option>
 {% for status in statuses %}<option value="status:{{ status }}">{{ status | plain }}</option>{% endfor %}
 </select></label>
-<span class="note" data-count="ledger-table"></span></div>
-<div class="scroll tall"><table class="sortable" id="ledger-table">
+<span class="note" data-count="ledger-table"></span>
+<button data-save="ledger-table">Data (CSV)</button></div>
+<div class="scroll tall"><table class="sortable" id="ledger-table" data-file="ledger">
 <thead><tr><th>Tensor<th>Role<th class="n">Layer<th>Shape<th>Type<th class="n">Elements
 <th>Status<th>Reason</tr></thead>
 <tbody>
 {% for row in rows %}
 <tr data-words="status:{{ row.status }}"><td class="name">{{ row.name }}
 <td>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
-<td class="n" data-sort="{{ -1 if row.layer is none else row.layer }}">{{ row.layer | number }}
+<td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td>{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}
 <td class="n" data-sort="{{ row.elements }}">{{ row.elements | number }}
 <td><span class="status {{ row.status }}">{{ row.status | plain }}</span>
@@ -34,12 +32,13 @@ _TEMPLATE = """
 """
 
 
-def section(records: Records, environment: jinja2.Environment) -> Section:
+def section(records: Records) -> Section:
     statuses = sorted({row["status"] for row in records.ledger})
     return Section(
         key="ledger",
         title="Ledger: every tensor",
-        html=Markup(environment.from_string(_TEMPLATE).render(rows=records.ledger, statuses=statuses)),
+        template=_TEMPLATE,
+        values={"rows": records.ledger, "statuses": statuses},
         shows="All tensors of the checkpoint: none is left out silently. Skipped means that there is no "
         "spectrum to compute (vectors, buffers) or that the tensor was not asked for.",
         surprise="A weight matrix among the skipped, or anything refused or failed: then the pictures above "

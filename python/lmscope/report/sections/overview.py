@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
+from operator import itemgetter
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from lmscope.report.figures import Figure, Variant
-from lmscope.report.records import ROLES, Records, Row
+from lmscope.report.figures import STATE, Figure, Variant, of_trace
+from lmscope.report.lanes import in_lanes
+from lmscope.report.measures import MEASURES, NAMES
+from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import number, p_value, percent, plain, shape
+from lmscope.report.words import number, p_value, shape
 
 ORDER = 20
 
@@ -25,10 +24,11 @@ _TEMPLATE = """
 {% if figure %}
 <div class="controls"><label>Colour shows
   <select data-switch="overview">
-  {% for key, variant in figure.variants.items() %}
-    <option value="{{ key }}">{{ variant.label }}</option>
+  {% for key, name in figure.states.items() %}
+    <option value="{{ key }}">{{ name }}</option>
   {% endfor %}
-  </select></label> <span class="note" data-html="overview"></span></div>
+  </select></label> <button data-save="overview">Data (CSV)</button>
+<span class="note" data-html="overview"></span></div>
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}
@@ -42,7 +42,7 @@ _TEMPLATE = """
 <td>{{ row.role | plain }}
 <td class="n" data-sort="{{ row.rows * row.columns }}">{{ row.rows | shape(row.columns) }}
 {% for measure in measures %}{% set value = measure.value(row) %}
-<td class="n" data-sort="{{ value if value is not none else -1 }}">{{ measure.words(value) }}
+<td class="n" data-sort="{{ value if value is not none }}">{{ measure.words(value) }}
 {% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
@@ -50,59 +50,7 @@ _TEMPLATE = """
 """
 
 
-@dataclass(frozen=True)
-class Measure:
-    label: str
-    note: str
-    value: Callable[[Row], float | None]
-    words: Callable[[float | None], str]
-    range_from_smallest: bool = False
-
-
-def outside(row: Row) -> float | None:
-    """Share of singular values outside the Marchenko-Pastur edges; None where none could be fitted."""
-    if row["upper_edge"] is None or not row["M"]:
-        return None
-    return float((row["n_below"] or 0) + (row["n_above"] or 0)) / float(row["M"])
-
-
-MEASURES = {
-    "learnt": Measure(
-        "Values learnt",
-        "singular values above every random sign flip of the entries",
-        lambda row: row["learnt"],
-        number,
-    ),
-    "outside": Measure(
-        "Share outside the noise",
-        "share of singular values outside the Marchenko–Pastur edges; overcounts where entries are not iid",
-        outside,
-        percent,
-    ),
-    "ks": Measure(
-        "KS distance",
-        "Kolmogorov distance of the spectrum from the Marchenko–Pastur law",
-        lambda row: row["ks"],
-        number,
-    ),
-    "effective_rank": Measure(
-        "Effective rank",
-        "exponential of the entropy of the energy in the directions",
-        lambda row: row["effective_rank"],
-        number,
-        range_from_smallest=True,
-    ),
-    "stable_rank": Measure(
-        "Stable rank",
-        "total energy over that of the strongest direction",
-        lambda row: row["stable_rank"],
-        number,
-        range_from_smallest=True,
-    ),
-}
-
-
-def section(records: Records, environment: jinja2.Environment) -> Section | None:
+def section(records: Records) -> Section | None:
     if not records.spectra:
         return None
     numbered = list(enumerate(records.spectra))
@@ -112,15 +60,15 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     ]
     in_layers = [(index, row) for index, row in [*numbered, *missing] if row["layer"] is not None]
     figure = _figure(in_layers) if in_layers else None
-    html = environment.from_string(_TEMPLATE).render(
-        figure=figure,
-        measures=list(MEASURES.values()),
-        apart=[(index, row) for index, row in numbered if row["layer"] is None],
-    )
     return Section(
         key="overview",
         title="Overview: where in the model",
-        html=Markup(html),
+        template=_TEMPLATE,
+        values={
+            "figure": figure,
+            "measures": list(MEASURES.values()),
+            "apart": [(index, row) for index, row in numbered if row["layer"] is None],
+        },
         shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a "
         "cell to see its spectrum below; a gap is a matrix that was not analysed or has no such "
         "number: hover for the reason.",
@@ -131,44 +79,31 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
     )
 
 
-def _lane(row: Row) -> str:
-    return plain(row["role"]) + ("" if row["expert"] is None else f" · expert {row['expert']}")
-
-
 def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
     """The heatmap; a row without an index is a line of the ledger that has no record: a gap that says why."""
     layers = sorted({row["layer"] for _, row in matrices})
-    cells: dict[tuple[str, int], tuple[int | None, Row]] = {}
-    order: dict[str, tuple[Any, ...]] = {}
-    for index, row in matrices:
-        lane, again = _lane(row), 1
-        while (lane, row["layer"]) in cells:  # two of one role in one layer, as with cross-attention
-            again += 1
-            lane = f"{_lane(row)} ({again})"
-        cells[lane, row["layer"]] = (index, row)
-        order.setdefault(lane, (_role_place(row["role"]), row["expert"] or 0, again))
-    lanes = sorted(order, key=lambda lane: order[lane])
+    by_lane = in_lanes(matrices, experts_apart=True)
+    lanes = list(by_lane)
+    cells = [[by_lane[lane].get(layer, [None])[0] for layer in layers] for lane in lanes]
 
     def grid(of: Callable[[int | None, Row], Any]) -> list[list[Any]]:
-        def cell(place: tuple[str, int]) -> Any:
-            return of(*cells[place]) if place in cells else None
+        return [[None if cell is None else of(*cell) for cell in line] for line in cells]
 
-        return [[cell((lane, layer)) for layer in layers] for lane in lanes]
+    def column(of: Callable[[Row], Any]) -> list[Any]:
+        return [None if cell is None else of(cell[1]) for line in cells for cell in line]
 
-    variants = {}
-    for key, measure in MEASURES.items():
-        values = grid(_value_of(measure))
+    def variant(key: str) -> Variant:
+        measure = MEASURES[key]
+        values = grid(lambda index, row: None if index is None else measure.value(row))
         words = [["" if v is None else measure.words(v).replace(" %", "") for v in line] for line in values]
         known = [value for line in values for value in line if value is not None] or [0]
         smallest, largest = min(known), max(known)
         bottom = smallest if measure.range_from_smallest and smallest < largest else 0
         scale = {"zmin": bottom, "zmax": largest or 1}
-        colourbar = {"tickformat": ".0%" if key == "outside" else ""}
-        variants[key] = Variant(
-            measure.label,
-            [{"z": values, "text": words, "colorbar": colourbar, **scale}],
-            html=escape(measure.note),
-        )
+        colourbar = {"tickformat": measure.tick_format}
+        data = {"z": values, "text": words, "colorbar": colourbar, **scale}
+        return Variant(measure.label, [data], html=escape(measure.note), note=measure.note)
+
     row_height = 36 if len(lanes) <= 8 else 26 if len(lanes) <= 24 else 14
     trace: dict[str, Any] = {
         "type": "heatmap",
@@ -186,14 +121,16 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
     if len(layers) <= _TEXT_UP_TO_LAYERS:
         trace["texttemplate"] = "%{text}"
     layout = {
-        "height": 80 + row_height * len(lanes) if len(lanes) > 3 else 200,
-        "margin": {"l": 10, "r": 10, "t": 6, "b": 44},
+        # The top margin keeps the camera button off the colour bar.
+        "height": 114 + row_height * len(lanes) if len(lanes) > 3 else 234,
+        "margin": {"l": 10, "r": 10, "t": 40, "b": 44},
         "xaxis": {
             "type": "category",
             "title": {"text": "layer"},
             "showgrid": False,
             "automargin": True,
             "fixedrange": True,
+            "tickangle": 0,
         },
         "yaxis": {
             "type": "category",
@@ -204,19 +141,23 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
         },
     }
     places = {
-        str(index): (layers.index(layer), lanes.index(lane))
-        for (lane, layer), (index, _) in cells.items()
-        if index is not None
+        str(cell[0]): (x, y)
+        for y, line in enumerate(cells)
+        for x, cell in enumerate(line)
+        if cell is not None and cell[0] is not None
     }
-    return Figure([trace], layout, variants, selects="spectrum", cells=places)
-
-
-def _value_of(measure: Measure) -> Callable[[int | None, Row], float | None]:
-    return lambda index, row: None if index is None else measure.value(row)
-
-
-def _role_place(role: str) -> int:
-    return ROLES.index(role) if role in ROLES else len(ROLES)
+    part = [column(itemgetter(name)) for name in ("name", "layer", "role", "expert")]
+    return Figure(
+        [trace],
+        layout,
+        NAMES,
+        variant,
+        first="learnt",
+        selects="spectrum",
+        cells=places,
+        columns=["matrix", "layer", "role", "expert", STATE],
+        parts=[[*part, of_trace(0, "z")]],
+    )
 
 
 def _hover(row: Row) -> str:

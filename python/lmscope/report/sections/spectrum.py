@@ -5,15 +5,25 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lmscope.analyses.marchenko_pastur_law import density
-from lmscope.report.figures import BLUE, GREY, PURPLE, VERMILLION, Figure, Variant, packed
+from lmscope.report.figures import (
+    BLUE,
+    GREY,
+    PURPLE,
+    STATE,
+    VERMILLION,
+    Figure,
+    Variant,
+    bins_of_trace,
+    of_trace,
+    packed,
+)
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
+from lmscope.report.templates import render
 from lmscope.report.words import count, number, plain
 
 ORDER = 30
@@ -22,6 +32,12 @@ FloatArray = NDArray[np.float64]
 
 _MOST_BINS = 256
 _CURVE_POINTS = 200
+_EDGES = {
+    "sign-flip edge": "sign_flip_edge",
+    "permutation edge": "permutation_edge",
+    "iid edge": "upper_edge",
+    "lower iid edge": "lower_edge",
+}
 
 _TEMPLATE = """
 <div class="controls">
@@ -41,6 +57,7 @@ _TEMPLATE = """
 <button data-view="edges" data-of="spectrum">noise edges</button>
 <button data-view="bulk" data-of="spectrum">bulk</button>
 <button data-view="all" data-of="spectrum">all values</button></span>
+<button data-save="spectrum">Data (CSV)</button>
 </div>
 <h3 class="chosen" data-title="spectrum"></h3>
 <div class="figure" id="spectrum" role="img" aria-label="Histogram of singular values over noise"></div>
@@ -66,24 +83,41 @@ _FACTS = """
 """
 
 
-def section(records: Records, environment: jinja2.Environment) -> Section | None:
+def section(records: Records) -> Section | None:
     if not records.spectra:
         return None
-    facts = environment.from_string(_FACTS)
     first = max(range(len(records.spectra)), key=lambda index: records.spectra[index]["learnt"] or 0)
-    variants = {}
-    for index, row in enumerate(records.spectra):
-        data, layout, views = _chart(row)
-        html = facts.render(row=row, numbers=_numbers(row), nulls=_nulls(row))
-        variants[str(index)] = Variant(_title(row), data, layout, html, views)
     groups = [
         (group, list(rows))
         for group, rows in groupby(enumerate(records.spectra), key=lambda pair: _group(pair[1]))
     ]
+    matrices = {str(index): row for index, row in enumerate(records.spectra)}
+    figure = Figure(
+        _base(),
+        _layout(),
+        {key: row["name"] for key, row in matrices.items()},
+        lambda key: _variant(matrices[key]),
+        first=str(first),
+        matrices=matrices,
+        columns=[
+            "matrix",
+            "what",
+            "singular value, or start of the bin",
+            "end of the bin",
+            "number of values",
+        ],
+        parts=[
+            [STATE, "bin of the histogram", bins_of_trace(0, 0), bins_of_trace(0, 1), of_trace(0, "y")],
+            [STATE, "Marchenko-Pastur noise, per bin", bins_of_trace(1, 0), None, of_trace(1, "y")],
+            [STATE, "value learnt", of_trace(2, "x"), None, 1],
+            [STATE, "value outside the iid edges only", of_trace(3, "x"), None, 1],
+        ],
+    )
     return Section(
         key="spectrum",
         title="Spectrum of one matrix",
-        html=Markup(environment.from_string(_TEMPLATE).render(groups=groups, first=first)),
+        template=_TEMPLATE,
+        values={"groups": groups, "first": first},
         shows="Grey bars count the singular values (the strengths of the matrix's directions); the curve is "
         "what pure noise of this shape and scale gives. Lines mark how far each kind of noise "
         "reaches; ticks under the chart are the values outside, one tick each. Drag to zoom, "
@@ -91,16 +125,26 @@ def section(records: Records, environment: jinja2.Environment) -> Section | None
         surprise="Orange ticks are learnt: no sign flip of the same entries reaches them. Bars that follow "
         "the curve are indistinguishable from noise. Values below the left edge, or many blue "
         "ticks without orange ones, come from uneven rows or columns as easily as from learning.",
-        figure=Figure(_base(), _layout(), variants),
+        figure=figure,
+    )
+
+
+def _variant(row: Row) -> Variant:
+    data, layout, views = _chart(row)
+    return Variant(
+        f"{row['name']} ({row['rows']} × {row['columns']})",
+        data,
+        layout,
+        html=render(_FACTS, row=row, numbers=_numbers(row), nulls=_nulls(row)),
+        views=views,
+        parts=[
+            [STATE, name, row[edge], None, None] for name, edge in _EDGES.items() if row[edge] is not None
+        ],
     )
 
 
 def _group(row: Row) -> str:
     return "Without a layer" if row["layer"] is None else f"Layer {row['layer']}"
-
-
-def _title(row: Row) -> str:
-    return f"{row['name']} ({row['rows']} × {row['columns']})"
 
 
 def _numbers(row: Row) -> list[tuple[str, str]]:
@@ -246,7 +290,8 @@ def _chart(row: Row) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, li
     ]
     peak = float(counts.max())
     if upper is not None and row["scale"]:
-        x = np.linspace(lower or 0.0, upper, _CURVE_POINTS)
+        sides = np.sqrt([row["N"], row["M"]])
+        x = row["scale"] * np.linspace(sides[0] - sides[1], sides.sum(), _CURVE_POINTS)
         y = values.size * width * np.nan_to_num(density(x, row["scale"], (row["rows"], row["columns"])))
         data[1] = {"x0": float(x[0]), "dx": float(x[1] - x[0]), "y": packed(y), "visible": True}
         peak = max(peak, float(y.max()))

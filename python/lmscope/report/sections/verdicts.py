@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jinja2
-from markupsafe import Markup
-
+from lmscope.report.measures import outside
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.sections.overview import outside
 from lmscope.report.words import number, p_value, percent
 
 ORDER = 40
@@ -17,48 +14,79 @@ ORDER = 40
 _TEMPLATE = """
 <div class="controls"><label>Find
 <input type="search" data-filter="verdict-table" placeholder="name, role, remark …"></label>
-<span class="note" data-count="verdict-table"></span></div>
-<div class="scroll tall"><table class="sortable" id="verdict-table">
+<span class="note" data-count="verdict-table"></span>
+<button data-save="verdict-table">Data (CSV)</button></div>
+<div class="scroll tall"><table class="sortable" id="verdict-table" data-file="verdicts">
 <thead><tr><th>Matrix<th class="n">Layer<th>Role<th class="n">Shape
-{% for label, _, _ in columns %}<th class="n">{{ label }}{% endfor %}<th>Remark</tr></thead>
+{% for label, long, _, _ in columns %}<th class="n" title="{{ long }}">{{ label }}{% endfor %}
+<th>Remark</tr></thead>
 <tbody>
 {% for row in rows %}
 {% set remark = (row.warning ~ (" No verdict: " ~ row.mp_reason if row.mp_reason else "")) | trim %}
-<tr><td><button class="link" data-show="spectrum" data-key="{{ loop.index0 }}">{{ row.name }}</button>
+<tr><td data-sort="{{ row.name }}">
+<button class="link" data-show="spectrum" data-key="{{ loop.index0 }}">{{ row.name }}</button>
 {% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}
-<td class="n" data-sort="{{ -1 if row.layer is none else row.layer }}">{{ row.layer | number }}
+<td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
-<td class="n" data-sort="{{ row.rows * row.columns }}">{{ row.rows | shape(row.columns) }}
-{% for _, value, words in columns %}
-<td class="n" data-sort="{{ -1 if value(row) is none else value(row) }}">{{ words(value(row)) }}
+<td class="n" data-sort="{{ row.rows * row.columns }}" data-csv="{{ row.rows }} x {{ row.columns }}">
+{{ row.rows | shape(row.columns) }}
+{% for _, _, value, words in columns %}
+<td class="n" data-sort="{{ value(row) if value(row) is not none }}">{{ words(value(row)) }}
 {% endfor %}
 <td class="remark" title="{{ remark }}">{{ remark }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
 
-_COLUMNS: list[tuple[str, Callable[[Row], float | None], Callable[[float | None], str]]] = [
-    ("Learnt", lambda row: row["learnt"], number),
-    ("Sign-flip p", lambda row: row["sign_flip_p_value"], p_value),
-    ("Above permutation", lambda row: row["n_above_permutation"], number),
-    ("Above iid", lambda row: None if row["upper_edge"] is None else row["n_above"], number),
-    ("Below iid", lambda row: None if row["upper_edge"] is None else row["n_below"], number),
-    ("Outside", outside, percent),
-    ("KS", lambda row: row["ks"], number),
-    ("Effective rank", lambda row: row["effective_rank"], number),
-    ("Stable rank", lambda row: row["stable_rank"], number),
+_COLUMNS: list[tuple[str, str, Callable[[Row], float | None], Callable[[float | None], str]]] = [
+    ("Learnt", "values above the sign-flip edge: learnt", lambda row: row["learnt"], number),
+    ("Sign-flip p", "p-value of the sign flips", lambda row: row["sign_flip_p_value"], p_value),
+    (
+        "Above permutation",
+        "values above the permutation edge",
+        lambda row: row["n_above_permutation"],
+        number,
+    ),
+    (
+        "Above iid",
+        "values above the iid edge (Marchenko-Pastur)",
+        lambda row: None if row["upper_edge"] is None else row["n_above"],
+        number,
+    ),
+    (
+        "Below iid",
+        "values below the lower iid edge (Marchenko-Pastur)",
+        lambda row: None if row["upper_edge"] is None else row["n_below"],
+        number,
+    ),
+    ("Outside", "share of values outside the iid edges", outside, percent),
+    ("KS", "largest gap to the Marchenko-Pastur law (KS distance)", lambda row: row["ks"], number),
+    (
+        "Effective rank",
+        "effective rank: exponential of the entropy of the squared values",
+        lambda row: row["effective_rank"],
+        number,
+    ),
+    (
+        "Stable rank",
+        "stable rank: sum of the squared values over the largest",
+        lambda row: row["stable_rank"],
+        number,
+    ),
 ]
 
 
-def section(records: Records, environment: jinja2.Environment) -> Section | None:
+def section(records: Records) -> Section | None:
     if not records.spectra:
         return None
     return Section(
         key="verdicts",
         title="Verdicts: all matrices",
-        html=Markup(environment.from_string(_TEMPLATE).render(rows=records.spectra, columns=_COLUMNS)),
+        template=_TEMPLATE,
+        values={"rows": records.spectra, "columns": _COLUMNS},
         shows="Counts of singular values beyond each kind of noise, with ranks and remarks. Click a heading "
-        "to sort, a name to see its spectrum; ! marks a remark (last column).",
+        "to sort, a name to see its spectrum; ! marks a remark. Ranks and remarks are further to the right: "
+        "scroll the table.",
         surprise="Where learnt is far below the count above iid, most of what looks like signal is uneven "
         "scale of rows and columns. A matrix with no learnt value at all is where a smaller or "
         "pruned model might lose nothing; that is a hint, not a proof.",

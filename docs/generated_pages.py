@@ -1,0 +1,67 @@
+"""Pages made from the program: the command line's help, and the columns of the result files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from html import unescape
+from pathlib import Path
+
+from lmscope.results.q_values import Q_VALUES
+from lmscope.results.schemas import COLUMNS, LEDGER_COLUMNS, Column
+
+_EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
+_PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)
+_OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
+
+
+def write_pages(folder: Path) -> None:
+    """Write one Markdown file a page; a page that stays the same keeps its time."""
+    folder.mkdir(exist_ok=True)
+    pages = {"command_line.md": command_line(), "result_files.md": "\n".join(result_files())}
+    for name, text in pages.items():
+        page = folder / name
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def command_line() -> str:
+    """What `lmscope VERB --help` says, of every verb, as typer writes it in Markdown."""
+    command = [sys.executable, "-m", "typer", "lmscope.cli", "utils", "docs", "--name", "lmscope"]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    text = _EXAMPLE.sub(lambda found: f"**Example**:\n\n```sh\n{unescape(found[1])}\n```", text)
+    prose = (
+        line if line.startswith(("lmscope ", "* ")) else _OPTION.sub(r"`\1`", line)
+        for line in text.splitlines()
+    )
+    text = "\n".join(prose)
+    # The page that includes this has its title; usage lines are no commands to copy.
+    return text.split("\n", 1)[1].replace("```console\n$ ", "```text\n")
+
+
+def result_files() -> Iterator[str]:
+    """Columns of every table of a RUN folder."""
+    yield from _table("ledger.parquet", "One row per tensor of the checkpoint.", LEDGER_COLUMNS)
+    for analysis, columns in COLUMNS.items():
+        yield from _table(f"{analysis}/*.parquet", "One row per analysed matrix.", columns)
+    yield "To `spectra`, `run.table` and `run.to_pandas` append what only all matrices together tell:\n"
+    yield "| column | type | meaning |\n|---|---|---|"
+    for p_value, q_value in Q_VALUES.items():
+        meaning = f"Benjamini-Hochberg q-value of `{p_value}` over the checkpoint"
+        yield f"| `{q_value}` | double | {meaning} |"
+    yield ""
+
+
+def _table(file: str, rows: str, columns: Mapping[str, Column]) -> Iterator[str]:
+    yield f"## `{file}`\n\n{rows}\n\n| column | type | meaning |\n|---|---|---|"
+    for name, column in columns.items():
+        kind = f"{column.kind}, may be null" if column.nullable else str(column.kind)
+        yield f"| `{name}` | {_kind(kind)} | {column.meaning} |"
+    yield ""
+
+
+def _kind(text: str) -> str:
+    """``list<item: double>`` as words."""
+    return text.replace("list<item: ", "list of ").replace(">", "")

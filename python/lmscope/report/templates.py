@@ -1,0 +1,38 @@
+"""HTML from templates, with every word out of a record escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from lmscope.report import words
+
+HERE = Path(__file__).parent
+
+
+def render(template: str, /, **values: Any) -> Markup:
+    """A template given as text, filled in."""
+    return Markup(_compiled(template).render(values))
+
+
+@cache
+def _compiled(template: str) -> jinja2.Template:
+    return environment().from_string(template)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("number", "percent", "p_value", "count", "plain", "shape"):
+        made.filters[name] = getattr(words, name)
+    return made
