@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "column_cosine/packed.h"
@@ -11,7 +13,7 @@ namespace {
 
 // Depths per visit of a pair: the slice of all columns stays in the last-level cache while the pairs go by.
 constexpr int64_t slice_depth = 512;
-constexpr int64_t pairs_per_task = 1024;
+constexpr int64_t pairs_per_task = 2048;
 
 struct Two {
     double even;
@@ -67,13 +69,17 @@ void products_of(const Packed& x, const Packed& y, const int64_t* first, const i
         const int64_t begin = task * pairs_per_task;
         const int64_t count = std::min(pairs_per_task, pairs - begin);
         std::vector<Sums> sums(static_cast<size_t>(count));
+        // By their column of y: the lines that one pair has brought serve the others of the group.
+        std::vector<int64_t> order(static_cast<size_t>(count));
+        std::iota(order.begin(), order.end(), begin);
+        std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return second[a] < second[b]; });
         for (int64_t depth = 0; depth < x.padded_depth; depth += slice_depth) {
             const int64_t end = std::min(depth + slice_depth, x.padded_depth);
-            for (int64_t pair = 0; pair < count; ++pair) {
-                const int64_t i = first[begin + pair];
-                const int64_t j = second[begin + pair];
+            for (const int64_t pair : order) {
+                const int64_t i = first[pair];
+                const int64_t j = second[pair];
                 add_slice<stored_x, stored_y>(x.group_at(i / group), i % group, y.group_at(j / group), j % group, depth,
-                                              end, sums[static_cast<size_t>(pair)]);
+                                              end, sums[static_cast<size_t>(pair - begin)]);
             }
         }
         for (int64_t pair = 0; pair < count; ++pair) {
