@@ -39,23 +39,16 @@ struct Slice {
     int64_t group_stride;
 };
 
-template <typename T>
-void widen(Stored stored, const char* source, int64_t depths, T* target) {
-    if (stored == Stored::bfloat16) {
-        for (int64_t pair = 0; pair < depths / 2; ++pair) {
-            uint32_t bits[group];
-            std::memcpy(bits, source + pair * static_cast<int64_t>(sizeof bits), sizeof bits);
-            for (int64_t i = 0; i < group; ++i) {
-                target[2 * pair * group + i] = static_cast<T>(std::bit_cast<float>(bits[i] << 16));
-                target[(2 * pair + 1) * group + i] = static_cast<T>(std::bit_cast<float>(bits[i] & 0xffff0000U));
-            }
-        }
-    } else {
-        for (int64_t i = 0; i < depths * group; ++i) {
-            float value;
-            std::memcpy(&value, source + i * 4, sizeof value);
-            target[i] = static_cast<T>(value);
-        }
+void widen_to(const Kernels& kernels, Stored stored, const char* source, int64_t depths, float* target) {
+    if (stored == Stored::bfloat16) return kernels.widen(source, depths, target);
+    std::memcpy(target, source, static_cast<size_t>(depths * group) * sizeof(float));
+}
+
+void widen_to(const Kernels& kernels, Stored stored, const char* source, int64_t depths, double* target) {
+    float numbers[2 * group];
+    for (int64_t depth = 0; depth < depths; depth += 2) {
+        widen_to(kernels, stored, source + depth * group * bytes_of(stored), 2, numbers);
+        for (int64_t i = 0; i < 2 * group; ++i) target[depth * group + i] = static_cast<double>(numbers[i]);
     }
 }
 
@@ -63,8 +56,10 @@ void widen(Stored stored, const char* source, int64_t depths, T* target) {
 template <typename T>
 class Comparison {
 public:
-    Comparison(const Packed& x, const Packed& y, bool self, int64_t bins, const Tile<T>& tile, Stored form)
-        : x_(x),
+    Comparison(const Packed& x, const Packed& y, bool self, int64_t bins, const Kernels& kernels, const Tile<T>& tile,
+               Stored form)
+        : kernels_(kernels),
+          x_(x),
           y_(y),
           self_(self),
           bins_(bins),
@@ -158,36 +153,34 @@ private:
         if (side.stored == form_) return {side.group_at(first_group) + offset, side.group_bytes()};
         T* target = reinterpret_cast<T*>(widened.data());
         for (int64_t i = 0; i < groups; ++i)
-            widen(side.stored, side.group_at(first_group + i) + offset, depths, target + i * group * depths);
+            widen_to(kernels_, side.stored, side.group_at(first_group + i) + offset, depths,
+                     target + i * group * depths);
         return {reinterpret_cast<const char*>(target), group * depths * static_cast<int64_t>(sizeof(T))};
     }
 
     // Tiles of x, one after the other, each with its columns interleaved step by step.
     void interleave(Scratch& scratch, int64_t first_row, int64_t rows, int64_t depth, int64_t depths) const {
-        const int64_t element = form_ == Stored::float64 ? 8 : 4;
         const int64_t steps = form_ == Stored::bfloat16 ? depths / 2 : depths;
         const int64_t first_group = first_row / group;
         const int64_t groups =
             std::min((first_row + rows - 1) / group, x_.padded_count() / group - 1) - first_group + 1;
         const Slice from = slice(x_, first_group, groups, depth, depths, scratch.widened_x);
-        char* target = reinterpret_cast<char*>(scratch.tiles_x.data());
-        for (int64_t row = 0; row < rows; row += tile_.rows, target += tile_.rows * steps * element)
-            for (int64_t done = 0; done < tile_.rows;) {
-                const int64_t column = first_row + row + done - first_group * group;
-                const int64_t lane = column % group;
-                const int64_t count = std::min(group - lane, static_cast<int64_t>(tile_.rows) - done);
-                const bool inside = column / group < groups;
-                const char* source = from.data + column / group * from.group_stride + lane * element;
-                for (int64_t step = 0; step < steps; ++step) {
-                    char* place = target + (step * tile_.rows + done) * element;
-                    const auto bytes = static_cast<size_t>(count * element);
-                    if (inside)
-                        std::memcpy(place, source + step * group * element, bytes);
-                    else
-                        std::memset(place, 0, bytes);
-                }
-                done += count;
+        // The columns behind the last group do not exist; their places in the last tile are not looked at.
+        const int64_t end = (first_group + groups) * group;
+        // A step of a column has the size of T: a number, or a pair of bfloat16.
+        T* target = reinterpret_cast<T*>(scratch.tiles_x.data());
+        for (int64_t row = 0; row < rows; row += tile_.rows, target += tile_.rows * steps) {
+            const int64_t column = first_row + row;
+            Parts<T> parts{};
+            for (int64_t done = 0; done < tile_.rows && column + done < end;) {
+                const int64_t index = (column + done) / group - first_group;
+                const int64_t lane = (column + done) % group;
+                parts.source[parts.count] = reinterpret_cast<const T*>(from.data + index * from.group_stride) + lane;
+                parts.place[parts.count++] = done;
+                done += group - lane;
             }
+            tile_.interleave(parts, steps, target);
+        }
     }
 
     void block(Scratch& scratch, int64_t first_row, int64_t first_column) {
@@ -209,8 +202,7 @@ private:
                     const int64_t first_partner = first_row + row + 1 - (first_column + column);
                     if (self_ && first_partner >= std::min<int64_t>(tile_.columns, valid_columns - column)) break;
                     T* target = sums + column * rows_ + row * tile_.columns;
-                    const char* tile_x = reinterpret_cast<const char*>(scratch.tiles_x.data()) +
-                                         row * steps * (form_ == Stored::float64 ? 8 : 4);
+                    const T* tile_x = reinterpret_cast<const T*>(scratch.tiles_x.data()) + row * steps;
                     tile_.multiply(tile_x, from.data, from.group_stride, steps, depth > 0, target);
                     if (!last) continue;
                     tile_.finish(
@@ -246,6 +238,7 @@ private:
                     side.partner[at]);
     }
 
+    const Kernels& kernels_;
     const Packed& x_;
     const Packed& y_;
     const bool self_;
@@ -266,11 +259,11 @@ private:
 
 Compared compare_all(const Packed& x, const Packed& y, bool self, int64_t bins, const Kernels& kernels) {
     const bool wide = x.stored == Stored::float64 || y.stored == Stored::float64;
-    if (wide) return Comparison<double>(x, y, self, bins, kernels.float64, Stored::float64).run();
+    if (wide) return Comparison<double>(x, y, self, bins, kernels, kernels.float64, Stored::float64).run();
     const bool narrow = x.stored == Stored::bfloat16 && y.stored == Stored::bfloat16;
     if (narrow && kernels.bfloat16.multiply != nullptr)
-        return Comparison<float>(x, y, self, bins, kernels.bfloat16, Stored::bfloat16).run();
-    return Comparison<float>(x, y, self, bins, kernels.float32, Stored::float32).run();
+        return Comparison<float>(x, y, self, bins, kernels, kernels.bfloat16, Stored::bfloat16).run();
+    return Comparison<float>(x, y, self, bins, kernels, kernels.float32, Stored::float32).run();
 }
 
 }  // namespace lmscope::cosine

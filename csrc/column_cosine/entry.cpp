@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <string>
 
 #include "column_cosine/blocks.h"
@@ -32,27 +31,33 @@ const Kernels& kernels() {
     }
 }
 
-// The maxima of one side again, in float64, from the pairs that attain them, in terms of the matrix's own columns.
-void write_exact_maxima(const Packed& side, const Packed& other, const std::vector<int64_t>& partners,
-                        std::vector<double>& maxima, std::vector<int64_t>& places) {
+// The pairs that attain the maxima, in terms of packed columns of x and of y.
+struct Attained {
+    std::vector<int64_t> of_x;
+    std::vector<int64_t> of_y;
+
+    void add(const std::vector<int64_t>& partners, bool from_x) {
+        for (size_t i = 0; i < partners.size(); ++i) {
+            if (partners[i] < 0) continue;
+            (from_x ? of_x : of_y).push_back(static_cast<int64_t>(i));
+            (from_x ? of_y : of_x).push_back(partners[i]);
+        }
+    }
+};
+
+// A side's maxima from float64 products, in terms of the matrix's own columns; `product` is the first of that side.
+void write_maxima(const Packed& side, const Packed& other, const std::vector<int64_t>& partners, const double* product,
+                  std::vector<double>& maxima, std::vector<int64_t>& places) {
     maxima.assign(static_cast<size_t>(side.columns), std::numeric_limits<double>::quiet_NaN());
     places.assign(static_cast<size_t>(side.columns), -1);
-    std::vector<int64_t> first;
-    std::vector<int64_t> second;
     for (size_t i = 0; i < partners.size(); ++i) {
         if (partners[i] < 0) continue;
-        first.push_back(static_cast<int64_t>(i));
-        second.push_back(partners[i]);
-    }
-    std::vector<double> products(first.size());
-    float64_products(side, other, first.data(), second.data(), static_cast<int64_t>(first.size()), products.data());
-    for (size_t pair = 0; pair < first.size(); ++pair) {
-        const double norms = side.squared_norms[static_cast<size_t>(first[pair])] *
-                             other.squared_norms[static_cast<size_t>(second[pair])];
-        const auto column = static_cast<size_t>(side.kept[static_cast<size_t>(first[pair])]);
+        const auto partner = static_cast<size_t>(partners[i]);
+        const double norms = side.squared_norms[i] * other.squared_norms[partner];
+        const auto column = static_cast<size_t>(side.kept[i]);
         // The square root of a square is exact: a column and its copy have cosine 1.
-        maxima[column] = std::min(1.0, std::fabs(products[pair]) / std::sqrt(norms));
-        places[column] = other.kept[static_cast<size_t>(second[pair])];
+        maxima[column] = std::min(1.0, std::fabs(*product++) / std::sqrt(norms));
+        places[column] = other.kept[partner];
     }
 }
 
@@ -68,12 +73,19 @@ ColumnCosine compare(const Packed& x, const Packed& y, bool self, int64_t bins) 
     Compared found = compare_all(x, y, self, bins, kernels());
     ColumnCosine result;
     result.counts = std::move(found.counts);
-    write_exact_maxima(x, y, found.x.partner, result.max_abs_x, result.argmax_x);
+    Attained pairs;
+    pairs.add(found.x.partner, true);
+    const size_t pairs_of_x = pairs.of_x.size();
+    if (!self) pairs.add(found.y.partner, false);
+    std::vector<double> products(pairs.of_x.size());
+    float64_products(x, y, pairs.of_x.data(), pairs.of_y.data(), static_cast<int64_t>(products.size()),
+                     products.data());
+    write_maxima(x, y, found.x.partner, products.data(), result.max_abs_x, result.argmax_x);
     if (self) {
         result.max_abs_y = result.max_abs_x;
         result.argmax_y = result.argmax_x;
     } else {
-        write_exact_maxima(y, x, found.y.partner, result.max_abs_y, result.argmax_y);
+        write_maxima(y, x, found.y.partner, products.data() + pairs_of_x, result.max_abs_y, result.argmax_y);
     }
     return result;
 }

@@ -30,6 +30,14 @@ struct Epilogue {
 
 constexpr int histogram_tables = 4;
 
+// Where the columns of a tile lie, and their places in it.
+template <typename T>
+struct Parts {
+    const T* source[2];
+    int64_t place[2];
+    int count;
+};
+
 // The inner loops of one accumulation: a tile of `rows` columns of x times `columns` columns of y.
 template <typename T>
 struct Tile {
@@ -40,6 +48,9 @@ struct Tile {
     // step is one depth, or a pair of depths of bfloat16.
     void (*multiply)(const void* x, const void* y, int64_t group_stride, int64_t steps, bool add, T* target);
     void (*finish)(const Epilogue<T>& epilogue);
+    // The columns of one tile of x, in at most two parts that lie in one group each, step by step. Writes whole groups:
+    // up to 15 elements behind the tile.
+    void (*interleave)(const Parts<T>& parts, int64_t steps, T* target);
 };
 
 // One table per instruction set; `bfloat16.multiply` is null where products of bfloat16 run in float32.
@@ -47,6 +58,8 @@ struct Kernels {
     Tile<float> bfloat16;
     Tile<float> float32;
     Tile<double> float64;
+    // A group of bfloat16 over `depths` depths, an even number, as float32.
+    void (*widen)(const void* source, int64_t depths, float* target);
 };
 extern const Kernels kernels_scalar;
 extern const Kernels kernels_avx2;

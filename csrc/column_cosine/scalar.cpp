@@ -2,6 +2,6 @@
 
 namespace lmscope::cosine {
 
-const Kernels kernels_scalar = {{}, tile<float, 3, 4>(), tile<double, 1, 8>()};
+const Kernels kernels_scalar = {{}, tile<float, 3, 4>(), tile<double, 1, 8>(), widen};
 
 }  // namespace lmscope::cosine

@@ -32,6 +32,12 @@ Value load(const void* source) {
     return value;
 }
 
+// Taking zero away leaves every number as it is, so this is a broadcast; adding zero would be an addition, for -0.
+template <typename Values, typename T>
+Values everywhere(T value) {
+    return value - Values{};
+}
+
 // Where vector v of a row of y begins, in elements behind the first group.
 template <typename T>
 const T* vector_of_y(const void* y, int64_t group_stride, int64_t step, int v) {
@@ -52,7 +58,7 @@ void multiply(const void* x, const void* y, int64_t group_stride, int64_t steps,
         for (int v = 0; v < vectors; ++v) from_y[v] = load<Values>(vector_of_y<T>(y, group_stride, step, v));
 #pragma GCC unroll 16
         for (int row = 0; row < rows; ++row) {
-            const Values factor = Values{} + from_x[step * rows + row];
+            const Values factor = everywhere<Values>(from_x[step * rows + row]);
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; ++v) sums[row][v] += factor * from_y[v];
         }
@@ -87,20 +93,20 @@ void finish_tile(const Epilogue<T>& e) {
         place[v] = lane + static_cast<T>(e.column + v * width);
     }
     const T half = e.bins / 2;
-    const Values last = Values{} + (e.bins - 1);
+    const Values last = everywhere<Values>(e.bins - 1);
     for (int row = 0; row < rows; ++row) {
         if (!whole && row >= e.valid_rows) break;
-        const Values inverse_x = Values{} + e.inverse_x[row];
-        const Values this_row = Values{} + static_cast<T>(e.row + row);
+        const Values inverse_x = everywhere<Values>(e.inverse_x[row]);
+        const Values this_row = everywhere<Values>(static_cast<T>(e.row + row));
         Values row_best = load<Values>(e.row_maxima + row * width);
         Values row_place = load<Values>(e.row_places + row * width);
         for (int v = 0; v < vectors; ++v) {
             const Values cosine = load<Values>(e.tile + row * columns + v * width) * (inverse_x * inverse_y[v]);
             Values magnitude = cosine < 0 ? -cosine : cosine;
             if constexpr (!whole) {
-                const Values from = Values{} + static_cast<T>(e.column + e.first_partner + row);
-                const Values end = Values{} + static_cast<T>(e.column + e.valid_columns);
-                magnitude = (place[v] < from) | (place[v] >= end) ? Values{} - 1 : magnitude;
+                const Values from = everywhere<Values>(static_cast<T>(e.column + e.first_partner + row));
+                const Values end = everywhere<Values>(static_cast<T>(e.column + e.valid_columns));
+                magnitude = (place[v] < from) | (place[v] >= end) ? everywhere<Values>(T{-1}) : magnitude;
             }
             const auto above = magnitude > best[v];
             best[v] = above ? magnitude : best[v];
@@ -146,9 +152,34 @@ void finish(const Epilogue<T>& e) {
         finish_tile<T, rows, vectors, false>(e);
 }
 
+template <typename T, int rows>
+void interleave(const Parts<T>& parts, int64_t steps, T* target) {
+    for (int64_t step = 0; step < steps; ++step)
+        for (int part = 0; part < parts.count; ++part)
+            std::memcpy(target + step * rows + parts.place[part], parts.source[part] + step * group, group * sizeof(T));
+}
+
+void widen(const void* source, int64_t depths, float* target) {
+    using Bits = uint32_t __attribute__((vector_size(vector_bytes)));
+    constexpr int width = Vector<float>::width;
+    for (int64_t pair = 0; pair < depths / 2; ++pair)
+        for (int i = 0; i < group; i += width) {
+            const auto bits = load<Bits>(static_cast<const uint32_t*>(source) + pair * group + i);
+            const Bits even = bits << 16;
+            const Bits odd = bits & 0xffff0000U;
+            std::memcpy(target + 2 * pair * group + i, &even, sizeof even);
+            std::memcpy(target + (2 * pair + 1) * group + i, &odd, sizeof odd);
+        }
+}
+
 template <typename T, int rows, int vectors>
 constexpr Tile<T> tile() {
-    return {rows, vectors * Vector<T>::width, Vector<T>::width, multiply<T, rows, vectors>, finish<T, rows, vectors>};
+    return {rows,
+            vectors * Vector<T>::width,
+            Vector<T>::width,
+            multiply<T, rows, vectors>,
+            finish<T, rows, vectors>,
+            interleave<T, rows>};
 }
 
 }  // namespace
