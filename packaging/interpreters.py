@@ -38,12 +38,10 @@ def _why_not(python: findpython.PythonVersion, wanted: SpecifierSet) -> str | No
     if probe.returncode:
         return f"{python.version} does not start: {(probe.stderr.strip().splitlines() or ['no word'])[-1]}"
     answer = json.loads(probe.stdout)
-    if answer["implementation"] != "cpython" or answer["free_threaded"]:
-        return (
-            f"{python.version} is free-threaded"
-            if answer["free_threaded"]
-            else f"{answer['implementation']} is not CPython"
-        )
+    if answer["implementation"] != "cpython":
+        return f"{answer['implementation']} is not CPython"
+    if answer["free_threaded"]:
+        return f"{python.version} is free-threaded"
     if answer["venv"]:
         return f"{python.version} of a virtual environment"
     if not answer["headers"]:
@@ -56,7 +54,7 @@ def interpreters(requires_python: str) -> tuple[dict[str, Path], dict[str, Path]
     of which there is none, every reason with an interpreter that it holds for."""
     wanted = SpecifierSet(requires_python)
     # The Python below this environment need not be on the PATH.
-    base = findpython.PythonVersion(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+    base = findpython.PythonVersion(Path(sys._base_executable).resolve())
     found: dict[tuple[int, int], Path] = {}
     refused: dict[tuple[tuple[int, int], str], Path] = {}
     for python in (base, *findpython.find_all()):
