@@ -122,9 +122,10 @@ def write_run(
     change: Change = lambda record: None,
     distinct: int | None = None,
     failed: Mapping[str, str] | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> Path:
     """A run folder; ``change`` may edit each record, ``distinct`` layers are computed and then repeated,
-    ``failed`` matrices (name -> reason) stand in the ledger only."""
+    ``failed`` matrices (name -> reason) stand in the ledger only, as ``tied`` ones (alias -> owner) do."""
     ledger: list[dict[str, Any]] = []
 
     def ledger_row(
@@ -159,6 +160,7 @@ def write_run(
         change(record)
         reason = (failed or {}).get(record["name"], "")
         ledger_row(record["name"], record["role"], layer, shape, "failed" if reason else "analysed", reason)
+        ledger[-1]["expert"] = record["expert"]
         if not reason:
             records.append(record)
     for layer in range(layers):
@@ -170,6 +172,9 @@ def write_run(
             "skipped",
             "one-dimensional: no spectrum",
         )
+    for alias, owner in (tied or {}).items():
+        ledger_row(alias, "unembedding", None, (480, 48), "skipped", "shares its values")
+        ledger[-1].update(elements=0, tied_to=owner)
     ledger_row(
         "model.packed.qweight", "other", None, (48, 6), "refused", "quantised (int4 packed): not understood"
     )

@@ -26,7 +26,7 @@ class NoSuchFigure(ValueError):
 def plot(records: Records, figure: str, state: str | None = None) -> plotly.graph_objects.Figure:
     """A figure (a section's key) in a state (its key or name), by default that which the page opens with.
 
-    Raises NoSuchFigure.
+    Raises NoSuchFigure, and TypeError where one of them is no string.
     """
     from plotly.graph_objects import Figure as PlotlyFigure
 

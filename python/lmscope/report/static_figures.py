@@ -97,6 +97,7 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
         except ChromeNotFoundError as error:
             raise NoBrowser(f"static figures: neither Chrome nor Chromium was found; {_WAY_OUT}") from error
         except (BrowserClosedError, BrowserFailedError) as error:
-            raise NoBrowser(f"static figures: the browser does not run: {error}; {_WAY_OUT}") from error
+            problem = "the browser was found, but does not start or stopped while it drew"
+            raise NoBrowser(f"static figures: {problem}; {_WAY_OUT}") from error
         finally:
             stopped.set()

@@ -49,13 +49,8 @@ _OTHER_LOOKS = [
 _TICK_EACH_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
-<div class="controls"><label>Lines show
-  <select data-switch="overview">
-  {% for key, name in figure.states.items() %}
-    <option value="{{ key }}">{{ name }}</option>
-  {% endfor %}
-  </select></label> <button data-save="depth">Data (CSV)</button>
-<span class="note" data-html="depth"></span></div>
+{% from "controls.html.jinja" import measure_choice %}
+{{ measure_choice("Lines show", figure, "depth") }}
 <div class="figure" id="depth" role="img" aria-label="One line per role over the layers"></div>
 """
 
@@ -96,7 +91,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
     for name, lane in lanes.items():
         role = next(iter(lane.values()))[0][1]["role"]
         look = _LOOKS.get(role) if name == plain(role) else None
-        line, part = _line(name, lane, *(look or next(spare)), first=len(data), many=len(layers) > 40)
+        line, part = _line(name, role, lane, *(look or next(spare)), first=len(data), many=len(layers) > 40)
         data += line
         parts.append(part)
 
@@ -153,7 +148,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
 
 
 def _line(
-    name: str, lane: Lane, colour: str, symbol: str, *, first: int, many: bool
+    name: str, role: str, lane: Lane, colour: str, symbol: str, *, first: int, many: bool
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """Traces of one lane and its part of the data: the points, with experts also both ends of a band."""
     layers = list(lane)
@@ -183,7 +178,7 @@ def _line(
         }
         traces = [band, {**band, "fill": "tonexty", "opacity": 1, "fillcolor": _faint(colour)}, line]
         ends = [of_trace(first, "y"), of_trace(first + 1, "y")]
-    part = [name, layers, counts, of_trace(points, "ids"), of_trace(points, "y"), *ends]
+    part = [role, layers, counts, of_trace(points, "ids"), of_trace(points, "y"), *ends]
     return traces, part
 
 

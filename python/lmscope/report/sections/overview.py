@@ -21,21 +21,16 @@ _COLOURS = ["#f7fbe4", "#e0f2c1", "#b5dfb9", "#7fcdbb", "#41b6c4", "#1d91c0", "#
 _TEXT_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
+{% from "controls.html.jinja" import heading, measure_choice %}
 {% if figure %}
-<div class="controls"><label>Colour shows
-  <select data-switch="overview">
-  {% for key, name in figure.states.items() %}
-    <option value="{{ key }}">{{ name }}</option>
-  {% endfor %}
-  </select></label> <button data-save="overview">Data (CSV)</button>
-<span class="note" data-html="overview"></span></div>
+{{ measure_choice("Colour shows", figure, "overview") }}
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}
 <h3>{{ "Matrices without a layer" if figure else "Matrices" }}</h3>
 <div class="scroll"><table class="sortable">
-<thead><tr><th>Matrix<th>Role<th class="n">Shape
-{% for measure in measures %}<th class="n">{{ measure.label }}{% endfor %}</tr></thead>
+<thead><tr>{{ heading("Matrix") }}{{ heading("Role") }}{{ heading("Shape", true) }}
+{% for measure in measures %}{{ heading(measure.label, true) }}{% endfor %}</tr></thead>
 <tbody>
 {% for index, row in apart %}
 <tr><td><button class="link" data-show="spectrum" data-key="{{ index }}">{{ row.name }}</button>
@@ -72,9 +67,9 @@ def section(records: Records) -> Section | None:
         shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a "
         "cell to see its spectrum below; a gap is a matrix that was not analysed or has no such "
         "number: hover for the reason.",
-        surprise="Neighbouring layers usually look alike, and query and key stand out more than value and "
-        "attention output. A single cell unlike its neighbours, or a trained layer with nothing "
-        "above the noise, deserves a look.",
+        surprise="A cell unlike those of its role in the layers beside it, or a trained layer with nothing "
+        "above the noise. Roles of different shapes are better compared by share than by count: a larger "
+        "matrix has more values.",
         figure=figure,
     )
 
