@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.report.figures import Figure, merged, unpacked
 from lmscope.report.records import Records
-from lmscope.report.sections import sections_of
+from lmscope.report.sections import section_of, sections_of
 from lmscope.report.themes import LIGHT
 
 if TYPE_CHECKING:
@@ -30,10 +30,14 @@ def plot(records: Records, figure: str, state: str | None = None) -> plotly.grap
     """
     from plotly.graph_objects import Figure as PlotlyFigure
 
-    there = figures_of(records)
-    if figure not in there:
-        raise NoSuchFigure(f"plot: no figure {figure!r} in this run; there is {_listed(figure, list(there))}")
-    chosen = there[figure]
+    if not isinstance(figure, str):
+        names = _listed("", list(figures_of(records)))
+        raise TypeError(f"plot: figure must be a name, not {figure!r}; there is {names}")
+    section = section_of(records, figure)
+    if section is None or section.figure is None:
+        names = _listed(figure, list(figures_of(records)))
+        raise NoSuchFigure(f"plot: no figure {figure!r} in this run; there is {names}")
+    chosen = section.figure
     key = chosen.first if state is None else _state(figure, chosen, state)
     return PlotlyFigure(as_plotly(records.model, chosen, key))
 
@@ -44,10 +48,12 @@ def figures_of(records: Records) -> dict[str, Figure]:
 
 
 def _state(name: str, figure: Figure, wanted: str) -> str:
+    names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
+    if not isinstance(wanted, str):
+        raise TypeError(f"plot: state of {name!r} must be a name, not {wanted!r}; there is {_listed('', names)}")
     for key, known in figure.states.items():
         if wanted == known or (wanted == key and key not in figure.matrices):
             return key
-    names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
     raise NoSuchFigure(f"plot: {name!r} has no state {wanted!r}; there is {_listed(wanted, names)}")
 
 

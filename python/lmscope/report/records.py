@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lmscope.results import ResultsError, RunFolder
-from lmscope.results.q_values import with_q_values
+from lmscope.results import ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
 
@@ -26,13 +25,16 @@ ROLES = [
 class Records:
     """Records of one run, ready to be shown; each part is read when it is first asked for.
 
+    ``tables`` are those of the same folder where somebody has them already.
+
     Numbers that are not finite are None. Lists of numbers are float64 arrays, singular values finite ones.
     Raises ResultsError where the folder is no result folder, a file is unreadable or a singular value is not
     finite.
     """
 
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = RunFolder.open(run_folder)
+    def __init__(self, run_folder: Path, tables: RunTables | None = None) -> None:
+        self._tables = tables or RunTables(RunFolder.open(run_folder))
+        self._folder = self._tables.folder
         self._rows: dict[str, list[Row]] = {}
 
     @cached_property
@@ -55,8 +57,7 @@ class Records:
         if analysis not in self.analyses:
             return []
         if analysis not in self._rows:
-            table = self._folder.rows(analysis)
-            rows = _plain_rows(with_q_values(table) if analysis == "spectra" else table)
+            rows = _plain_rows(self._tables.table(analysis))
             for row in rows:
                 self._check_values(analysis, row)
             self._rows[analysis] = rows

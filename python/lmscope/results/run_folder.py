@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +23,7 @@ from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
+_READERS = 8
 _WAY_OUT = (
     "delete it and repeat the command that made the run (lmscope analyze or spectra): it writes the file again, "
     "the other records stand"
@@ -199,7 +202,8 @@ class RunFolder:
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
-        tables = [_read(self._record(analysis, key)) for key in keys]
+        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as threads:
+            tables = list(threads.map(_read, (self._record(analysis, key) for key in keys)))
         for key, table in zip(keys, tables, strict=True):
             if table.schema != schema:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
@@ -248,7 +252,8 @@ class RunFolder:
 def _read(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read()
+            # Arrow's own threads cost more than a small file takes.
+            return file.read(use_threads=False)
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
