@@ -151,7 +151,9 @@ def test_experts_and_ties_have_columns_of_their_own(make_run: MakeRun, watched: 
     ]
 
 
-@pytest.mark.parametrize("start", ["=1", "+a", "-a", "@a", "\t=", " =1", "\n=1", "\r", "\uff1d1", "\u00a0\uff0ba"])
+@pytest.mark.parametrize(
+    "start", ["=1", "+a", "-a", "@a", "\t=", " =1", "\n=1", "\r", "\uff1d1", "\u00a0\uff0ba"]
+)
 def test_what_begins_like_a_formula_is_text(make_run: MakeRun, watched: Watched, start: str) -> None:
     def rename(record: dict[str, Any]) -> None:
         if record["role"] == "pooler":

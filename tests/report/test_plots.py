@@ -92,7 +92,10 @@ def test_names_that_look_like_markup_stay_text(make_run: MakeRun) -> None:
     [
         ((None,), r"figure must be a name, not None; there is 'overview', 'depth', 'spectrum'"),
         (("overview", 3), r"state of 'overview' must be a name, not 3; there is 'learnt', "),
-        (("spectrum", 0), r"state of 'spectrum' must be a name, not 0; there is 'model.token_embedding.weight', "),
+        (
+            ("spectrum", 0),
+            r"state of 'spectrum' must be a name, not 0; there is 'model.token_embedding.weight', ",
+        ),
     ],
 )
 def test_what_is_no_name_is_told_what_there_is(
@@ -149,7 +152,11 @@ def test_a_large_run_is_shown_without_reading_it(make_run: MakeRun, monkeypatch:
 def test_a_damaged_spectrum_is_named(make_run: MakeRun, value: float) -> None:
     def damage(record: dict[str, Any]) -> None:
         if record["role"] == "key":
-            record["singular_values"] = [*record["singular_values"][:5], value, *record["singular_values"][6:]]
+            record["singular_values"] = [
+                *record["singular_values"][:5],
+                value,
+                *record["singular_values"][6:],
+            ]
 
     folder = make_run(layers=1, change=damage)
     run = lmscope.open_run(folder)

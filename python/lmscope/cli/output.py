@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from lmscope.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,14 +36,9 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
-def shown(name: str) -> str:
-    """A name out of a file, for a terminal: control characters, which could forge lines, as escapes."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
-
-
 def message(kind: str, text: str) -> None:
     """``lmscope: warning: ...`` on stderr; one line where it is no terminal."""
-    text = shown(text)
+    text = visible(text)
     if not sys.stderr.isatty():
         print(f"lmscope: {kind}: {text}", file=sys.stderr)
         return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from lmscope.report.figures import Figure, merged, unpacked
 from lmscope.report.records import Records
 from lmscope.report.sections import section_of, sections_of
 from lmscope.report.themes import LIGHT
+from lmscope.report.words import as_html
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -50,7 +51,9 @@ def figures_of(records: Records) -> dict[str, Figure]:
 def _state(name: str, figure: Figure, wanted: str) -> str:
     names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
     if not isinstance(wanted, str):
-        raise TypeError(f"plot: state of {name!r} must be a name, not {wanted!r}; there is {_listed('', names)}")
+        raise TypeError(
+            f"plot: state of {name!r} must be a name, not {wanted!r}; there is {_listed('', names)}"
+        )
     for key, known in figure.states.items():
         if wanted == known or (wanted == key and key not in figure.matrices):
             return key
@@ -102,9 +105,9 @@ def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
 
 def _wrapped(text: str, letters: int) -> list[str]:
     """Lines of at most so many letters, as text that plotly does not take for markup."""
-    lines, rest = [], text
+    lines, rest = [], visible(text)
     while len(rest) > letters:
         at = rest.rfind(" ", letters // 2, letters) + 1 or letters
         lines.append(rest[:at].rstrip())
         rest = rest[at:]
-    return [escape(line) for line in [*lines, rest]]
+    return [as_html(line) for line in [*lines, rest]]

@@ -1,4 +1,4 @@
-"""HTML from templates, with every word out of a record escaped."""
+"""HTML from templates, with every word out of a record escaped and nothing in it invisible."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from lmscope.report import words
+from lmscope.visible import visible
 
 HERE = Path(__file__).parent
 
@@ -24,6 +25,10 @@ def _compiled(template: str) -> jinja2.Template:
     return environment().from_string(template)
 
 
+def _visible(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def environment() -> jinja2.Environment:
     made = jinja2.Environment(
@@ -32,6 +37,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     for name in ("number", "percent", "p_value", "count", "plain", "shape"):
         made.filters[name] = getattr(words, name)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from html import escape
+
+from lmscope.visible import visible
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -34,6 +37,11 @@ def p_value(value: float | None) -> str:
 
 def count(how_many: int, noun: str, plural: str = "") -> str:
     return f"{number(how_many)} {noun if how_many == 1 else plural or noun + 's'}"
+
+
+def as_html(text: object) -> str:
+    """Text out of a record, for charts: they take their words for markup."""
+    return escape(visible(str(text)))
 
 
 def plain(name: str) -> str:

@@ -37,7 +37,11 @@ class RunTables:
     def stamp(self) -> Stamp:
         """Changes with the manifest, the ledger and the number of records, and with a record that is replaced."""
         path = self.folder.path
-        places = [path / MANIFEST, path / LEDGER_FILE, *(path / name for name in self.folder.manifest["settings"])]
+        places = [
+            path / MANIFEST,
+            path / LEDGER_FILE,
+            *(path / name for name in self.folder.manifest["settings"]),
+        ]
         return tuple((place.name, *_state(place)) for place in places)
 
 

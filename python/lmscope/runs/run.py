@@ -170,7 +170,9 @@ class Run:
     def _verdict_html(self) -> str:
         matrices = self.ledger.column("status").to_pylist().count("analysed")
         if matrices > _MOST_READ_TO_SHOW and not self._tables.at_hand("spectra"):
-            return html_repr.line(f"{self._states()}; run.summary() reads the {matrices} records for the verdict.")
+            return html_repr.line(
+                f"{self._states()}; run.summary() reads the {matrices} records for the verdict."
+            )
         return self.summary().html()
 
     def _page_link(self) -> str:

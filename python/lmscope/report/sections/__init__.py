@@ -58,5 +58,7 @@ def _module(name: str) -> ModuleType:
 def _made(module: ModuleType, records: Records) -> Section | None:
     section: Section | None = module.section(records)
     if section is not None and section.figure is not None and not module.__name__.endswith(f".{section.key}"):
-        raise ValueError(f"{module.__name__}: its figure's section must have the module's name, not {section.key!r}")
+        raise ValueError(
+            f"{module.__name__}: its figure's section must have the module's name, not {section.key!r}"
+        )
     return section

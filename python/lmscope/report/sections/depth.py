@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from statistics import median_low
 from typing import Any
 
@@ -23,7 +22,7 @@ from lmscope.report.lanes import in_lanes
 from lmscope.report.measures import MEASURES, NAMES, Measure
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import plain
+from lmscope.report.words import as_html, plain
 
 ORDER = 25
 
@@ -102,7 +101,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
             "title": {"text": measure.label.lower().replace("ks", "KS")},
             "tickformat": measure.tick_format,
         }
-        return Variant(measure.label, values, {"yaxis": axis}, html=escape(measure.note), note=measure.note)
+        return Variant(measure.label, values, {"yaxis": axis}, html=as_html(measure.note), note=measure.note)
 
     ticks = {"tickmode": "array", "tickvals": layers, "ticktext": [str(layer) for layer in layers]}
     layout = {
@@ -211,7 +210,7 @@ def _values(lane: Lane, measure: Measure) -> list[dict[str, Any]]:
         index, row = next(((i, row) for value, i, row in known if value == middle), matrices[0])
         shown.append((index, row))
         words = (
-            f"<b>{escape(row['name'])}</b><br>{plain(row['role'])}, layer {layer}: {measure.words(middle)}"
+            f"<b>{as_html(row['name'])}</b><br>{plain(row['role'])}, layer {layer}: {measure.words(middle)}"
         )
         if len(matrices) > 1:
             ends = f"{measure.words(low[-1])} to {measure.words(high[-1])}"

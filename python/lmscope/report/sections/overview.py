@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from operator import itemgetter
 from typing import Any
 
@@ -12,7 +11,7 @@ from lmscope.report.lanes import in_lanes
 from lmscope.report.measures import MEASURES, NAMES
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import number, p_value, shape
+from lmscope.report.words import as_html, number, p_value, shape
 
 ORDER = 20
 
@@ -97,7 +96,7 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
         scale = {"zmin": bottom, "zmax": largest or 1}
         colourbar = {"tickformat": measure.tick_format}
         data = {"z": values, "text": words, "colorbar": colourbar, **scale}
-        return Variant(measure.label, [data], html=escape(measure.note), note=measure.note)
+        return Variant(measure.label, [data], html=as_html(measure.note), note=measure.note)
 
     row_height = 36 if len(lanes) <= 8 else 26 if len(lanes) <= 24 else 14
     trace: dict[str, Any] = {
@@ -156,17 +155,17 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
 
 
 def _hover(row: Row) -> str:
-    name = f"<b>{escape(row['name'])}</b>"
+    name = f"<b>{as_html(row['name'])}</b>"
     if "M" not in row:
-        return f"{name}<br>{escape(row['status'])}: {escape(row['reason'] or 'no reason given')}"
+        return f"{name}<br>{as_html(row['status'])}: {as_html(row['reason'] or 'no reason given')}"
     if row["mp_reason"]:
-        iid = f"no Marchenko–Pastur verdict: {escape(row['mp_reason'])}"
+        iid = f"no Marchenko–Pastur verdict: {as_html(row['mp_reason'])}"
     else:
         iid = f"outside Marchenko–Pastur: {number(row['n_above'])} above, {number(row['n_below'])} below"
     return "<br>".join(
         [
             name,
-            f"{shape(row['rows'], row['columns'])} {escape(row['dtype'])}",
+            f"{shape(row['rows'], row['columns'])} {as_html(row['dtype'])}",
             f"learnt (above sign flips): {number(row['learnt'])} of {number(row['M'])}, "
             f"p = {p_value(row['sign_flip_p_value'])}",
             iid,

@@ -25,6 +25,7 @@ from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
 from lmscope.report.words import count, number, plain
+from lmscope.visible import visible
 
 ORDER = 30
 
@@ -132,7 +133,7 @@ def section(records: Records) -> Section | None:
 def _variant(row: Row) -> Variant:
     data, layout, views = _chart(row)
     return Variant(
-        f"{row['name']} ({row['rows']} × {row['columns']})",
+        f"{visible(row['name'])} ({row['rows']} × {row['columns']})",
         data,
         layout,
         html=render(_FACTS, row=row, numbers=_numbers(row), nulls=_nulls(row)),
