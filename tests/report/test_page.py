@@ -21,7 +21,7 @@ import lmscope
 import lmscope.report
 from lmscope.report import build
 from lmscope.report.records import Records
-from lmscope.report.sections.spectrum import histogram
+from lmscope.report.spectrum_chart import histogram
 from lmscope.report.themes import DARK, LIGHT
 from lmscope.results import ResultsError
 from lmscope.visible import visible

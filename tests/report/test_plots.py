@@ -51,13 +51,13 @@ def test_it_shows_the_records_numbers(make_run: MakeRun) -> None:
 def test_one_plot_builds_one_spectrum(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = lmscope.open_run(make_run(layers=3))
     built: list[str] = []
-    real = spectrum._chart
+    real = spectrum.chart
 
     def counted(row: dict[str, Any]) -> Any:
         built.append(row["name"])
         return real(row)
 
-    monkeypatch.setattr(spectrum, "_chart", counted)
+    monkeypatch.setattr(spectrum, "chart", counted)
     run.plot("overview")
     assert built == []
     run.plot("spectrum", "model.pooler.weight")

@@ -28,11 +28,12 @@
     return { shapes: [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line }] };
   }
 
+  const state = (id, key = shown[id]) => figures[id]?.variants[key] ?? figures[id]?.absent;
   const traces = ({ data }, variant) => data.map((trace, index) => merge(trace, variant.data[index]));
 
   function draw(id) {
     const figure = figures[id];
-    const variant = figure.variants[shown[id]];
+    const variant = state(id);
     const data = traces(figure, variant);
     for (const trace of data) if (trace.colorscale && dark.matches) trace.reversescale = true;
     const theme = merge(themes[dark.matches ? "dark" : "light"], figure.layout);
@@ -43,7 +44,7 @@
   }
 
   function show(id, key) {
-    const variant = figures[id]?.variants[key];
+    const variant = state(id, key);
     if (!variant) return;
     shown[id] = key;
     all(`[data-title="${id}"]`).forEach((element) => (element.textContent = variant.label));
@@ -78,7 +79,7 @@
     show(of, options[(selectedIndex + Number(step) + options.length) % options.length].value);
   });
   on("click", "[data-view]", (_, { of, view }) => {
-    const range = figures[of].variants[shown[of]].views[view];
+    const range = state(of).views[view];
     if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
   });
   dark.addEventListener("change", () => Object.keys(figures).forEach(draw));
@@ -137,7 +138,7 @@
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
   on("click", "[data-save]", (_, { save: id }) => {
-    const variant = figures[id]?.variants[shown[id]];
+    const variant = state(id);
     const rows = variant ? chartRows(figures[id], variant) : tableRows(document.getElementById(id));
     const blob = new Blob(rows.map((row) => `${row.map(quoted).join(",")}\r\n`), { type: "text/csv" });
     const name = variant ? `${id}-${variant.file}` : document.getElementById(id).dataset.file;

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from lmscope.report import words
@@ -29,6 +30,12 @@ def _visible(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _csv_if_odd(text: str) -> Markup:
+    """The text for a table's download, as an attribute, where the cell shows it differently."""
+    odd = text != visible(text) or text != " ".join(text.split())
+    return Markup(" data-csv='{}'").format(htmlsafe_json_dumps([text])) if odd else Markup("")
+
+
 @cache
 def environment() -> jinja2.Environment:
     made = jinja2.Environment(
@@ -39,6 +46,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
+    made.filters["csv_if_odd"] = _csv_if_odd
     for name in ("number", "percent", "p_value", "count", "plain", "shape"):
         made.filters[name] = getattr(words, name)
     return made

@@ -20,7 +20,7 @@ _TEMPLATE = """
 {{ heading("Status") }}{{ heading("Reason", csv=["Reason", "Tied to"]) }}</tr></thead>
 <tbody>
 {% for row in rows %}
-<tr data-words="status:{{ row.status }}"><td class="name" data-csv='{{ [row.name] | tojson }}'>{{ row.name }}
+<tr data-words="status:{{ row.status }}"><td class="name"{{ row.name | csv_if_odd }}>{{ row.name }}
 <td data-csv='{{ [row.role, row.expert] | tojson }}'>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td data-csv='{{ sizes(row.shape) | tojson }}'>{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}

@@ -22,17 +22,19 @@ _TEMPLATE = """
 <tbody>
 {% for row in rows %}
 {% set remark = (row.warning ~ (" No verdict: " ~ row.mp_reason if row.mp_reason else "")) | trim %}
-<tr><td data-sort="{{ row.name }}" data-csv='{{ [row.name] | tojson }}'><div>
-<button class="link" data-show="spectrum" data-key="{{ loop.index0 }}" title="{{ row.name }}">{{ row.name }}</button>
+<tr><td data-sort="{{ row.name }}"{{ row.name | csv_if_odd }}><div>
+<button class="link" data-show="spectrum" data-key="{{ loop.index0 }}"
+{%- if row.name | length > 40 %} title="{{ row.name }}"{% endif %}>{{ row.name }}</button>
 {% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}</div>
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td data-csv='{{ [row.role, row.expert] | tojson }}'>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.rows * row.columns }}" data-csv='[{{ row.rows }}, {{ row.columns }}]'>
 {{ row.rows | shape(row.columns) }}
 {% for _, _, value, words in columns %}
-<td class="n" data-sort="{{ value(row) if value(row) is not none }}">{{ words(value(row)) }}
+{% set number, shown = value(row), words(value(row)) %}
+<td class="n"{% if number | string != shown %} data-sort="{{ number if number is not none }}"{% endif %}>{{ shown }}
 {% endfor %}
-<td class="remark" title="{{ remark }}" data-csv='{{ [remark] | tojson }}'>{{ remark }}</tr>
+<td class="remark"{{ remark | csv_if_odd }}>{{ remark }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
