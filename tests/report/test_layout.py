@@ -55,7 +55,8 @@ def test_long_names_leave_room(make_run: MakeRun, watched: Watched, letters: int
     table = watched.page.locator("#verdict-table")
     table.evaluate("(table) => { table.parentElement.scrollLeft = 1e6; }")
     free = table.evaluate(
-        "(table) => { const row = table.tBodies[0].rows[0], frame = table.parentElement.getBoundingClientRect();"
+        "(table) => { const row = table.tBodies[0].rows[0];"
+        " const frame = table.parentElement.getBoundingClientRect();"
         " const last = row.cells[row.cells.length - 1].getBoundingClientRect();"
         " return [row.cells[0].getBoundingClientRect().right, last.left, last.right, frame.right]; }"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,7 @@ def plot(records: Records, figure: str, state: str | None = None) -> plotly.grap
     """
     from plotly.graph_objects import Figure as PlotlyFigure
 
-    if not isinstance(figure, str):
-        names = _listed("", list(figures_of(records)))
-        raise TypeError(f"plot: figure must be a name, not {figure!r}; there is {names}")
+    _check_name("figure", figure, lambda: list(figures_of(records)))
     section = section_of(records, figure)
     if section is None or section.figure is None:
         names = _listed(figure, list(figures_of(records)))
@@ -43,6 +42,11 @@ def plot(records: Records, figure: str, state: str | None = None) -> plotly.grap
     return PlotlyFigure(as_plotly(records.model, chosen, key))
 
 
+def _check_name(what: str, value: object, names: Callable[[], list[str]]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"plot: {what} must be a name, not {value!r}; there is {_listed('', names())}")
+
+
 def figures_of(records: Records) -> dict[str, Figure]:
     """The page's figures by their sections' keys."""
     return {section.key: section.figure for section in sections_of(records) if section.figure is not None}
@@ -50,10 +54,7 @@ def figures_of(records: Records) -> dict[str, Figure]:
 
 def _state(name: str, figure: Figure, wanted: str) -> str:
     names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
-    if not isinstance(wanted, str):
-        raise TypeError(
-            f"plot: state of {name!r} must be a name, not {wanted!r}; there is {_listed('', names)}"
-        )
+    _check_name(f"state of {name!r}", wanted, lambda: names)
     for key, known in figure.states.items():
         if wanted == known or (wanted == key and key not in figure.matrices):
             return key

@@ -68,8 +68,8 @@ class Records:
         if values is not None and not np.isfinite(values).all():
             at = int(np.flatnonzero(~np.isfinite(values))[0])
             raise ResultsError(
-                f"{self._folder.record_file(analysis, row['name'])}: singular value {at} of {row['name']!r} is "
-                f"{values[at]}: a damaged record; delete it and repeat the command that made the run"
+                f"{self._folder.record_file(analysis, row['name'])}: singular value {at} of {row['name']!r} "
+                f"is {values[at]}: a damaged record; delete it and repeat the command that made the run"
             )
 
     @cached_property

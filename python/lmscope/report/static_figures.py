@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -78,6 +79,10 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
     from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
     stopped = threading.Event()
+    # What goes wrong is raised; the browser's own warnings beside it say nothing more.
+    logger = logging.getLogger("choreographer")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
 
     async def work() -> None:
         # plotly.js is the installed one; MathJax would come from the network; the browser's own calls home
@@ -101,3 +106,4 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
             raise NoBrowser(f"static figures: {problem}; {_WAY_OUT}") from error
         finally:
             stopped.set()
+            logger.setLevel(level)

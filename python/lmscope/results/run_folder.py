@@ -25,8 +25,8 @@ LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
 _READERS = 8
 _WAY_OUT = (
-    "delete it and repeat the command that made the run (lmscope analyze or spectra): it writes the file again, "
-    "the other records stand"
+    "delete it and repeat the command that made the run (lmscope analyze or spectra): it writes the file "
+    "again, the other records stand"
 )
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")

@@ -21,7 +21,7 @@ class RunTables:
         self._read: dict[str, tuple[Stamp, pa.Table]] = {}
 
     def table(self, analysis: str) -> pa.Table:
-        """Records of one analysis as `RunFolder.rows` gives them; those of the spectra with their q-values."""
+        """Records of one analysis as `RunFolder.rows` gives them, of the spectra with their q-values."""
         stamp = self.stamp()
         known = self._read.get(analysis)
         if known is None or known[0] != stamp:
@@ -35,7 +35,7 @@ class RunTables:
         return analysis in self._read and self._read[analysis][0] == self.stamp()
 
     def stamp(self) -> Stamp:
-        """Changes with the manifest, the ledger and the number of records, and with a record that is replaced."""
+        """Changes with the manifest, the ledger, the number of records and where one is replaced."""
         path = self.folder.path
         places = [
             path / MANIFEST,

@@ -16,17 +16,21 @@ _TEMPLATE = """
 {% endcall %}
 <div class="scroll tall"><table class="sortable" id="ledger-table" data-file="ledger">
 <thead><tr>{{ heading("Tensor") }}{{ heading("Role", csv=["Role", "Expert"]) }}{{ heading("Layer", true) }}
-{{ heading("Shape", csv=["Rows", "Columns", "Further sizes"]) }}{{ heading("Type") }}{{ heading("Elements", true) }}
+{{ heading("Shape", csv=["Rows", "Columns", "Further sizes"]) }}
+{{ heading("Type") }}{{ heading("Elements", true) }}
 {{ heading("Status") }}{{ heading("Reason", csv=["Reason", "Tied to"]) }}</tr></thead>
 <tbody>
 {% for row in rows %}
 <tr data-words="status:{{ row.status }}"><td class="name"{{ row.name | csv_if_odd }}>{{ row.name }}
-<td data-csv='{{ [row.role, row.expert] | tojson }}'>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
+<td data-csv='{{ [row.role, row.expert] | tojson }}'>
+{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
-<td data-csv='{{ sizes(row.shape) | tojson }}'>{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}
+<td data-csv='{{ sizes(row.shape) | tojson }}'>
+{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}
 <td class="n" data-sort="{{ row.elements }}">{{ row.elements | number }}
 <td><span class="status {{ row.status }}">{{ row.status | plain }}</span>
-<td class="remark" data-csv='{{ [row.reason, row.tied_to] | tojson }}'>{{ row.reason }}{% if row.tied_to %} tied to {{ row.tied_to }}{% endif %}</tr>
+<td class="remark" data-csv='{{ [row.reason, row.tied_to] | tojson }}'>
+{{ row.reason }}{% if row.tied_to %} tied to {{ row.tied_to }}{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -48,5 +52,5 @@ def section(records: Records) -> Section:
 
 def _sizes(shape: list[int]) -> list[int | str | None]:
     """Rows, columns, and what a tensor has beyond them."""
-    rows, columns, *further = [*shape, *[None] * (2 - len(shape))]
-    return [rows, columns, " x ".join(map(str, further))]
+    sides: list[int | str | None] = [*shape[:2], None, None]
+    return [*sides[:2], " x ".join(map(str, shape[2:]))]

@@ -135,7 +135,7 @@ def _kept(rows: list[Row]) -> frozenset[str] | None:
     if len(rows) <= ALL_UP_TO:
         return None
     turns: dict[int | None, int] = {}
-    in_turn = []
+    in_turn: list[tuple[int, int, int]] = []
     strongest = sorted(
         range(len(rows)), key=lambda i: (-(rows[i]["learnt"] or 0), -(rows[i]["n_above"] or 0), i)
     )
@@ -148,15 +148,15 @@ def _kept(rows: list[Row]) -> frozenset[str] | None:
 
 def _some_only(kept: int, matrices: int) -> str:
     return (
-        f" To stay small the page holds the spectra of {number(kept)} of {number(matrices)} matrices: in every "
-        "layer those with most learnt values."
+        f" To stay small the page holds the spectra of {number(kept)} of {number(matrices)} matrices: in "
+        "every layer those with most learnt values."
     )
 
 
 def _absent(kept: int, matrices: int) -> Variant:
     text = f'{_some_only(kept, matrices)} run.plot("spectrum", NAME) draws any of them from the records.'
     hidden = [{"visible": False}] * len(base())
-    no_marks = {"shapes": [], "annotations": []}
+    no_marks: dict[str, Any] = {"shapes": [], "annotations": []}
     return Variant(
         "No spectrum of this matrix on the page", hidden, no_marks, html=render(_ABSENT, text=text)
     )

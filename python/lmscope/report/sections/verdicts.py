@@ -27,12 +27,14 @@ _TEMPLATE = """
 {%- if row.name | length > 40 %} title="{{ row.name }}"{% endif %}>{{ row.name }}</button>
 {% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}</div>
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
-<td data-csv='{{ [row.role, row.expert] | tojson }}'>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
+<td data-csv='{{ [row.role, row.expert] | tojson }}'>
+{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.rows * row.columns }}" data-csv='[{{ row.rows }}, {{ row.columns }}]'>
 {{ row.rows | shape(row.columns) }}
 {% for _, _, value, words in columns %}
 {% set number, shown = value(row), words(value(row)) %}
-<td class="n"{% if number | string != shown %} data-sort="{{ number if number is not none }}"{% endif %}>{{ shown }}
+<td class="n"
+{%- if number | string != shown %} data-sort="{{ number if number is not none }}"{% endif %}>{{ shown }}
 {% endfor %}
 <td class="remark"{{ remark | csv_if_odd }}>{{ remark }}</tr>
 {% endfor %}
