@@ -123,7 +123,7 @@ def test_tables_sort_and_filter(run: Path, watched: Watched) -> None:
     watched.open(build(run))
     learnt = (
         "Array.from(document.querySelectorAll('#verdict-table tbody tr'),"
-        " row => Number(row.cells[4].dataset.sort))"
+        " row => Number(row.cells[4].dataset.sort ?? row.cells[4].textContent))"
     )
     heading = watched.page.locator("#verdict-table th", has_text="Learnt")
     heading.click()
