@@ -25,7 +25,7 @@ def run(make_llama, tmp_path: Path) -> Path:
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
 def test_figures_are_listed(run: Path) -> None:
-    result = lmscope_command("report", run, "--figures", "--json", "--roles", "query")
+    result = lmscope_command("report", run, "--figures", "--json", "--quiet", "--roles", "query")
     assert (result.returncode, result.stderr) == (0, "")
     answer = json.loads(result.stdout)
     assert answer["report"] == str(run / "report.html")
