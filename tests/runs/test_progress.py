@@ -151,7 +151,17 @@ def test_figures_are_counted_every_ten_seconds():
     assert stream.getvalue().splitlines() == [
         "lmscope: 10 of 24 figures written",
         "lmscope: 20 of 24 figures written",
+        "lmscope: 24 of 24 figures written",
     ]
+
+
+def test_few_figures_need_no_line():
+    stream, clock = io.StringIO(), Clock()
+    with figures_told(True, stream, clock) as tell:
+        for done in range(1, 9):
+            clock.now += 1.0
+            tell(done, 8, Path("figures/depth-ks.png"))
+    assert stream.getvalue() == ""
 
 
 def test_figures_have_a_bar_on_a_terminal_and_nothing_where_not_wanted():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from lmscope.cli.output import console, message, print_json, shown
+from lmscope.cli.output import console, message, print_json
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +63,7 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
     kind = checkpoint["model_type"] or "unknown type"
     out.print()
     out.print(
-        f"[bold]{escape(shown(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
+        f"[bold]{escape(visible(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
     )
     out.print(verdict_words.statuses(summary), soft_wrap=not out.is_terminal)
     if not summary.roles:
@@ -102,7 +103,7 @@ def _top(summary: RunSummary) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for matrix in summary.top:
         name, *cells = verdict_words.matrix_cells(matrix)
-        table.add_row(escape(shown(name)), *cells)
+        table.add_row(escape(visible(name)), *cells)
     return table
 
 

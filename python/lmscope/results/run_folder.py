@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,7 +23,11 @@ from lmscope.results.schemas import LEDGER, SCHEMA_VERSION, SCHEMAS, table_of
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
-_WAY_OUT = "delete it, and the same command writes it again; the other records stand"
+_READERS = 8
+_WAY_OUT = (
+    "delete it and repeat the command that made the run (lmscope analyze or spectra): it writes the file "
+    "again, the other records stand"
+)
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 
@@ -156,8 +162,8 @@ class RunFolder:
     def _stored_ledger(self) -> pa.Table:
         if not (self.path / LEDGER_FILE).is_file():
             raise ResultsError(
-                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the same "
-                "command begins it again"
+                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the "
+                "command that made it (lmscope analyze or spectra) begins it again"
             )
         return _read(self.path / LEDGER_FILE)
 
@@ -196,7 +202,8 @@ class RunFolder:
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
-        tables = [_read(self._record(analysis, key)) for key in keys]
+        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as threads:
+            tables = list(threads.map(_read, (self._record(analysis, key) for key in keys)))
         for key, table in zip(keys, tables, strict=True):
             if table.schema != schema:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
@@ -211,6 +218,13 @@ class RunFolder:
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]
+
+    def record_file(self, analysis: str, name: str) -> Path:
+        """The file of one tensor's record under the run's settings, there or not."""
+        manifest = self.manifest
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        settings = manifest["settings"][analysis]
+        return self._record(analysis, record_key(identity, name, analysis, settings, version))
 
     def _record(self, analysis: str, key: str) -> Path:
         return self.path / analysis / f"{key}.parquet"
@@ -238,7 +252,8 @@ class RunFolder:
 def _read(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read()
+            # Arrow's own threads cost more than a small file takes.
+            return file.read(use_threads=False)
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:

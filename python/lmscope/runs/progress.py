@@ -241,7 +241,10 @@ def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:
 def figures_told(
     progress: bool, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int, int, Path], None]]:
-    """Told of files written, files in all, the newest: a bar on a terminal, else a line every ten seconds."""
+    """Told of files written, files in all, the newest: a bar on a terminal, else a line every ten seconds.
+
+    Where there was a line, the last one gives the final count.
+    """
     stream = sys.stderr if stream is None else stream
     if not progress:
         yield lambda done, total, path: None
@@ -253,11 +256,12 @@ def figures_told(
             task = bar.add_task("figures", total=None)
             yield lambda done, total, path: bar.update(task, completed=done, total=total)
     else:
-        last = clock()
+        began = last = clock()
 
         def line(done: int, total: int, path: Path) -> None:
             nonlocal last
-            if clock() - last >= _SECONDS_BETWEEN_LINES:
+            final = done == total and last > began
+            if final or clock() - last >= _SECONDS_BETWEEN_LINES:
                 last = clock()
                 print(f"lmscope: {done} of {total} figures written", file=stream, flush=True)
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lmscope import html_repr
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.architectures import ROLES
@@ -16,6 +19,8 @@ from lmscope.runs import verdict_words
 
 if TYPE_CHECKING:
     import pyarrow
+
+Floats = NDArray[np.float64]
 
 _MOST_TROUBLES = 5
 
@@ -114,13 +119,13 @@ def summarise(
     rate = float(settings.get("false_positive_rate", math.nan))
     matrices: list[MatrixSummary] = []
     energies: dict[str, tuple[float, float]] = {}
-    columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_q_value", "norm"]
-    columns += [count_column, edge_column]
-    for batch in spectra.select(columns).to_batches(max_chunksize=64):
-        for row in batch.to_pylist():
-            matrix, above, whole = _matrix(row, count_column, edge_column, rate)
-            matrices.append(matrix)
-            energies[matrix.name] = above, whole
+    columns = ["name", "role", "layer", "rows", "columns", "ks", "iid_q_value", "norm"]
+    rows = spectra.select([*columns, count_column, edge_column]).to_pylist()
+    for row, values in zip(rows, spectra.column("singular_values"), strict=True):
+        spectrum = np.asarray(values.values, dtype=np.float64)
+        matrix, above, whole = _matrix(row, spectrum, count_column, edge_column, rate)
+        matrices.append(matrix)
+        energies[matrix.name] = above, whole
     roles = tuple(
         _role(role, [matrix for matrix in matrices if matrix.role == role], energies)
         for role in sorted({matrix.role for matrix in matrices}, key=_role_order)
@@ -129,18 +134,18 @@ def summarise(
         (matrix for matrix in matrices if matrix.learnt and matrix.values >= SMALLEST_SIDE),
         key=lambda matrix: (-(matrix.norm_share or 0.0), matrix.name),
     )
-    rows = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
+    tensors = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
     troubles = tuple(
         {"name": row["name"], "status": row["status"], "reason": row["reason"]}
-        for row in rows
+        for row in tensors
         if row["status"] in ("failed", "refused")
     )
     return RunSummary(
         measure=measure,
         false_positive_rate=rate,
-        statuses=dict(Counter(row["status"] for row in rows)),
-        elements=sum(row["elements"] for row in rows),
-        elements_analysed=sum(row["elements"] for row in rows if row["status"] == "analysed"),
+        statuses=dict(Counter(row["status"] for row in tensors)),
+        elements=sum(row["elements"] for row in tensors),
+        elements_analysed=sum(row["elements"] for row in tensors if row["status"] == "analysed"),
         roles=roles,
         top=tuple(strongest[:top]),
         troubles=troubles,
@@ -157,20 +162,19 @@ def _role_order(role: str) -> tuple[int, str]:
 
 
 def _matrix(
-    row: dict[str, Any], count_column: str, edge_column: str, rate: float
+    row: dict[str, Any], values: Floats, count_column: str, edge_column: str, rate: float
 ) -> tuple[MatrixSummary, float, float]:
-    values = row["singular_values"]
     edge, count = _finite(row[edge_column]), row[count_column]
     if edge is None:
         count = None
     whole = float(row["norm"])
-    largest = values[0] if values else 0.0
+    largest = float(values[0]) if values.size else 0.0
     above, excess = 0.0, None
     if edge is not None:
         # Relative to the largest value, so that matrices near 1e200 do not overflow.
-        shares = [(value / largest) ** 2 for value in values] if largest > 0 else []
-        total = math.fsum(shares)
-        above = math.fsum(shares[:count]) / total if total > 0 and count else 0.0
+        shares = (values / largest) ** 2 if largest > 0 else np.zeros(0)
+        total = float(shares.sum())
+        above = float(shares[:count].sum()) / total if total > 0 and count else 0.0
         excess = largest / edge if edge > 0 else None
     q_value = _finite(row["iid_q_value"])
     return (
@@ -180,7 +184,7 @@ def _matrix(
             layer=row["layer"],
             rows=row["rows"],
             columns=row["columns"],
-            values=len(values),
+            values=values.size,
             learnt=count,
             norm_share=None if edge is None else above,
             excess=excess,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from markupsafe import escape
+
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
@@ -53,7 +55,7 @@ def section(records: Records) -> Section:
         key="reproduce",
         title="Settings, versions, identity",
         template=_TEMPLATE,
-        values={"blocks": shown, "code": _code(records)},
+        values={"blocks": shown, "code": escape(_code(records))},
         shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
         "checkpoint, settings and version give the same records.",
         surprise="An identity or a version other than the one you meant to look at.",
