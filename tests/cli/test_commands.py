@@ -108,7 +108,13 @@ def test_analyze_ends_with_the_verdict_and_the_page(source, tmp_path):
     result = lmscope_command("analyze", source, "-o", tmp_path / "run", "--draws", 2)
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stdout + result.stderr
-    for piece in ("token_embedding", "attention_output", "learnt", "9 analysed"):
+    for piece in (
+        "token_embedding",
+        "attention_output",
+        "learnt",
+        "9 analysed",
+        "noise alone would give about 3",
+    ):
         assert piece in result.stdout
     page = result.stdout.splitlines()[-1].removeprefix("Report: ")
     assert Path(page) == tmp_path / "run" / "report.html"
@@ -124,6 +130,30 @@ def test_json_and_nothing_else_on_stdout(source, tmp_path):
     assert answer["statuses"] == {"analysed": 9, "skipped": 3}
     assert [role["role"] for role in answer["roles"]][:2] == ["query", "key"]
     assert answer["settings"]["spectra"]["draws"] == 2
+    chance = answer["chance"]
+    assert (chance["tested"], chance["expected"], chance["level"]) == (9, 3.0, 0.01)
+    assert chance["showing"] == sum(
+        row["learnt"] > 0
+        for row in lmscope.open_run(tmp_path / "run").to_pandas("spectra").to_dict("records")
+    )
+
+
+def test_untrained_matrices_are_not_ranked(source, make_llama, tmp_path):
+    options = ["--draws", 19, "--nulls", "sign_flip"]
+    result = lmscope_command("spectra", source, "-o", tmp_path / "random", *options)
+    assert "nothing here can be told from noise" in result.stdout or "that may be chance" in result.stdout
+    assert "Largest share of the norm" not in result.stdout
+
+    def train(tensors):
+        for tensor in tensors.values():
+            tensor += np.asarray(0.2 if tensor.ndim == 2 else 0, tensor.dtype)
+
+    result = lmscope_command(
+        "spectra", make_llama(layers=1, change=train, name="trained"), "-o", tmp_path / "run", *options
+    )
+    assert "9 of 9 matrices show learnt values" in result.stdout
+    assert "more than chance gives (p below 0.000001)" in result.stdout
+    assert "Largest share of the norm" in result.stdout
 
 
 def test_quiet_prints_the_path_alone(source, tmp_path):

@@ -22,7 +22,7 @@ def run(make_llama, tmp_path: Path) -> Path:
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
 def test_figures_are_listed(run: Path) -> None:
     result = lmscope_command("report", run, "--figures", "--json", "--roles", "query")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["report"] == str(run / "report.html")
     names = {Path(path).name for path in answer["figures"]}
