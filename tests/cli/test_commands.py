@@ -156,6 +156,22 @@ def test_untrained_matrices_are_not_ranked(source, make_llama, tmp_path):
     assert "Largest share of the norm" in result.stdout
 
 
+def test_replayed_and_continued_runs_say_so(source, tmp_path):
+    def said(*options):
+        result = lmscope_command(
+            "spectra", source, "-o", tmp_path / "run", "--draws", 1, "--nulls", "sign_flip", *options
+        )
+        assert result.returncode == 0
+        return result.stderr
+
+    assert "stand" not in said("--roles", "query,key")
+    settings = "nulls sign_flip, draws 1, seed 0, false positive rate 0.01"
+    assert said("--roles", "query,key") == f"lmscope: nothing to compute: all 2 records stand ({settings})\n"
+    assert said().startswith(f"lmscope: continuing: 2 of 9 records stand ({settings})\n")
+    assert "stand" not in said("--seed", 1)
+    assert said("-q") == ""
+
+
 def test_quiet_prints_the_path_alone(source, tmp_path):
     result = lmscope_command("spectra", source, "-o", tmp_path / "run", "--draws", 1, "-q", "--roles", "key")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{tmp_path / 'run'}\n", "")
@@ -210,7 +226,7 @@ def test_report_builds_the_page_again(source, tmp_path):
     ("arguments", "text"),
     [
         (["--layers", "a-b"], "layers: 'a-b'"),
-        (["--layers", "12"], "no matrix matches layers 12"),
+        (["--layers", "12"], "no matrix matches layers 12; the checkpoint's layers are 0; "),
         (["--roles", "queries"], "roles: 'queries' is no role; choose from query"),
         (["--device", "cuda:7"], "device: 'cuda:7'"),
         (["--draws", "0"], "draws: 0"),
@@ -264,6 +280,12 @@ def test_unreadable_checkpoint_is_3(tmp_path, verb):
         assert result.stdout == ""
         assert path.name in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_config_in_place_of_its_folder(source):
+    result = lmscope_command("inspect", source / "config.json")
+    assert result.returncode == 3
+    assert f"config.json is no weight file: give its folder, {source}" in result.stderr
 
 
 def test_bad_tensor_is_4_and_the_rest_is_done(make_llama, tmp_path):
@@ -351,6 +373,19 @@ def test_help_has_an_example(verb):
     result = lmscope_command(verb, "--help")
     assert result.returncode == 0
     assert f"lmscope {verb} " in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("verb", [[], ["inspect"], ["analyze"], ["spectra"], ["report"], ["bench"]])
+def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
+    text = lmscope_command(*verb, "--help", COLUMNS="200").stdout
+    assert "bool" not in text
+    prose = [line.strip() for line in text.split("\u256d")[0].splitlines() if line.strip()]
+    assert all(line.endswith((".", ":")) or line.startswith(("Usage:", "Example:")) for line in prose), prose
+
+
+def test_inspect_help_says_what_a_star_means():
+    text = " ".join(lmscope_command("inspect", "--help").stdout.split())
+    assert "folded into one row, with a * for their numbers, unless --all is given" in text
 
 
 def test_version():
