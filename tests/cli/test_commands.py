@@ -377,7 +377,7 @@ def test_help_has_an_example(verb):
 
 @pytest.mark.parametrize("verb", [[], ["inspect"], ["analyze"], ["spectra"], ["report"], ["bench"]])
 def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
-    text = lmscope_command(*verb, "--help", COLUMNS="200").stdout
+    text = lmscope_command(*verb, "--help", COLUMNS="300").stdout
     assert "bool" not in text
     prose = [line.strip() for line in text.split("\u256d")[0].splitlines() if line.strip()]
     assert all(line.endswith((".", ":")) or line.startswith(("Usage:", "Example:")) for line in prose), prose

@@ -43,7 +43,7 @@ class _Group(_BareFlags, TyperGroup):
 
 
 def _paragraphs(verb: Callable[..., None]) -> str:
-    """The docstring without the line breaks of its source, so that the help breaks where the terminal does."""
+    """The docstring without the line breaks of its source: the help breaks where the terminal does."""
     text = python_inspect.cleandoc(verb.__doc__ or "")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 

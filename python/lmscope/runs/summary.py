@@ -68,7 +68,8 @@ class Chance:
     """How many `tested` matrices are `showing` a learnt value, and how many would if all were noise.
 
     `expected` is that number's mean, `p_value` the binomial probability of as many or more, which takes the
-    matrices' noise as independent; `level` is where it counts as more than chance.
+    matrices' noise as independent; `level` is where it counts as more than chance. Under iid alone `expected`
+    is an upper bound: the rate covers values below the lower edge, too.
     """
 
     tested: int
