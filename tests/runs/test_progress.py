@@ -105,6 +105,18 @@ def test_lines_are_rare_and_plain():
     ]
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_what_stands_is_told_in_one_line(stream):
+    told = stream()
+    with reporter_for(True, told) as reporter:
+        reporter.stands(3, of=3, settings="seed 1")
+        reporter.stands(2, of=3, settings="seed 1")
+    assert told.getvalue().splitlines() == [
+        "lmscope: nothing to compute: all 3 records stand (seed 1)",
+        "lmscope: continuing: 2 of 3 records stand (seed 1)",
+    ]
+
+
 def test_bar_shows_bytes_matrix_and_time_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     stream = Terminal()

@@ -34,8 +34,8 @@ def inspect(
 ) -> None:
     """List the tensors of a checkpoint with their roles, and project the memory and time of an analysis.
 
-    Reads headers only, no weights. A * in a name stands for the numbers of like layers or experts; --json has
-    every tensor.
+    Reads headers only, no weights. Like layers or experts are folded into one row, with a * for their
+    numbers, unless --all is given; --json always has every tensor.
 
     [bold]Example[/bold]: lmscope inspect ./my-model
     """

@@ -96,10 +96,10 @@ def _fail(error: Exception, as_json: bool, kept: str) -> NoReturn:
     raise typer.Exit(code) from None
 
 
-def wrong_usage(error: Any, *, as_json: bool) -> int:
+def wrong_usage(error: Any, *, verb: str | None, as_json: bool) -> int:
     """Report what the parser of the command line raised; gives the exit code."""
-    verb = error.ctx.command_path if error.ctx is not None else "lmscope"
-    text = f"{error.format_message().rstrip('.')}; `{verb} -h` shows what there is"
+    command = f"lmscope {verb}" if verb else "lmscope"
+    text = f"{error.format_message().rstrip('.')}; `{command} -h` shows what there is"
     return _report("UsageError", " ".join(text.split()), 2, as_json)
 
 

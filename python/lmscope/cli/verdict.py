@@ -69,9 +69,10 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
     if not summary.roles:
         out.print("No matrix was analysed.")
         return
+    out.print(verdict_words.against_chance(summary.chance), soft_wrap=not out.is_terminal)
     out.print()
     out.print(_roles(summary))
-    if summary.top:
+    if summary.top and summary.chance.exceeded:
         out.print()
         out.print(_top(summary))
     out.print()

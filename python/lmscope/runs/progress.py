@@ -90,6 +90,9 @@ class Reporter(Protocol):
     def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
         """Before the first matrix: how much there is; `seconds` is the sum of the estimates."""
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        """Before `start`: so many of the wanted records were there already, under these settings."""
+
     def begin(self, text: str, *, seconds: float) -> None:
         """A piece of work starts, perhaps beside others: what it is and its estimate."""
 
@@ -117,6 +120,9 @@ class SilentReporter:
     def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
         pass
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        pass
+
 
 class LineReporter(SilentReporter):
     """A plain line at most every ten seconds, for logs."""
@@ -131,6 +137,9 @@ class LineReporter(SilentReporter):
     def start(self, *, matrices: int, total_bytes: int, seconds: float) -> None:
         self._pace = Pace(seconds, self._clock)
         self._of_matrices, self._of_bytes = matrices, total_bytes
+
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        print(_standing(records, of, settings), file=self._stream, flush=True)
 
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
@@ -208,6 +217,9 @@ class BarReporter(SilentReporter):
         self._task = self._progress.add_task("", total=matrices)
         self._progress.start()
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        print(_standing(records, of, settings), file=self._stream, flush=True)
+
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
         self._advance(0)
@@ -221,6 +233,13 @@ class BarReporter(SilentReporter):
         if self._progress is not None and self._task is not None:
             newest = self._pace.newest.replace("[", r"\[")
             self._progress.update(self._task, advance=matrices, description=newest)
+
+
+def _standing(records: int, of: int, settings: str) -> str:
+    if records < of:
+        return f"lmscope: continuing: {records} of {of} records stand ({settings})"
+    all_of_them = f"all {of} records stand" if of > 1 else "the record stands"
+    return f"lmscope: nothing to compute: {all_of_them} ({settings})"
 
 
 def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:

@@ -68,12 +68,33 @@ class RoleSummary:
     strongest_learnt: int
 
 
+@dataclass(frozen=True)
+class Chance:
+    """How many `tested` matrices are `showing` a learnt value, and how many would if all were noise.
+
+    `expected` is that number's mean, `p_value` the binomial probability of as many or more, which takes the
+    matrices' noise as independent; `level` is where it counts as more than chance. Under iid alone `expected`
+    is an upper bound: the rate covers values below the lower edge, too.
+    """
+
+    tested: int
+    showing: int
+    expected: float
+    p_value: float
+    level: float = 0.01
+
+    @property
+    def exceeded(self) -> bool:
+        return self.p_value <= self.level
+
+
 @dataclass(frozen=True, repr=False)
 class RunSummary:
     """`measure` is the null behind "learnt": sign_flip, or the best of those asked for."""
 
     measure: str
     false_positive_rate: float
+    chance: Chance
     statuses: dict[str, int]
     elements: int
     elements_analysed: int
@@ -96,12 +117,14 @@ class RunSummary:
         """Counts by status, the verdict per role, the matrices that stand out and what went wrong."""
         parts = [html_repr.line(verdict_words.statuses(self))]
         if self.roles:
+            parts.append(html_repr.line(verdict_words.against_chance(self.chance)))
             cells = map(verdict_words.role_cells, self.roles)
             parts.append(html_repr.table(verdict_words.ROLE_COLUMNS, cells))
             parts.append(html_repr.line(f"learnt: singular values {verdict_words.LEARNT[self.measure]}"))
         else:
             parts.append(html_repr.line("No matrix was analysed."))
-        if self.top:
+        if self.top and self.chance.exceeded:
+            parts.append(html_repr.line(verdict_words.MATRICES_TITLE))
             cells = map(verdict_words.matrix_cells, self.top)
             parts.append(html_repr.table(verdict_words.MATRIX_COLUMNS, cells))
         for trouble in self.troubles[:_MOST_TROUBLES]:
@@ -143,6 +166,7 @@ def summarise(
     return RunSummary(
         measure=measure,
         false_positive_rate=rate,
+        chance=_chance(matrices, verdict_words.by_chance(measure, rate, settings.get("draws"))),
         statuses=dict(Counter(row["status"] for row in tensors)),
         elements=sum(row["elements"] for row in tensors),
         elements_analysed=sum(row["elements"] for row in tensors if row["status"] == "analysed"),
@@ -155,6 +179,16 @@ def summarise(
 def _measure(nulls: Iterable[str]) -> tuple[str, str, str]:
     asked = set(nulls)
     return next((entry for entry in _MEASURES if entry[0] in asked), _MEASURES[0])
+
+
+def _chance(matrices: list[MatrixSummary], of_noise: float) -> Chance:
+    """`of_noise` is the share of pure-noise matrices that show something."""
+    from scipy.special import bdtrc
+
+    tested = sum(matrix.learnt is not None for matrix in matrices)
+    showing = sum(bool(matrix.learnt) for matrix in matrices)
+    p_value = float(bdtrc(showing - 1, tested, of_noise)) if showing else 1.0
+    return Chance(tested, showing, tested * of_noise, p_value)
 
 
 def _role_order(role: str) -> tuple[int, str]:
