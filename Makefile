@@ -185,7 +185,7 @@ evidence: $(INSTALLED) $(DONE)/evidence
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
 
 # Warnings are errors, and every reference must resolve; the quickstart is executed, nothing is fetched.
-docs: $(INSTALLED) $(DONE)/docs
+docs: $(INSTALLED) $(DONE)/docs chromium
 	$(call say,building the documentation)
 	@rm -rf build/docs
 	@"$(BIN)/python" -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
