@@ -154,12 +154,17 @@ def histogram(
 ) -> tuple[float, float, NDArray[np.int64]]:
     """Start, bin width and counts of at most 256 equal bins that resolve the bulk.
 
-    Values too far out for 256 bins are left to the ticks: those are all outliers.
+    Where the values spread far wider than the bulk the bins are wider, too, so that they hold some values
+    each. Values too far out for 256 bins are left to the ticks: those are all outliers.
     """
     smallest, largest = float(values.min()), float(values.max())
     bulk_end = min(largest, upper) if upper is not None and upper > smallest else largest
     bulk_start = max(smallest, lower) if lower is not None and lower < bulk_end else smallest
-    bulk_bins = int(np.clip(2.0 * values.size ** (1 / 2), 12, _MOST_BINS // 2))
+    wanted = 2.0 * values.size ** (1 / 2)
+    middle = float(np.subtract(*np.quantile(values, [0.9, 0.1])))
+    if middle > bulk_end - bulk_start > 0.0:
+        wanted *= (bulk_end - bulk_start) / middle
+    bulk_bins = int(np.clip(wanted, 12, _MOST_BINS // 2))
     width = (bulk_end - bulk_start) / bulk_bins
     if not width > 0.0:  # all values the same
         return 0.5 * smallest, smallest or 1.0, np.array([values.size])

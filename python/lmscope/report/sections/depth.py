@@ -49,7 +49,7 @@ _TICK_EACH_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import measure_choice %}
-{{ measure_choice("Lines show", figure, "depth") }}
+{{ measure_choice("Map and lines show", figure, "depth") }}
 <div class="figure" id="depth" role="img" aria-label="One line per role over the layers"></div>
 """
 

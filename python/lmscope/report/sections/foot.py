@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from markupsafe import escape
@@ -68,6 +69,14 @@ def _words(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
+def _command(source: str, settings: dict[str, Any]) -> str:
+    options = []
+    for key, value in settings.items():
+        values = ",".join(value) if isinstance(value, list) else str(value)
+        options.append(f"--{key.replace('_', '-')} {shlex.quote(values)}")
+    return " ".join(["lmscope spectra", shlex.quote(source), *options, "-o RUN"])
+
+
 def _code(records: Records) -> str:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
     known = ("nulls", "draws", "seed", "false_positive_rate")
@@ -77,4 +86,5 @@ def _code(records: Records) -> str:
         f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
     )
     call = f"run = lmscope.spectra(\n    {source!r}{arguments},\n    out='RUN',\n)"
-    return f"import lmscope\n\n{call}\nrun.report()"
+    command = f"{_command(source, settings)}\nlmscope report RUN"
+    return f"{command}\n\n# or from Python\nimport lmscope\n\n{call}\nrun.report()"

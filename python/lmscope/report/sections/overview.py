@@ -22,7 +22,7 @@ _TEXT_UP_TO_LAYERS = 26
 _TEMPLATE = """
 {% from "controls.html.jinja" import heading, measure_choice %}
 {% if figure %}
-{{ measure_choice("Colour shows", figure, "overview") }}
+{{ measure_choice("Map and lines show", figure, "overview") }}
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}

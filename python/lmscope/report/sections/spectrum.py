@@ -74,6 +74,7 @@ _FACTS = """
 <td class="n">{{ null.p | p_value }}<td class="n">{{ null.q | p_value }}</tr>
 {% endfor %}
 </tbody></table></div>
+{% if least_p %}<p class="note">{{ least_p }}</p>{% endif %}
 <dl class="numbers">
 {% for label, value in numbers %}<div><dt>{{ label }}</dt><dd>{{ value }}</dd></div>{% endfor %}
 </dl>
@@ -88,11 +89,12 @@ def section(records: Records) -> Section | None:
     on_page = [(i, row) for i, row in enumerate(records.spectra) if kept is None or str(i) in kept]
     groups = [(group, list(rows)) for group, rows in groupby(on_page, key=lambda pair: _group(pair[1]))]
     matrices = {str(index): row for index, row in enumerate(records.spectra)}
+    least_p = _least_p(records.settings("spectra").get("draws"))
     figure = Figure(
         base(),
         layout_of_all(),
         {key: row["name"] for key, row in matrices.items()},
-        lambda key: _variant(matrices[key]),
+        lambda key: _variant(matrices[key], least_p),
         first=str(first),
         matrices=matrices,
         on_page=kept,
@@ -121,7 +123,8 @@ def section(records: Records) -> Section | None:
         "reaches; ticks under the chart are the values outside, one tick each. Drag to zoom, "
         f"double-click to go back.{_some_only(len(kept), len(matrices)) if kept else ''}",
         surprise="Orange ticks are learnt: no sign flip of the same entries reaches them. Bars that follow "
-        "the curve are indistinguishable from noise. Values below the left edge, or many blue "
+        "the curve are indistinguishable from noise; bars spread far wider than the curve belong to a "
+        "matrix whose rows or columns have no common scale. Values below the left edge, or many blue "
         "ticks without orange ones, come from uneven rows or columns as easily as from learning.",
         figure=figure,
     )
@@ -162,13 +165,19 @@ def _absent(kept: int, matrices: int) -> Variant:
     )
 
 
-def _variant(row: Row) -> Variant:
+def _least_p(draws: int | None) -> str:
+    if draws is None:
+        return ""
+    return f"With {draws} draws the first two p-values cannot be smaller than {number(1 / (draws + 1), 2)}."
+
+
+def _variant(row: Row, least_p: str) -> Variant:
     data, layout, views = chart(row)
     return Variant(
         f"{visible(row['name'])} ({row['rows']} × {row['columns']})",
         data,
         layout,
-        html=render(_FACTS, row=row, numbers=_numbers(row), nulls=_nulls(row)),
+        html=render(_FACTS, row=row, numbers=_numbers(row), nulls=_nulls(row), least_p=least_p),
         views=views,
         parts=[
             [STATE, name, row[edge], None, None] for name, edge in _EDGES.items() if row[edge] is not None
