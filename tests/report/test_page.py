@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -375,3 +376,14 @@ def test_charts_and_page_have_the_same_colours() -> None:
         assert theme["modebar"]["color"] == colours["soft"]
         assert theme["modebar"]["activecolor"] == colours["accent"]
     assert LIGHT["font"]["family"] == light["font"]
+
+
+def test_the_command_at_the_foot_is_taken_by_the_verb(make_run: MakeRun) -> None:
+    text = built(make_run(layers=1, model="my model")).text
+    command = next(line for line in text.splitlines() if line.strip().startswith("lmscope spectra "))
+    words = shlex.split(command)
+    assert words[:3] == ["lmscope", "spectra", "models/my model"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lmscope", *words[1:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint

@@ -86,5 +86,8 @@ def _code(records: Records) -> str:
         f",\n    {key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()
     )
     call = f"run = lmscope.spectra(\n    {source!r}{arguments},\n    out='RUN',\n)"
-    command = f"{_command(source, settings)}\nlmscope report RUN"
-    return f"{command}\n\n# or from Python\nimport lmscope\n\n{call}\nrun.report()"
+    from_python = f"import lmscope\n\n{call}\nrun.report()"
+    # Python's form shows what cannot be seen, the shell's does not.
+    if not source.isprintable():
+        return from_python
+    return f"{_command(source, settings)}\nlmscope report RUN\n\n# or from Python\n{from_python}"
