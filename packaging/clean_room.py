@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from email.parser import HeaderParser
@@ -18,8 +17,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import tomllib
-from interpreters import interpreters
+from commands import run
+from interpreters import interpreters, own_tag
 from packaging.requirements import Requirement
+from packaging.utils import parse_wheel_filename
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -39,21 +40,14 @@ def install(room: Path, *arguments: str | Path, pinned: bool) -> None:
     ]
     constraints = ["--constraint", CONSTRAINTS, "--build-constraint", CONSTRAINTS] if pinned else []
     command = [sys.executable, "-m", "pip", "--python", room / "bin/python", "install", "-qq"]
-    subprocess.run(
-        [str(part) for part in (*command, *constraints, *arguments)],
-        check=True,
-        cwd=room,
-        env=environment(os.pathsep.join(outside)),
-    )
+    run(*command, *constraints, *arguments, cwd=room, env=environment(os.pathsep.join(outside)))
 
 
 def smoke(room: Path) -> None:
     path = str(room / "bin")
     if found := [name for name in COMPILERS if shutil.which(name, path=path)]:
         sys.exit(f"packaging: {room} is no clean environment, it holds {', '.join(found)}")
-    subprocess.run(
-        [room / "bin/python", "-I", ROOT / "packaging/smoke.py"], check=True, cwd=room, env=environment(path)
-    )
+    run(room / "bin/python", "-I", ROOT / "packaging/smoke.py", cwd=room, env=environment(path))
 
 
 def requirements_without_torch(wheel: Path) -> list[str]:
@@ -64,17 +58,24 @@ def requirements_without_torch(wheel: Path) -> list[str]:
     return [text for text in required if Requirement(text).name not in ("torch", "transformers")]
 
 
+def wheels_for(tag: str, dist: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(dist.glob("*.whl"))
+        if tag in {supported.interpreter for supported in parse_wheel_filename(path.name)[3]}
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dist", type=Path)
     dist: Path = parser.parse_args().dist.resolve()
-    own = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    if not dist.is_dir():
+        sys.exit(f"packaging: there is no folder {dist}")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     untested = set(dist.iterdir())
-    for tag, python in interpreters(settings["project"]["requires-python"]).items():
-        packages = sorted(dist.glob(f"*-{tag}-{tag}-*.whl")) + (
-            sorted(dist.glob("*.tar.gz")) if tag == own else []
-        )
+    for tag, python in interpreters(settings["project"]["requires-python"])[0].items():
+        packages = wheels_for(tag, dist) + (sorted(dist.glob("*.tar.gz")) if tag == own_tag() else [])
         # The pinned versions need Python 3.11; an older one gets what the index has for it.
         pinned = tag != "cp310"
         for package in packages:
@@ -83,8 +84,8 @@ def main() -> None:
             )
             with tempfile.TemporaryDirectory() as folder:
                 room = Path(folder).resolve()
-                subprocess.run([python, "-m", "venv", "--without-pip", room], check=True)
-                if tag == own:
+                run(python, "-m", "venv", "--without-pip", room)
+                if tag == own_tag():
                     install(room, package, pinned=pinned)
                 else:
                     install(room, *requirements_without_torch(package), pinned=pinned)

@@ -6,25 +6,23 @@ import argparse
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import tomllib
-from interpreters import interpreters
+from commands import run
+from interpreters import interpreters, own_tag
 
 ROOT = Path(__file__).resolve().parents[1]
 # The newest glibc and libstdc++ that a wheel may ask for; auditwheel refuses one that asks for more.
 PLATFORM = f"manylinux_2_34_{platform.machine()}"
 
 
-def run(*command: str | Path) -> None:
+def step(*command: str | Path) -> None:
     print("packaging:", *command, file=sys.stderr, flush=True)
     tools = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(
-        [str(part) for part in command], check=True, env=os.environ | tools | {"AUDITWHEEL_PLAT": PLATFORM}
-    )
+    run(*command, env=os.environ | tools | {"AUDITWHEEL_PLAT": PLATFORM})
 
 
 def main() -> None:
@@ -36,23 +34,29 @@ def main() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     repair: str = settings["tool"]["cibuildwheel"]["linux"]["repair-wheel-command"]
 
-    found = interpreters(settings["project"]["requires-python"])
-    print("packaging: CPythons here:", *(f"{tag} {path}" for tag, path in found.items()), file=sys.stderr)
+    found, left_out = interpreters(settings["project"]["requires-python"])
+    for reason, path in left_out.items():
+        print(f"packaging: no wheel for {path}: {reason}", file=sys.stderr)
+    for tag, path in found.items():
+        print(f"packaging: a wheel for {tag}, {path}", file=sys.stderr)
+    if own_tag() not in found:
+        sys.exit(f"packaging: {own_tag()} is not among them, and the sdist is tried with this Python")
     if arguments.only is not None:
         found = {tag: path for tag, path in found.items() if tag == arguments.only}
     if not found:
-        sys.exit("packaging: there is no such CPython here that has its headers")
+        sys.exit(f"packaging: there is no {arguments.only} here for which a wheel can be made")
 
-    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", dist, ROOT)
+    step(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", dist, ROOT)
+    step(sys.executable, ROOT / "packaging/check_dist.py", dist, "--sdist")
     (sdist,) = dist.glob("*.tar.gz")
     for python in found.values():
         with tempfile.TemporaryDirectory() as raw:
-            run(
+            step(
                 *(sys.executable, "-m", "pip", "--python", python, "wheel", "-qq", "--no-cache-dir"),
                 *("--no-deps", "--build-constraint", ROOT / "constraints.txt", "--wheel-dir", raw, sdist),
             )
             (built,) = Path(raw).glob("*.whl")
-            run(*shlex.split(repair.format(wheel=built, dest_dir=dist)))
+            step(*(part.format(wheel=built, dest_dir=dist) for part in shlex.split(repair)))
 
 
 if __name__ == "__main__":

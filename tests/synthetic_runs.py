@@ -29,6 +29,31 @@ SHAPES = {
 _SCALE = 0.02
 
 
+def ledger_row(
+    name: str,
+    role: str,
+    layer: int | None,
+    shape: tuple[int, ...],
+    status: str,
+    reason: str,
+    *,
+    expert: int | None = None,
+) -> dict[str, Any]:
+    """One row of a ledger of bfloat16 tensors that are not tied."""
+    return {
+        "name": name,
+        "role": role,
+        "layer": layer,
+        "expert": expert,
+        "shape": list(shape),
+        "dtype": "bfloat16",
+        "elements": math.prod(shape),
+        "status": status,
+        "reason": reason,
+        "tied_to": None,
+    }
+
+
 def write_70b_run(folder: Path, *, layers: int = 80, smaller_by: int = 1) -> Path:
     """A run folder with 7 matrices in each layer and two embeddings, sides divided by ``smaller_by``."""
     ledger, records = [], []
@@ -42,20 +67,8 @@ def write_70b_run(folder: Path, *, layers: int = 80, smaller_by: int = 1) -> Pat
     for name, role, layer, whole in places:
         shape = tuple(side // smaller_by for side in whole)
         analysed = len(shape) == 2
-        ledger.append(
-            {
-                "name": name,
-                "role": role,
-                "layer": layer,
-                "expert": None,
-                "shape": list(shape),
-                "dtype": "bfloat16",
-                "elements": math.prod(shape),
-                "status": "analysed" if analysed else "skipped",
-                "reason": "" if analysed else "vector: has no spectrum",
-                "tied_to": None,
-            }
-        )
+        status, reason = ("analysed", "") if analysed else ("skipped", "vector: has no spectrum")
+        ledger.append(ledger_row(name, role, layer, shape, status, reason))
         if analysed:
             records.append(_record(name, role, layer, shape, layers))
     run = RunFolder.create(folder, IDENTITY)

@@ -46,7 +46,10 @@ def run(make_llama, tmp_path, monkeypatch):
     """Of a checkpoint with a tensor of a hostile name, and one that fails."""
 
     def change(tensors):
-        tensors[EVIL] = tensors["model.layers.0.mlp.up_proj.weight"] + np.eye(96, 64, dtype=np.float32)
+        for tensor in tensors.values():
+            tensor += np.asarray(0.2 if tensor.ndim == 2 else 0, tensor.dtype)
+        # Of all that has learnt something, the one of the largest share.
+        tensors[EVIL] = tensors["model.layers.0.mlp.up_proj.weight"] + np.ones((96, 64), np.float32)
         tensors["model.layers.0.mlp.up_proj.weight"][1, 2] = np.nan
 
     checkpoint = make_llama(layers=1, change=change)

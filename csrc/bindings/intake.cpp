@@ -46,7 +46,8 @@ Intake::Intake(py::handle array, const char* argument) {
     py::object source = py::reinterpret_borrow<py::object>(array);
     if (!py::hasattr(source, "__dlpack__"))
         throw UnsupportedDType(std::string(argument) + " must be a numpy array or a torch tensor, got " +
-                               type_name(source));
+                               type_name(source) + "; pass numpy.asarray(...) of a list, or what " +
+                               "open_checkpoint(...).load(name) gives");
     if (py::hasattr(source, "requires_grad") && source.attr("requires_grad").cast<bool>())
         source = source.attr("detach")();
     // torch's lazy negation: the memory holds the opposite signs.

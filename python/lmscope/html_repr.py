@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from lmscope.visible import visible
+
 _LINE = "1px solid rgba(128, 128, 128, 0.4)"
 _CELL = "padding: 0.15em 0.9em 0.15em 0; background: none; vertical-align: top; border: 0;"
 
@@ -68,6 +70,4 @@ def shape(sizes: Iterable[int]) -> str:
 
 
 def _text(value: object) -> str:
-    """Escaped, and control characters as escapes: they could reorder or hide what stands around them."""
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
-    return escape(text)
+    return escape(visible(str(value)))

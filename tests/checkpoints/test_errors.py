@@ -204,7 +204,7 @@ FOLDERS: dict[str, tuple[Damage, str, list[str]]] = {
     "no weights": (
         lambda p: (p / "model.safetensors").unlink(),
         "",
-        ["no weights", "expected model.safetensors", "config.json"],
+        ["no weights", "expected model.safetensors", "one *.safetensors file of any name", "config.json"],
     ),
     "ambiguous": (ambiguous, "", ["several weight files but no index", "a.safetensors"]),
     "weights a directory": (directory, "", ["no weights", "model.safetensors/"]),

@@ -108,7 +108,13 @@ def test_analyze_ends_with_the_verdict_and_the_page(source, tmp_path):
     result = lmscope_command("analyze", source, "-o", tmp_path / "run", "--draws", 2)
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stdout + result.stderr
-    for piece in ("token_embedding", "attention_output", "learnt", "9 analysed"):
+    for piece in (
+        "token_embedding",
+        "attention_output",
+        "learnt",
+        "9 analysed",
+        "noise alone would give about 3",
+    ):
         assert piece in result.stdout
     page = result.stdout.splitlines()[-1].removeprefix("Report: ")
     assert Path(page) == tmp_path / "run" / "report.html"
@@ -124,6 +130,46 @@ def test_json_and_nothing_else_on_stdout(source, tmp_path):
     assert answer["statuses"] == {"analysed": 9, "skipped": 3}
     assert [role["role"] for role in answer["roles"]][:2] == ["query", "key"]
     assert answer["settings"]["spectra"]["draws"] == 2
+    chance = answer["chance"]
+    assert (chance["tested"], chance["expected"], chance["level"]) == (9, 3.0, 0.01)
+    assert chance["showing"] == sum(
+        row["learnt"] > 0
+        for row in lmscope.open_run(tmp_path / "run").to_pandas("spectra").to_dict("records")
+    )
+
+
+def test_untrained_matrices_are_not_ranked(source, make_llama, tmp_path):
+    options = ["--draws", 19, "--nulls", "sign_flip"]
+    result = lmscope_command("spectra", source, "-o", tmp_path / "random", *options)
+    assert "nothing here can be told from noise" in result.stdout or "that may be chance" in result.stdout
+    assert "Largest share of the norm" not in result.stdout
+
+    def train(tensors):
+        for tensor in tensors.values():
+            tensor += np.asarray(0.2 if tensor.ndim == 2 else 0, tensor.dtype)
+
+    result = lmscope_command(
+        "spectra", make_llama(layers=1, change=train, name="trained"), "-o", tmp_path / "run", *options
+    )
+    assert "9 of 9 matrices show learnt values" in result.stdout
+    assert "more than chance gives (p below 0.000001)" in result.stdout
+    assert "Largest share of the norm" in result.stdout
+
+
+def test_replayed_and_continued_runs_say_so(source, tmp_path):
+    def said(*options):
+        result = lmscope_command(
+            "spectra", source, "-o", tmp_path / "run", "--draws", 1, "--nulls", "sign_flip", *options
+        )
+        assert result.returncode == 0
+        return result.stderr
+
+    assert "stand" not in said("--roles", "query,key")
+    settings = "nulls sign_flip, draws 1, seed 0, false positive rate 0.01"
+    assert said("--roles", "query,key") == f"lmscope: nothing to compute: all 2 records stand ({settings})\n"
+    assert said().startswith(f"lmscope: continuing: 2 of 9 records stand ({settings})\n")
+    assert "stand" not in said("--seed", 1)
+    assert said("-q") == ""
 
 
 def test_quiet_prints_the_path_alone(source, tmp_path):
@@ -180,7 +226,7 @@ def test_report_builds_the_page_again(source, tmp_path):
     ("arguments", "text"),
     [
         (["--layers", "a-b"], "layers: 'a-b'"),
-        (["--layers", "12"], "no matrix matches layers 12"),
+        (["--layers", "12"], "no matrix matches layers 12; the checkpoint's layers are 0; "),
         (["--roles", "queries"], "roles: 'queries' is no role; choose from query"),
         (["--device", "cuda:7"], "device: 'cuda:7'"),
         (["--draws", "0"], "draws: 0"),
@@ -234,6 +280,12 @@ def test_unreadable_checkpoint_is_3(tmp_path, verb):
         assert result.stdout == ""
         assert path.name in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_config_in_place_of_its_folder(source):
+    result = lmscope_command("inspect", source / "config.json")
+    assert result.returncode == 3
+    assert f"config.json is no weight file: give its folder, {source}" in result.stderr
 
 
 def test_bad_tensor_is_4_and_the_rest_is_done(make_llama, tmp_path):
@@ -321,6 +373,19 @@ def test_help_has_an_example(verb):
     result = lmscope_command(verb, "--help")
     assert result.returncode == 0
     assert f"lmscope {verb} " in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("verb", [[], ["inspect"], ["analyze"], ["spectra"], ["report"], ["bench"]])
+def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
+    text = lmscope_command(*verb, "--help", COLUMNS="300").stdout
+    assert "bool" not in text
+    prose = [line.strip() for line in text.split("\u256d")[0].splitlines() if line.strip()]
+    assert all(line.endswith((".", ":")) or line.startswith(("Usage:", "Example:")) for line in prose), prose
+
+
+def test_inspect_help_says_what_a_star_means():
+    text = " ".join(lmscope_command("inspect", "--help").stdout.split())
+    assert "folded into one row, with a * for their numbers, unless --all is given" in text
 
 
 def test_version():

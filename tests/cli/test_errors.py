@@ -31,7 +31,7 @@ WRONG = {
     "verb": (["analyse"], "No such command 'analyse'", "`lmscope -h`"),
     "option": (["analyze", "x", "--colour"], "No such option: --colour", "`lmscope analyze -h`"),
     "value": (["analyze", "x", "--draws", "many"], "'--draws'", "`lmscope analyze -h`"),
-    "value missing": (["spectra", "x", "--seed"], "'--seed' requires an argument", "`lmscope"),
+    "value missing": (["spectra", "x", "--seed"], "'--seed' requires an argument", "`lmscope spectra -h`"),
     "argument missing": (["inspect"], "Missing argument 'CKPT'", "`lmscope inspect -h`"),
     "argument too many": (["report", "a", "b"], "unexpected extra argument", "`lmscope report -h`"),
     "role": (["analyze", "x", "--roles", "queries"], "'queries' is no role", "choose from query"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,7 @@ def run(make_llama, tmp_path: Path) -> Path:
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
 def test_figures_are_listed(run: Path) -> None:
-    result = lmscope_command("report", run, "--figures", "--json", "--roles", "query")
+    result = lmscope_command("report", run, "--figures", "--json", "--quiet", "--roles", "query")
     assert (result.returncode, result.stderr) == (0, "")
     answer = json.loads(result.stdout)
     assert answer["report"] == str(run / "report.html")
@@ -54,3 +58,43 @@ def test_a_choice_that_chooses_nothing_is_wrong_usage(run: Path, options: list[s
     result = lmscope_command("report", run, *options)
     assert result.returncode == 2
     assert problem in result.stderr
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
+def test_an_interrupt_says_what_stays(run: Path) -> None:
+    command = [sys.executable, "-m", "lmscope", "report", str(run), "--figures", "--quiet"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((run / "figures").glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert messages.splitlines() == [
+        "lmscope: error: interrupted; files written so far are whole and stay, "
+        "the same command writes all of them again"
+    ]
+
+
+def test_a_browser_that_does_not_start_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    browser.chmod(0o755)
+    result = lmscope_command("report", run, "--figures", BROWSER_PATH=str(browser))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "the browser was found, but does not start or stopped while it drew; on Debian" in line
+    assert "(" not in line.partition("static figures")[2]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "ledger.parquet", "spectra"])
+def test_a_damaged_file_names_the_command_that_made_it(run: Path, name: str) -> None:
+    damaged = next((run / name).iterdir()) if name == "spectra" else run / name
+    damaged.write_bytes(b"{")
+    result = lmscope_command("report", run)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert str(damaged) in line
+    assert "delete it and repeat the command that made the run (lmscope analyze or spectra)" in line
+    assert "the same command" not in line

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+PLOTLY = "application/vnd.plotly.v1+json"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "quickstart.ipynb"
 
 
@@ -29,8 +30,7 @@ def outputs(tmp_path_factory):
 def shown(outputs, code, kind="text/html"):
     """What the cell with the last line ``code``, up to its arguments, shows."""
     (entries,) = [found for line, found in outputs.items() if line == code or line.startswith(code + "(")]
-    (output,) = entries
-    return output["data"][kind]
+    return entries[-1]["data"][kind]
 
 
 def test_is_committed_without_outputs(cells):
@@ -63,11 +63,21 @@ def test_inspection_and_run_show_tables(outputs):
 
 
 def test_figures_are_plotly_figures_of_the_run(outputs):
-    overview = shown(outputs, 'run.plot("overview")', "application/vnd.plotly.v1+json")
+    overview = shown(outputs, 'run.plot("overview")', PLOTLY)
     assert any(trace["type"] == "heatmap" for trace in overview["data"])
     line = 'run.plot("spectrum", "encoder.layer.3.attention.self.query.weight")'
-    spectrum = shown(outputs, line, "application/vnd.plotly.v1+json")
+    spectrum = shown(outputs, line, PLOTLY)
     assert len(spectrum["data"]) >= 2
+
+
+def test_figures_outlive_an_export(outputs):
+    """Exports show the HTML of a figure, and plotly.js once before; Jupyter and VS Code the data."""
+    bundles = [entries for entries in outputs.values() if entries and PLOTLY in entries[-1]["data"]]
+    assert len(bundles) == 2
+    first, *_ = bundles[0]
+    assert len(first["data"]["text/html"]) > 1_000_000
+    for entries in bundles:
+        assert "Plotly.newPlot(" in entries[-1]["data"]["text/html"]
 
 
 def test_table_counts_learnt_values_by_layer_and_role(outputs):

@@ -142,7 +142,7 @@ class Unnamed:
 @pytest.mark.parametrize(
     ("argument", "error", "message"),
     [
-        ([[1.0, 2.0]], TypeError, "w must be a numpy array or a torch tensor, got list"),
+        ([[1.0, 2.0]], TypeError, "w must be a numpy array or a torch tensor, got list; pass numpy.asarray"),
         (None, TypeError, "got NoneType"),
         (Unnamed(), TypeError, "got Unnamed"),
         (np.float64(3), TypeError, "got float64"),

@@ -16,6 +16,7 @@ import pytest
 from lmscope.results import RunFolder, record_key
 
 from ..browsing import Watched
+from ..synthetic_runs import ledger_row
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -122,29 +123,11 @@ def write_run(
     change: Change = lambda record: None,
     distinct: int | None = None,
     failed: Mapping[str, str] | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> Path:
     """A run folder; ``change`` may edit each record, ``distinct`` layers are computed and then repeated,
-    ``failed`` matrices (name -> reason) stand in the ledger only."""
+    ``failed`` matrices (name -> reason) stand in the ledger only, as ``tied`` ones (alias -> owner) do."""
     ledger: list[dict[str, Any]] = []
-
-    def ledger_row(
-        name: str, role: str, layer: int | None, shape: tuple[int, ...], status: str, reason: str
-    ) -> None:
-        ledger.append(
-            {
-                "name": name,
-                "role": role,
-                "layer": layer,
-                "expert": None,
-                "shape": list(shape),
-                "dtype": "bfloat16",
-                "elements": math.prod(shape),
-                "status": status,
-                "reason": reason,
-                "tied_to": None,
-            }
-        )
-
     records: list[dict[str, Any]] = []
     known: dict[tuple[int | None, str], dict[str, Any]] = {}
     places = [(None, role) for role in apart] + [(layer, role) for layer in range(layers) for role in roles]
@@ -158,21 +141,19 @@ def write_run(
         record = {**known[source], "name": name, "layer": layer}
         change(record)
         reason = (failed or {}).get(record["name"], "")
-        ledger_row(record["name"], record["role"], layer, shape, "failed" if reason else "analysed", reason)
+        status = "failed" if reason else "analysed"
+        place = record["role"], layer, shape
+        ledger.append(ledger_row(record["name"], *place, status, reason, expert=record["expert"]))
         if not reason:
             records.append(record)
     for layer in range(layers):
-        ledger_row(
-            f"model.layers.{layer}.norm.weight",
-            "norm",
-            layer,
-            (48,),
-            "skipped",
-            "one-dimensional: no spectrum",
-        )
-    ledger_row(
-        "model.packed.qweight", "other", None, (48, 6), "refused", "quantised (int4 packed): not understood"
-    )
+        name, reason = f"model.layers.{layer}.norm.weight", "one-dimensional: no spectrum"
+        ledger.append(ledger_row(name, "norm", layer, (48,), "skipped", reason))
+    for alias, owner in (tied or {}).items():
+        row = ledger_row(alias, "unembedding", None, (480, 48), "skipped", "shares its values")
+        ledger.append({**row, "elements": 0, "tied_to": owner})
+    reason = "quantised (int4 packed): not understood"
+    ledger.append(ledger_row("model.packed.qweight", "other", None, (48, 6), "refused", reason))
     settings = {
         "nulls": ["iid", "permutation", "sign_flip"],
         "draws": draws,

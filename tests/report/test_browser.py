@@ -123,7 +123,7 @@ def test_tables_sort_and_filter(run: Path, watched: Watched) -> None:
     watched.open(build(run))
     learnt = (
         "Array.from(document.querySelectorAll('#verdict-table tbody tr'),"
-        " row => Number(row.cells[4].dataset.sort))"
+        " row => Number(row.cells[4].dataset.sort ?? row.cells[4].textContent))"
     )
     heading = watched.page.locator("#verdict-table th", has_text="Learnt")
     heading.click()
@@ -131,6 +131,13 @@ def test_tables_sort_and_filter(run: Path, watched: Watched) -> None:
     assert down == sorted(down, reverse=True) != sorted(down)
     heading.click()
     assert watched.page.evaluate(learnt) == sorted(down)
+    table = watched.page.locator("#verdict-table")
+    button = table.get_by_role("columnheader", name="Learnt").get_by_role("button")
+    for key in ("Space", "Enter"):
+        before = watched.page.evaluate(learnt)
+        button.press(key)
+        assert watched.page.evaluate(learnt) == before[::-1]
+    assert heading.get_attribute("aria-sort") == "ascending"
     visible = watched.page.locator("#ledger-table tbody tr:visible")
     watched.page.select_option("select[data-filter=ledger-table]", "status:refused")
     assert visible.count() == 1

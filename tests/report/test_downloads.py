@@ -46,7 +46,7 @@ def test_the_map_and_the_lines(make_run: MakeRun, watched: Watched) -> None:
         "query",
         "key",
         "value",
-        "attention output",
+        "attention_output",
         "up",
         "down",
     }
@@ -114,7 +114,8 @@ def test_tables_as_they_are_filtered_and_sorted(make_run: MakeRun, watched: Watc
     assert len(lines) == 6
     for line in lines:
         row = rows[line["Matrix"]]
-        assert line["Shape"] == f"{row['rows']} x {row['columns']}"
+        assert [line["Rows"], line["Columns"]] == [str(row["rows"]), str(row["columns"])]
+        assert (line["Role"], line["Expert"]) == (row["role"], "")
         assert (
             float(line["effective rank: exponential of the entropy of the squared values"])
             == (row["effective_rank"])
@@ -123,8 +124,47 @@ def test_tables_as_they_are_filtered_and_sorted(make_run: MakeRun, watched: Watc
     name, lines = saved(watched, "ledger-table")
     assert name == "tiny-test-model-ledger.csv"
     assert [line["Tensor"] for line in lines] == [row["name"] for row in Records(folder).ledger]
+    assert [line["Role"] for line in lines] == [row["role"] for row in Records(folder).ledger]
     assert lines[0]["Layer"] == ""
+    shapes = {line["Tensor"]: (line["Rows"], line["Columns"], line["Further sizes"]) for line in lines}
+    assert shapes["model.layers.0.up.weight"] == ("192", "48", "")
+    assert shapes["model.layers.0.norm.weight"] == ("48", "", "")
     assert watched.complaints == []
+
+
+def test_experts_and_ties_have_columns_of_their_own(make_run: MakeRun, watched: Watched) -> None:
+    def change(record: dict[str, Any]) -> None:
+        if record["role"] in ("up", "down"):
+            record.update(expert=("up", "down").index(record["role"]), role="gate")
+
+    folder = make_run(layers=1, change=change, tied={"model.head.weight": "model.token_embedding.weight"})
+    watched.open(build(folder))
+    _, lines = saved(watched, "verdict-table")
+    assert [(line["Role"], line["Expert"]) for line in lines if line["Role"] == "gate"] == [
+        ("gate", "0"),
+        ("gate", "1"),
+    ]
+    _, lines = saved(watched, "ledger-table")
+    assert [line["Expert"] for line in lines if line["Role"] == "gate"] == ["0", "1"]
+    assert [(line["Tensor"], line["Reason"], line["Tied to"]) for line in lines if line["Tied to"]] == [
+        ("model.head.weight", "shares its values", "model.token_embedding.weight")
+    ]
+
+
+@pytest.mark.parametrize(
+    "start", ["=1", "+a", "-a", "@a", "\t=", " =1", "\n=1", "\r", "\uff1d1", "\u00a0\uff0ba"]
+)
+def test_what_begins_like_a_formula_is_text(make_run: MakeRun, watched: Watched, start: str) -> None:
+    def rename(record: dict[str, Any]) -> None:
+        if record["role"] == "pooler":
+            record["name"] = start + "(cmd)"
+
+    watched.open(build(make_run(layers=1, roles=("query",), apart=("pooler",), change=rename)))
+    for table, column in (("verdict-table", "Matrix"), ("ledger-table", "Tensor")):
+        _, lines = saved(watched, table)
+        names = [line[column] for line in lines]
+        assert f"'{start}(cmd)" in names
+        assert any(name.startswith("model.") for name in names)
 
 
 def test_no_cell_is_a_formula(make_run: MakeRun, watched: Watched) -> None:

@@ -93,3 +93,19 @@ def test_tables_are_read_when_asked_for_and_only_if_there(make_run: Callable[...
     assert records.analyses == ["spectra"]
     assert records.rows("likeness") == []
     assert len(records.ledger) == 10
+
+
+def test_a_figure_under_another_name_is_refused(
+    make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path / "odd")])
+    monkeypatch.setitem(SCHEMAS, "likeness", SCHEMA)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "relations.py").write_text(SECTION, encoding="utf-8")
+    folder = make_run(layers=1)
+    add_records(folder)
+    try:
+        with pytest.raises(ValueError, match=r"relations: .* not 'likeness'"):
+            build(folder)
+    finally:
+        sys.modules.pop("lmscope.report.sections.relations", None)

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
+import lmscope
 import lmscope.report
 from lmscope.report import build
 from lmscope.report.records import Records
-from lmscope.report.sections.spectrum import histogram
+from lmscope.report.spectrum_chart import histogram
 from lmscope.report.themes import DARK, LIGHT
 from lmscope.results import ResultsError
+from lmscope.visible import visible
 
 MakeRun = Callable[..., Path]
 HOSTILE = "a</script ></script><img src=x onerror=alert(1)><b>&amp;\"'\u2028{{ 7*7 }}"
@@ -175,12 +178,38 @@ def test_names_are_text(make_run: MakeRun) -> None:
     assert len(page.scripts) == 3
     assert "<" not in page.scripts[0]  # browsers end a script at more forms of its end tag than this parser
     assert not [tag for tag, _ in page.elements if tag == "img"]
-    assert page.text.count(HOSTILE) >= 3 * 8
+    assert page.text.count(visible(HOSTILE)) >= 3 * 8
     figures = page.figures
-    assert all(variant["label"].startswith(HOSTILE) for variant in figures["spectrum"]["variants"].values())
+    assert all(
+        variant["label"].startswith(visible(HOSTILE)) for variant in figures["spectrum"]["variants"].values()
+    )
     inserted = [variant["html"] for figure in figures.values() for variant in figure["variants"].values()]
     inserted += [text for line in figures["overview"]["data"][0]["hovertext"] for text in line]
     assert not [text for text in inserted if "<img" in text]
+
+
+def test_nothing_in_a_name_is_invisible(make_run: MakeRun) -> None:
+    odd = "a\u202eb\u2066c\x1bd\ne\u200bf\u00adg"
+
+    def rename(record: dict[str, Any]) -> None:
+        record.update(name=odd + record["name"], warning=odd, dtype=odd)
+
+    folder = make_run(layers=1, model=odd, change=rename)
+    page = built(folder)
+    html = re.sub(r"<script.*?</script>", "", build(folder).read_text(encoding="utf-8"), flags=re.S)
+    shown = [html, *(variant["label"] for variant in page.figures["spectrum"]["variants"].values())]
+    for figure in page.figures.values():
+        shown += [variant["html"] for variant in figure["variants"].values()]
+        shown += [str(variant["data"][0].get("hovertext")) for variant in figure["variants"].values()]
+    shown.append(str(page.figures["overview"]["data"][0]["hovertext"][0][0]))
+    shown.append(str(lmscope.open_run(folder).plot("overview").layout.title.text))
+    for text in shown:
+        assert not {letter for letter in text if not letter.isprintable()} - set("\n\u202f\u2009")
+    escaped = r"a\u202eb\u2066c\x1bd\ne\u200bf\xadg"
+    assert html.count(escaped) > 20
+    assert escaped in lmscope.open_run(folder)._repr_html_()
+    names = [state["name"] for state in page.figures["spectrum"]["variants"].values()]
+    assert all(name.startswith(odd) for name in names)
 
 
 def test_a_run_without_spectra(make_run: MakeRun) -> None:
@@ -337,7 +366,8 @@ def test_histogram_counts_everything_but_outliers(
 def test_charts_and_page_have_the_same_colours() -> None:
     style = Path(lmscope.report.__file__).with_name("page.css").read_text(encoding="utf-8")
     light, dark = (
-        dict(re.findall(r"--(\w+): ([^;]+);", block)) for block in re.findall(r":root {(.*?)}", style, re.S)
+        dict(re.findall(r"--(\w+): ([^;]+);", block))
+        for block in re.findall(r":root {(.*?)}", style.partition("@media print")[0], re.S)
     )
     for colours, theme in ((light, LIGHT), (dark, DARK)):
         assert theme["font"]["color"] == colours["ink"]
@@ -346,3 +376,14 @@ def test_charts_and_page_have_the_same_colours() -> None:
         assert theme["modebar"]["color"] == colours["soft"]
         assert theme["modebar"]["activecolor"] == colours["accent"]
     assert LIGHT["font"]["family"] == light["font"]
+
+
+def test_the_command_at_the_foot_is_taken_by_the_verb(make_run: MakeRun) -> None:
+    text = built(make_run(layers=1, model="my model")).text
+    command = next(line for line in text.splitlines() if line.strip().startswith("lmscope spectra "))
+    words = shlex.split(command)
+    assert words[:3] == ["lmscope", "spectra", "models/my model"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lmscope", *words[1:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint

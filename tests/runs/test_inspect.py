@@ -28,8 +28,11 @@ def test_projection_follows_the_shapes(make_llama):
     assert projection.largest_gram_bytes == 8 * 64 * 64
     assert projection.memory_bytes == 3 * 8 * 64 * 64 // 2 + 2 * 2 * 128 * 64 + 128_000_000
     assert projection.read_bytes == 2 * (2 * 128 * 64 + 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 96))
-    assert projection.seconds > 0
-    assert "GFLOP/s" in projection.assumption
+    assert projection.seconds > projection.calibration_seconds > 0
+    sentence = projection.sentence()
+    assert f"on an idle machine ({projection.cores} core" in sentence
+    assert "of that calibrate shapes new to this machine, once" in sentence
+    assert len(sentence) < 180
 
 
 def test_unreadable_checkpoint(tmp_path):

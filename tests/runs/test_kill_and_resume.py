@@ -143,7 +143,7 @@ def test_folder_of_a_run_killed_before_its_ledger(source: Path, tmp_path: Path) 
     finish(source, run, tmp_path / "log")
     (run / "ledger.parquet").unlink()
     (run / "report.html").unlink()
-    with pytest.raises(ResultsError, match=r"ledger.parquet.*the same command"):
+    with pytest.raises(ResultsError, match=r"ledger.parquet.*the command that made it"):
         lmscope.open_run(run).report()
     finish(source, run, tmp_path / "log")
     assert len(computed(tmp_path / "log")) == MATRICES

@@ -105,6 +105,18 @@ def test_lines_are_rare_and_plain():
     ]
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_what_stands_is_told_in_one_line(stream):
+    told = stream()
+    with reporter_for(True, told) as reporter:
+        reporter.stands(3, of=3, settings="seed 1")
+        reporter.stands(2, of=3, settings="seed 1")
+    assert told.getvalue().splitlines() == [
+        "lmscope: nothing to compute: all 3 records stand (seed 1)",
+        "lmscope: continuing: 2 of 3 records stand (seed 1)",
+    ]
+
+
 def test_bar_shows_bytes_matrix_and_time_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     stream = Terminal()
@@ -151,7 +163,17 @@ def test_figures_are_counted_every_ten_seconds():
     assert stream.getvalue().splitlines() == [
         "lmscope: 10 of 24 figures written",
         "lmscope: 20 of 24 figures written",
+        "lmscope: 24 of 24 figures written",
     ]
+
+
+def test_few_figures_need_no_line():
+    stream, clock = io.StringIO(), Clock()
+    with figures_told(True, stream, clock) as tell:
+        for done in range(1, 9):
+            clock.now += 1.0
+            tell(done, 8, Path("figures/depth-ks.png"))
+    assert stream.getvalue() == ""
 
 
 def test_figures_have_a_bar_on_a_terminal_and_nothing_where_not_wanted():

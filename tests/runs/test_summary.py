@@ -8,9 +8,10 @@ import pyarrow
 import pytest
 
 from lmscope.results import LEDGER
+from lmscope.runs import verdict_words
 from lmscope.runs.summary import summarise
 
-SETTINGS = {"nulls": ["iid", "permutation", "sign_flip"], "false_positive_rate": 0.01}
+SETTINGS = {"nulls": ["iid", "permutation", "sign_flip"], "draws": 19, "false_positive_rate": 0.01}
 
 
 def row(name, role, layer, values, edge, **columns):
@@ -103,3 +104,59 @@ def test_statuses_and_troubles():
         ("b", "failed"),
         ("c", "refused"),
     ]
+
+
+def noise_rows(matrices, showing, **columns):
+    strong, weak = [3.0] + [1.0] * 39, [1.0] * 40
+    return [
+        row(f"layer.{n}", "up", n, strong if n < showing else weak, 2.0, **columns) for n in range(matrices)
+    ]
+
+
+def test_as_many_as_noise_gives_is_nothing():
+    summary = summary_of(noise_rows(58, 2))
+    chance = summary.chance
+    assert (chance.tested, chance.showing, chance.expected) == (58, 2, pytest.approx(2.9))
+    assert chance.p_value == pytest.approx(1 - 0.95**58 - 58 * 0.05 * 0.95**57)
+    assert not chance.exceeded
+    words = verdict_words.against_chance(chance)
+    assert words.startswith("2 of 58 matrices show learnt values; noise alone would give about 2.9: nothing ")
+    page = summary._repr_html_()
+    assert words in page
+    # Its largest share of the norm would be the largest of noise.
+    assert len(summary.top) == 2
+    assert verdict_words.MATRICES_TITLE not in page
+    assert "layer.0" not in page
+
+
+def test_more_than_noise_gives_is_said_with_its_level():
+    summary = summary_of(noise_rows(58, 9))
+    assert summary.chance.exceeded
+    assert summary.chance.p_value == pytest.approx(0.0022, rel=0.1)
+    assert ": more than chance gives (p = 0.002" in verdict_words.against_chance(summary.chance)
+    assert verdict_words.MATRICES_TITLE in summary._repr_html_()
+
+
+def test_one_matrix_alone_cannot_beat_chance_with_few_draws():
+    rows = noise_rows(1, 1)
+    words = verdict_words.against_chance(summary_of(rows).chance)
+    assert "1 of 1 matrix shows learnt values; noise alone would give about 0.05: that may be chance" in words
+    assert summary_of(rows, SETTINGS | {"draws": 199}).chance.exceeded
+    assert "None of 1 matrix shows" in verdict_words.against_chance(summary_of(noise_rows(1, 0)).chance)
+
+
+def test_chance_under_iid_alone_is_the_rate():
+    settings = {"nulls": ["iid"], "draws": None, "false_positive_rate": 0.2}
+    assert summary_of(noise_rows(10, 0), settings).chance.expected == pytest.approx(2.0)
+    none = summary_of([row("a", "up", 0, [1.0] * 40, None)])
+    assert (none.chance.tested, none.chance.p_value) == (0, 1.0)
+    assert "No matrix has a verdict" in verdict_words.against_chance(none.chance)
+
+
+def test_legend_gives_the_smallest_p_value():
+    summary = summary_of(noise_rows(2, 0))
+    p_values = dict(verdict_words.legend(summary, 19))["p-values"]
+    assert "with 19 draws none under sign flips or permutations is below 0.05 = 1 / (draws + 1)" in p_values
+    assert not {"p-values", "top / edge"} & dict(verdict_words.legend(summary, None)).keys()
+    assert "top / edge" in dict(verdict_words.legend(summary_of(noise_rows(2, 2)), 19))
+    assert "fewer than 32" in dict(verdict_words.legend(summary, 19))["share"]

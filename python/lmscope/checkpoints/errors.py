@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lmscope.visible import visible
+
 _LONGEST = 200
 
 
@@ -40,4 +42,4 @@ def _shown(text: str, *, limit: int = _LONGEST) -> str:
     """What a file says, on one line of bounded length: control characters as escapes."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}...{text[-limit // 4 :]} ({len(text)} characters)"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return visible(text)

@@ -22,7 +22,10 @@ _EXACT = (
 )
 _PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 _SPLIT = re.compile(r"(.+)-[0-9]+-of-([0-9]+)(\.[a-z]+)")
-EXPECTED = "model.safetensors, pytorch_model.bin, the index of either, or a .gguf file"
+EXPECTED = (
+    "model.safetensors, pytorch_model.bin, the index of either, one *.safetensors file of any name, "
+    "or a .gguf file"
+)
 
 
 def choose_weights(where: Path | str, names: Collection[str]) -> tuple[str, ...]:

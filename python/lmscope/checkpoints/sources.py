@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.hub import download, is_hub_id
@@ -53,6 +53,8 @@ def find_source(path_or_id: str | Path, revision: str | None, token: str | None)
     path = Path(path_or_id).expanduser()
     mode = _mode(path)
     if stat.S_ISREG(mode):
+        if path.suffix == ".json":
+            _refuse_description(path)
         return _described(path.name, path, path.parent, (path,))
     if stat.S_ISDIR(mode):
         return folder_source(path.resolve().name, path)
@@ -100,6 +102,16 @@ def folder_source(name: str, path: Path) -> Source:
         if not stat.S_ISREG(_mode(shard)):
             raise CheckpointError("missing shard", file=index_file, expected=shard.name, found="no such file")
     return replace(_described(name, path, path, shards), index_file=index_file, index=index)
+
+
+def _refuse_description(path: Path) -> NoReturn:
+    """A config or an index given in place of the weights that it describes."""
+    raise CheckpointError(
+        f"{path.name} is no weight file: give its folder, {path.parent}",
+        file=path,
+        expected=_EXPECTED_PLACE,
+        found="a JSON file",
+    )
 
 
 def _gguf_files(folder: Path, found: list[Path]) -> tuple[Path, ...]:

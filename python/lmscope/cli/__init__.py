@@ -7,10 +7,13 @@ Data goes to stdout, progress and messages to stderr, and no question is ever as
 
 from __future__ import annotations
 
+import inspect as python_inspect
 import sys
-from typing import Annotated, cast
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from lmscope.cli.analyze import analyze
 from lmscope.cli.bench import bench
@@ -20,8 +23,35 @@ from lmscope.cli.report import report
 from lmscope.cli.similarity import similarity
 from lmscope.cli.spectra import spectra
 
+
+class _BareFlags:
+    """Mixin of commands: their help shows flags without a type, as they take no value."""
+
+    def get_params(self, context: Any) -> Any:
+        parameters = super().get_params(context)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class _Verb(_BareFlags, TyperCommand):
+    pass
+
+
+class _Group(_BareFlags, TyperGroup):
+    pass
+
+
+def _paragraphs(verb: Callable[..., None]) -> str:
+    """The docstring without the line breaks of its source: the help breaks where the terminal does."""
+    text = python_inspect.cleandoc(verb.__doc__ or "")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 app = typer.Typer(
     name="lmscope",
+    cls=_Group,
     help="Where a language model keeps what it learnt: spectra and random-matrix verdicts of its weights.",
     epilog="CKPT is a folder, a weight file or a hub id. Begin with: lmscope inspect CKPT",
     pretty_exceptions_enable=False,
@@ -50,8 +80,9 @@ def _root(
         raise typer.Exit(2)
 
 
-for _verb in (inspect, analyze, spectra, similarity, report, bench):
-    app.command()(_verb)
+_VERBS = (inspect, analyze, spectra, similarity, report, bench)
+for _verb in _VERBS:
+    app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 
 # The command line parser's own error: BadParameter is the one name of its family that typer gives away.
 _ParserError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -63,7 +94,9 @@ def main() -> None:
     try:
         code = app(prog_name="lmscope", standalone_mode=False)
     except _ParserError as error:
-        code = wrong_usage(error, as_json="--json" in sys.argv)
+        # The parser's error lacks its context where an option lacks its value.
+        verb = next((verb.__name__ for verb in _VERBS if sys.argv[1:2] == [verb.__name__]), None)
+        code = wrong_usage(error, verb=verb, as_json="--json" in sys.argv)
     except typer.Abort:
         code = 1
     sys.exit(code)

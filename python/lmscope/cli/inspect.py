@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmscope.cli import options
-from lmscope.cli.output import console, errors_to_exit_codes, message, print_json, shown
+from lmscope.cli.output import console, errors_to_exit_codes, message, print_json
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import TensorInfo
@@ -33,8 +34,8 @@ def inspect(
 ) -> None:
     """List the tensors of a checkpoint with their roles, and project the memory and time of an analysis.
 
-    Reads headers only, no weights. A * in a name stands for the numbers of like layers or experts; --json has
-    every tensor.
+    Reads headers only, no weights. Like layers or experts are folded into one row, with a * for their
+    numbers, unless --all is given; --json always has every tensor.
 
     [bold]Example[/bold]: lmscope inspect ./my-model
     """
@@ -85,7 +86,7 @@ def _short(text: str) -> str:
     if len(text) > _LONGEST:
         half = (_LONGEST - 3) // 2
         text = f"{text[:half]}...{text[-half:]}"
-    return shown(text)
+    return visible(text)
 
 
 def _print(inspection: Inspection, *, every: bool) -> None:
@@ -128,12 +129,12 @@ def _print(inspection: Inspection, *, every: bool) -> None:
     reasons = Counter(tensor.reason for tensor in inspection.tensors if tensor.status == "skipped")
     out.print()
     out.print(
-        f"{escape(shown(inspection.name))} ({inspection.model_type or 'unknown type'}): "
+        f"{escape(visible(inspection.name))} ({inspection.model_type or 'unknown type'}): "
         f"{len(inspection.tensors)} tensors, "
         f"{projection.matrices} matrices to analyse, {format_bytes(projection.read_bytes)}",
         style="bold",
         soft_wrap=not out.is_terminal,
     )
     for reason, count in reasons.most_common():
-        out.print(f"{count} skipped: {escape(shown(reason))}", style="dim", soft_wrap=not out.is_terminal)
+        out.print(f"{count} skipped: {escape(visible(reason))}", style="dim", soft_wrap=not out.is_terminal)
     out.print(f"{projection.sentence()}.", soft_wrap=not out.is_terminal)

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from lmscope.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 _PIPED_WIDTH = 200
+_CONTINUES = "what is done is kept, the same command continues there"
 
 
 def console() -> Console:
@@ -33,14 +36,9 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
-def shown(name: str) -> str:
-    """A name out of a file, for a terminal: control characters, which could forge lines, as escapes."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
-
-
 def message(kind: str, text: str) -> None:
     """``lmscope: warning: ...`` on stderr; one line where it is no terminal."""
-    text = shown(text)
+    text = visible(text)
     if not sys.stderr.isatty():
         print(f"lmscope: {kind}: {text}", file=sys.stderr)
         return
@@ -67,15 +65,17 @@ def show_warnings() -> None:
 
 
 @contextmanager
-def errors_to_exit_codes(*, as_json: bool) -> Iterator[None]:
-    """Turn what a verb raises into a line on stderr and an exit code; LMSCOPE_DEBUG=1 shows the traceback."""
+def errors_to_exit_codes(*, as_json: bool, kept: str = _CONTINUES) -> Iterator[None]:
+    """Turn what a verb raises into a line on stderr and an exit code; LMSCOPE_DEBUG=1 shows the traceback.
+
+    ``kept`` says what an interrupted or failed command leaves, and what it does when it is given again.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        text = "interrupted; what is done is kept, the same command continues there"
-        code = _report("KeyboardInterrupt", text, 1, as_json)
+        code = _report("KeyboardInterrupt", f"interrupted; {kept}", 1, as_json)
         from lmscope.runs.side_by_side import SideBySide
 
         if SideBySide.left_behind:
@@ -88,18 +88,18 @@ def errors_to_exit_codes(*, as_json: bool) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("LMSCOPE_DEBUG", "0") not in ("", "0"):
             raise
-        _fail(error, as_json)
+        _fail(error, as_json, kept)
 
 
-def _fail(error: Exception, as_json: bool) -> NoReturn:
-    code = _report(type(error).__name__, _text(error), _exit_code(error), as_json)
+def _fail(error: Exception, as_json: bool, kept: str) -> NoReturn:
+    code = _report(type(error).__name__, _text(error, kept), _exit_code(error), as_json)
     raise typer.Exit(code) from None
 
 
-def wrong_usage(error: Any, *, as_json: bool) -> int:
+def wrong_usage(error: Any, *, verb: str | None, as_json: bool) -> int:
     """Report what the parser of the command line raised; gives the exit code."""
-    verb = error.ctx.command_path if error.ctx is not None else "lmscope"
-    text = f"{error.format_message().rstrip('.')}; `{verb} -h` shows what there is"
+    command = f"lmscope {verb}" if verb else "lmscope"
+    text = f"{error.format_message().rstrip('.')}; `{command} -h` shows what there is"
     return _report("UsageError", " ".join(text.split()), 2, as_json)
 
 
@@ -123,7 +123,7 @@ def _exit_code(error: Exception) -> int:
     return 2 if results is not None and isinstance(error, results.WrongFolder) else 1
 
 
-def _text(error: Exception) -> str:
+def _text(error: Exception, kept: str) -> str:
     known = type(error).__module__.startswith("lmscope.")
     text = " ".join(str(error).split())
     if known and text:
@@ -131,12 +131,8 @@ def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         # Only a verb that writes has loaded the results room.
-        kept = (
-            "; what is done is kept, the same command continues there"
-            if "lmscope.results" in sys.modules
-            else ""
-        )
-        return f"{error.strerror}{where}{kept}"
+        left = f"; {kept}" if "lmscope.results" in sys.modules else ""
+        return f"{error.strerror}{where}{left}"
     if isinstance(error, ValueError) and text.startswith("LMSCOPE_ISA="):
         return text
     return f"{type(error).__name__}: {text} (LMSCOPE_DEBUG=1 shows where)"

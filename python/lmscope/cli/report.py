@@ -9,6 +9,8 @@ import typer
 from lmscope.cli import options
 from lmscope.cli.output import errors_to_exit_codes, print_json
 
+_KEPT = "files written so far are whole and stay, the same command writes all of them again"
+
 
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Result folder of an earlier run.")],
@@ -32,7 +34,7 @@ def report(
 
     [bold]Example[/bold]: lmscope report runs/my-model --figures --layers 0-3
     """
-    with errors_to_exit_codes(as_json=json):
+    with errors_to_exit_codes(as_json=json, kept=_KEPT):
         from lmscope import runs
         from lmscope.runs.errors import UsageError
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from lmscope.cli.output import console, shown
+from lmscope.cli.output import console
 from lmscope.cli.tables import legend_table, plain_table
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     from lmscope.runs.similarity_summary import SimilaritySummary
@@ -19,12 +20,8 @@ def print_similarity(summary: SimilaritySummary) -> None:
     from lmscope.runs import similarity_words as words
 
     out = console()
-    for title, columns, rows in (
-        (words.ROLES_TITLE, words.ROLE_COLUMNS, map(words.role_cells, summary.roles)),
-        (words.EXPERTS_TITLE, words.EXPERT_COLUMNS, map(words.expert_cells, summary.experts)),
-        (words.TWINS_TITLE, words.TWIN_COLUMNS, map(words.twin_cells, summary.twins)),
-    ):
-        _print(title, columns, list(rows))
+    for title, columns, rows in words.tables(summary):
+        _print(title, columns, rows)
     out.print()
     out.print(legend_table(words.legend(summary)))
     if told := words.cost(summary):
@@ -33,15 +30,13 @@ def print_similarity(summary: SimilaritySummary) -> None:
     out.print()
 
 
-def _print(title: str, columns: Sequence[str], rows: list[Iterable[str]]) -> None:
-    if not rows:
-        return
+def _print(title: str, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
     out = console()
     table = plain_table(title)
     for name in columns:
         text = name in ("role", "blocks", "least alike", "of")
         table.add_column(name, justify="left" if text else "right", no_wrap=name != "of", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(shown(cell)) for cell in row))
+        table.add_row(*(escape(visible(cell)) for cell in row))
     out.print()
     out.print(table)

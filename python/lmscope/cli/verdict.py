@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from lmscope.cli.output import console, message, print_json, shown
+from lmscope.cli.output import console, message, print_json
 from lmscope.cli.similarity_verdict import print_similarity
 from lmscope.cli.tables import legend_table, plain_table
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +82,7 @@ def print_heading(run: Run, summary: RunSummary) -> None:
     kind = checkpoint["model_type"] or "unknown type"
     out.print()
     out.print(
-        f"[bold]{escape(shown(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
+        f"[bold]{escape(visible(checkpoint['name']))}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal
     )
     out.print(verdict_words.statuses(summary), soft_wrap=not out.is_terminal)
 
@@ -94,9 +95,10 @@ def print_verdict(run: Run, summary: RunSummary) -> None:
     if not summary.roles:
         out.print("No matrix was analysed.")
         return
+    out.print(verdict_words.against_chance(summary.chance), soft_wrap=not out.is_terminal)
     out.print()
     out.print(_roles(summary))
-    if summary.top:
+    if summary.top and summary.chance.exceeded:
         out.print()
         out.print(_top(summary))
     out.print()
@@ -129,5 +131,5 @@ def _top(summary: RunSummary) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for matrix in summary.top:
         name, *cells = verdict_words.matrix_cells(matrix)
-        table.add_row(escape(shown(name)), *cells)
+        table.add_row(escape(visible(name)), *cells)
     return table

@@ -11,5 +11,11 @@ from pathlib import Path
 # fails in svd.
 _spec = importlib.util.find_spec("scipy_openblas64")
 if _spec is None or _spec.origin is None:
-    raise ImportError("lmscope needs the package scipy-openblas64")
-ctypes.CDLL(str(Path(_spec.origin).parent / "lib" / "libscipy_openblas64_.so"))
+    raise ImportError("lmscope needs the package scipy-openblas64: pip install scipy-openblas64")
+try:
+    ctypes.CDLL(str(Path(_spec.origin).parent / "lib" / "libscipy_openblas64_.so"))
+except OSError as error:
+    raise ImportError(
+        f"the OpenBLAS of the package scipy-openblas64 cannot be loaded ({error}): "
+        "pip install --force-reinstall scipy-openblas64"
+    ) from error

@@ -58,7 +58,8 @@ class Figure:
     ``states`` are the choices, key -> name, and ``variant`` gives the state of a key; ``matrices`` are the
     records of the states that show one matrix. ``selects`` names the figure that a click on a point with
     customdata (a key) switches; ``cells`` gives (column, row) of the key to outline while that figure shows
-    it; ``follows`` names the figure whose state this one takes over.
+    it; ``follows`` names the figure whose state this one takes over. A page that would grow too large holds
+    only the states ``on_page``, and shows ``absent`` for the others.
 
     The data behind the chart have ``columns`` and ``parts``. A part gives one entry per column: a list of
     values, `of_trace` or `bins_of_trace` for what a trace holds, or one word or number for every line of the
@@ -74,6 +75,8 @@ class Figure:
     selects: str = ""
     follows: str = ""
     cells: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    on_page: frozenset[str] | None = None
+    absent: Variant | None = None
     columns: list[str | dict[str, Any]] = field(default_factory=list)
     parts: list[list[Any]] = field(default_factory=list)
 

@@ -9,7 +9,7 @@
     all(selector).forEach((element) => element.addEventListener(event, (happened) => act(element, element.dataset, happened)));
   };
   const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const dark = matchMedia("screen and (prefers-color-scheme: dark)");
 
   // A new object each time: plotly.js writes into what it is given.
   function merge(base, over = {}) {
@@ -28,19 +28,23 @@
     return { shapes: [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line }] };
   }
 
+  const state = (id, key = shown[id]) => figures[id]?.variants[key] ?? figures[id]?.absent;
   const traces = ({ data }, variant) => data.map((trace, index) => merge(trace, variant.data[index]));
 
   function draw(id) {
     const figure = figures[id];
-    const variant = figure.variants[shown[id]];
+    const variant = state(id);
     const data = traces(figure, variant);
     for (const trace of data) if (trace.colorscale && dark.matches) trace.reversescale = true;
     const theme = merge(themes[dark.matches ? "dark" : "light"], figure.layout);
-    return Plotly.react(id, data, merge(merge(theme, variant.layout), outline(figure)), figure.config);
+    const layout = merge(merge(theme, variant.layout), outline(figure));
+    // After a resize plotly.js takes the element's height, not the layout's.
+    document.getElementById(id).style.height = `${layout.height}px`;
+    return Plotly.react(id, data, layout, figure.config);
   }
 
   function show(id, key) {
-    const variant = figures[id]?.variants[key];
+    const variant = state(id, key);
     if (!variant) return;
     shown[id] = key;
     all(`[data-title="${id}"]`).forEach((element) => (element.textContent = variant.label));
@@ -67,16 +71,15 @@
       if (points[0].customdata != null) showAndGo(figure.selects, String(points[0].customdata));
     });
   }
-  const parts = (id) => all(`select[data-part="${id}"]`).map((select) => select.value).join(":");
   on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
-  on("change", "select[data-part]", (_, { part: id }) => show(id, parts(id)));
+  on("change", "select[data-part]", (_, { part: id }) => show(id, all(`select[data-part="${id}"]`).map(({ value }) => value).join(":")));
   on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
   on("click", "[data-step]", (_, { of, step }) => {
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);
     show(of, options[(selectedIndex + Number(step) + options.length) % options.length].value);
   });
   on("click", "[data-view]", (_, { of, view }) => {
-    const range = figures[of].variants[shown[of]].views[view];
+    const range = state(of).views[view];
     if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
   });
   dark.addEventListener("change", () => Object.keys(figures).forEach(draw));
@@ -84,8 +87,6 @@
   // Tables: a click on a heading sorts (again: the other way round), inputs and selects filter.
   const sortKey = (cell) => cell.dataset.sort ?? cell.textContent.trim();
   const rank = (text) => (text === "" ? -Infinity : Number(text));
-  all("table.sortable th").forEach((heading) => (heading.tabIndex = 0));
-  on("keydown", "table.sortable th", (heading, _, { key }) => key === "Enter" && heading.click());
   on("click", "table.sortable th", (heading) => {
     const table = heading.closest("table");
     const numeric = heading.classList.contains("n");
@@ -128,17 +129,16 @@
     });
     return [columns.map((entry) => column(entry, data, variant.name)), ...rows.filter(([first]) => first !== null)];
   }
-  function tableRows(table) {
-    const rows = all("tbody tr:not([hidden])", table).map((row) => [...row.cells].map((td) => td.dataset.csv ?? sortKey(td)));
-    return [all("th", table).map((th) => th.title || th.textContent.trim()), ...rows];
-  }
-  // Spreadsheets run text that begins like a formula; an apostrophe keeps it text.
+  const cellEntries = (cell) => (cell.dataset.csv ? JSON.parse(cell.dataset.csv) : [cell.title || sortKey(cell)]);
+  const tableRows = (table) => all("tr:not([hidden])", table).map((row) => [...row.cells].flatMap(cellEntries));
+  // Spreadsheets run text that begins like a formula, also behind white space; an apostrophe keeps it text.
   function quoted(value) {
-    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) && isNaN(value) ? `'${value}` : String(value ?? "");
+    const formula = /^([\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])/.test(value) && isNaN(value);
+    const text = `${formula ? "'" : ""}${value ?? ""}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
   on("click", "[data-save]", (_, { save: id }) => {
-    const variant = figures[id]?.variants[shown[id]];
+    const variant = state(id);
     const rows = variant ? chartRows(figures[id], variant) : tableRows(document.getElementById(id));
     const blob = new Blob(rows.map((row) => `${row.map(quoted).join(",")}\r\n`), { type: "text/csv" });
     const name = variant ? `${id}-${variant.file}` : document.getElementById(id).dataset.file;

@@ -79,7 +79,9 @@ def _for_script(figure: Figure) -> dict[str, Any]:
         "variants": {
             key: {**vars(figure.variant(key)), "name": figure.states[key], "file": file}
             for key, file in state_files(figure).items()
+            if figure.on_page is None or key in figure.on_page
         },
+        "absent": figure.absent and {**vars(figure.absent), "name": "", "file": "none"},
     }
 
 
@@ -92,4 +94,4 @@ def state_files(figure: Figure) -> dict[str, str]:
 def _script_json(value: Any) -> Markup:
     """JSON that no tensor name can break out of: inside a script element, ``<`` must never appear."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return Markup(text.replace("<", "\\u003c"))

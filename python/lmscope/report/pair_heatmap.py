@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from lmscope.report.figures import COLOUR_SCALE
+from lmscope.report.figures import COLOUR_SCALE, STATE
 from lmscope.report.measures import Measure
 from lmscope.report.pairs import PairRow, hover
 from lmscope.results.layer_maps import PairMap
 
 _TEXT_UP_TO = 16
+
+COLUMNS = ["map", "role", "matrix x", "matrix y", "layer x", "layer y", "expert x", "expert y", "value"]
+"""Of the data of a map."""
 
 HEATMAP: dict[str, Any] = {
     "type": "heatmap",
@@ -61,12 +64,14 @@ def cells(
     }
 
 
-def lines(one: PairMap, rows: list[PairRow], measure: Measure) -> list[list[Any]]:
-    """Columns of the data of a map, pair by pair: names of x and y, their layers, the measure."""
+def lines(one: PairMap, rows: list[PairRow], measure: Measure) -> list[Any]:
+    """The data of a map, pair by pair, under `COLUMNS`."""
     places = [int(one.rows[i, j]) for i, j in zip(*np.triu_indices(len(one.rows), 1), strict=True)]
     there = [rows[place] for place in places if place >= 0]
     columns = ("name_x", "name_y", "layer_x", "layer_y", "expert_x", "expert_y")
     return [
+        STATE,
+        one.role,
         *([row[column] for row in there] for column in columns),
         [measure.value(row) for row in there],
     ]

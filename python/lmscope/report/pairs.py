@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from lmscope.report.pair_measures import PAIR_MEASURES
 from lmscope.report.records import Records
-from lmscope.report.words import number, plain
+from lmscope.report.words import as_html, number, plain
 
 PairRow = dict[str, Any]
 
@@ -51,7 +50,7 @@ def hover(row: PairRow) -> str:
     )
     same = ["identical tensors, not compared"] if row["identical"] else []
     words = [*same, *values, f"chance: {number(row['baseline'])}", *null]
-    return "<br>".join([f"<b>{escape(name(row))}</b>", *map(escape, words)])
+    return "<br>".join([f"<b>{as_html(name(row))}</b>", *map(as_html, words)])
 
 
 def _are_neighbours(row: PairRow) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from lmscope.report.figures import Figure, merged, unpacked
 from lmscope.report.records import Records
-from lmscope.report.sections import sections_of
+from lmscope.report.sections import section_of, sections_of
 from lmscope.report.themes import LIGHT
+from lmscope.report.words import as_html
+from lmscope.visible import visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -26,16 +28,23 @@ class NoSuchFigure(ValueError):
 def plot(records: Records, figure: str, state: str | None = None) -> plotly.graph_objects.Figure:
     """A figure (a section's key) in a state (its key or name), by default that which the page opens with.
 
-    Raises NoSuchFigure.
+    Raises NoSuchFigure, and TypeError where one of them is no string.
     """
     from plotly.graph_objects import Figure as PlotlyFigure
 
-    there = figures_of(records)
-    if figure not in there:
-        raise NoSuchFigure(f"plot: no figure {figure!r} in this run; there is {_listed(figure, list(there))}")
-    chosen = there[figure]
+    _check_name("figure", figure, lambda: list(figures_of(records)))
+    section = section_of(records, figure)
+    if section is None or section.figure is None:
+        names = _listed(figure, list(figures_of(records)))
+        raise NoSuchFigure(f"plot: no figure {figure!r} in this run; there is {names}")
+    chosen = section.figure
     key = chosen.first if state is None else _state(figure, chosen, state)
     return PlotlyFigure(as_plotly(records.model, chosen, key))
+
+
+def _check_name(what: str, value: object, names: Callable[[], list[str]]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"plot: {what} must be a name, not {value!r}; there is {_listed('', names())}")
 
 
 def figures_of(records: Records) -> dict[str, Figure]:
@@ -44,10 +53,11 @@ def figures_of(records: Records) -> dict[str, Figure]:
 
 
 def _state(name: str, figure: Figure, wanted: str) -> str:
+    names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
+    _check_name(f"state of {name!r}", wanted, lambda: names)
     for key, known in figure.states.items():
         if wanted == known or (wanted == key and key not in figure.matrices):
             return key
-    names = list(figure.states.values()) if figure.matrices else [*figure.states, *figure.states.values()]
     raise NoSuchFigure(f"plot: {name!r} has no state {wanted!r}; there is {_listed(wanted, names)}")
 
 
@@ -96,9 +106,9 @@ def as_plotly(model: str, figure: Figure, key: str) -> dict[str, Any]:
 
 def _wrapped(text: str, letters: int) -> list[str]:
     """Lines of at most so many letters, as text that plotly does not take for markup."""
-    lines, rest = [], text
+    lines, rest = [], visible(text)
     while len(rest) > letters:
         at = rest.rfind(" ", letters // 2, letters) + 1 or letters
         lines.append(rest[:at].rstrip())
         rest = rest[at:]
-    return [escape(line) for line in [*lines, rest]]
+    return [as_html(line) for line in [*lines, rest]]

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lmscope.results import SCHEMAS, RunFolder
-from lmscope.results.q_values import with_q_values
+from lmscope.results import ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
 
@@ -26,14 +25,17 @@ ROLES = [
 class Records:
     """Records of one run, ready to be shown; each part is read when it is first asked for.
 
-    Non-finite numbers are None, columns of numbers (singular values) are float64 arrays. Raises ResultsError
-    where the folder is no result folder or a file is unreadable.
+    ``tables`` are those of the same folder where somebody has them already.
+
+    Numbers that are not finite are None. Lists of numbers are float64 arrays, singular values finite ones.
+    Raises ResultsError where the folder is no result folder, a file is unreadable or a singular value is not
+    finite.
     """
 
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = RunFolder.open(run_folder)
+    def __init__(self, run_folder: Path, tables: RunTables | None = None) -> None:
+        self._tables = tables or RunTables(RunFolder.open(run_folder))
+        self._folder = self._tables.folder
         self._rows: dict[str, list[Row]] = {}
-        self._tables: dict[str, pa.Table] = {}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
@@ -55,8 +57,10 @@ class Records:
         if analysis not in self.analyses:
             return []
         if analysis not in self._rows:
-            table = self.table(analysis)
-            self._rows[analysis] = _plain_rows(with_q_values(table) if analysis == "spectra" else table)
+            rows = _plain_rows(self.table(analysis))
+            for row in rows:
+                self._check_values(analysis, row)
+            self._rows[analysis] = rows
         return self._rows[analysis]
 
     def without_lists(self, analysis: str) -> list[Row]:
@@ -69,11 +73,17 @@ class Records:
         return self._rows[key]
 
     def table(self, analysis: str) -> pa.Table:
-        """The same records as a table, as they stand in the files; no rows where the run does not hold it."""
-        if analysis not in self._tables:
-            there = analysis in self.analyses
-            self._tables[analysis] = self._folder.rows(analysis) if there else SCHEMAS[analysis].empty_table()
-        return self._tables[analysis]
+        """The same records as a table; no rows where the run does not hold it."""
+        return self._tables.table(analysis)
+
+    def _check_values(self, analysis: str, row: Row) -> None:
+        values = row.get("singular_values")
+        if values is not None and not np.isfinite(values).all():
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ResultsError(
+                f"{self._folder.record_file(analysis, row['name'])}: singular value {at} of {row['name']!r} "
+                f"is {values[at]}: a damaged record; delete it and repeat the command that made the run"
+            )
 
     @cached_property
     def spectra(self) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -78,6 +79,10 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
     from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
     stopped = threading.Event()
+    # What goes wrong is raised; the browser's own warnings beside it say nothing more.
+    logger = logging.getLogger("choreographer")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
 
     async def work() -> None:
         # plotly.js is the installed one; MathJax would come from the network; the browser's own calls home
@@ -97,6 +102,8 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
         except ChromeNotFoundError as error:
             raise NoBrowser(f"static figures: neither Chrome nor Chromium was found; {_WAY_OUT}") from error
         except (BrowserClosedError, BrowserFailedError) as error:
-            raise NoBrowser(f"static figures: the browser does not run: {error}; {_WAY_OUT}") from error
+            problem = "the browser was found, but does not start or stopped while it drew"
+            raise NoBrowser(f"static figures: {problem}; {_WAY_OUT}") from error
         finally:
             stopped.set()
+            logger.setLevel(level)

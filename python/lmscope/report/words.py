@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from html import escape
+
+from lmscope.visible import visible
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -11,13 +14,21 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", "\u202f")
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}".replace(",", "\u202f") if abs(value) < 1e7 else f"{value:.{digits - 1}e}"
-    return f"{value:.{digits}g}"
+    if abs(float(f"{value:.{digits - 1}e}")) < 10**digits:
+        return f"{value:.{digits}g}"
+    return f"{value:,.0f}".replace(",", "\u202f") if abs(value) < 9_999_999.5 else f"{value:.{digits - 1}e}"
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %" if 0 < value < 0.0995 else f"{100 * value:.0f} %"
+    """A share from 0 to 1; 0 % and 100 % only where nothing or everything is meant."""
+    if value is None:
+        return "–"
+    share = round(100 * value, 9)
+    if 0 < share < 0.1:
+        return "< 0.1 %"
+    if 99.9 < share < 100:
+        return "> 99.9 %"
+    return f"{share:.1f} %" if 0 < share < 9.95 or 99.5 <= share < 100 else f"{share:.0f} %"
 
 
 def p_value(value: float | None) -> str:
@@ -26,6 +37,11 @@ def p_value(value: float | None) -> str:
 
 def count(how_many: int, noun: str, plural: str = "") -> str:
     return f"{number(how_many)} {noun if how_many == 1 else plural or noun + 's'}"
+
+
+def as_html(text: object) -> str:
+    """Text out of a record, for charts: they take their words for markup."""
+    return escape(visible(str(text)))
 
 
 def plain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, record_key
+from lmscope.results.run_tables import RunTables
 from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ResultsError",
     "RunFolder",
     "RunLocked",
+    "RunTables",
     "WrongCheckpoint",
     "WrongFolder",
     "record_key",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +24,11 @@ MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
 _OF_PAIRS = b"lmscope_of_pairs"
-_WAY_OUT = "delete it, and the same command writes it again; the other records stand"
+_READERS = 8
+_WAY_OUT = (
+    "delete it and repeat the command that made the run (lmscope analyze, spectra or similarity): it writes "
+    "the file again, the other records stand"
+)
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
@@ -162,8 +168,8 @@ class RunFolder:
     def _stored_ledger(self) -> pa.Table:
         if not (self.path / LEDGER_FILE).is_file():
             raise ResultsError(
-                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the same "
-                "command begins it again"
+                f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the "
+                "command that made it (lmscope analyze, spectra or similarity) begins it again"
             )
         return _read(self.path / LEDGER_FILE)
 
@@ -208,7 +214,8 @@ class RunFolder:
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
-        tables = [_read(self._record(analysis, key)) for key in keys]
+        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as threads:
+            tables = list(threads.map(_read, (self._record(analysis, key) for key in keys)))
         for key, table in zip(keys, tables, strict=True):
             if table.schema != schema:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
@@ -281,6 +288,13 @@ class RunFolder:
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]
 
+    def record_file(self, analysis: str, name: str) -> Path:
+        """The file of one tensor's record under the run's settings, there or not."""
+        manifest = self.manifest
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        settings = manifest["settings"][analysis]
+        return self._record(analysis, record_key(identity, name, analysis, settings, version))
+
     def _record(self, analysis: str, key: str) -> Path:
         return self.path / analysis / f"{key}.parquet"
 
@@ -307,7 +321,8 @@ class RunFolder:
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns)
+            # Arrow's own threads cost more than a small file takes.
+            return file.read(columns, use_threads=False)
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:

@@ -91,6 +91,9 @@ class Reporter(Protocol):
         """Before the first matrix: how much there is; `seconds` is the sum of the estimates, `noun` what is
         counted, such as pairs."""
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        """Before `start`: so many of the wanted records were there already, under these settings."""
+
     def begin(self, text: str, *, seconds: float) -> None:
         """A piece of work starts, perhaps beside others: what it is and its estimate."""
 
@@ -118,6 +121,9 @@ class SilentReporter:
     def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
         pass
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        pass
+
 
 class LineReporter(SilentReporter):
     """A plain line at most every ten seconds, for logs."""
@@ -133,6 +139,9 @@ class LineReporter(SilentReporter):
     def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         self._pace = Pace(seconds, self._clock)
         self._of_matrices, self._of_bytes, self._noun = matrices, total_bytes, noun
+
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        print(_standing(records, of, settings), file=self._stream, flush=True)
 
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
@@ -210,6 +219,9 @@ class BarReporter(SilentReporter):
         self._task = self._progress.add_task("", total=matrices)
         self._progress.start()
 
+    def stands(self, records: int, *, of: int, settings: str) -> None:
+        print(_standing(records, of, settings), file=self._stream, flush=True)
+
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
         self._advance(0)
@@ -223,6 +235,13 @@ class BarReporter(SilentReporter):
         if self._progress is not None and self._task is not None:
             newest = self._pace.newest.replace("[", r"\[")
             self._progress.update(self._task, advance=matrices, description=newest)
+
+
+def _standing(records: int, of: int, settings: str) -> str:
+    if records < of:
+        return f"lmscope: continuing: {records} of {of} records stand ({settings})"
+    all_of_them = f"all {of} records stand" if of > 1 else "the record stands"
+    return f"lmscope: nothing to compute: {all_of_them} ({settings})"
 
 
 def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:
@@ -243,7 +262,10 @@ def reporter_for(progress: bool, stream: TextIO | None = None) -> Reporter:
 def figures_told(
     progress: bool, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int, int, Path], None]]:
-    """Told of files written, files in all, the newest: a bar on a terminal, else a line every ten seconds."""
+    """Told of files written, files in all, the newest: a bar on a terminal, else a line every ten seconds.
+
+    Where there was a line, the last one gives the final count.
+    """
     stream = sys.stderr if stream is None else stream
     if not progress:
         yield lambda done, total, path: None
@@ -255,11 +277,12 @@ def figures_told(
             task = bar.add_task("figures", total=None)
             yield lambda done, total, path: bar.update(task, completed=done, total=total)
     else:
-        last = clock()
+        began = last = clock()
 
         def line(done: int, total: int, path: Path) -> None:
             nonlocal last
-            if clock() - last >= _SECONDS_BETWEEN_LINES:
+            final = done == total and last > began
+            if final or clock() - last >= _SECONDS_BETWEEN_LINES:
                 last = clock()
                 print(f"lmscope: {done} of {total} figures written", file=stream, flush=True)
 

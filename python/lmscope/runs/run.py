@@ -17,22 +17,29 @@ if TYPE_CHECKING:
     import plotly.graph_objects
     import pyarrow
 
+    from lmscope.report import Records
+    from lmscope.results.run_tables import Stamp
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
+
+_MOST_READ_TO_SHOW = 2000
+"""A cell's output should not take seconds: above, records are read when somebody asks for them."""
 
 
 class Run:
     """Records of one checkpoint: tables by analysis, the ledger, and the page.
 
     `path` is the result folder. Reading takes no lock: a run that another process is writing shows what
-    stands so far.
+    stands so far. Tables are kept, and read again once the folder has changed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        from lmscope.results import RunFolder
+        from lmscope.results import RunFolder, RunTables
 
         self.path = Path(path)
         self._folder = RunFolder.open(self.path)
+        self._tables = RunTables(self._folder)
+        self._shown: tuple[Stamp, Records] | None = None
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -61,12 +68,7 @@ class Run:
         if name not in analyses:
             holds = ", ".join(map(repr, ["ledger", *analyses]))
             raise UsageError(f"table: the run {self.path} holds {holds}, not {name!r}")
-        table = self._folder.rows(name)
-        if name == "spectra":
-            from lmscope.results.q_values import with_q_values
-
-            return with_q_values(table)
-        return table
+        return self._tables.table(name)
 
     def to_pandas(self, name: str) -> pandas.DataFrame:
         """`table` as a data frame with one dtype a column whatever it holds.
@@ -121,11 +123,21 @@ class Run:
 
         ``run.plot("overview", "ks")``, ``run.plot("depth", "effective_rank")``, with a matrix's name
         ``run.plot("spectrum", NAME)``; without a state the one that the page opens with. Raises
-        `lmscope.report.NoSuchFigure` (a `ValueError`) that lists what there is.
+        `lmscope.report.NoSuchFigure` (a `ValueError`) that lists what there is, and TypeError where figure or
+        state is no string.
         """
-        from lmscope.report import Records, plot
+        from lmscope.report import plot
 
-        return plot(Records(self.path), figure, state)
+        return plot(self._records(), figure, state)
+
+    def _records(self) -> Records:
+        """The rows behind the figures, made again only where the folder changed."""
+        from lmscope.report import Records
+
+        stamp = self._tables.stamp()
+        if self._shown is None or self._shown[0] != stamp:
+            self._shown = stamp, Records(self.path, self._tables)
+        return self._shown[1]
 
     def write_figures(
         self,
@@ -170,17 +182,28 @@ class Run:
         return ", ".join(f"{count} {status}" for status, count in Counter(statuses).most_common())
 
     def _repr_html_(self) -> str:
-        from lmscope.results import ResultsError
+        from lmscope.results import PAIR_ANALYSES, ResultsError
 
         manifest = self.manifest
-        checkpoint, settings = manifest["checkpoint"], manifest["settings"].get("spectra", {})
+        checkpoint, asked = manifest["checkpoint"], manifest["settings"]
+        settings = next(iter(asked.values()), {}) if "spectra" not in asked else asked["spectra"]
         known = [("model type", checkpoint["model_type"] or "unknown"), ("results", self.path)]
         known += [(name.replace("_", " "), _in_words(value)) for name, value in settings.items()]
         try:
-            verdict = [self.summary().html()] if settings else []
+            verdict = [self._verdict_html()] if "spectra" in asked else []
         except ResultsError as error:
             verdict = [html_repr.line(error)]
+        if PAIR_ANALYSES & asked.keys():
+            verdict.append(html_repr.line("run.similarity() shows how alike matrices are."))
         return html_repr.block(checkpoint["name"], html_repr.facts(known), *verdict, self._page_link())
+
+    def _verdict_html(self) -> str:
+        matrices = self.ledger.column("status").to_pylist().count("analysed")
+        if matrices > _MOST_READ_TO_SHOW and not self._tables.at_hand("spectra"):
+            return html_repr.line(
+                f"{self._states()}; run.summary() reads the {matrices} records for the verdict."
+            )
+        return self.summary().html()
 
     def _page_link(self) -> str:
         page = self.path / "report.html"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmscope import html_repr
 from lmscope.analyses.layer_blocks import layer_blocks
 from lmscope.analyses.layer_map import gini
 from lmscope.architectures import ROLES
+from lmscope.runs import similarity_words
 
 if TYPE_CHECKING:
     import pyarrow
@@ -88,6 +90,13 @@ class SimilaritySummary:
     experts: tuple[ExpertSimilarity, ...]
     twins: tuple[TwinSimilarity, ...]
     cost: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        parts: list[str] = []
+        for title, columns, rows in similarity_words.tables(self):
+            parts += [html_repr.line(title), html_repr.table(columns, rows)]
+        parts += [html_repr.line(f"{name}: {meaning}") for name, meaning in similarity_words.legend(self)]
+        return html_repr.block("Similarity", *parts)
 
 
 def summarise_similarity(

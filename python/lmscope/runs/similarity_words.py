@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lmscope.runs.progress import format_bytes
@@ -31,6 +32,17 @@ EXPERTS_TITLE = "How alike experts are (DOCS), by role"
 EXPERT_COLUMNS = ("role", "experts", "within layer", "chance", "next layer", "best there", "least alike")
 TWINS_TITLE = "How alike both checkpoints are (DOCS), by role"
 TWIN_COLUMNS = ("role", "twins", "identical", "score", "excess", "lowest", "of")
+
+
+def tables(summary: SimilaritySummary) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Title, columns and rows of the tables that the summary fills."""
+    for title, columns, rows in (
+        (ROLES_TITLE, ROLE_COLUMNS, list(map(role_cells, summary.roles))),
+        (EXPERTS_TITLE, EXPERT_COLUMNS, list(map(expert_cells, summary.experts))),
+        (TWINS_TITLE, TWIN_COLUMNS, list(map(twin_cells, summary.twins))),
+    ):
+        if rows:
+            yield title, columns, rows
 
 
 def role_cells(role: RoleSimilarity) -> tuple[str, ...]:

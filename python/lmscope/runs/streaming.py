@@ -18,7 +18,7 @@ from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, bytes_of_stored, verdict_bytes
 from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import analysed_elsewhere, before, ledger_row
 from lmscope.runs.progress import Reporter
-from lmscope.runs.selection import Selection
+from lmscope.runs.selection import Selection, ranges
 from lmscope.runs.side_by_side import SideBySide
 
 if TYPE_CHECKING:
@@ -56,7 +56,14 @@ def check_selection(checkpoint: Checkpoint, selection: Selection) -> None:
     if str(selection) and not any(
         tensor.status != "skipped" and tensor in selection for tensor in checkpoint
     ):
-        raise UsageError(f"no matrix matches {selection}; `lmscope inspect` lists names, layers and roles")
+        layers = ranges({tensor.layer for tensor in checkpoint if tensor.layer is not None})
+        there = (
+            f"the checkpoint's layers are {layers}" if layers else "no tensor of the checkpoint has a layer"
+        )
+        hint = f"{there}; " if selection.layers else ""
+        raise UsageError(
+            f"no matrix matches {selection}; {hint}`lmscope inspect` lists names, layers and roles"
+        )
 
 
 def run_matrix_analyses(
@@ -136,6 +143,10 @@ def run_matrix_analyses(
             reporter.finish(text, read_bytes=tensor.nbytes)
 
     write_ledger()
+    wanted = sum(tensor.status == "planned" and tensor in selection for tensor in checkpoint)
+    if standing := wanted - len(pending):
+        settings = "; ".join(_in_words(analysis.settings) for analysis in analyses)
+        reporter.stands(standing, of=wanted, settings=settings)
     try:
         with reporter, SideBySide(get_num_threads(), SIDE_BY_SIDE_BYTES) as tasks:
             reporter.start(
@@ -164,6 +175,14 @@ def run_matrix_analyses(
             write_ledger()
         raise
     write_ledger()
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {'+'.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in settings.items()
+        if value is not None
+    )
 
 
 def _times(shape: Shape) -> str:

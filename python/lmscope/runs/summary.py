@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lmscope import html_repr
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.architectures import ROLES
@@ -16,6 +19,8 @@ from lmscope.runs import verdict_words
 
 if TYPE_CHECKING:
     import pyarrow
+
+Floats = NDArray[np.float64]
 
 _MOST_TROUBLES = 5
 
@@ -63,12 +68,33 @@ class RoleSummary:
     strongest_learnt: int
 
 
+@dataclass(frozen=True)
+class Chance:
+    """How many `tested` matrices are `showing` a learnt value, and how many would if all were noise.
+
+    `expected` is that number's mean, `p_value` the binomial probability of as many or more, which takes the
+    matrices' noise as independent; `level` is where it counts as more than chance. Under iid alone `expected`
+    is an upper bound: the rate covers values below the lower edge, too.
+    """
+
+    tested: int
+    showing: int
+    expected: float
+    p_value: float
+    level: float = 0.01
+
+    @property
+    def exceeded(self) -> bool:
+        return self.p_value <= self.level
+
+
 @dataclass(frozen=True, repr=False)
 class RunSummary:
     """`measure` is the null behind "learnt": sign_flip, or the best of those asked for."""
 
     measure: str
     false_positive_rate: float
+    chance: Chance
     statuses: dict[str, int]
     elements: int
     elements_analysed: int
@@ -91,12 +117,14 @@ class RunSummary:
         """Counts by status, the verdict per role, the matrices that stand out and what went wrong."""
         parts = [html_repr.line(verdict_words.statuses(self))]
         if self.roles:
+            parts.append(html_repr.line(verdict_words.against_chance(self.chance)))
             cells = map(verdict_words.role_cells, self.roles)
             parts.append(html_repr.table(verdict_words.ROLE_COLUMNS, cells))
             parts.append(html_repr.line(f"learnt: singular values {verdict_words.LEARNT[self.measure]}"))
         else:
             parts.append(html_repr.line("No matrix was analysed."))
-        if self.top:
+        if self.top and self.chance.exceeded:
+            parts.append(html_repr.line(verdict_words.MATRICES_TITLE))
             cells = map(verdict_words.matrix_cells, self.top)
             parts.append(html_repr.table(verdict_words.MATRIX_COLUMNS, cells))
         for trouble in self.troubles[:_MOST_TROUBLES]:
@@ -114,12 +142,12 @@ def summarise(
     rate = float(settings.get("false_positive_rate", math.nan))
     matrices: list[MatrixSummary] = []
     energies: dict[str, tuple[float, float]] = {}
-    columns = ["name", "role", "layer", "rows", "columns", "singular_values", "ks", "iid_q_value", "norm"]
-    columns += [count_column, edge_column]
-    batches = [] if spectra is None else spectra.select(columns).to_batches(max_chunksize=64)
-    for batch in batches:
-        for row in batch.to_pylist():
-            matrix, above, whole = _matrix(row, count_column, edge_column, rate)
+    columns = ["name", "role", "layer", "rows", "columns", "ks", "iid_q_value", "norm"]
+    if spectra is not None:
+        rows = spectra.select([*columns, count_column, edge_column]).to_pylist()
+        for row, values in zip(rows, spectra.column("singular_values"), strict=True):
+            spectrum = np.asarray(values.values, dtype=np.float64)
+            matrix, above, whole = _matrix(row, spectrum, count_column, edge_column, rate)
             matrices.append(matrix)
             energies[matrix.name] = above, whole
     roles = tuple(
@@ -130,18 +158,19 @@ def summarise(
         (matrix for matrix in matrices if matrix.learnt and matrix.values >= SMALLEST_SIDE),
         key=lambda matrix: (-(matrix.norm_share or 0.0), matrix.name),
     )
-    rows = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
+    tensors = ledger.select(["name", "status", "reason", "elements"]).to_pylist()
     troubles = tuple(
         {"name": row["name"], "status": row["status"], "reason": row["reason"]}
-        for row in rows
+        for row in tensors
         if row["status"] in ("failed", "refused")
     )
     return RunSummary(
         measure=measure,
         false_positive_rate=rate,
-        statuses=dict(Counter(row["status"] for row in rows)),
-        elements=sum(row["elements"] for row in rows),
-        elements_analysed=sum(row["elements"] for row in rows if row["status"] == "analysed"),
+        chance=_chance(matrices, verdict_words.by_chance(measure, rate, settings.get("draws"))),
+        statuses=dict(Counter(row["status"] for row in tensors)),
+        elements=sum(row["elements"] for row in tensors),
+        elements_analysed=sum(row["elements"] for row in tensors if row["status"] == "analysed"),
         roles=roles,
         top=tuple(strongest[:top]),
         troubles=troubles,
@@ -153,25 +182,34 @@ def _measure(nulls: Iterable[str]) -> tuple[str, str, str]:
     return next((entry for entry in _MEASURES if entry[0] in asked), _MEASURES[0])
 
 
+def _chance(matrices: list[MatrixSummary], of_noise: float) -> Chance:
+    """`of_noise` is the share of pure-noise matrices that show something."""
+    from scipy.special import bdtrc
+
+    tested = sum(matrix.learnt is not None for matrix in matrices)
+    showing = sum(bool(matrix.learnt) for matrix in matrices)
+    p_value = float(bdtrc(showing - 1, tested, of_noise)) if showing else 1.0
+    return Chance(tested, showing, tested * of_noise if tested else 0.0, p_value)
+
+
 def _role_order(role: str) -> tuple[int, str]:
     return (ROLES.index(role) if role in ROLES else len(ROLES), role)
 
 
 def _matrix(
-    row: dict[str, Any], count_column: str, edge_column: str, rate: float
+    row: dict[str, Any], values: Floats, count_column: str, edge_column: str, rate: float
 ) -> tuple[MatrixSummary, float, float]:
-    values = row["singular_values"]
     edge, count = _finite(row[edge_column]), row[count_column]
     if edge is None:
         count = None
     whole = float(row["norm"])
-    largest = values[0] if values else 0.0
+    largest = float(values[0]) if values.size else 0.0
     above, excess = 0.0, None
     if edge is not None:
         # Relative to the largest value, so that matrices near 1e200 do not overflow.
-        shares = [(value / largest) ** 2 for value in values] if largest > 0 else []
-        total = math.fsum(shares)
-        above = math.fsum(shares[:count]) / total if total > 0 and count else 0.0
+        shares = (values / largest) ** 2 if largest > 0 else np.zeros(0)
+        total = float(shares.sum())
+        above = float(shares[:count].sum()) / total if total > 0 and count else 0.0
         excess = largest / edge if edge > 0 else None
     q_value = _finite(row["iid_q_value"])
     return (
@@ -181,7 +219,7 @@ def _matrix(
             layer=row["layer"],
             rows=row["rows"],
             columns=row["columns"],
-            values=len(values),
+            values=values.size,
             learnt=count,
             norm_share=None if edge is None else above,
             excess=excess,

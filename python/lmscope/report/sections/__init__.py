@@ -2,7 +2,8 @@
 
 A module gives ``ORDER`` (where it stands) and ``section(records) -> Section | None`` (None: nothing to
 show). It is found by being here: page, navigation, static figures and ``Run.plot`` need no change. It asks
-the records for the rows of its analysis; nothing is read before that.
+the records for the rows of its analysis; nothing is read before that. A section with a figure has its
+module's name as its key, so that one figure can be had without the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from lmscope.report.figures import Figure
@@ -36,6 +38,27 @@ class Section:
 
 def sections_of(records: Records) -> list[Section]:
     """Every section that has something to show, in the order that they ask for."""
-    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
-    ordered = sorted(modules, key=lambda module: module.ORDER)
-    return [section for module in ordered if (section := module.section(records)) is not None]
+    ordered = sorted(map(_module, _names()), key=lambda module: module.ORDER)
+    return [section for module in ordered if (section := _made(module, records)) is not None]
+
+
+def section_of(records: Records, key: str) -> Section | None:
+    """The section of the module of this name; None where there is no such module or nothing to show."""
+    return _made(_module(key), records) if key in _names() else None
+
+
+def _names() -> list[str]:
+    return [info.name for info in pkgutil.iter_modules(__path__)]
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _made(module: ModuleType, records: Records) -> Section | None:
+    section: Section | None = module.section(records)
+    if section is not None and section.figure is not None and not module.__name__.endswith(f".{section.key}"):
+        raise ValueError(
+            f"{module.__name__}: its figure's section must have the module's name, not {section.key!r}"
+        )
+    return section

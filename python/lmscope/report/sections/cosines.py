@@ -82,11 +82,7 @@ def section(records: Records) -> Section | None:
         lambda key: _variant(rows[places[key]], np.asarray(counts[places[key]].values, dtype=np.int64)),
         first=first,
         matrices=matrices,
-        columns=["pair", "what", "cosine from", "cosine to", "pairs of vectors"],
-        parts=[
-            [STATE, "pairs of vectors", bins_of_trace(0, 0), bins_of_trace(0, 1), of_trace(0, "y")],
-            [STATE, "random directions", bins_of_trace(1, 0), bins_of_trace(1, 1), of_trace(1, "y")],
-        ],
+        columns=["pair", "matrix x", "matrix y", "what", "cosine from", "cosine to", "pairs of vectors"],
     )
     return Section(
         key="cosines",
@@ -110,7 +106,13 @@ def section(records: Records) -> Section | None:
 
 def _base() -> list[dict[str, Any]]:
     return [
-        {"type": "bar", "name": "pairs of vectors", "marker": {"color": BLUE}, "hoverinfo": "x+y"},
+        {
+            "type": "bar",
+            "offset": 0,
+            "name": "pairs of vectors",
+            "marker": {"color": BLUE},
+            "hovertemplate": "%{y} pairs from %{x:.3f}<extra></extra>",
+        },
         {
             "type": "scatter",
             "mode": "lines",
@@ -169,12 +171,20 @@ def _variant(row: PairRow, counts: np.ndarray) -> Variant:
         ("distance of the fit", p_value(row["fit_distance"])),
         ("pairs of vectors", number(row["pairs"])),
     ]
-    middle = {"x0": float(edges[0]) + step / 2, "dx": step}
     return Variant(
         name(row),
         [
-            {**middle, "y": packed(joined, "u4" if joined.max() < 2**32 else "f8")},
-            {**middle, "y": [round(float(value), 3) if value >= 0.5 else None for value in chance]},
+            {
+                "x0": float(edges[0]),
+                "dx": step,
+                "width": step,
+                "y": packed(joined, "u4" if joined.max() < 2**32 else "f8"),
+            },
+            {
+                "x0": float(edges[0]) + step / 2,
+                "dx": step,
+                "y": [round(float(value), 3) if value >= 0.5 else None for value in chance],
+            },
         ],
         {
             "yaxis": {"range": [-0.3, top]},
@@ -184,6 +194,18 @@ def _variant(row: PairRow, counts: np.ndarray) -> Variant:
         html=render(_FACTS, row=row, numbers=numbers),
         note=f"{plain(row['vectors'])} of length {row['depth']}, score {number(score)}, "
         f"chance {number(row['baseline'])}",
+        parts=[
+            [
+                STATE,
+                row["name_x"],
+                row["name_y"],
+                what,
+                bins_of_trace(0, 0),
+                bins_of_trace(0, 1),
+                of_trace(trace, "y"),
+            ]
+            for trace, what in enumerate(("pairs of vectors", "random directions"))
+        ],
     )
 
 

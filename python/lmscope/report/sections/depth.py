@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from statistics import median_low
 from typing import Any
 
@@ -12,20 +11,15 @@ from lmscope.report.looks import OTHER_LOOKS, ROLE_LOOKS
 from lmscope.report.measures import MEASURES, NAMES, Measure
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import plain
+from lmscope.report.words import as_html, plain
 
 ORDER = 25
 
 _TICK_EACH_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
-<div class="controls"><label>Lines show
-  <select data-switch="overview">
-  {% for key, name in figure.states.items() %}
-    <option value="{{ key }}">{{ name }}</option>
-  {% endfor %}
-  </select></label> <button data-save="depth">Data (CSV)</button>
-<span class="note" data-html="depth"></span></div>
+{% from "controls.html.jinja" import measure_choice %}
+{{ measure_choice("Map and lines show", figure, "depth") }}
 <div class="figure" id="depth" role="img" aria-label="One line per role over the layers"></div>
 """
 
@@ -66,7 +60,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
     for name, lane in lanes.items():
         role = next(iter(lane.values()))[0][1]["role"]
         look = ROLE_LOOKS.get(role) if name == plain(role) else None
-        line, part = _line(name, lane, *(look or next(spare)), first=len(data), many=len(layers) > 40)
+        line, part = _line(name, role, lane, *(look or next(spare)), first=len(data), many=len(layers) > 40)
         data += line
         parts.append(part)
 
@@ -77,7 +71,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
             "title": {"text": measure.label.lower().replace("ks", "KS")},
             "tickformat": measure.tick_format,
         }
-        return Variant(measure.label, values, {"yaxis": axis}, html=escape(measure.note), note=measure.note)
+        return Variant(measure.label, values, {"yaxis": axis}, html=as_html(measure.note), note=measure.note)
 
     ticks = {"tickmode": "array", "tickvals": layers, "ticktext": [str(layer) for layer in layers]}
     layout = {
@@ -123,7 +117,7 @@ def _figure(matrices: list[tuple[int, Row]]) -> Figure:
 
 
 def _line(
-    name: str, lane: Lane, colour: str, symbol: str, *, first: int, many: bool
+    name: str, role: str, lane: Lane, colour: str, symbol: str, *, first: int, many: bool
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """Traces of one lane and its part of the data: the points, with experts also both ends of a band."""
     layers = list(lane)
@@ -153,7 +147,7 @@ def _line(
         }
         traces = [band, {**band, "fill": "tonexty", "opacity": 1, "fillcolor": _faint(colour)}, line]
         ends = [of_trace(first, "y"), of_trace(first + 1, "y")]
-    part = [name, layers, counts, of_trace(points, "ids"), of_trace(points, "y"), *ends]
+    part = [role, layers, counts, of_trace(points, "ids"), of_trace(points, "y"), *ends]
     return traces, part
 
 
@@ -186,7 +180,7 @@ def _values(lane: Lane, measure: Measure) -> list[dict[str, Any]]:
         index, row = next(((i, row) for value, i, row in known if value == middle), matrices[0])
         shown.append((index, row))
         words = (
-            f"<b>{escape(row['name'])}</b><br>{plain(row['role'])}, layer {layer}: {measure.words(middle)}"
+            f"<b>{as_html(row['name'])}</b><br>{plain(row['role'])}, layer {layer}: {measure.words(middle)}"
         )
         if len(matrices) > 1:
             ends = f"{measure.words(low[-1])} to {measure.words(high[-1])}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from lmscope.analyses.layer_map import neighbour_curve
@@ -11,7 +10,7 @@ from lmscope.report.looks import OTHER_LOOKS, ROLE_LOOKS
 from lmscope.report.pair_measures import PAIR_MEASURES, PAIR_NAMES
 from lmscope.report.records import Records, role_place
 from lmscope.report.sections import Section
-from lmscope.report.words import plain
+from lmscope.report.words import as_html, plain
 from lmscope.results.layer_maps import layer_maps
 
 ORDER = 34
@@ -67,7 +66,7 @@ def section(records: Records) -> Section | None:
             else:
                 below = [None] * len(curve.means)
             words = [
-                f"{escape(one.title)}, {distance} layers apart: {PAIR_MEASURES[key].words(mean)}"
+                f"{as_html(one.title)}, {distance} layers apart: {PAIR_MEASURES[key].words(mean)}"
                 f"<br>mean of {count} pairs"
                 for distance, mean, count in zip(
                     curve.distances, curve.means.tolist(), curve.counts, strict=True
@@ -84,7 +83,7 @@ def section(records: Records) -> Section | None:
             ]
         measure = PAIR_MEASURES[key]
         axis = {"title": {"text": measure.label}, "tickformat": measure.tick_format}
-        return Variant(measure.label, traces, {"yaxis": axis}, html=escape(measure.note), note=measure.note)
+        return Variant(measure.label, traces, {"yaxis": axis}, html=as_html(measure.note), note=measure.note)
 
     deepest = max(len(one.layers) for one in maps)
     figure = Figure(
@@ -108,9 +107,15 @@ def section(records: Records) -> Section | None:
         PAIR_NAMES,
         variant,
         first="excess",
-        columns=["role", "layers apart", STATE, "control, or chance"],
+        columns=["line", "role", "layers apart", STATE, "control, or chance"],
         parts=[
-            [one.title, of_trace(2 * index, "x"), of_trace(2 * index, "y"), of_trace(2 * index + 1, "y")]
+            [
+                one.title,
+                one.role,
+                of_trace(2 * index, "x"),
+                of_trace(2 * index, "y"),
+                of_trace(2 * index + 1, "y"),
+            ]
             for index, one in enumerate(maps)
         ],
     )

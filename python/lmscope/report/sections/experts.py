@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from lmscope.report.figures import STATE, Figure, Variant
-from lmscope.report.pair_heatmap import HEATMAP, cells, layout, lines
+from lmscope.report.figures import Figure, Variant
+from lmscope.report.pair_heatmap import COLUMNS, HEATMAP, cells, layout, lines
 from lmscope.report.pair_measures import PAIR_MEASURES, PAIR_NAMES
 from lmscope.report.pairs import charted, heads
 from lmscope.report.records import Records, role_place
 from lmscope.report.sections import Section
-from lmscope.report.words import number
+from lmscope.report.words import as_html, number
 from lmscope.results.layer_maps import expert_maps
 
 ORDER = 36
@@ -54,10 +52,10 @@ def section(records: Records) -> Section | None:
         return Variant(
             f"{one.title}, layer {one.layers[0]}: {measure.label}",
             [cells(one, [str(expert) for expert in one.experts], measure, rows, charts)],
-            html=f"{escape(measure.note)}. Least like the others: expert {one.experts[least]}, mean score "
+            html=f"{as_html(measure.note)}. Least like the others: expert {one.experts[least]}, mean score "
             f"{number(known[least])}",
             note=measure.note,
-            parts=[[STATE, *lines(one, rows, measure)]],
+            parts=[lines(one, rows, measure)],
         )
 
     figure = Figure(
@@ -71,7 +69,7 @@ def section(records: Records) -> Section | None:
         variant,
         first=f"{next(iter(by_place))}:score",
         selects="cosines" if charts else "",
-        columns=["map", "matrix x", "matrix y", "layer x", "layer y", "expert x", "expert y", "value"],
+        columns=COLUMNS,
     )
     return Section(
         key="experts",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
+from itertools import starmap
 from typing import Any
+
+from markupsafe import escape
 
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
 
 ORDER = 90
+
+_SHARED = ("seed", "false_positive_rate")
+
+Call = tuple[str, list[str], dict[str, Any]]
+"""Verb, checkpoints, settings."""
 
 _TEMPLATE = """
 <div class="columns">
@@ -54,7 +63,7 @@ def section(records: Records) -> Section:
         key="reproduce",
         title="Settings, versions, identity",
         template=_TEMPLATE,
-        values={"blocks": shown, "code": _code(records)},
+        values={"blocks": shown, "code": escape(_code(records))},
         shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
         "checkpoint, settings and version give the same records.",
         surprise="An identity or a version other than the one you meant to look at.",
@@ -68,19 +77,39 @@ def _words(value: Any) -> str:
 
 
 def _code(records: Records) -> str:
+    """What makes the same records again: in a shell and, the same calls, from Python."""
+    calls = _calls(records)
+    # `analyze` builds the page itself.
+    builds = calls[-1][0] == "analyze"
+    from_python = "\n".join(
+        ["import lmscope\n", *starmap(_python, calls), *([] if builds else ["run.report()"])]
+    )
+    # Python's form shows what cannot be seen, the shell's does not.
+    if not all(source.isprintable() for _, sources, _ in calls for source in sources):
+        return from_python
+    in_shell = "\n".join([*starmap(_shell, calls), *([] if builds else ["lmscope report RUN"])])
+    return f"{in_shell}\n\n# or from Python\n{from_python}"
+
+
+def _calls(records: Records) -> list[Call]:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
-    calls = []
-    if "spectra" in records.analyses or not records.analyses:
-        known = ("nulls", "draws", "seed", "false_positive_rate")
-        calls.append(_call("spectra", [source], _given(records, "spectra", known)))
-    known = ("vectors", "null_draws", "seed", "false_positive_rate")
-    if "similarity" in records.analyses:
-        control = {"control": True} if "control" in records.analyses else {}
-        calls.append(_call("similarity", [source], {**_given(records, "similarity", known), **control}))
+    of_spectra = _given(records, "spectra", ("nulls", "draws", *_SHARED))
+    of_pairs = _given(records, "similarity", ("vectors", "null_draws", *_SHARED))
+    control = {"control": True} if "control" in records.analyses else {}
+    calls: list[Call] = []
+    if of_pairs and of_spectra and all(of_pairs[name] == of_spectra[name] for name in _SHARED):
+        calls.append(("analyze", [source], {**of_spectra, **of_pairs, **control}))
+    else:
+        if of_spectra or not records.analyses:
+            calls.append(("spectra", [source], of_spectra))
+        if of_pairs:
+            calls.append(("similarity", [source], {**of_pairs, **control}))
     if "twins" in records.analyses:
-        other = str(records.settings("twins").get("other_path"))
-        calls.append(_call("similarity", [source, other], _given(records, "twins", known)))
-    return "\n".join(["import lmscope\n", *calls, "run.report()"])
+        other = str(records.settings("twins")["other_path"])
+        known = ("vectors", "null_draws", *_SHARED)
+        # Before `analyze`, which builds the page.
+        calls.insert(0, ("similarity", [source, other], _given(records, "twins", known)))
+    return calls
 
 
 def _given(records: Records, analysis: str, names: Iterable[str]) -> dict[str, Any]:
@@ -88,7 +117,16 @@ def _given(records: Records, analysis: str, names: Iterable[str]) -> dict[str, A
     return {name: asked[name] for name in names if asked.get(name) is not None}
 
 
-def _call(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
+def _python(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
     named = [f"{key}={tuple(v) if isinstance(v, list) else v!r}" for key, v in settings.items()]
     arguments = [", ".join(map(repr, sources)), *named, "out='RUN'"]
     return f"run = lmscope.{verb}(\n    " + ",\n    ".join(arguments) + ",\n)"
+
+
+def _shell(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
+    options = []
+    for key, value in settings.items():
+        option = f"--{key.replace('_', '-')}"
+        values = ",".join(value) if isinstance(value, list) else str(value)
+        options.append(option if value is True else f"{option} {shlex.quote(values)}")
+    return " ".join(["lmscope", verb, *map(shlex.quote, sources), *options, "-o RUN"])

@@ -72,7 +72,9 @@ def _verdict(records: Records) -> str:
     sentences = [f"{len(carrying)} of {_matrices(tested)} {carry} {noise}: {total} in all."]
     # A share of two or three values says nothing about a role.
     if strongest := _strongest([row for row in tested if row["M"] >= SMALLEST_SIDE]):
-        sentences.append(f"Strongest: {listing(strongest)}.")
+        small = any(row["M"] < SMALLEST_SIDE for row in carrying)
+        among = f", of matrices with {SMALLEST_SIDE} singular values or more" if small else ""
+        sentences.append(f"Strongest{among}: {listing(strongest)}.")
     return " ".join([*sentences, _by_chance(records, len(tested))])
 
 

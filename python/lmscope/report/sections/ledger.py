@@ -8,25 +8,29 @@ from lmscope.report.sections import Section
 ORDER = 50
 
 _TEMPLATE = """
-<div class="controls"><label>Find
-<input type="search" data-filter="ledger-table" placeholder="name, role, reason …"></label>
+{% from "controls.html.jinja" import find, heading %}
+{% call find("ledger-table", "name, role, reason …") %}
 <label>Status <select data-filter="ledger-table"><option value="">all</option>
 {% for status in statuses %}<option value="status:{{ status }}">{{ status | plain }}</option>{% endfor %}
 </select></label>
-<span class="note" data-count="ledger-table"></span>
-<button data-save="ledger-table">Data (CSV)</button></div>
+{% endcall %}
 <div class="scroll tall"><table class="sortable" id="ledger-table" data-file="ledger">
-<thead><tr><th>Tensor<th>Role<th class="n">Layer<th>Shape<th>Type<th class="n">Elements
-<th>Status<th>Reason</tr></thead>
+<thead><tr>{{ heading("Tensor") }}{{ heading("Role", csv=["Role", "Expert"]) }}{{ heading("Layer", true) }}
+{{ heading("Shape", csv=["Rows", "Columns", "Further sizes"]) }}
+{{ heading("Type") }}{{ heading("Elements", true) }}
+{{ heading("Status") }}{{ heading("Reason", csv=["Reason", "Tied to"]) }}</tr></thead>
 <tbody>
 {% for row in rows %}
-<tr data-words="status:{{ row.status }}"><td class="name">{{ row.name }}
-<td>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
+<tr data-words="status:{{ row.status }}"><td class="name"{{ row.name | csv_if_odd }}>{{ row.name }}
+<td data-csv='{{ [row.role, row.expert] | tojson }}'>
+{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
-<td>{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}
+<td data-csv='{{ sizes(row.shape) | tojson }}'>
+{{ row.shape | join(" × ") if row.shape else "scalar" }}<td>{{ row.dtype }}
 <td class="n" data-sort="{{ row.elements }}">{{ row.elements | number }}
 <td><span class="status {{ row.status }}">{{ row.status | plain }}</span>
-<td class="remark">{{ row.reason }}{% if row.tied_to %} tied to {{ row.tied_to }}{% endif %}</tr>
+<td class="remark" data-csv='{{ [row.reason, row.tied_to] | tojson }}'>
+{{ row.reason }}{% if row.tied_to %} tied to {{ row.tied_to }}{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -38,9 +42,15 @@ def section(records: Records) -> Section:
         key="ledger",
         title="Ledger: every tensor",
         template=_TEMPLATE,
-        values={"rows": records.ledger, "statuses": statuses},
+        values={"rows": records.ledger, "statuses": statuses, "sizes": _sizes},
         shows="All tensors of the checkpoint: none is left out silently. Skipped means that there is no "
         "spectrum to compute (vectors, buffers) or that the tensor was not asked for.",
         surprise="A weight matrix among the skipped, or anything refused or failed: then the pictures above "
         "are not of the whole model.",
     )
+
+
+def _sizes(shape: list[int]) -> list[int | str | None]:
+    """Rows, columns, and what a tensor has beyond them."""
+    sides: list[int | str | None] = [*shape[:2], None, None]
+    return [*sides[:2], " x ".join(map(str, shape[2:]))]

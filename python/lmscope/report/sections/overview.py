@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from operator import itemgetter
 from typing import Any
 
@@ -12,28 +11,23 @@ from lmscope.report.lanes import in_lanes
 from lmscope.report.measures import MEASURES, NAMES
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import number, p_value, shape
+from lmscope.report.words import as_html, number, p_value, shape
 
 ORDER = 20
 
 _TEXT_UP_TO_LAYERS = 26
 
 _TEMPLATE = """
+{% from "controls.html.jinja" import heading, measure_choice %}
 {% if figure %}
-<div class="controls"><label>Colour shows
-  <select data-switch="overview">
-  {% for key, name in figure.states.items() %}
-    <option value="{{ key }}">{{ name }}</option>
-  {% endfor %}
-  </select></label> <button data-save="overview">Data (CSV)</button>
-<span class="note" data-html="overview"></span></div>
+{{ measure_choice("Map and lines show", figure, "overview") }}
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}
 <h3>{{ "Matrices without a layer" if figure else "Matrices" }}</h3>
 <div class="scroll"><table class="sortable">
-<thead><tr><th>Matrix<th>Role<th class="n">Shape
-{% for measure in measures %}<th class="n">{{ measure.label }}{% endfor %}</tr></thead>
+<thead><tr>{{ heading("Matrix") }}{{ heading("Role") }}{{ heading("Shape", true) }}
+{% for measure in measures %}{{ heading(measure.label, true) }}{% endfor %}</tr></thead>
 <tbody>
 {% for index, row in apart %}
 <tr><td><button class="link" data-show="spectrum" data-key="{{ index }}">{{ row.name }}</button>
@@ -70,9 +64,9 @@ def section(records: Records) -> Section | None:
         shows="One cell per weight matrix: layers from left to right, roles from top to bottom. Click a "
         "cell to see its spectrum below; a gap is a matrix that was not analysed or has no such "
         "number: hover for the reason.",
-        surprise="Neighbouring layers usually look alike, and query and key stand out more than value and "
-        "attention output. A single cell unlike its neighbours, or a trained layer with nothing "
-        "above the noise, deserves a look.",
+        surprise="A cell unlike those of its role in the layers beside it, or a trained layer with nothing "
+        "above the noise. Roles of different shapes are better compared by share than by count: a larger "
+        "matrix has more values.",
         figure=figure,
     )
 
@@ -100,7 +94,7 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
         scale = {"zmin": bottom, "zmax": largest or 1}
         colourbar = {"tickformat": measure.tick_format}
         data = {"z": values, "text": words, "colorbar": colourbar, **scale}
-        return Variant(measure.label, [data], html=escape(measure.note), note=measure.note)
+        return Variant(measure.label, [data], html=as_html(measure.note), note=measure.note)
 
     row_height = 36 if len(lanes) <= 8 else 26 if len(lanes) <= 24 else 14
     trace: dict[str, Any] = {
@@ -159,17 +153,17 @@ def _figure(matrices: list[tuple[int | None, Row]]) -> Figure:
 
 
 def _hover(row: Row) -> str:
-    name = f"<b>{escape(row['name'])}</b>"
+    name = f"<b>{as_html(row['name'])}</b>"
     if "M" not in row:
-        return f"{name}<br>{escape(row['status'])}: {escape(row['reason'] or 'no reason given')}"
+        return f"{name}<br>{as_html(row['status'])}: {as_html(row['reason'] or 'no reason given')}"
     if row["mp_reason"]:
-        iid = f"no Marchenko–Pastur verdict: {escape(row['mp_reason'])}"
+        iid = f"no Marchenko–Pastur verdict: {as_html(row['mp_reason'])}"
     else:
         iid = f"outside Marchenko–Pastur: {number(row['n_above'])} above, {number(row['n_below'])} below"
     return "<br>".join(
         [
             name,
-            f"{shape(row['rows'], row['columns'])} {escape(row['dtype'])}",
+            f"{shape(row['rows'], row['columns'])} {as_html(row['dtype'])}",
             f"learnt (above sign flips): {number(row['learnt'])} of {number(row['M'])}, "
             f"p = {p_value(row['sign_flip_p_value'])}",
             iid,

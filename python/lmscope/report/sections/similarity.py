@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from lmscope.analyses.layer_map import gini
-from lmscope.report.figures import STATE, Figure, Variant
-from lmscope.report.pair_heatmap import HEATMAP, cells, layout, lines
+from lmscope.report.figures import Figure, Variant
+from lmscope.report.pair_heatmap import COLUMNS, HEATMAP, cells, layout, lines
 from lmscope.report.pair_measures import PAIR_MEASURES, PAIR_NAMES
 from lmscope.report.pairs import charted, heads
 from lmscope.report.records import Records, role_place
 from lmscope.report.sections import Section
-from lmscope.report.words import number
+from lmscope.report.words import as_html, number
 from lmscope.results.layer_maps import layer_maps
 
 ORDER = 32
@@ -46,9 +44,9 @@ def section(records: Records) -> Section | None:
         return Variant(
             f"{one.title}: {measure.label}",
             [cells(one, [str(layer) for layer in one.layers], measure, rows, charts)],
-            html=f"{escape(measure.note)}. Gini coefficient of the scores: {contrast}",
+            html=f"{as_html(measure.note)}. Gini coefficient of the scores: {contrast}",
             note=measure.note,
-            parts=[[STATE, *lines(one, rows, measure)]],
+            parts=[lines(one, rows, measure)],
         )
 
     figure = Figure(
@@ -62,7 +60,7 @@ def section(records: Records) -> Section | None:
         variant,
         first=f"{next(iter(roles))}:excess",
         selects="cosines" if charts else "",
-        columns=["map", "matrix x", "matrix y", "layer x", "layer y", "expert x", "expert y", "value"],
+        columns=COLUMNS,
     )
     return Section(
         key="similarity",

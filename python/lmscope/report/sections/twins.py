@@ -8,19 +8,20 @@ from lmscope.report.sections import Section
 ORDER = 38
 
 _TEMPLATE = """
+{% from "controls.html.jinja" import find, heading %}
 <p class="note">{{ same }} of {{ rows | length }} matrices are identical in {{ other }}.</p>
-<div class="controls"><label>Find
-<input type="search" data-filter="twins-table" placeholder="name, role …"></label>
-<span class="note" data-count="twins-table"></span>
-<button data-save="twins-table">Data (CSV)</button></div>
+{{ find("twins-table", "name, role …") }}
 <div class="scroll tall"><table class="sortable" id="twins-table" data-file="twins">
-<thead><tr><th>Matrix<th class="n">Layer<th>Role<th class="n">DOCS score<th class="n">Chance
-<th class="n">Excess<th class="n">Matched<th class="n">Mutual nearest<th>Identical</tr></thead>
+<thead><tr>{{ heading("Matrix", csv=["Matrix", "Its twin"]) }}{{ heading("Layer", true) }}
+{{ heading("Role", csv=["Role", "Expert"]) }}{{ heading("DOCS score", true) }}{{ heading("Chance", true) }}
+{{ heading("Excess", true) }}{{ heading("Matched", true) }}{{ heading("Mutual nearest", true) }}
+{{ heading("Identical") }}</tr></thead>
 <tbody>
 {% for row in rows %}
-<tr><td>{{ row.name_x }}<td class="n" data-sort="{{ row.layer_x if row.layer_x is not none }}">
-{{ row.layer_x | number }}
-<td>{{ row.role | plain }}{% if row.expert_x is not none %} · expert {{ row.expert_x }}{% endif %}
+<tr><td class="name" data-csv='{{ [row.name_x, row.name_y] | tojson }}'>{{ row.name_x }}
+<td class="n" data-sort="{{ row.layer_x if row.layer_x is not none }}">{{ row.layer_x | number }}
+<td data-csv='{{ [row.role, row.expert_x] | tojson }}'>
+{{ row.role | plain }}{% if row.expert_x is not none %} · expert {{ row.expert_x }}{% endif %}
 {% for value in (row.score, row.baseline) %}
 <td class="n" data-sort="{{ value if value is not none }}">{{ value | number(4) }}
 {% endfor %}

@@ -12,28 +12,31 @@ from lmscope.report.words import number, p_value, percent
 ORDER = 40
 
 _TEMPLATE = """
-<div class="controls"><label>Find
-<input type="search" data-filter="verdict-table" placeholder="name, role, remark …"></label>
-<span class="note" data-count="verdict-table"></span>
-<button data-save="verdict-table">Data (CSV)</button></div>
+{% from "controls.html.jinja" import find, heading %}
+{{ find("verdict-table", "name, role, remark …") }}
 <div class="scroll tall"><table class="sortable" id="verdict-table" data-file="verdicts">
-<thead><tr><th>Matrix<th class="n">Layer<th>Role<th class="n">Shape
-{% for label, long, _, _ in columns %}<th class="n" title="{{ long }}">{{ label }}{% endfor %}
-<th>Remark</tr></thead>
+<thead><tr>{{ heading("Matrix") }}{{ heading("Layer", true) }}{{ heading("Role", csv=["Role", "Expert"]) }}
+{{ heading("Shape", true, csv=["Rows", "Columns"]) }}
+{% for label, long, _, _ in columns %}{{ heading(label, true, long) }}{% endfor %}
+{{ heading("Remark") }}</tr></thead>
 <tbody>
 {% for row in rows %}
 {% set remark = (row.warning ~ (" No verdict: " ~ row.mp_reason if row.mp_reason else "")) | trim %}
-<tr><td data-sort="{{ row.name }}">
-<button class="link" data-show="spectrum" data-key="{{ loop.index0 }}">{{ row.name }}</button>
-{% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}
+<tr><td data-sort="{{ row.name }}"{{ row.name | csv_if_odd }}><div>
+<button class="link" data-show="spectrum" data-key="{{ loop.index0 }}"
+{%- if row.name | length > 40 %} title="{{ row.name }}"{% endif %}>{{ row.name }}</button>
+{% if remark %} <span class="flag" title="{{ remark }}">!</span>{% endif %}</div>
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
-<td>{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
-<td class="n" data-sort="{{ row.rows * row.columns }}" data-csv="{{ row.rows }} x {{ row.columns }}">
+<td data-csv='{{ [row.role, row.expert] | tojson }}'>
+{{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
+<td class="n" data-sort="{{ row.rows * row.columns }}" data-csv='[{{ row.rows }}, {{ row.columns }}]'>
 {{ row.rows | shape(row.columns) }}
 {% for _, _, value, words in columns %}
-<td class="n" data-sort="{{ value(row) if value(row) is not none }}">{{ words(value(row)) }}
+{% set number, shown = value(row), words(value(row)) %}
+<td class="n"
+{%- if number | string != shown %} data-sort="{{ number if number is not none }}"{% endif %}>{{ shown }}
 {% endfor %}
-<td class="remark" title="{{ remark }}">{{ remark }}</tr>
+<td class="remark"{{ remark | csv_if_odd }}>{{ remark }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
