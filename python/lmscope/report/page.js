@@ -50,7 +50,7 @@
     all(`[data-title="${id}"]`).forEach((element) => (element.textContent = variant.label));
     all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = variant.html));
     all(`select[data-switch="${id}"]`).forEach((element) => (element.value = key));
-    all(`select[data-part="${id}"]`).forEach((element, index) => (element.value = key.split(":")[index]));
+    all(`[data-part="${id}"]`).forEach((element, index) => (element.value = key.split(":")[index]));
     all(`[data-show="${id}"]`).forEach((link) => link.closest("tr").classList.toggle("chosen", link.dataset.key === key));
     draw(id);
     for (const [other, { selects, follows }] of Object.entries(figures)) {
@@ -72,7 +72,7 @@
     });
   }
   on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
-  on("change", "select[data-part]", (_, { part: id }) => show(id, all(`select[data-part="${id}"]`).map(({ value }) => value).join(":")));
+  on("change", "[data-part]", (_, { part: id }) => show(id, all(`[data-part="${id}"]`).map(({ value }) => value).join(":")));
   on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
   on("click", "[data-step]", (_, { of, step }) => {
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);

@@ -14,7 +14,17 @@ from lmscope.results.layer_maps import PairMap
 
 _TEXT_UP_TO = 16
 
-COLUMNS = ["map", "role", "matrix x", "matrix y", "layer x", "layer y", "expert x", "expert y", "value"]
+COLUMNS: list[str | dict[str, Any]] = [
+    "map",
+    "role",
+    "matrix x",
+    "matrix y",
+    "layer x",
+    "layer y",
+    "expert x",
+    "expert y",
+    "value",
+]
 """Of the data of a map."""
 
 HEATMAP: dict[str, Any] = {
