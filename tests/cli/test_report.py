@@ -64,7 +64,14 @@ def test_a_choice_that_chooses_nothing_is_wrong_usage(run: Path, options: list[s
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
 def test_an_interrupt_says_what_stays(run: Path) -> None:
     command = [sys.executable, "-m", "lmscope", "report", str(run), "--figures", "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite in the background of a shell would hand down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while not list((run / "figures").glob("*.png")) and time.monotonic() < deadline:
         time.sleep(0.05)
