@@ -66,8 +66,9 @@ def test_planted_blocks_are_found() -> None:
     similarity[15:, 15:] += 0.02
     found = layer_blocks(similarity)
     assert [(block.first, block.last) for block in found] == [(2, 7), (15, 23)]
-    assert all(block.p_value == 0.001 for block in found)
-    assert all(0.005 < block.gain < 0.02 for block in found)
+    assert all(block.p_value <= 0.05 for block in found)
+    # The layers' own effects take part of what was planted.
+    assert all(0.002 < block.gain < 0.02 for block in found)
     assert layer_blocks(similarity) == found
 
 
@@ -78,11 +79,18 @@ def test_blocks_in_noise_are_as_rare_as_promised(layers: int) -> None:
     assert flagged <= binom.ppf(0.999, maps, 0.05)
 
 
-def test_blocks_in_random_models_are_as_rare_as_promised() -> None:
-    """Real scores: pairs that share a layer are not independent, which the permutations assume."""
-    layers, models, flagged = 8, 60, 0
+@pytest.mark.parametrize("unevenness", [0.0, 1.5])
+def test_blocks_in_random_models_are_as_rare_as_promised(unevenness: float) -> None:
+    """Real scores: pairs that share a layer are not independent, which the permutations assume.
+
+    Coordinates of uneven scale raise every score of their layer, the more the more uneven they are.
+    """
+    layers, models, flagged = 12, 40, 0
     for seed in range(models):
-        weights = np.random.default_rng([9, seed]).standard_normal((layers, 24, 20))
+        random = np.random.default_rng([9, seed])
+        weights = random.standard_normal((layers, 24, 20))
+        spread = random.uniform(0, unevenness, (layers, 1, 1))
+        weights *= np.exp(spread * random.standard_normal((24, 1)))
         scores = np.ones((layers, layers))
         for i in range(layers):
             for j in range(i):

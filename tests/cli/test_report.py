@@ -103,5 +103,7 @@ def test_a_damaged_file_names_the_command_that_made_it(run: Path, name: str) -> 
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert str(damaged) in line
-    assert "delete it and repeat the command that made the run (lmscope analyze or spectra)" in line
+    assert (
+        "delete it and repeat the command that made the run (lmscope analyze, spectra or similarity)" in line
+    )
     assert "the same command" not in line

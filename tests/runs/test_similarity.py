@@ -306,6 +306,47 @@ def test_the_ledger_of_a_run_that_holds_both(make_llama: Make, tmp_path: Path) -
     assert len(again.table("spectra")) == 4
 
 
+def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+
+    run = similarity(make_llama(layers=3, change=change), out=tmp_path / "run", roles="up", control=True)
+    assert statuses(run)["model.layers.1.mlp.up_proj.weight"][0] == "failed"
+    assert len(by_names(run, "control")) == 3
+
+
+def test_a_control_of_other_settings_is_not_set_beside(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=3), tmp_path / "run"
+    run = similarity(source, out=out, roles="down", control=True)
+    assert run.similarity().roles[0].control is not None
+    assert "random matrices of the same shapes" in run.report().read_text(encoding="utf-8")
+    run = similarity(source, out=out, roles="down", vectors="rows")
+    assert run.similarity().roles[0].control is None
+    assert "random matrices of the same shapes" not in run.report().read_text(encoding="utf-8")
+
+
+def test_a_narrower_selection_forgets_no_record(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=3), tmp_path / "run"
+    similarity(source, out=out, roles="query,key")
+    run = similarity(source, out=out, roles="query", layers="0-1")
+    analysed = [name for name, (status, _) in statuses(run).items() if status == "analysed"]
+    assert len(analysed) == 6
+    assert len(by_names(run)) == 6
+
+
+def test_too_little_memory_is_said_before_anything_is_written(make_llama: Make, tmp_path: Path) -> None:
+    source = make_llama(layers=3)
+    with pytest.raises(UsageError, match=r"memory: .* is too little"):
+        lmscope.analyze(source, out=tmp_path / "new", memory="1MB", draws=1, progress=False)
+    assert not (tmp_path / "new").exists()
+    run = similarity(source, out=tmp_path / "run", roles="query")
+    manifest, table = run.manifest, statuses(run)
+    with pytest.raises(UsageError, match=r"memory: .* is too little"):
+        similarity(source, out=tmp_path / "run", roles="query", vectors="columns", memory="1MB")
+    assert run.manifest == manifest
+    assert statuses(run) == table
+
+
 # ---- two checkpoints
 
 

@@ -17,8 +17,8 @@ _SMALLEST_MAP = 6
 
 @dataclass(frozen=True)
 class LayerBlock:
-    """Places ``first`` to ``last``, both included; ``gain`` is the mean similarity of its pairs over that of
-    all pairs at the same distances; ``p_value`` is corrected for all blocks that were looked at."""
+    """Places ``first`` to ``last``, both included; ``gain`` is the mean similarity of its pairs over what
+    their layers and distances explain; ``p_value`` is corrected for all blocks that were looked at."""
 
     first: int
     last: int
@@ -29,19 +29,21 @@ class LayerBlock:
 def layer_blocks(
     similarity: npt.ArrayLike, *, false_positive_rate: float = 0.05, draws: int = 999, seed: int = 0
 ) -> list[LayerBlock]:
-    """Blocks of at least three consecutive layers whose pairs are more similar than pairs as far apart.
+    """Blocks of at least three consecutive layers whose pairs are more similar than both layers and their
+    distance explain.
 
-    From every value the mean of its diagonal is taken, so that a similarity that only falls with distance
-    has no blocks. A block's strength is the sum of these residuals over its pairs, divided by the root of
-    their number. The threshold is the quantile of the largest strength of any block under permutations of
-    the residuals within each diagonal, which keep the decay and destroy the blocks. Of the blocks beyond it
+    Every value is reduced to its residual from a least-squares fit of one effect per layer and one per
+    distance, so that neither a similarity that falls with distance nor layers that are alike to all others
+    (or to none) make blocks. A block's strength is the sum of these residuals over its pairs, divided by the
+    root of their number. The threshold is the quantile of the largest strength of any block under
+    permutations of the residuals within each diagonal, which destroy the blocks. Of the blocks beyond it
     those that do not overlap and whose squared strengths over the threshold's add up to the most are chosen,
     by dynamic programming.
 
     Args:
         similarity: layers x layers, symmetric, no NaN off the diagonal, which is not used.
-        false_positive_rate: probability of finding any block in a map whose values at each distance are
-            exchangeable.
+        false_positive_rate: probability of finding any block in a map whose residuals at each distance are
+            exchangeable. The fit makes them less alike within a block than that, so that blocks are rarer.
         draws: permutations; at least ``1 / false_positive_rate``.
         seed: of the permutations.
 
@@ -60,7 +62,8 @@ def layer_blocks(
     layers = len(array)
     if layers < _SMALLEST_MAP or not np.isfinite(array[np.triu_indices(layers, 1)]).all():
         return []
-    diagonals = [np.diagonal(array, d) - np.diagonal(array, d).mean() for d in range(1, layers)]
+    residuals = _residuals(array)
+    diagonals = [np.diagonal(residuals, d) for d in range(1, layers)]
     strengths = _strengths(diagonals)
     random = np.random.default_rng(seed)
     largest = np.sort(
@@ -80,6 +83,22 @@ def layer_blocks(
         )
         for first, last in _best_blocks(strengths, threshold)
     ]
+
+
+def _residuals(similarity: Floats) -> Floats:
+    """What a least-squares fit of effects of both layers and of their distance leaves; above the diagonal."""
+    layers = len(similarity)
+    first, last = np.triu_indices(layers, 1)
+    pair = np.arange(len(first))
+    effects = np.zeros((len(first), 2 * layers - 1))
+    effects[pair, first] = effects[pair, last] = effects[pair, layers + last - first - 1] = 1.0
+    values = similarity[first, last]
+    fitted = effects @ np.linalg.lstsq(effects, values, rcond=None)[0]
+    left = values - fitted
+    residuals = np.zeros_like(similarity)
+    # Rounding of the fit is no structure.
+    residuals[first, last] = np.where(np.abs(left) > 1e-12 * np.abs(values).max(initial=0.0), left, 0.0)
+    return residuals
 
 
 def _pairs(layers: int) -> float:

@@ -31,6 +31,11 @@ def heads(records: Records) -> list[PairRow]:
     return records.without_lists("similarity")
 
 
+def has_control(records: Records) -> bool:
+    """Whether random matrices were compared under the settings of the similarities."""
+    return "control" in records.analyses and records.settings("control") == records.settings("similarity")
+
+
 def name(row: PairRow) -> str:
     """``query, layers 0 and 3``."""
     first, second = (

@@ -14,7 +14,7 @@ from lmscope.runs.opening import as_checkpoint, default_run_path
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import select
 from lmscope.runs.settings import check_device, similarity_settings, spectra_settings
-from lmscope.runs.similarity import run_similarity
+from lmscope.runs.similarity import check_room, run_similarity
 from lmscope.runs.spectra import run_spectra
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ def analyze(
     budget = memory_budget(memory)
     checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
     path = default_run_path(checkpoint) if out is None else Path(out)
+    # Before the spectra take their time; where similarities stand there may be nothing left to compare.
+    if "similarity" in names and not (path / "similarity").is_dir():
+        check_room(checkpoint, of_pairs, selection, budget)
     if "spectra" in names:
         run_spectra(checkpoint, path, of_spectra, selection, device=device, progress=progress)
     if "similarity" in names:

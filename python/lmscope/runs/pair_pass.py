@@ -189,7 +189,7 @@ def run_pairs(
     matrices = [{matrix.key: matrix for pair in group for matrix in (pair.x, pair.y)} for group in groups]
     steps: list[tuple[int, Step[tuple[int, str]]]] = []
     for index, (group, members) in enumerate(zip(groups, matrices, strict=True)):
-        sizes = {key: packed_bytes(m.depth, m.count, m.tensor.dtype) for key, m in members.items()}
+        sizes = _sizes(members)
         room = _room(group, members.values(), sizes, memory)
         keys = [(pair.x.key, pair.y.key) for pair in group]
         steps += [(index, step) for step in schedule(keys, sizes, room)]
@@ -229,6 +229,13 @@ def run_pairs(
     return running.failed, running.costs
 
 
+def check_memory(groups: Iterable[Sequence[Pair]], memory: int) -> None:
+    """Raise `UsageError` where two matrices of a group do not fit into `memory`."""
+    for group in groups:
+        members = {matrix.key: matrix for pair in group for matrix in (pair.x, pair.y)}
+        _room(group, members.values(), _sizes(members), memory)
+
+
 def random_weights(seed: int, tensors: Iterable[Any]) -> Weights:
     """The control: independent Gaussian entries in the tensors' shapes and types, from seed and name alone.
 
@@ -243,6 +250,10 @@ def random_weights(seed: int, tensors: Iterable[Any]) -> Weights:
             yield random.standard_normal(tensor.shape)
         else:
             yield random.standard_normal(tensor.shape, dtype=np.float32).astype(dtype, copy=False)
+
+
+def _sizes(members: Mapping[tuple[int, str], Matrix]) -> dict[tuple[int, str], int]:
+    return {key: packed_bytes(m.depth, m.count, m.tensor.dtype) for key, m in members.items()}
 
 
 def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, int], memory: int) -> int:

@@ -102,6 +102,10 @@ class Run:
         held = [name for name in self.manifest["settings"] if name in PAIR_ANALYSES]
         if not held:
             raise UsageError(f"similarity: the run {self.path} holds none; `lmscope similarity` adds them")
+        settings = self.manifest["settings"]
+        if settings.get("control") != settings.get("similarity"):
+            # Of other vectors or another seed: nothing to compare with.
+            held = [name for name in held if name != "control"]
         tables = {name: self.table(name) for name in held}
         of = "similarity" if "similarity" in held else "twins"
         return summarise_similarity(
@@ -109,7 +113,7 @@ class Run:
             tables.get("control"),
             tables.get("twins"),
             self._folder.cost(of),
-            seed=self.manifest["settings"][of]["seed"],
+            seed=settings[of]["seed"],
         )
 
     def report(self) -> Path:

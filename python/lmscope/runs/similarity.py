@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -13,18 +14,22 @@ from lmscope.runs.ledger import analysed_elsewhere, before, ledger_row
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
-from lmscope.runs.pair_pass import PairAnalysis, random_weights, run_pairs
+from lmscope.runs.pair_pass import PairAnalysis, check_memory, random_weights, run_pairs
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
 from lmscope.runs.settings import SimilaritySettings, check_device, similarity_settings
-from lmscope.runs.streaming import check_selection, load_each
+from lmscope.runs.streaming import check_selection, in_words, load_each
 from lmscope.runs.twins import twins_of
 from lmscope.runs.vectors import Pair, layer_groups, layer_pairs
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
     from lmscope.results import RunFolder
+
+Asked = tuple[str, str, Mapping[str, Any], str]
+
+_LOG = logging.getLogger(__name__)
 
 _ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
 
@@ -105,12 +110,12 @@ def run_similarity(
     from lmscope.results import RunFolder
 
     _check(checkpoint, path, selection)
-    groups = [
-        [pair for pair in layer_pairs(group, settings.null_draws) if _selected(pair, selection)]
-        for group in layer_groups(checkpoint, settings.vectors)
-    ]
+    groups = _layer_groups(checkpoint, settings, selection)
     names = ["similarity", "control"] if control else ["similarity"]
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
+        for name in names:
+            # Before the manifest names settings that nothing may be computed under.
+            check_memory(_missing(folder, _asked(checkpoint, name, settings.key()), groups), memory)
         begin_run(folder, checkpoint, dict.fromkeys(names, settings.key()), device)
         for name in names:
             read = partial(load_each, checkpoint)
@@ -159,6 +164,7 @@ def run_twins(
     selected = [pair for pair in pairs if pair.x.tensor in selection]
     weights = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
+        check_memory(_missing(folder, _asked(checkpoint, "twins", key), [selected]), memory)
         begin_run(folder, checkpoint, {"twins": key}, device)
         _fill(
             checkpoint,
@@ -173,6 +179,33 @@ def run_twins(
             memory,
             progress,
         )
+
+
+def check_room(
+    checkpoint: Checkpoint, settings: SimilaritySettings, selection: Selection, memory: int
+) -> None:
+    """Raise `UsageError` where two matrices that would be compared do not fit into `memory`."""
+    check_memory(_layer_groups(checkpoint, settings, selection), memory)
+
+
+def _layer_groups(
+    checkpoint: Checkpoint, settings: SimilaritySettings, selection: Selection
+) -> list[list[Pair]]:
+    return [
+        [pair for pair in layer_pairs(group, settings.null_draws) if _selected(pair, selection)]
+        for group in layer_groups(checkpoint, settings.vectors)
+    ]
+
+
+def _asked(checkpoint: Checkpoint, name: str, key: Mapping[str, Any]) -> Asked:
+    from lmscope import __version__
+
+    return checkpoint.identity, name, key, __version__
+
+
+def _missing(folder: RunFolder, asked: Asked, groups: Sequence[Sequence[Pair]]) -> list[list[Pair]]:
+    standing = folder.standing_pairs(*asked)
+    return [[pair for pair in group if pair.names not in standing] for group in groups]
 
 
 def _check(checkpoint: Checkpoint, path: Path, selection: Selection) -> None:
@@ -204,11 +237,11 @@ def _fill(
     A matrix that cannot be read or packed becomes "failed"; so does one whose twin cannot. One that another
     analysis of the run failed on stays so.
     """
-    from lmscope import __version__
-
-    asked = (checkpoint.identity, name, key, __version__)
+    asked = _asked(checkpoint, name, key)
     standing = folder.standing_pairs(*asked)
     missing = [[pair for pair in group if pair.names not in standing] for group in groups]
+    # Names of y are the other checkpoint's in twins.
+    recorded = {one for pair in standing for one in (pair[:1] if name == "twins" else pair)}
     pending = {
         matrix.tensor.name
         for group in missing
@@ -229,22 +262,30 @@ def _fill(
             elif tensor.name in failed:
                 status, reason = "failed", failed[tensor.name]
             elif tensor.name in pending:
-                status, reason = ("analysed" if over else "planned"), tensor.reason
-            elif tensor.name in elsewhere or (tensor.name in paired and status != "skipped"):
+                known = over or tensor.name in elsewhere
+                status, reason = ("analysed" if known else "planned"), tensor.reason
+            elif tensor.name in elsewhere | recorded or (tensor.name in paired and status != "skipped"):
                 status, reason = "analysed", tensor.reason
             elif status != "skipped":
                 status, reason = refused.get(tensor.name, ("skipped", _ALONE))
         return ledger_row(tensor, status, reason)
 
     def write_ledger(*, over: bool) -> None:
+        # The control's matrices are no tensors of the checkpoint.
+        if name == "control":
+            return
         folder.write_ledger([row(tensor, over=over) for tensor in checkpoint], of_pairs=not over)
 
     write_ledger(over=False)
+    reporter = reporter_for(progress)
+    wanted, left = sum(map(len, groups)), sum(map(len, missing))
+    if left < wanted:
+        reporter.stands(wanted - left, of=wanted, settings=f"{name}: {in_words(settings.key())}")
     if not pending:
         write_ledger(over=True)
         return
     analysis = PairAnalysis(name, asked, settings.seed, settings.false_positive_rate)
-    reasons, costs = run_pairs(folder, analysis, missing, weights, memory, reporter_for(progress))
+    reasons, costs = run_pairs(folder, analysis, missing, weights, memory, reporter)
     # One half of a pair of twins is of the other checkpoint, which has no row of its own.
     twin_of = {pair.y.key: pair for group in missing for pair in group if pair.y.source}
     for matrix, reason in reasons.items():
@@ -252,6 +293,8 @@ def _fill(
             failed[twin_of[matrix].names[0]] = f"its twin {matrix[1]} failed: {reason}"
         else:
             failed[matrix[1]] = reason
+            if name == "control":
+                _LOG.warning("control of %s failed: %s", matrix[1], reason)
     folder.write_cost(name, {**costs.as_dict(), "memory": memory})
     write_ledger(over=True)
 

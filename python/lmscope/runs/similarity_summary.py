@@ -112,9 +112,10 @@ def summarise_similarity(
 
     roles: list[RoleSimilarity] = []
     if similarity is not None:
-        controls = {} if control is None else {one.title: one for one in layer_maps(control)}
+        maps = [] if control is None else layer_maps(control)
+        controls = {name: one for one in maps for name in one.names}
         for one in sorted(layer_maps(similarity), key=lambda one: _place(one.role)):
-            roles.append(_role(one, similarity, controls.get(one.title), control, seed))
+            roles.append(_role(one, similarity, controls.get(one.names[0]), control, seed))
     return SimilaritySummary(
         roles=tuple(roles),
         experts=() if similarity is None else tuple(_experts(similarity)),
@@ -173,7 +174,8 @@ def _experts(table: pyarrow.Table) -> list[ExpertSimilarity]:
         if row["expert_x"] is None or row["layer_x"] == row["layer_y"]:
             continue
         key = (row["role"], row["layer_x"], row["expert_x"])
-        best[key] = max(best.get(key, 0.0), row["score"])
+        if math.isfinite(row["score"]):
+            best[key] = max(best.get(key, 0.0), row["score"])
         if row["expert_x"] == row["expert_y"]:
             same[row["role"]].append(row["score"])
     found: list[ExpertSimilarity] = []

@@ -93,7 +93,10 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
             ("excess", "how far the score lies from chance towards 1"),
             ("far", "mean score of layers half the depth apart or more"),
             ("Gini", "contrast of the layer-by-layer map: 0 where all pairs score alike"),
-            ("blocks", "runs of layers more alike than their distance explains; by chance in 5 % of maps"),
+            (
+                "blocks",
+                "runs of layers more alike than layers and distance explain; by chance in at most 5 %",
+            ),
         ]
         if any(role.control is not None for role in summary.roles):
             lines.insert(3, ("control", "the same for random Gaussian matrices of these shapes"))

@@ -145,7 +145,7 @@ def run_matrix_analyses(
     write_ledger()
     wanted = sum(tensor.status == "planned" and tensor in selection for tensor in checkpoint)
     if standing := wanted - len(pending):
-        settings = "; ".join(_in_words(analysis.settings) for analysis in analyses)
+        settings = "; ".join(in_words(analysis.settings) for analysis in analyses)
         reporter.stands(standing, of=wanted, settings=settings)
     try:
         with reporter, SideBySide(get_num_threads(), SIDE_BY_SIDE_BYTES) as tasks:
@@ -177,7 +177,8 @@ def run_matrix_analyses(
     write_ledger()
 
 
-def _in_words(settings: Mapping[str, Any]) -> str:
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as ``draws 19, seed 0``."""
     return ", ".join(
         f"{name.replace('_', ' ')} {'+'.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in settings.items()

@@ -8,6 +8,7 @@ from lmscope.analyses.layer_map import neighbour_curve
 from lmscope.report.figures import STATE, Figure, Variant, of_trace
 from lmscope.report.looks import OTHER_LOOKS, ROLE_LOOKS
 from lmscope.report.pair_measures import PAIR_MEASURES, PAIR_NAMES
+from lmscope.report.pairs import has_control
 from lmscope.report.records import Records, role_place
 from lmscope.report.sections import Section
 from lmscope.report.words import as_html, plain
@@ -30,7 +31,8 @@ def section(records: Records) -> Section | None:
     maps = sorted(layer_maps(table), key=lambda one: role_place(one.role))
     if not any(len(one.layers) > 2 for one in maps):
         return None
-    controls = {one.title: one for one in layer_maps(records.table("control"))}
+    control_maps = layer_maps(records.table("control")) if has_control(records) else []
+    controls = {name: one for one in control_maps for name in one.names}
     spare = iter(OTHER_LOOKS * len(maps))
     data: list[dict[str, Any]] = []
     for one in maps:
@@ -58,9 +60,11 @@ def section(records: Records) -> Section | None:
         traces: list[dict[str, Any]] = []
         for one in maps:
             curve = neighbour_curve(one.values(table.column(key)))
-            control = controls.get(one.title)
+            control = controls.get(one.names[0])
             if control is not None:
-                below = neighbour_curve(control.values(records.table("control").column(key))).means.tolist()
+                random = neighbour_curve(control.values(records.table("control").column(key)))
+                means = dict(zip(random.distances.tolist(), random.means.tolist(), strict=True))
+                below = [means.get(distance) for distance in curve.distances.tolist()]
             elif key == "score":
                 below = neighbour_curve(one.values(table.column("baseline"))).means.tolist()
             else:

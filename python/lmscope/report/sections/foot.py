@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
+from lmscope.report.pairs import has_control
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
@@ -95,7 +96,7 @@ def _calls(records: Records) -> list[Call]:
     source = str(records.checkpoint.get("path") or records.checkpoint.get("name") or "CHECKPOINT")
     of_spectra = _given(records, "spectra", ("nulls", "draws", *_SHARED))
     of_pairs = _given(records, "similarity", ("vectors", "null_draws", *_SHARED))
-    control = {"control": True} if "control" in records.analyses else {}
+    control = {"control": True} if has_control(records) else {}
     calls: list[Call] = []
     if of_pairs and of_spectra and all(of_pairs[name] == of_spectra[name] for name in _SHARED):
         calls.append(("analyze", [source], {**of_spectra, **of_pairs, **control}))
