@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,39 @@ def test_a_run_without_similarities_has_no_such_sections(dense: Path, tmp_path: 
     assert "section-similarity" not in run.report().read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="holds none"):
         run.similarity()
+
+
+def calls_of(run: lmscope.Run) -> list[str]:
+    page = run.report().read_text(encoding="utf-8")
+    return unescape(page.partition("<pre><code>")[2].partition("</code>")[0]).splitlines()
+
+
+def test_the_calls_at_the_foot_make_the_run_again(dense: Path, tmp_path: Path) -> None:
+    run = lmscope.open_run(dense)
+    source = run.manifest["checkpoint"]["path"]
+    quoted, shared = shlex.quote(source), "--vectors neurons --seed 0 --false-positive-rate 0.01"
+    assert calls_of(run)[:3] == [
+        f"lmscope similarity {quoted} {quoted} {shared} -o RUN",
+        f"lmscope similarity {quoted} {shared} --control -o RUN",
+        "lmscope report RUN",
+    ]
+    for seed, lines in ((0, ["lmscope analyze"]), (1, ["lmscope spectra", "lmscope similarity"])):
+        out = tmp_path / str(seed)
+        lmscope.spectra(source, out=out, draws=2, seed=seed, roles="key", progress=False)
+        made = lmscope.similarity(source, out=out, null_draws=2, roles="key", progress=False)
+        shown = calls_of(made)
+        assert [line.partition(f" {quoted}")[0] for line in shown[: len(lines)]] == lines
+        again = tmp_path / f"again {seed}"
+        exec("\n".join(shown).partition("# or from Python")[2].replace("'RUN'", repr(str(again))), {})
+        assert lmscope.open_run(again).manifest["settings"] == made.manifest["settings"]
+
+
+def test_similarities_in_a_notebook(dense: Path) -> None:
+    run = lmscope.open_run(dense)
+    assert "run.similarity()" in run._repr_html_()
+    shown = run.similarity()._repr_html_()
+    for title in ("How alike layers are (DOCS), by role", "How alike both checkpoints are (DOCS), by role"):
+        assert title in shown
 
 
 @pytest.mark.browser
