@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -54,6 +55,18 @@ def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny_llama")
     random_model(LlamaForCausalLM, LlamaConfig(**TINY_LLAMA)).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Its path; without it the test is skipped, or fails under LMSCOPE_REQUIRE_BROWSER=1."""
+    found = shutil.which("chromium")
+    if found is None:
+        message = "Chromium is missing; to run this test: apt-get install -y chromium fonts-dejavu-core"
+        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
 
 
 @pytest.fixture

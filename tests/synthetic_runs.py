@@ -54,6 +54,36 @@ def ledger_row(
     }
 
 
+def write_run_folder(
+    folder: Path,
+    identity: str,
+    model: str,
+    settings: dict[str, Any],
+    ledger: list[dict[str, Any]],
+    records: list[dict[str, Any]],
+) -> Path:
+    """What a run of `spectra` on a Llama leaves: manifest, ledger and the records."""
+    run = RunFolder.create(folder, identity)
+    with run.lock():
+        run.write_manifest(
+            checkpoint={
+                "name": model,
+                "path": f"models/{model}",
+                "identity": identity,
+                "model_type": "llama",
+            },
+            settings={"spectra": settings},
+            lmscope_version="0.1.0",
+            device="cpu",
+            isa="avx2",
+            machine={"system": "Linux", "cpus": 2},
+        )
+        run.write_ledger(ledger)
+        for record in records:
+            run.write("spectra", record_key(identity, record["name"], "spectra", settings, "0.1.0"), record)
+    return folder
+
+
 def write_70b_run(folder: Path, *, layers: int = 80, smaller_by: int = 1) -> Path:
     """A run folder with 7 matrices in each layer and two embeddings, sides divided by ``smaller_by``."""
     ledger, records = [], []
@@ -71,25 +101,7 @@ def write_70b_run(folder: Path, *, layers: int = 80, smaller_by: int = 1) -> Pat
         ledger.append(ledger_row(name, role, layer, shape, status, reason))
         if analysed:
             records.append(_record(name, role, layer, shape, layers))
-    run = RunFolder.create(folder, IDENTITY)
-    with run.lock():
-        run.write_manifest(
-            checkpoint={
-                "name": "synthetic-70b",
-                "path": "models/synthetic-70b",
-                "identity": IDENTITY,
-                "model_type": "llama",
-            },
-            settings={"spectra": SETTINGS},
-            lmscope_version="0.1.0",
-            device="cpu",
-            isa="avx512",
-            machine={"system": "Linux", "cpus": 2},
-        )
-        run.write_ledger(ledger)
-        for record in records:
-            run.write("spectra", record_key(IDENTITY, record["name"], "spectra", SETTINGS, "0.1.0"), record)
-    return folder
+    return write_run_folder(folder, IDENTITY, "synthetic-70b", SETTINGS, ledger, records)
 
 
 def _record(name: str, role: str, layer: int | None, shape: tuple[int, int], layers: int) -> dict[str, Any]:

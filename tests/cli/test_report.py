@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ def run(make_llama, tmp_path: Path) -> Path:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
+@pytest.mark.usefixtures("chromium")
 def test_figures_are_listed(run: Path) -> None:
     result = lmscope_command("report", run, "--figures", "--json", "--quiet", "--roles", "query")
     assert (result.returncode, result.stderr) == (0, "")
@@ -61,7 +60,7 @@ def test_a_choice_that_chooses_nothing_is_wrong_usage(run: Path, options: list[s
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install -y chromium fonts-dejavu-core")
+@pytest.mark.usefixtures("chromium")
 def test_an_interrupt_says_what_stays(run: Path) -> None:
     command = [sys.executable, "-m", "lmscope", "report", str(run), "--figures", "--quiet"]
     process = subprocess.Popen(

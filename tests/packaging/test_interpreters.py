@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import venv
@@ -11,17 +10,14 @@ from typing import Any
 
 import pytest
 
+from .scripts import script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def module() -> Any:
-    spec = importlib.util.spec_from_file_location("interpreters", ROOT / "packaging/interpreters.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("interpreters")
 
 
 def test_this_python_has_a_wheel_though_the_path_lacks_it(

@@ -19,6 +19,8 @@ import pytest
 
 import lmscope.kernels.runtime  # noqa: F401  (loads the core)
 
+from .scripts import script
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -35,14 +37,7 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def gates() -> Any:
-    spec = importlib.util.spec_from_file_location("check_dist", ROOT / "packaging/check_dist.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "packaging")
-        spec.loader.exec_module(module)
-    return module
+    return script("check_dist")
 
 
 def test_workflows_are_valid() -> None:
@@ -270,12 +265,7 @@ def test_gates_run_in_a_clone_on_a_folder(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def commands() -> Any:
-    spec = importlib.util.spec_from_file_location("commands", ROOT / "packaging/commands.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("commands")
 
 
 def test_a_failed_command_is_one_line(commands: Any) -> None:

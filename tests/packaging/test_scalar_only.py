@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ AARCH64 = [
 
 
 def tool(name: str) -> str:
-    found = shutil.which(name)
+    # The pinned ones stand beside this Python; an older CMake lists no outputs.
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found

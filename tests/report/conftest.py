@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from lmscope.results import RunFolder, record_key
-
 from ..browsing import Watched
-from ..synthetic_runs import ledger_row
+from ..synthetic_runs import ledger_row, write_run_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
 IDENTITY = "9f" * 32
-COMMAND = "apt-get install -y chromium fonts-dejavu-core"
 ROLES = ("query", "key", "value", "attention_output", "up", "down")
 SHAPES = {"up": (192, 48), "down": (48, 192)}
 Change = Callable[[dict[str, Any]], None]
@@ -160,43 +155,13 @@ def write_run(
         "seed": 0,
         "false_positive_rate": 0.01,
     }
-    run = RunFolder.create(folder, IDENTITY)
-    with run.lock():
-        run.write_manifest(
-            checkpoint={
-                "name": model,
-                "path": f"models/{model}",
-                "identity": IDENTITY,
-                "model_type": "llama",
-            },
-            settings={"spectra": settings},
-            lmscope_version="0.1.0",
-            device="cpu",
-            isa="avx2",
-            machine={"system": "Linux", "cpus": 2},
-        )
-        run.write_ledger(ledger)
-        for record in records:
-            key = record_key(IDENTITY, record["name"], "spectra", settings, "0.1.0")
-            run.write("spectra", key, record)
-    return folder
+    return write_run_folder(folder, IDENTITY, model, settings, ledger, records)
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Call with ``write_run``'s keywords: a run folder with spectra, ledger and manifest."""
     return lambda **keywords: write_run(tmp_path / "run", **keywords)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium")
-    if found is None:
-        message = f"Chromium is missing; to run this test: {COMMAND}"
-        if os.environ.get("LMSCOPE_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 # Not for the whole session: Playwright keeps an event loop in this thread, which others need.
