@@ -12,19 +12,14 @@
 namespace lmscope {
 
 const bidiagonal::Sturm& bidiagonal::sturm() {
-    switch (active_isa()) {
+    [[maybe_unused]] const Isa isa = active_isa();
 #ifdef LMSCOPE_HAVE_AVX512
-        case Isa::avx512_bf16:
-        case Isa::avx512:
-            return bidiagonal::sturm_avx512;
+    if (isa >= Isa::avx512) return bidiagonal::sturm_avx512;
 #endif
 #ifdef LMSCOPE_HAVE_AVX2
-        case Isa::avx2:
-            return bidiagonal::sturm_avx2;
+    if (isa >= Isa::avx2) return bidiagonal::sturm_avx2;
 #endif
-        default:
-            return bidiagonal::sturm_scalar;
-    }
+    return bidiagonal::sturm_scalar;
 }
 
 namespace {

@@ -19,6 +19,9 @@ constexpr int width = 2;
 using Numbers = double __attribute__((vector_size(width * sizeof(double))));
 using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 
+// Taking zero away leaves every number as it is, so this is a broadcast; adding zero would be an addition, for -0.
+Numbers everywhere(double value) { return value - Numbers{}; }
+
 constexpr int64_t steps_between_rescalings = 4;
 
 enum class Form { shared, separate, tridiagonal };
@@ -42,7 +45,7 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
     for (int v = 0; v < vectors; ++v) {
         std::memcpy(&shift[v], shifts + v * width, sizeof(Numbers));
         numerator[v] = form == Form::tridiagonal ? Numbers{} : -shift[v];
-        denominator[v] = Numbers{} + 1.0;
+        denominator[v] = everywhere(1.0);
         changes[v] = Bits{};
     }
     const auto advance = [&](int64_t i) {
@@ -53,8 +56,8 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
                 std::memcpy(&q, entries + 2 * i * step + v * width, sizeof q);
                 std::memcpy(&e, entries + (2 * i + 1) * step + v * width, sizeof e);
             } else {
-                q = Numbers{} + entries[2 * i];
-                e = Numbers{} + entries[2 * i + 1];
+                q = everywhere(entries[2 * i]);
+                e = everywhere(entries[2 * i + 1]);
             }
             if constexpr (form == Form::tridiagonal) {
                 Numbers next = (q - shift[v]) * denominator[v] + numerator[v];

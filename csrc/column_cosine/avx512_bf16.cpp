@@ -38,7 +38,7 @@ void multiply_bfloat16(const void* x, const void* y, int64_t group_stride, int64
 }  // namespace
 
 const Kernels kernels_avx512_bf16 = {
-    {14, 32, 16, multiply_bfloat16<14, 2>, finish<float, 14, 2>, interleave<float, 14>},
+    {14, 32, 16, {192, 512, 192}, multiply_bfloat16<14, 2>, finish<float, 14, 2>, interleave<float, 14>},
     tile<float, 14, 2>(),
     tile<double, 6, 4>(),
     widen};

@@ -1,24 +1,15 @@
 #include "column_cosine/blocks.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <type_traits>
 
 #include "runtime/thread_pool.h"
 
 namespace lmscope::cosine {
 namespace {
 
-// Tiles of x in a block times its depth fill about a quarter of a second-level cache, the block of sums another half.
-constexpr int64_t block_rows = 192;
-template <typename T>
-constexpr int64_t block_columns = std::is_same_v<T, float> ? 512 : 256;
-// Depths summed before they go to the second accumulator.
-constexpr int64_t depth_bfloat16 = 192;
-constexpr int64_t depth_float = 128;
 // Padding behind a buffer of x: its interleaving writes whole groups.
 constexpr int64_t slack = group;
 // A private count is taken over long before it could overflow.
@@ -52,6 +43,23 @@ void widen_to(const Kernels& kernels, Stored stored, const char* source, int64_t
     }
 }
 
+// The thread is ready for the tile's instructions as long as this lives.
+template <typename T>
+class Entered {
+public:
+    explicit Entered(const Tile<T>& tile) : tile_(tile) {
+        if (tile_.enter != nullptr) tile_.enter();
+    }
+    Entered(const Entered&) = delete;
+    Entered& operator=(const Entered&) = delete;
+    ~Entered() {
+        if (tile_.leave != nullptr) tile_.leave();
+    }
+
+private:
+    const Tile<T>& tile_;
+};
+
 // `form`: what the tile multiplies; T: what it adds up.
 template <typename T>
 class Comparison {
@@ -65,9 +73,9 @@ public:
           bins_(bins),
           tile_(tile),
           form_(form),
-          most_depth_(form == Stored::bfloat16 ? depth_bfloat16 : depth_float),
-          rows_(round_up(block_rows, tile.rows)),
-          columns_(block_columns<T>),
+          most_depth_(tile.blocking.depths),
+          rows_(round_up(tile.blocking.rows, tile.rows)),
+          columns_(tile.blocking.columns),
           inverse_x_(narrowed(x, rows_)),
           inverse_y_(narrowed(y, columns_)) {
         result_.counts.assign(static_cast<size_t>(bins), 0);
@@ -108,7 +116,9 @@ private:
         int64_t counted = 0;
     };
 
-    static AlignedBuffer buffer(int64_t elements) { return AlignedBuffer((elements * 8 + 7) / 8); }
+    static AlignedBuffer buffer(int64_t elements) {
+        return AlignedBuffer((elements * static_cast<int64_t>(sizeof(T)) + 7) / 8);
+    }
 
     static std::vector<T> narrowed(const Packed& packed, int64_t step) {
         std::vector<T> result(static_cast<size_t>(round_up(packed.padded_count(), step) + step), T{0});
@@ -190,6 +200,7 @@ private:
         std::fill(scratch.row_maxima.begin(), scratch.row_maxima.end(), T{-1});
         std::fill(scratch.column_maxima.begin(), scratch.column_maxima.end(), T{-1});
         T* sums = reinterpret_cast<T*>(scratch.sums.data());
+        const Entered<T> entered(tile_);
         for (int64_t depth = 0; depth < x_.padded_depth; depth += most_depth_) {
             const int64_t depths = std::min(most_depth_, x_.padded_depth - depth);
             const int64_t steps = form_ == Stored::bfloat16 ? depths / 2 : depths;

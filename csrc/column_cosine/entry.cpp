@@ -13,22 +13,20 @@ namespace cosine {
 namespace {
 
 const Kernels& kernels() {
-    switch (active_isa()) {
+    [[maybe_unused]] const Isa isa = active_isa();
+#ifdef LMSCOPE_HAVE_AMX
+    if (isa >= Isa::amx) return kernels_amx;
+#endif
 #ifdef LMSCOPE_HAVE_AVX512_BF16
-        case Isa::avx512_bf16:
-            return kernels_avx512_bf16;
+    if (isa >= Isa::avx512_bf16) return kernels_avx512_bf16;
 #endif
 #ifdef LMSCOPE_HAVE_AVX512
-        case Isa::avx512:
-            return kernels_avx512;
+    if (isa >= Isa::avx512) return kernels_avx512;
 #endif
 #ifdef LMSCOPE_HAVE_AVX2
-        case Isa::avx2:
-            return kernels_avx2;
+    if (isa >= Isa::avx2) return kernels_avx2;
 #endif
-        default:
-            return kernels_scalar;
-    }
+    return kernels_scalar;
 }
 
 // The pairs that attain the maxima, in terms of packed columns of x and of y.

@@ -38,19 +38,33 @@ struct Parts {
     int count;
 };
 
+// A comparison is cut into blocks of `rows` columns of x, rounded up to whole tiles, and `columns` of y: the block's
+// sums and a slice of its columns of x fill most of a second-level cache. `depths` are summed before their sum goes to
+// the second accumulator.
+struct Blocking {
+    int rows;
+    int columns;
+    int depths;
+};
+
 // The inner loops of one accumulation: a tile of `rows` columns of x times `columns` columns of y.
 template <typename T>
 struct Tile {
     int rows;
     int columns;
     int lanes;
+    Blocking blocking;
     // target (+)= products. `x`: `rows` steps interleaved; `y`: groups of 16 columns, `group_stride` bytes apart. A
     // step is one depth, or a pair of depths of bfloat16.
     void (*multiply)(const void* x, const void* y, int64_t group_stride, int64_t steps, bool add, T* target);
     void (*finish)(const Epilogue<T>& epilogue);
     // The columns of one tile of x, in at most two parts that lie in one group each, step by step. Writes whole groups:
     // up to 15 elements behind the tile.
+    // `steps` is a multiple of 16 for bfloat16, of 32 for the others.
     void (*interleave)(const Parts<T>& parts, int64_t steps, T* target);
+    // Called by the thread that multiplies, before and after the tiles of a block; null where nothing has to be set up.
+    void (*enter)() = nullptr;
+    void (*leave)() = nullptr;
 };
 
 // One table per instruction set; `bfloat16.multiply` is null where products of bfloat16 run in float32.
@@ -65,5 +79,6 @@ extern const Kernels kernels_scalar;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_avx512_bf16;
+extern const Kernels kernels_amx;
 
 }  // namespace lmscope::cosine

@@ -193,7 +193,7 @@ std::shared_ptr<const Packed> pack(const MatrixView& matrix, const char* argumen
     auto packed = std::make_shared<Packed>();
     packed->stored = stored;
     packed->depth = matrix.rows;
-    packed->padded_depth = (matrix.rows + 1) / 2 * 2;
+    packed->padded_depth = (matrix.rows + depth_padding - 1) / depth_padding * depth_padding;
     packed->columns = matrix.columns;
 
     const auto maxima = column_maxima<Type>(matrix);

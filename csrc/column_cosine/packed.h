@@ -11,12 +11,13 @@ enum class Stored { bfloat16, float32, float64 };
 
 constexpr int64_t bytes_of(Stored stored) { return stored == Stored::bfloat16 ? 2 : stored == Stored::float32 ? 4 : 8; }
 
-// Columns that lie side by side in memory, and the multiple to which their number is padded.
+// Columns that lie side by side in memory, and the multiples to which their number and the depth are padded.
 constexpr int64_t group = 16;
 constexpr int64_t padding = 32;
+constexpr int64_t depth_padding = 32;
 
 // Column-interleaved elements. A group holds 16 columns: for every pair of depths, 16 pairs of bfloat16; or for every
-// depth, 16 float32 or float64. Padding, in columns and to an even depth, is zero.
+// depth, 16 float32 or float64. Padding is zero.
 struct Packed {
     Stored stored;
     int64_t depth;

@@ -172,11 +172,15 @@ void widen(const void* source, int64_t depths, float* target) {
         }
 }
 
+template <typename T>
+constexpr Blocking blocking = {192, 2048 / static_cast<int>(sizeof(T)), 128};
+
 template <typename T, int rows, int vectors>
 constexpr Tile<T> tile() {
     return {rows,
             vectors * Vector<T>::width,
             Vector<T>::width,
+            blocking<T>,
             multiply<T, rows, vectors>,
             finish<T, rows, vectors>,
             interleave<T, rows>};

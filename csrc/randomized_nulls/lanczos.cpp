@@ -23,19 +23,14 @@ constexpr int64_t most_slabs = 16;
 constexpr int64_t block_floats = int64_t{1} << 16;
 
 const Products& products() {
-    switch (active_isa()) {
+    [[maybe_unused]] const Isa isa = active_isa();
 #ifdef LMSCOPE_HAVE_AVX512
-        case Isa::avx512_bf16:
-        case Isa::avx512:
-            return products_avx512;
+    if (isa >= Isa::avx512) return products_avx512;
 #endif
 #ifdef LMSCOPE_HAVE_AVX2
-        case Isa::avx2:
-            return products_avx2;
+    if (isa >= Isa::avx2) return products_avx2;
 #endif
-        default:
-            return products_scalar;
-    }
+    return products_scalar;
 }
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }

@@ -1,4 +1,12 @@
+#ifdef LMSCOPE_HAVE_AMX
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 
 #include "lmscope/error.h"
@@ -7,7 +15,26 @@
 namespace lmscope {
 namespace {
 
-constexpr Isa all_levels[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16};
+constexpr Isa all_levels[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx};
+
+#ifdef LMSCOPE_HAVE_AMX
+__attribute__((target("xsave"))) uint64_t saved_states() { return _xgetbv(0); }
+
+bool tiles_are_saved() {
+    constexpr uint32_t amx_bf16_and_tile = 1U << 22 | 1U << 24;  // CPUID leaf 7, EDX
+    constexpr uint64_t configuration_and_data = 3ULL << 17;      // XCR0
+    uint32_t a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & amx_bf16_and_tile) == amx_bf16_and_tile &&
+           (saved_states() & configuration_and_data) == configuration_and_data;
+}
+
+// Linux lets a process use tiles once it has asked: then the state saved for its threads may grow by 8 KB each.
+bool tiles_are_granted() {
+    constexpr long request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which older kernel headers lack
+    constexpr long tile_data = 18;
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#endif
 
 // __builtin_cpu_supports also checks, through XCR0, that the operating system saves the registers.
 bool available(Isa isa) {
@@ -31,6 +58,12 @@ bool available(Isa isa) {
         case Isa::avx512_bf16:
 #ifdef LMSCOPE_HAVE_AVX512_BF16
             return available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
+#else
+            return false;
+#endif
+        case Isa::amx:
+#ifdef LMSCOPE_HAVE_AMX
+            return available(Isa::avx512_bf16) && tiles_are_saved() && tiles_are_granted();
 #else
             return false;
 #endif
@@ -80,6 +113,8 @@ const char* name_of(Isa isa) {
             return "avx512";
         case Isa::avx512_bf16:
             return "avx512_bf16";
+        case Isa::amx:
+            return "amx";
     }
     return "unknown";
 }

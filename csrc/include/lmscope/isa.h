@@ -4,7 +4,8 @@
 
 namespace lmscope {
 
-enum class Isa { scalar, avx2, avx512, avx512_bf16 };
+// Ascending: where a level is available, all before it are, and code without a target of its own takes the next below.
+enum class Isa { scalar, avx2, avx512, avx512_bf16, amx };
 
 const char* name_of(Isa isa);
 

@@ -15,19 +15,14 @@ namespace {
 constexpr int64_t rows_per_task = 16;
 
 const Widen& widen() {
-    switch (active_isa()) {
+    [[maybe_unused]] const Isa isa = active_isa();
 #ifdef LMSCOPE_HAVE_AVX512
-        case Isa::avx512_bf16:
-        case Isa::avx512:
-            return widen_avx512;
+    if (isa >= Isa::avx512) return widen_avx512;
 #endif
 #ifdef LMSCOPE_HAVE_AVX2
-        case Isa::avx2:
-            return widen_avx2;
+    if (isa >= Isa::avx2) return widen_avx2;
 #endif
-        default:
-            return widen_scalar;
-    }
+    return widen_scalar;
 }
 
 void widen_contiguous(DType dtype, const void* source, int64_t count, double* target) {

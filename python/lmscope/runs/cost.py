@@ -31,7 +31,7 @@ _BUFFER_BYTES = 8_000_000
 _COSINE_FLOPS = 1e11
 _PACKED_ENTRIES = 3e8
 _PAIR_OVERHEAD_SECONDS = 0.003
-_COLUMN_PADDING, _BYTES_A_COLUMN = 32, 24
+_COLUMN_PADDING, _DEPTH_PADDING, _BYTES_A_COLUMN = 32, 32, 24
 
 SIDE_BY_SIDE_BYTES = 96_000_000
 """What matrices that are analysed side by side may need together; one that needs more is analysed alone."""
@@ -120,7 +120,8 @@ def packed_bytes(depth: int, columns: int, dtype: str) -> int:
     """Bytes of `PackedColumns`, less where columns are zero: see csrc/column_cosine/packed.h."""
     element = {"bfloat16": 2, "float64": 8}.get(dtype, 4)
     padded = -(-columns // _COLUMN_PADDING) * _COLUMN_PADDING
-    return padded * (depth + depth % 2) * element + padded * _BYTES_A_COLUMN + 128
+    padded_depth = -(-depth // _DEPTH_PADDING) * _DEPTH_PADDING
+    return padded * padded_depth * element + padded * _BYTES_A_COLUMN + 128
 
 
 def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:
