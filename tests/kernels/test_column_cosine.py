@@ -19,15 +19,15 @@ import lmscope
 from lmscope import ColumnCosine, PackedColumns, column_cosine
 from lmscope.reference import column_cosine as reference
 
+from ..levels import LEVELS
 from ..shapes import DTYPES, layouts
 from ..tolerances import COSINE_ERROR, COSINE_MAXIMUM
 
-LEVELS = ("scalar", "avx2", "avx512", "avx512_bf16")
-# Below, at and above the tiles of every level (1, 3, 6, 14 rows; 16, 32 columns), their blocks (about 192
-# rows, 256 and 512 columns), the depths that one float32 sum covers (128, 512) and the blocks of the
-# packing (64, 128).
-COLUMNS = [1, 2, 13, 15, 16, 17, 32, 33, 191, 193, 197, 257, 513]
-DEPTHS = [1, 2, 3, 63, 65, 127, 129, 511, 513, 1026]
+# Below, at and above the tiles of every level (1, 3, 6, 14, 32 rows; 16, 32 columns), their blocks (about 192
+# rows, 256, 512 and 1024 columns), the depths of a product (2, 32) and of one sum (128, 192, 384) and the
+# blocks of the packing (64, 128).
+COLUMNS = [1, 2, 13, 15, 16, 17, 32, 33, 191, 193, 197, 257, 513, 1025]
+DEPTHS = [1, 2, 3, 31, 33, 63, 65, 127, 129, 191, 193, 383, 385, 511, 513, 1026]
 
 Matrix = NDArray[Any]
 
@@ -60,8 +60,14 @@ def wide(w: Matrix) -> NDArray[np.float64]:
     return np.asarray(w).astype(np.float64)
 
 
-def check(x: Matrix, y: Matrix | None, *, bins: int = 2048) -> ColumnCosine:
-    found = column_cosine(x, y, bins=bins)
+def check(
+    x: Matrix,
+    y: Matrix | None,
+    *,
+    bins: int = 2048,
+    compare: Callable[..., ColumnCosine] = column_cosine,
+) -> ColumnCosine:
+    found = compare(x, y, bins=bins)
     table = reference.cosines(wide(x), wide(x if y is None else y))
     own = y is None
     pairs = np.sort(table[np.triu_indices(len(table), 1)] if own else table.ravel())

@@ -20,8 +20,7 @@ from lmscope.kernels import runtime
 from lmscope.kernels.singular_values import StreamingSingularValues, singular_values
 
 from .. import shapes
-
-LEVELS = ("scalar", "avx2", "avx512")
+from ..levels import LEVELS
 
 
 @pytest.fixture(autouse=True)

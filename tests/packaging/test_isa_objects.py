@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ..levels import LEVELS
+
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("avx2.cpp.o", "avx512.cpp.o", "scalar.cpp.o", "amx.cpp.o")
+NAMES = tuple(f"{level}.cpp.o" for level in LEVELS)
 
 
 def merged_symbols(listing: str) -> list[str]:
@@ -28,21 +30,36 @@ def test_the_reader_of_nm() -> None:
     assert merged_symbols(listing) == ["_ZNSt6vectorIdE", "table", "unique"]
 
 
-def test_isa_objects_define_no_weak_symbols() -> None:
-    nm = shutil.which("nm")
-    if nm is None:
-        pytest.skip("nm (binutils) is not installed")
+def output_of(tool: str, option: str, path: Path) -> str:
+    found = shutil.which(tool)
+    if found is None:
+        pytest.skip(f"{tool} (binutils) is not installed")
+    return subprocess.run([found, option, str(path)], capture_output=True, text=True, check=True).stdout
+
+
+def built_objects() -> list[Path]:
     objects = [path for name in NAMES for path in sorted((ROOT / "build").glob(f"**/csrc/**/{name}"))]
     objects = [path for path in objects if not {"asan", "ubsan"} & set(path.parts)]
     if not objects:
         pytest.skip("no build tree: install from source with `pip install --no-build-isolation -e .`")
-    assert {path.name for path in objects} >= {"avx2.cpp.o", "avx512.cpp.o", "scalar.cpp.o"}
+    return objects
+
+
+def test_isa_objects_define_no_weak_symbols() -> None:
+    objects = built_objects()
+    assert {path.name for path in objects} == set(NAMES)
     wrong = {}
     for path in objects:
-        listing = subprocess.run(
-            [nm, "--defined-only", str(path)], capture_output=True, text=True, check=True
-        ).stdout
+        listing = output_of("nm", "--defined-only", path)
         assert " T " in listing or " R " in listing or " D " in listing, f"{path} defines nothing"
         if found := merged_symbols(listing):
             wrong[str(path.relative_to(ROOT))] = found
     assert not wrong
+
+
+def test_amx_objects_hold_the_instructions() -> None:
+    """tests/kernels/emulated_amx replaces them; what is built must not be that."""
+    wanted = {"ldtilecfg", "tilezero", "tileloadd", "tdpbf16ps", "tilestored", "tilerelease"}
+    for path in built_objects():
+        code = set(output_of("objdump", "--disassemble", path).split())
+        assert (wanted & code) == (wanted if path.name == "amx.cpp.o" else set()), path

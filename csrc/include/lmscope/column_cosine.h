@@ -22,7 +22,8 @@ public:
     int64_t depth() const;
     int64_t columns() const;
     int64_t bytes() const;
-    // The same columns with the sign of some rows turned: `negative` has an entry for each, not zero where it is turned.
+    // The same columns with the sign of some rows turned: `negative` has an entry for each, not zero where it is
+    // turned.
     PackedColumns with_signs(const uint8_t* negative) const;
 
     // The columns of norm zero, ascending.
