@@ -27,7 +27,7 @@ CUDA_HERE := $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
 SOURCES := $(shell find csrc cmake python CMakeLists.txt pyproject.toml README.md LICENSE -type f -not -name '*.pyc' \
   -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-16)
 INSTALLED := $(DONE)/installed.$(SOURCES)
-CXX_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 # A user's compiler may be newer and warn of more, so the build itself does not ask for this.
 STRICT := -Ccmake.define.LMSCOPE_WERROR=ON
 say = @echo "make: $(1)" >&2

@@ -10,8 +10,8 @@ constexpr int side = 16;
 constexpr int row_bytes = 64;
 constexpr int register_bytes = side * row_bytes;
 
-// The second argument of LDTILECFG: eight registers of 16 rows of 64 bytes. An object of its own, as GCC 12 takes the
-// instruction to read no more than a pointer's worth of it.
+// What LDTILECFG reads: eight registers of 16 rows of 64 bytes. A constant, as GCC 12 takes the instruction to read no
+// more than its first eight bytes.
 struct alignas(64) Configuration {
     uint8_t palette = 1;
     uint8_t start_row = 0;

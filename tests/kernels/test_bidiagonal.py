@@ -12,6 +12,8 @@ from lmscope.kernels import bidiagonal as kernel
 from lmscope.kernels import runtime
 from lmscope.reference import bidiagonal as reference
 
+from ..levels import LEVELS
+
 
 def draw(batch: int, order: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
@@ -21,7 +23,7 @@ def draw(batch: int, order: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 def levels() -> list[str]:
     before = runtime.isa()
     found = []
-    for level in ("scalar", "avx2", "avx512"):
+    for level in LEVELS:
         try:
             runtime.use_isa(level)
         except ValueError:

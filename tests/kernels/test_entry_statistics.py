@@ -10,6 +10,8 @@ from scipy import stats
 import lmscope
 from lmscope.kernels.entry_statistics import entry_statistics
 
+from ..levels import LEVELS
+
 DTYPES = (ml_dtypes.bfloat16, np.float16, np.float32, np.float64)
 SHAPES = [(1, 5), (5, 1), (2, 3), (97, 53), (53, 1007), (1300, 40), (333, 800)]
 
@@ -35,7 +37,7 @@ def check(w: np.ndarray) -> None:
     assert found.column_variance_spread == pytest.approx(np.std(found.column_variances))
 
 
-@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_matches_numpy(shape, dtype, level):

@@ -13,6 +13,8 @@ import lmscope
 from lmscope.kernels.randomized_nulls import permutation_top_values, permute_entries, sign_flip_top_values
 from lmscope.reference import randomized_nulls as reference
 
+from ..levels import LEVELS
+
 KERNELS = {"sign_flip": sign_flip_top_values, "permutation": permutation_top_values}
 REFERENCES = {"sign_flip": reference.sign_flip_top_values, "permutation": reference.permutation_top_values}
 DTYPES = {
@@ -34,7 +36,6 @@ SHAPES = [
     (40, 300),
     (257, 131),
 ]
-LEVELS = ("scalar", "avx2", "avx512")
 
 
 def gaussian(shape: tuple[int, int], dtype: str = "float32", seed: int = 0) -> np.ndarray:
