@@ -1,4 +1,4 @@
-"""`lmscope bench --family column_cosine`, its record in benchmarks/results/column_cosine.json; takes its options."""
+"""`lmscope bench` of column_cosine into benchmarks/results/column_cosine.json; takes its options."""
 
 from record import record
 

@@ -1,4 +1,4 @@
-"""`lmscope bench --family singular_values`, its record in benchmarks/results/singular_values.json; takes its options."""
+"""`lmscope bench` of singular_values into benchmarks/results/singular_values.json; takes its options."""
 
 from record import record
 

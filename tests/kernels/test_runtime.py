@@ -232,7 +232,7 @@ def test_cuda_is_there_or_says_why_not() -> None:
 
 
 def test_peak_of_multiply_adds() -> None:
-    """Registers alone: wider ones do more, bfloat16 at least what float32 does, and a second core adds to it."""
+    """Registers alone: wider ones do more, bfloat16 at least as much, a second core adds to it."""
     runtime.set_num_threads(1)
     rates = {}
     for level in (*LEVELS, "avx512_bf16", "amx"):

@@ -23,13 +23,13 @@ _NOISE = 0.5
 
 class ColumnCosineFamily(Family):
     name = "column_cosine"
-    rivals = (PACKED, "torch", "torch amax", "numpy")
+    rivals = (PACKED, "torch", "torch amax histc", "numpy")
     kinds = ("gaussian", "half copied")
     input = (
         "x and y, rows x columns each, bfloat16 unless said otherwise, y's columns against x's; packing, "
         "normalising and conversion count, but for packing in 'lmscope packed'; torch multiplies in the type "
         "of the input, numpy in float32, both in the blocks and ways that were fastest for the shape; "
-        "'torch amax' does not say which column attains a maximum"
+        "'torch amax histc' counts with histc alone and does not say which column attains a maximum"
     )
     formula = "2 N M^2 operations, N rows and M columns on either side, the same for all"
     error = f"of a largest |cosine|, all columns of both sides; {BINS} bins, counts checked too"

@@ -42,23 +42,25 @@ def _lmscope(*, packed: bool) -> Competitor:
     return Competitor(take, compute, describe, rates)
 
 
-def _torch(*, places: bool) -> Competitor:
+def _torch(*, everything: bool) -> Competitor:
+    """`everything`: what ours gives, in the fastest way; else maxima without partners, and counts by histc."""
     import torch
 
-    from lmscope.runs.benchmarks.column_cosine.torch_blocks import best_way, compare
+    from lmscope.runs.benchmarks.column_cosine.torch_blocks import COUNTINGS, best_way, compare
 
+    countings = COUNTINGS if everything else ("histc",)
     ways: dict[tuple[Any, ...], Any] = {}
 
     def take(inputs: Arrays) -> Any:
         x, y = (_tensor(inputs[name]) for name in "xy")
         key = (x.dtype, x.shape, y.shape)
         if key not in ways:
-            ways[key] = best_way(x, y, places=places)
+            ways[key] = best_way(x, y, places=everything, countings=countings)
         return x, y, ways[key]
 
     def compute(held: Any) -> Answer:
         x, y, way = held
-        found = compare(x, y, way, places=places)
+        found = compare(x, y, way, places=everything)
         arrays = {
             name: value.double().numpy() if name.startswith("max_abs") else value.numpy()
             for name, value in found.items()
@@ -134,7 +136,7 @@ def _numpy_compare(x: npt.NDArray[Any], y: npt.NDArray[Any], block: int) -> Arra
 COMPETITORS: dict[str, Callable[[], Competitor]] = {
     OURS: lambda: _lmscope(packed=False),
     PACKED: lambda: _lmscope(packed=True),
-    "torch": lambda: _torch(places=True),
-    "torch amax": lambda: _torch(places=False),
+    "torch": lambda: _torch(everything=True),
+    "torch amax histc": lambda: _torch(everything=False),
     "numpy": _numpy,
 }
