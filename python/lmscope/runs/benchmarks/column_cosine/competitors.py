@@ -43,7 +43,7 @@ def _lmscope(*, packed: bool) -> Competitor:
 
 
 def _torch(*, everything: bool) -> Competitor:
-    """`everything`: what ours gives, in the fastest way; else maxima without partners, and counts by histc."""
+    """`everything`: what ours gives, in the fastest way; else maxima without partners and histc."""
     import torch
 
     from lmscope.runs.benchmarks.column_cosine.torch_blocks import COUNTINGS, best_way, compare

@@ -49,7 +49,7 @@ class Way:
 
 
 def best_way(x: torch.Tensor, y: torch.Tensor, *, places: bool, countings: Sequence[str] = COUNTINGS) -> Way:
-    """One choice after the other, each on at most 4096 columns a side; float32 has too many patterns to count."""
+    """One choice after the other, on at most 4096 columns a side; float32 has too many patterns to count."""
     x, y = x[:, :_SAMPLE].contiguous(), y[:, :_SAMPLE].contiguous()
 
     def run(way: Way) -> None:
