@@ -12,7 +12,7 @@ from lmscope.kernels.column_cosine import column_cosine
 from lmscope.reference.column_cosine import column_cosine as defined
 from lmscope.runs.benchmarks import FAMILIES, OURS, Case, run_bench
 from lmscope.runs.benchmarks.column_cosine import PACKED, torch_blocks
-from lmscope.runs.benchmarks.column_cosine.bins import BINS
+from lmscope.runs.benchmarks.column_cosine.brute_force import BINS
 from lmscope.runs.benchmarks.column_cosine.torch_blocks import Way
 from lmscope.runs.benchmarks.column_cosine.tuning import fastest
 
@@ -130,9 +130,7 @@ def test_fastest_way() -> None:
 
 
 def test_bench_measures_everybody() -> None:
-    cases = [
-        Case(64, 80, {"numpy": 0.0}, dict.fromkeys(("scalar", "avx512_bf16", "avx512", "avx2"), 1e-09))
-    ]
+    cases = [Case(64, 80, {"numpy": 0.0}, dict.fromkeys(("scalar", "avx512_bf16", "avx512", "avx2"), 1e-09))]
     bench = run_bench(FAMILY, cases, seeds=1, tries=1, quick=True)
     assert bench.absent == {}
     assert sorted(bench.rates) == ["bfloat16_peak", "float32_peak"]

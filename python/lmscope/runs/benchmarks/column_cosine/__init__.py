@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lmscope.runs.benchmarks.column_cosine import brute_force, competitors
-from lmscope.runs.benchmarks.column_cosine.bins import BINS
+from lmscope.runs.benchmarks.column_cosine.brute_force import BINS
 from lmscope.runs.benchmarks.family import OURS, Arrays, Case, Competitor, Family, Target, Verdict
 from lmscope.runs.benchmarks.results import CaseResult
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.benchmarks.column_cosine.bins import BINS
 from lmscope.runs.benchmarks.family import Arrays
 
+BINS = 2048
 _BLOCK = 1024
 # Of a sum of products in float64.
 _ROUNDING = 1e-12

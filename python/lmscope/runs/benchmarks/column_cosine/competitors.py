@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.benchmarks.column_cosine.bins import BINS
+from lmscope.runs.benchmarks.column_cosine.brute_force import BINS
 from lmscope.runs.benchmarks.column_cosine.tuning import fastest
 from lmscope.runs.benchmarks.family import OURS, Answer, Arrays, Competitor
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lmscope.runs.benchmarks.column_cosine.bins import BINS
+from lmscope.runs.benchmarks.column_cosine.brute_force import BINS
 from lmscope.runs.benchmarks.column_cosine.tuning import fastest
 
 # At most 2^24 pairs a block: histc counts in the type of its input, float32.

@@ -1,3 +1,0 @@
-"""Bins of the histogram, on both sides of zero."""
-
-BINS = 2048
