@@ -28,20 +28,22 @@ def bench(
     family: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="singular_values or column_cosine; may be repeated [default: all]."
+            metavar="NAME", help="singular_values or column_cosine; may be repeated; all without it."
         ),
     ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ROWSxCOLUMNS",
-            help="Instead of the default shapes of one family [default: singular_values]; may be repeated.",
+            help="Instead of the default shapes, for one family (singular_values without it); may be repeated.",
         ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")
     ] = False,
-    seeds: Annotated[int | None, typer.Option(help="Gaussian inputs per shape [default: 5].", min=1)] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Gaussian inputs per shape: 5, with --quick 2.", min=1)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the JSON here too.")
     ] = None,
