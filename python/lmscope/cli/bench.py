@@ -35,7 +35,7 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="ROWSxCOLUMNS",
-            help="Instead of the default shapes, for one family (singular_values without it); may be repeated.",
+            help="Instead of the default shapes, for one family (else singular_values); may be repeated.",
         ),
     ] = None,
     quick: Annotated[
