@@ -176,7 +176,7 @@ wheel: $(DONE)/build-tools $(DONE)/wheel
 	@"$(BIN)/python" packaging/clean_room.py dist
 
 bench: $(INSTALLED)
-	@"$(BIN)/python" benchmarks/bench_singular_values.py $(BENCH)
+	@for script in benchmarks/bench_*.py; do "$(BIN)/python" "$$script" $(BENCH) || exit 1; done
 
 # Experiments that take longer than a test may; each writes its own result file.
 evidence: $(INSTALLED) $(DONE)/evidence

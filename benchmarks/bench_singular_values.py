@@ -1,21 +1,6 @@
-"""`lmscope bench`, its record in benchmarks/results/singular_values.json; takes its options."""
+"""`lmscope bench` of singular_values into benchmarks/results/singular_values.json; takes its options."""
 
-import subprocess
-import sys
-from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
+from record import record
 
 if __name__ == "__main__":
-    # With --quick the record goes elsewhere: results/ holds what the README quotes.
-    folder = HERE.parent / "build" / "benchmarks" if "--quick" in sys.argv else HERE / "results"
-    command = [
-        sys.executable,
-        "-m",
-        "lmscope",
-        "bench",
-        "-o",
-        str(folder / "singular_values.json"),
-        *sys.argv[1:],
-    ]
-    raise SystemExit(subprocess.run(command, cwd=HERE.parent).returncode)
+    raise SystemExit(record("singular_values"))

@@ -4,6 +4,7 @@
 #include "lmscope/context.h"
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
+#include "lmscope/multiply_add_peak.h"
 #include "runtime/cuda/device.h"
 
 namespace py = pybind11;
@@ -26,6 +27,8 @@ void bind_runtime(py::module_& module) {
     module.def("use_isa", &use_isa, py::arg("level"));
     module.def("get_num_threads", &num_threads);
     module.def("set_num_threads", &set_num_threads, py::arg("threads"));
+    module.def("multiply_add_peak", &multiply_add_peak, py::arg("dtype"), py::arg("seconds"),
+               py::call_guard<py::gil_scoped_release>());
     module.def("cuda_available", &cuda::available);
     module.def("cuda_devices", [] {
         py::list found;

@@ -228,3 +228,32 @@ def test_cuda_is_there_or_says_why_not() -> None:
     with pytest.raises(runtime.CudaError, match=r"."):
         runtime.cuda_devices()
     assert issubclass(runtime.CudaError, RuntimeError)
+
+
+def test_peak_of_multiply_adds() -> None:
+    """Registers alone: wider ones do more, bfloat16 at least as much, a second core adds to it."""
+    runtime.set_num_threads(1)
+    rates = {}
+    for level in (*LEVELS, "avx512_bf16", "amx"):
+        try:
+            runtime.use_isa(level)
+        except ValueError:
+            continue
+        rates[level] = {dtype: runtime.multiply_add_peak(dtype, 0.05) for dtype in ("float32", "bfloat16")}
+        assert rates[level]["bfloat16"] > 0.8 * rates[level]["float32"]
+    slowest, *_, fastest = ["scalar", *rates]
+    # Half a multiply-add a cycle at one gigahertz, and more than any core has.
+    assert 1e9 < rates[slowest]["float32"] < 1e15
+    if slowest != fastest:
+        assert rates[fastest]["float32"] > 1.2 * rates[slowest]["float32"]
+    runtime.set_num_threads(2)
+    if len(os.sched_getaffinity(0)) >= 2:
+        assert runtime.multiply_add_peak("float32", 0.05) > rates[fastest]["float32"] * 0.9
+
+
+def test_peak_wants_a_known_dtype_and_a_time() -> None:
+    with pytest.raises(TypeError, match="bfloat16 or float32, got 'float64'"):
+        runtime.multiply_add_peak("float64", 0.1)
+    for seconds in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="seconds must be above zero"):
+            runtime.multiply_add_peak("float32", seconds)

@@ -12,20 +12,27 @@ import numpy as np
 import pytest
 
 from lmscope.runs.benchmarks import (
+    FAMILIES,
+    Bench,
+    Case,
+    arrays,
     as_dict,
-    bench_singular_values,
-    cases_from_file,
     cases_of,
-    matrices,
-    singular_values,
+    document,
+    families_of,
+    harness,
+    run_bench,
     turns,
 )
 from lmscope.runs.benchmarks.cpu_time import TICK, busy_seconds, foreign_share
 from lmscope.runs.benchmarks.fingerprint import commit
-from lmscope.runs.benchmarks.oracle import accurate_values, sample_indices
-from lmscope.runs.benchmarks.report import targets
+from lmscope.runs.benchmarks.peak_memory import PeakMemory
+from lmscope.runs.benchmarks.singular_values import matrices
+from lmscope.runs.benchmarks.singular_values.oracle import accurate_values, sample_indices
 from lmscope.runs.benchmarks.turns import BenchmarkError, MissingCompetitor, WorkerProcess, take_sample
 from lmscope.runs.errors import UsageError
+
+FAMILY = FAMILIES["singular_values"]
 
 
 def hadamard_times_diagonal(order: int, exponents: np.ndarray) -> np.ndarray:
@@ -80,10 +87,13 @@ def test_trained_like_spectrum_is_as_asked() -> None:
 
 def test_matrices_keep_their_bits_on_disk(tmp_path: Path) -> None:
     matrix = matrices.gaussian(5, 3, seed=1)
-    matrices.save(str(tmp_path / "m.npy"), matrix)
-    loaded = matrices.load(str(tmp_path / "m.npy"))
-    assert loaded.dtype == matrix.dtype
-    assert loaded.tobytes() == matrix.tobytes()
+    path = str(tmp_path / "inputs")
+    arrays.save(path, {"x": matrix, "y": np.arange(3)})
+    loaded = arrays.load(path)
+    assert list(loaded) == ["x", "y"]
+    assert loaded["x"].dtype == matrix.dtype
+    assert loaded["x"].tobytes() == matrix.tobytes()
+    assert loaded["y"].tolist() == [0, 1, 2]
 
 
 def test_busy_seconds_counts_own_cpus_only() -> None:
@@ -118,7 +128,13 @@ class ScriptedWorker(WorkerProcess):
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         cpus = len(os.sched_getaffinity(0))
         busy = cpus * (1.0 + TICK) + self._foreign.pop(0)
-        return {"seconds": 1.0, "own_cpu_seconds": float(cpus), "busy_cpu_seconds": busy, "words": {}}
+        return {
+            "seconds": 1.0,
+            "own_cpu_seconds": float(cpus),
+            "busy_cpu_seconds": busy,
+            "extra_bytes": len(self._foreign),
+            "words": {},
+        }
 
 
 def test_disturbed_sample_is_thrown_away_and_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +143,7 @@ def test_disturbed_sample_is_thrown_away_and_taken_again(monkeypatch: pytest.Mon
     assert not sample.disturbed
     assert sample.foreign_share == pytest.approx(0.0, abs=1e-9)
     assert [seconds for seconds, _ in sample.thrown_away] == [1.0, 1.0]
+    assert sample.extra_bytes == 2
 
 
 def test_sample_that_stays_disturbed_is_kept_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,40 +155,44 @@ def test_sample_that_stays_disturbed_is_kept_and_marked(monkeypatch: pytest.Monk
 
 
 def test_worker_reports_errors_and_goes_on(tmp_path: Path) -> None:
-    path = str(tmp_path / "m.npy")
-    matrices.save(path, matrices.gaussian(20, 10, seed=0))
-    with WorkerProcess("numpy") as worker:
+    path, answer_path = str(tmp_path / "inputs"), str(tmp_path / "answer")
+    arrays.save(path, {"matrix": matrices.gaussian(20, 10, seed=0)})
+    with WorkerProcess("singular_values", "numpy") as worker:
         with pytest.raises(BenchmarkError, match=r"numpy: FileNotFoundError: .*nowhere"):
             worker.ask("load", path=str(tmp_path / "nowhere.npy"))
         worker.ask("load", path=path)
-        answer = worker.ask("time", save=str(tmp_path / "answer"))
+        answer = worker.ask("time", save=answer_path)
         assert answer["seconds"] > 0
-        assert np.load(tmp_path / "answer.npy").shape == (10,)
+        assert arrays.load(answer_path)["values"].shape == (10,)
 
 
 def test_worker_of_a_missing_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with WorkerProcess("torch float64") as worker, pytest.raises(MissingCompetitor, match="no torch here"):
+    with (
+        WorkerProcess("singular_values", "torch float64") as worker,
+        pytest.raises(MissingCompetitor, match="no torch here"),
+    ):
         worker.ask("describe")
 
 
 def test_worker_that_dies_is_an_error() -> None:
-    with WorkerProcess("numpy") as worker:
+    with WorkerProcess("singular_values", "numpy") as worker:
         worker._process.kill()
         with pytest.raises(BenchmarkError, match="numpy: its process ended with status -9"):
             worker.ask("describe")
 
 
 @pytest.fixture(scope="module")
-def small_bench() -> singular_values.Bench:
-    cases = [singular_values.Case(96, 64, {"numpy": 0.001, "torch float32": 1e9})]
-    return bench_singular_values(cases, seeds=1, tries=1, gemm_order=256)
+def small_bench() -> Bench:
+    cases = [Case(96, 64, {"numpy": 0.001, "torch float32": 1e9})]
+    return run_bench(FAMILY, cases, seeds=1, tries=1, quick=True)
 
 
-def test_bench_measures_everybody(small_bench: singular_values.Bench) -> None:
+def test_bench_measures_everybody(small_bench: Bench) -> None:
     assert small_bench.absent == {}
-    assert small_bench.gemm_rate > 0
+    assert list(small_bench.rates) == ["gemm"]
+    assert small_bench.rates["gemm"] > 0
     (result,) = small_bench.results
     assert result.competitors() == ["lmscope", "torch float64", "torch float32", "numpy", "scipy"]
     assert [one.kind for one in result.rounds] == ["gaussian", "trained-like"]
@@ -182,12 +203,14 @@ def test_bench_measures_everybody(small_bench: singular_values.Bench) -> None:
     assert result.error("torch float32") > 100 * result.error("lmscope")
     assert result.error("torch float64") < 1e-13
     assert all(sample.words["method"] in ("gram", "qr") for sample in result.samples("lmscope"))
-    assert {aim.what.split()[-1]: aim.met for aim in targets(result)[:1]} == {"numpy": True}
-    assert [aim.met for aim in targets(result)] == [True, False, True]
+    assert {aim.what.split()[-1]: aim.met for aim in result.targets()[:1]} == {"numpy": True}
+    assert [aim.met for aim in result.targets()] == [True, False, True]
 
 
-def test_record_says_where_it_was_measured(small_bench: singular_values.Bench) -> None:
-    record = as_dict(small_bench)
+def test_record_says_where_it_was_measured(small_bench: Bench) -> None:
+    record = document([small_bench])
+    assert record == as_dict(small_bench)
+    assert document([small_bench] * 2) == {"benchmarks": [record] * 2}
     libraries = record["machine"]["libraries"]
     assert "core type" in libraries["lmscope"]["openblas"]
     assert "core type" in libraries["numpy"]["openblas"]
@@ -196,9 +219,12 @@ def test_record_says_where_it_was_measured(small_bench: singular_values.Bench) -
     (case,) = record["cases"]
     assert case["competitors"]["numpy"]["times_slower_than_ours"]["median"] > 0
     rounds = case["rounds"]
-    assert {"seconds", "foreign_share", "disturbed", "thrown_away", "error"} <= set(
+    assert {"seconds", "foreign_share", "disturbed", "thrown_away", "error", "extra_bytes"} <= set(
         rounds[0]["samples"]["numpy"]
     )
+    assert {"smallest_over_largest", "reference_uncertainty"} <= set(rounds[0])
+    assert record["gemm_gflops"] > 0
+    assert case["competitors"]["numpy"]["share_of_gemm"] > 0
 
 
 def test_commit_of_a_checkout(tmp_path: Path) -> None:
@@ -224,32 +250,50 @@ def test_wrong_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Liar(WorkerProcess):
         def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+            answer = super().ask(do, **arguments)
             if do == "make":
-                self._asked = arguments
-            if do == "values":
-                other = {**self._asked, "seed": 99, "path": arguments["path"] + ".npy"}
-                super().ask("make", **other)
-                return super().ask("values", path=other["path"], save=arguments["save"])
-            return super().ask(do, **arguments)
+                super().ask("make", **{**arguments, "seed": 99, "path": arguments["path"] + ".other"})
+            return answer
 
-    monkeypatch.setattr(singular_values, "WorkerProcess", Liar)
+    monkeypatch.setattr(harness, "WorkerProcess", Liar)
     with pytest.raises(BenchmarkError, match=r"lmscope on 40x30 gaussian 0: value \d+ is off by .*its bound"):
-        bench_singular_values(
-            [singular_values.Case(40, 30)], seeds=1, rivals=["numpy"], tries=1, gemm_order=64
-        )
+        run_bench(FAMILY, [Case(40, 30)], seeds=1, rivals=["numpy"], tries=1, quick=True)
 
 
 def test_default_cases_are_those_of_the_readme() -> None:
-    full = {case.name: case.targets for case in cases_from_file("full")}
+    full = {case.name: case.targets for case in FAMILY.cases("full")}
     assert list(full) == ["4096x4096", "11008x4096", "32000x2048"]
     assert [targets["torch float64"] for targets in full.values()] == [1.1, 1.6, 2.5]
-    assert max(case.rows * case.columns for case in cases_from_file("quick")) <= 512 * 512
+    assert max(case.rows * case.columns for case in FAMILY.cases("quick")) <= 512 * 512
 
 
 def test_cases_of_words() -> None:
     (case,) = cases_of(["300x20"])
     assert (case.rows, case.columns) == (300, 20)
-    assert case.nominal_operations == pytest.approx(300 * 20**2 + 4 / 3 * 20**3)
+    assert FAMILY.operations(case) == pytest.approx(300 * 20**2 + 4 / 3 * 20**3)
     for wrong in ("300", "300x", "0x4", "3x4x5", "axb"):
         with pytest.raises(UsageError, match="ROWSxCOLUMNS"):
             cases_of([wrong])
+
+
+def test_families_by_name() -> None:
+    assert [family.name for family in families_of([])] == ["singular_values", "column_cosine"]
+    assert [family.name for family in families_of(["column_cosine"] * 2)] == ["column_cosine"]
+    with pytest.raises(UsageError, match="'lasso' is none of singular_values, column_cosine"):
+        families_of(["lasso"])
+
+
+def test_peak_memory_is_that_of_the_moment() -> None:
+    """What was freed before does not count, what is freed again does."""
+    before = bytearray(96 << 20)
+    del before
+    memory = PeakMemory()
+    if (quiet := memory.extra_bytes()) is None:
+        pytest.skip("this kernel lets no process forget its peak: /proc/self/clear_refs")
+    during = bytearray(64 << 20)
+    del during
+    extra = memory.extra_bytes()
+    assert quiet < 1 << 20
+    assert extra is not None
+    # The kernel counts pages in batches.
+    assert extra == pytest.approx(64 << 20, abs=2 << 20)

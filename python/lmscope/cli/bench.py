@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,26 +14,35 @@ import typer
 
 from lmscope.cli import options
 from lmscope.cli.output import console, errors_to_exit_codes, message, print_json
+from lmscope.runs.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lmscope.runs.benchmarks import Bench
-    from lmscope.runs.benchmarks.singular_values import CaseResult
+    from lmscope.runs.benchmarks import Bench, CaseResult
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 def bench(
+    family: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="singular_values or column_cosine; may be repeated; all without it."
+        ),
+    ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROWSxCOLUMNS", help="Instead of the default shapes; may be repeated."),
+        typer.Option(
+            metavar="ROWSxCOLUMNS",
+            help="Instead of the default shapes, for one family (else singular_values); may be repeated.",
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")
     ] = False,
     seeds: Annotated[
-        int | None, typer.Option(help="Gaussian matrices per shape [default: 5].", min=1)
+        int | None, typer.Option(help="Gaussian inputs per shape: 5, with --quick 2.", min=1)
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the JSON here too.")
@@ -41,40 +50,42 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time our singular values beside torch, numpy and scipy on this machine.
+    """Time our kernels beside torch, numpy and scipy on this machine.
 
-    Same bfloat16 matrices for all, one process each, in turns; errors against values of higher accuracy.
-    The default shapes take about a quarter of an hour on two cores, and the machine should have nothing else
-    to do.
+    Same inputs for all, one process each, in turns; answers checked against values of higher accuracy. The
+    default shapes take about half an hour on two cores, and the machine should have nothing else to do.
 
     [bold]Example[/bold]: lmscope bench --quick
     """
     with errors_to_exit_codes(as_json=json):
-        from lmscope.runs.benchmarks import (
-            as_dict,
-            bench_singular_values,
-            cases_from_file,
-            cases_of,
-            write_json,
-        )
+        from lmscope.runs.benchmarks import cases_of, document, families_of, run_bench, write_json
 
-        cases = cases_of(shape) if shape else cases_from_file("quick" if quick else "full")
+        if shape and family is not None and len(family) > 1:
+            raise UsageError("--shape goes with one --family: what its sides mean depends on it")
+        # Shapes without a family meant singular values before there was another.
+        chosen = families_of(["singular_values"] if shape and not family else family or [])
+        found = []
         with _progress(wanted=not quiet) as tell:
-            found = bench_singular_values(
-                cases,
-                seeds=seeds or (2 if quick else 5),
-                tries=2 if quick else 4,
-                gemm_order=1024 if quick else 3072,
-                source=Path.cwd(),
-                progress=tell,
-            )
+            for one in chosen:
+                cases = cases_of(shape) if shape else one.cases("quick" if quick else "full")
+                found.append(
+                    run_bench(
+                        one,
+                        cases,
+                        seeds=seeds or (2 if quick else 5),
+                        tries=2 if quick else 4,
+                        quick=quick,
+                        source=Path.cwd(),
+                        progress=tell,
+                    )
+                )
         if out is not None:
             write_json(found, out)
         if json:
-            print_json(as_dict(found))
+            print_json(document(found))
         elif not quiet:
             _print(found)
-        for text in found.absent.values():
+        for text in dict.fromkeys(text for bench in found for text in bench.absent.values()):
             message("warning", f"left out: {text}")
 
 
@@ -101,50 +112,59 @@ def _progress(*, wanted: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda text, done, total: status.update(f"{done} of {total} samples; {text}")
 
 
-def _print(found: Bench) -> None:
-    from lmscope.runs.benchmarks.report import FORMULA
-    from lmscope.runs.benchmarks.singular_values import OURS
-
+def _print(benches: Sequence[Bench]) -> None:
     out = console()
-    for result in found.results:
-        out.print(_table(result, found.gemm_rate))
-        for line in _remarks(result):
-            out.print(line)
-        out.print()
-    machine = found.machine
-    ours = machine["libraries"][OURS]
-    out.print(
-        f"{machine['processor']}, {machine['cores']} cores, {ours['isa']}; "
-        f"dgemm {found.gemm_rate / 1e9:.0f} GFLOP/s; {ours['openblas']}",
-        soft_wrap=not out.is_terminal,
-    )
+    for bench in benches:
+        if len(benches) > 1:
+            out.rule(bench.family.name, style="dim")
+        for result in bench.results:
+            out.print(_table(result))
+            for line in _remarks(result):
+                out.print(line)
+            out.print()
+        for line in _foot(bench):
+            out.print(line, soft_wrap=not out.is_terminal)
+        out.print(
+            "times ours: their seconds over ours on the same input, median (range). error: "
+            f"{bench.family.error}. GFLOP/s: {bench.family.formula}. A sample is disturbed where other "
+            "processes used more than 3 % of the CPUs.",
+            style="dim",
+            soft_wrap=not out.is_terminal,
+        )
+
+
+def _foot(bench: Bench) -> Iterator[str]:
+    from lmscope.runs.benchmarks import OURS
+
+    machine, ours = bench.machine, bench.machine["libraries"][OURS]
+    rates = [
+        f"{title} {bench.rates[name] / 1e9:.0f} GFLOP/s" for name, title in bench.family.yardsticks.items()
+    ]
+    libraries = [str(ours[name]) for name in ours if name not in ("lmscope", "isa", "threads")]
+    yield "; ".join([f"{machine['processor']}, {machine['cores']} cores, {ours['isa']}", *rates, *libraries])
     if machine["environment"]:
         settings = " ".join(f"{name}={value}" for name, value in machine["environment"].items())
-        out.print(f"Set in the environment: {settings}", soft_wrap=not out.is_terminal)
-    out.print(
-        "times ours: their seconds over ours on the same matrix, median (range). error: largest of the "
-        f"sampled values, over the largest value. GFLOP/s: {FORMULA}. A sample is disturbed where other "
-        "processes used more than 3 % of the CPUs.",
-        style="dim",
-        soft_wrap=not out.is_terminal,
-    )
+        yield f"Set in the environment: {settings}"
 
 
-def _table(result: CaseResult, gemm_rate: float) -> Table:
+def _table(result: CaseResult) -> Table:
     from rich.table import Table
 
-    from lmscope.runs.benchmarks.singular_values import OURS
+    from lmscope.runs.benchmarks import OURS
 
+    # The foot says which peak: the table has 80 columns.
+    share = result.family.yardsticks[result.family.yardstick(result.case)].rpartition(" ")[2]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(result.case.name, no_wrap=True)
-    for title in ("seconds", "GFLOP/s", "dgemm", "times ours", "target", "error"):
+    for title in ("seconds", "GFLOP/s", share, "times ours", "target", "error"):
         table.add_column(title, justify="right", no_wrap=True)
     for name in result.competitors():
         ratio, verdict = "", ""
         if name != OURS:
             ratios = result.ratios(name)
             median = statistics.median(ratios)
-            ratio = f"{median:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            digits = 2 if max(ratios) < 10 else 1
+            ratio = f"{median:.{digits}f} ({min(ratios):.{digits}f}-{max(ratios):.{digits}f})"
             target = result.case.targets.get(name)
             if target is not None:
                 verdict = f"{target:g} {'met' if median >= target else 'missed'}"
@@ -152,7 +172,7 @@ def _table(result: CaseResult, gemm_rate: float) -> Table:
             name,
             f"{result.seconds(name):.3g}",
             f"{result.rate(name) / 1e9:.3g}",
-            f"{result.rate(name) / gemm_rate:.0%}",
+            f"{result.share(name):.0%}",
             ratio,
             verdict,
             f"{result.error(name):.1e}",
@@ -162,16 +182,10 @@ def _table(result: CaseResult, gemm_rate: float) -> Table:
 
 
 def _remarks(result: CaseResult) -> Iterator[str]:
-    from lmscope.runs.benchmarks.report import targets
-    from lmscope.runs.benchmarks.singular_values import OURS
-
-    for one in result.rounds:
-        words = one.measured[OURS].sample.words
-        smallest = f"smallest value {one.smallest_over_largest:.1e} of the largest"
-        yield f"{one.kind} {one.seed}: method {words['method']}, {words['refined']} refined, {smallest}"
-    for aim in targets(result):
-        if "error" in aim.what:
-            yield f"{aim.found:.3g} {aim.what}, wanted {aim.wanted:g}: {'met' if aim.met else 'missed'}"
+    yield from result.family.remarks(result)
+    for aim in result.family.aims(result):
+        bound = "at most" if aim.most else "at least"
+        yield f"{aim.found:.3g} {aim.what}, wanted {bound} {aim.wanted:g}: {'met' if aim.met else 'missed'}"
     for name in result.competitors():
         if result.disturbed(name):
             yield f"{name}: {result.disturbed(name)} of {len(result.samples(name))} samples disturbed"

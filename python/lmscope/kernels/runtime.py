@@ -8,6 +8,7 @@ from lmscope._core import (
     cuda_devices,
     get_num_threads,
     isa,
+    multiply_add_peak,
     set_num_threads,
     use_isa,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "cuda_devices",
     "get_num_threads",
     "isa",
+    "multiply_add_peak",
     "set_num_threads",
     "use_isa",
 ]

@@ -1,25 +1,27 @@
 """Our kernels beside their competitors on this machine.
 
 Every competitor lives in a process of its own (`worker`), so that thread pools never meet; they take turns on
-the same matrix (`turns`), and a sample that other processes disturbed is taken again. Errors are measured
-against values of higher accuracy than any of them has (`oracle`).
+the same input (`harness`), and a sample that other processes disturbed is taken again (`turns`). What is
+particular to a kernel family, its competitors, inputs and right answers, is a folder that fills in `family`.
 """
 
-from lmscope.runs.benchmarks.report import as_dict, write_json
-from lmscope.runs.benchmarks.singular_values import (
-    Bench,
-    Case,
-    bench_singular_values,
-    cases_from_file,
-    cases_of,
-)
+from lmscope.runs.benchmarks.families import FAMILIES, families_of
+from lmscope.runs.benchmarks.family import OURS, Case, Family, cases_of
+from lmscope.runs.benchmarks.harness import run_bench
+from lmscope.runs.benchmarks.report import as_dict, document, write_json
+from lmscope.runs.benchmarks.results import Bench, CaseResult
 
 __all__ = [
+    "FAMILIES",
+    "OURS",
     "Bench",
     "Case",
+    "CaseResult",
+    "Family",
     "as_dict",
-    "bench_singular_values",
-    "cases_from_file",
     "cases_of",
+    "document",
+    "families_of",
+    "run_bench",
     "write_json",
 ]

@@ -1,69 +1,46 @@
-"""A bench as plain data, for a JSON file, and what its targets say."""
+"""A bench as plain data, for a JSON file."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmscope.runs.benchmarks.singular_values import ERROR_TARGET, OURS, Bench, CaseResult
-
-FORMULA = "N M^2 + 4/3 M^3 operations, N the longer and M the shorter side, the same for all"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One aim: what, at least how much, and how much it is."""
-
-    what: str
-    wanted: float
-    found: float
-
-    @property
-    def met(self) -> bool:
-        return self.found >= self.wanted
+from lmscope.runs.benchmarks.family import OURS
+from lmscope.runs.benchmarks.results import Bench, CaseResult
 
 
-def targets(result: CaseResult) -> list[Target]:
-    """The aims of one case, for the competitors that were there."""
-    found = [
-        Target(f"times as fast as {rival}", wanted, statistics.median(result.ratios(rival)))
-        for rival, wanted in result.case.targets.items()
-        if result.samples(rival)
-    ]
-    rival, wanted = ERROR_TARGET
-    if result.case.targets and result.samples(rival):
-        found.append(
-            Target(
-                f"times smaller largest error than {rival}", wanted, result.error(rival) / result.error(OURS)
-            )
-        )
-    return found
+def document(benches: Sequence[Bench]) -> dict[str, Any]:
+    """`as_dict` of the only one, or of each under "benchmarks"."""
+    found = [as_dict(bench) for bench in benches]
+    return found[0] if len(found) == 1 else {"benchmarks": found}
 
 
 def as_dict(bench: Bench) -> dict[str, Any]:
     """Everything measured: medians, ratios with their range, rates, errors, every sample, the machine."""
     return {
-        "benchmark": "singular_values",
-        "input": "bfloat16; competitors convert inside their time",
-        "formula": FORMULA,
-        "gemm_gflops": bench.gemm_rate / 1e9,
+        "benchmark": bench.family.name,
+        "input": bench.family.input,
+        "formula": bench.family.formula,
+        **{f"{yardstick}_gflops": rate / 1e9 for yardstick, rate in bench.rates.items()},
         "absent": bench.absent,
-        "cases": [_case(result, bench.gemm_rate) for result in bench.results],
+        "cases": [_case(result) for result in bench.results],
         "machine": bench.machine,
     }
 
 
-def _case(result: CaseResult, gemm_rate: float) -> dict[str, Any]:
+def _case(result: CaseResult) -> dict[str, Any]:
+    case = result.case
     competitors = {}
     for name in result.competitors():
         entry: dict[str, Any] = {
             "median_seconds": result.seconds(name),
             "gflops": result.rate(name) / 1e9,
-            "share_of_gemm": result.rate(name) / gemm_rate,
+            f"share_of_{result.family.yardstick(case)}": result.share(name),
             "largest_error": result.error(name),
+            "most_extra_bytes": result.extra_bytes(name),
             "disturbed_samples": result.disturbed(name),
         }
         if name != OURS:
@@ -75,18 +52,23 @@ def _case(result: CaseResult, gemm_rate: float) -> dict[str, Any]:
             }
         competitors[name] = entry
     return {
-        "shape": [result.case.rows, result.case.columns],
+        "shape": [case.rows, case.columns],
+        **case.options,
         "competitors": competitors,
         "targets": [
-            {"what": aim.what, "wanted": aim.wanted, "found": aim.found, "met": aim.met}
-            for aim in targets(result)
+            {
+                "what": aim.what,
+                "wanted_at_most" if aim.most else "wanted": aim.wanted,
+                "found": aim.found,
+                "met": aim.met,
+            }
+            for aim in result.targets()
         ],
         "rounds": [
             {
                 "matrix": one.kind,
                 "seed": one.seed,
-                "smallest_over_largest": one.smallest_over_largest,
-                "reference_uncertainty": one.reference_uncertainty,
+                **one.details,
                 "samples": {
                     name: {
                         "seconds": measured.sample.seconds,
@@ -95,6 +77,7 @@ def _case(result: CaseResult, gemm_rate: float) -> dict[str, Any]:
                         "disturbed": measured.sample.disturbed,
                         "thrown_away": [list(entry) for entry in measured.sample.thrown_away],
                         "error": measured.error,
+                        "extra_bytes": measured.sample.extra_bytes,
                         **measured.sample.words,
                     }
                     for name, measured in one.measured.items()
@@ -105,7 +88,7 @@ def _case(result: CaseResult, gemm_rate: float) -> dict[str, Any]:
     }
 
 
-def write_json(bench: Bench, path: Path) -> None:
-    """`as_dict` into a file, folders made as needed."""
+def write_json(benches: Sequence[Bench], path: Path) -> None:
+    """`document` into a file, folders made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(as_dict(bench), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(document(benches), indent=1) + "\n", encoding="utf-8")

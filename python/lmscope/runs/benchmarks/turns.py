@@ -28,10 +28,10 @@ class MissingCompetitor(BenchmarkError):
 class WorkerProcess:
     """A `worker` process; requests are answered one after the other."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, family: str, name: str) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lmscope.runs.benchmarks.worker", name],
+            [sys.executable, "-m", "lmscope.runs.benchmarks.worker", family, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -49,7 +49,7 @@ class WorkerProcess:
         if not line:
             raise BenchmarkError(f"{self.name}: its process ended with status {self._process.wait()} in {do}")
         answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
+        if "missing" in answer:
             kind = MissingCompetitor if answer["missing"] else BenchmarkError
             raise kind(f"{self.name}: {answer['error']}")
         return answer
@@ -83,7 +83,8 @@ class Sample:
         foreign_share: share of the CPUs' time that all other processes took meanwhile.
         disturbed: that share exceeded 3 % in this and every earlier try.
         thrown_away: seconds and foreign share of the tries before this one.
-        words: what the competitor said beside its values.
+        words: what the competitor said beside its answer.
+        extra_bytes: most memory beyond what its process held before, of all tries; None where not known.
     """
 
     seconds: float
@@ -92,15 +93,20 @@ class Sample:
     disturbed: bool
     thrown_away: tuple[tuple[float, float], ...] = ()
     words: dict[str, Any] = field(default_factory=dict)
+    extra_bytes: int | None = None
 
 
 def take_sample(worker: WorkerProcess, save: str, *, tries: int) -> Sample:
     """Time one call, again (at most `tries` times in all) while others use more than 3 % of the CPUs."""
     cpus = len(os.sched_getaffinity(0))
     thrown_away: list[tuple[float, float]] = []
+    extra_bytes: int | None = None
     while True:
         time.sleep(_REST_SECONDS * (1 + len(thrown_away)))
         answer = worker.ask("time", save=save)
+        if answer["extra_bytes"] is not None:
+            # A second call takes less: the allocator keeps some of the first one's.
+            extra_bytes = max(answer["extra_bytes"], extra_bytes or 0)
         seconds = answer["seconds"]
         share = foreign_share(
             seconds=seconds, own=answer["own_cpu_seconds"], busy=answer["busy_cpu_seconds"], cpus=cpus
@@ -110,5 +116,11 @@ def take_sample(worker: WorkerProcess, save: str, *, tries: int) -> Sample:
             thrown_away.append((seconds, share))
             continue
         return Sample(
-            seconds, answer["own_cpu_seconds"], share, disturbed, tuple(thrown_away), answer["words"]
+            seconds,
+            answer["own_cpu_seconds"],
+            share,
+            disturbed,
+            tuple(thrown_away),
+            answer["words"],
+            extra_bytes,
         )

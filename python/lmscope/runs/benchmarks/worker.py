@@ -1,6 +1,6 @@
 """One competitor in a process of its own: reads JSON requests from stdin, answers on stdout, one line each.
 
-Run as ``python -m lmscope.runs.benchmarks.worker NAME``.
+Run as ``python -m lmscope.runs.benchmarks.worker FAMILY NAME``.
 """
 
 from __future__ import annotations
@@ -12,64 +12,73 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
-from lmscope.runs.benchmarks import matrices
+from lmscope.runs.benchmarks import arrays
 from lmscope.runs.benchmarks.cpu_time import busy_seconds
-from lmscope.runs.benchmarks.oracle import Oracle
-
-_GEMM_TRIES = 4
+from lmscope.runs.benchmarks.families import FAMILIES
+from lmscope.runs.benchmarks.family import Arrays, Case, Family
+from lmscope.runs.benchmarks.harness import ORACLE
+from lmscope.runs.benchmarks.peak_memory import PeakMemory
 
 
 class Worker:
-    """A competitor and the matrix it holds."""
+    """A competitor and the input it holds."""
 
-    def __init__(self, name: str) -> None:
-        from lmscope.runs.benchmarks.competitors import COMPETITORS
-
-        self._competitor = COMPETITORS[name]()
-        self._matrix: Any = None
+    def __init__(self, family: Family, name: str) -> None:
+        self._competitor = family.competitor(name)
+        self._held: Any = None
 
     def describe(self) -> dict[str, Any]:
         return self._competitor.describe()
 
     def load(self, path: str) -> dict[str, Any]:
-        self._matrix = self._competitor.take(matrices.load(path))
+        self._held = None
+        self._held = self._competitor.take(arrays.load(path))
         return {}
 
     def time(self, save: str) -> dict[str, Any]:
-        """One timed call; the values go to `save`.npy, other arrays to `save`.NAME.npy."""
+        """One timed call; the answer goes to `save`."""
         gc.collect()
+        memory = PeakMemory()
         busy, own = busy_seconds(), time.process_time()
         started = time.perf_counter()
-        answer = self._competitor.compute(self._matrix)
+        answer = self._competitor.compute(self._held)
         wall = time.perf_counter() - started
         own, busy = time.process_time() - own, busy_seconds() - busy
-        np.save(f"{save}.npy", answer.values)
-        words = {}
-        for name, value in answer.extra.items():
-            if isinstance(value, np.ndarray):
-                np.save(f"{save}.{name}.npy", value)
-            else:
-                words[name] = value
-        return {"seconds": wall, "own_cpu_seconds": own, "busy_cpu_seconds": busy, "words": words}
+        extra = memory.extra_bytes()
+        arrays.save(save, answer.arrays)
+        return {
+            "seconds": wall,
+            "own_cpu_seconds": own,
+            "busy_cpu_seconds": busy,
+            "extra_bytes": extra,
+            "words": answer.words,
+        }
 
-    def gemm(self, order: int) -> dict[str, Any]:
-        """Best of a few float64 products, 2 * order**3 operations each, per second; 0 without one."""
-        if self._competitor.gemm is None:
-            return {"rate": 0.0}
-        multiply = self._competitor.gemm(order)
-        multiply()
-        best = float("inf")
-        for _ in range(_GEMM_TRIES):
-            started = time.perf_counter()
-            multiply()
-            best = min(best, time.perf_counter() - started)
-        return {"rate": 2.0 * order**3 / best}
+    def rates(self, quick: bool) -> dict[str, Any]:
+        return {"rates": self._competitor.rates(quick)}
+
+
+class Oracle:
+    """Makes the inputs and knows the right answers."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._reference: Arrays = {}
+
+    def make(self, case: dict[str, Any], kind: str, seed: int, path: str) -> dict[str, Any]:
+        """Writes the input to `path` and keeps what is right for it."""
+        self._reference = {}
+        inputs = self._family.make(Case(**case), kind or self._family.kinds[0], seed)
+        arrays.save(path, inputs)
+        self._reference = self._family.reference(inputs)
+        return {}
+
+    def check(self, competitor: str, path: str) -> dict[str, Any]:
+        return self._family.check(competitor, arrays.load(path), self._reference)._asdict()
 
 
 def main() -> None:
-    name = sys.argv[1]
+    family, name = FAMILIES[sys.argv[1]], sys.argv[2]
     # Whatever a library prints goes to stderr; the answers keep the pipe to themselves.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -79,7 +88,7 @@ def main() -> None:
         do = request.pop("do")
         try:
             if target is None:
-                target = Oracle() if name == "oracle" else Worker(name)
+                target = Oracle(family) if name == ORACLE else Worker(family, name)
             answer = getattr(target, do)(**request)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}", "missing": isinstance(error, ImportError)}

@@ -46,15 +46,3 @@ def _rounded(entries: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     import ml_dtypes
 
     return entries.astype(ml_dtypes.bfloat16)
-
-
-def save(path: str, matrix: npt.NDArray[Any]) -> None:
-    """bfloat16 as uint16 in a .npy file."""
-    np.save(path, matrix.view(np.uint16))
-
-
-def load(path: str) -> npt.NDArray[Any]:
-    import ml_dtypes
-
-    bits: npt.NDArray[np.uint16] = np.load(path)
-    return bits.view(ml_dtypes.bfloat16)

@@ -7,37 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from lmscope.runs.benchmarks.family import Answer, Arrays, Competitor
 
-
-class Answer(NamedTuple):
-    """Singular values in descending order, and words and arrays beside them that go into the record."""
-
-    values: Any
-    extra: dict[str, Any]
-
-
-class Competitor(NamedTuple):
-    """What a worker calls.
-
-    Attributes:
-        take: turns the loaded matrix into what its users hold; not timed.
-        compute: timed.
-        gemm: multiplies two square float64 matrices of the given order.
-        describe: versions.
-    """
-
-    take: Callable[[npt.NDArray[Any]], Any]
-    compute: Callable[[Any], Answer]
-    gemm: Callable[[int], Callable[[], Any]] | None
-    describe: Callable[[], dict[str, Any]]
+_RATE_TRIES = 4
 
 
 def _lmscope() -> Competitor:
@@ -47,8 +26,8 @@ def _lmscope() -> Competitor:
 
     def compute(matrix: Any) -> Answer:
         found = singular_values(matrix)
-        extra = {"method": found.method, "refined": int(found.refined), "bounds": found.bounds}
-        return Answer(found.values, extra)
+        words = {"method": found.method, "refined": int(found.refined)}
+        return Answer({"values": found.values, "bounds": found.bounds}, words)
 
     def describe() -> dict[str, Any]:
         # Found, not imported: see lmscope.kernels.
@@ -63,22 +42,22 @@ def _lmscope() -> Competitor:
             "openblas": _openblas(library),
         }
 
-    return Competitor(lambda matrix: matrix, compute, None, describe)
+    return Competitor(_matrix, compute, describe)
 
 
 def _numpy() -> Competitor:
     def compute(matrix: Any) -> Answer:
-        return Answer(np.linalg.svd(matrix.astype(np.float64), compute_uv=False), {})
+        return Answer({"values": np.linalg.svd(matrix.astype(np.float64), compute_uv=False)}, {})
 
-    def gemm(order: int) -> Callable[[], Any]:
-        left = np.random.default_rng(0).standard_normal((order, order))
+    def rates(quick: bool) -> dict[str, float]:
+        left = np.random.default_rng(0).standard_normal((_order(quick),) * 2)
         right = left.T.copy()
-        return lambda: left @ right
+        return _gemm_rate(lambda: left @ right, quick)
 
     def describe() -> dict[str, Any]:
         return {"numpy": np.__version__, "openblas": _openblas_beside(np.__file__)}
 
-    return Competitor(lambda matrix: matrix, compute, gemm, describe)
+    return Competitor(_matrix, compute, describe, rates)
 
 
 def _scipy() -> Competitor:
@@ -86,12 +65,12 @@ def _scipy() -> Competitor:
     import scipy.linalg
 
     def compute(matrix: Any) -> Answer:
-        return Answer(scipy.linalg.svdvals(matrix.astype(np.float64)), {})
+        return Answer({"values": scipy.linalg.svdvals(matrix.astype(np.float64))}, {})
 
     def describe() -> dict[str, Any]:
         return {"scipy": scipy.__version__, "openblas": _openblas_beside(scipy.__file__)}
 
-    return Competitor(lambda matrix: matrix, compute, None, describe)
+    return Competitor(_matrix, compute, describe)
 
 
 def _torch(dtype_name: str) -> Competitor:
@@ -99,23 +78,25 @@ def _torch(dtype_name: str) -> Competitor:
 
     dtype = getattr(torch, dtype_name)
 
-    def take(matrix: npt.NDArray[Any]) -> Any:
-        return torch.from_numpy(matrix.view(np.uint16)).view(torch.bfloat16)
+    def take(inputs: Arrays) -> Any:
+        return torch.from_numpy(inputs["matrix"].view(np.uint16)).view(torch.bfloat16)
 
     def compute(matrix: Any) -> Answer:
-        return Answer(torch.linalg.svdvals(matrix.to(dtype)).double().numpy(), {})
+        return Answer({"values": torch.linalg.svdvals(matrix.to(dtype)).double().numpy()}, {})
 
-    def gemm(order: int) -> Callable[[], Any]:
-        left = torch.randn(order, order, dtype=torch.float64)
+    def rates(quick: bool) -> dict[str, float]:
+        if dtype_name != "float64":
+            return {}
+        left = torch.randn(_order(quick), _order(quick), dtype=torch.float64)
         right = left.T.contiguous()
-        return lambda: left @ right
+        return _gemm_rate(lambda: left @ right, quick)
 
     def describe() -> dict[str, Any]:
         config = torch.__config__.show()
         blas = "MKL" if "BLAS_INFO=mkl" in config else "other"
         return {"torch": torch.__version__, "threads": torch.get_num_threads(), "blas": blas}
 
-    return Competitor(take, compute, gemm if dtype_name == "float64" else None, describe)
+    return Competitor(take, compute, describe, rates)
 
 
 COMPETITORS: dict[str, Callable[[], Competitor]] = {
@@ -125,6 +106,25 @@ COMPETITORS: dict[str, Callable[[], Competitor]] = {
     "numpy": _numpy,
     "scipy": _scipy,
 }
+
+
+def _matrix(inputs: Arrays) -> Any:
+    return inputs["matrix"]
+
+
+def _order(quick: bool) -> int:
+    return 1024 if quick else 3072
+
+
+def _gemm_rate(multiply: Callable[[], Any], quick: bool) -> dict[str, float]:
+    """Best of a few float64 products of square matrices, operations per second."""
+    multiply()
+    best = float("inf")
+    for _ in range(_RATE_TRIES):
+        started = time.perf_counter()
+        multiply()
+        best = min(best, time.perf_counter() - started)
+    return {"gemm": 2.0 * _order(quick) ** 3 / best}
 
 
 def _openblas_beside(module_file: str) -> str:

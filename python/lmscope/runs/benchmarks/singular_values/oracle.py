@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.benchmarks import matrices
-
 _BLOCK_ROWS = 1024
 
 
@@ -23,21 +21,6 @@ def sample_indices(count: int, wanted: int = 25) -> npt.NDArray[np.int64]:
     ends = [0, 1, 2, count - 3, count - 2, count - 1]
     between = np.linspace(0, count - 1, max(2, wanted - 4)).round().astype(int).tolist()
     return np.array(sorted({index for index in ends + between if 0 <= index < count}), dtype=np.int64)
-
-
-class Oracle:
-    """Makes the matrices and knows the right answers; lives in a worker process."""
-
-    def make(self, kind: str, rows: int, columns: int, seed: int, path: str) -> dict[str, Any]:
-        maker = matrices.trained_like if kind == "trained-like" else matrices.gaussian
-        matrices.save(path, maker(rows, columns, seed))
-        return {}
-
-    def values(self, path: str, save: str) -> dict[str, Any]:
-        """Writes indices, values and uncertainties to `save`.npz."""
-        indices, values, uncertainties = accurate_values(matrices.load(path))
-        np.savez(save, indices=indices, values=values, uncertainties=uncertainties)
-        return {}
 
 
 def accurate_values(
