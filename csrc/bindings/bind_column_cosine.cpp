@@ -1,7 +1,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/intake.h"
@@ -13,9 +15,13 @@ namespace py = pybind11;
 namespace lmscope::bindings {
 namespace {
 
+// The array holds the values themselves, not a copy.
 template <typename Value>
-py::array_t<Value> to_array(const std::vector<Value>& values) {
-    return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
+py::array_t<Value> to_array(std::vector<Value>&& values) {
+    auto held = std::make_unique<std::vector<Value>>(std::move(values));
+    const py::capsule owner(held.get(), [](void* found) { delete static_cast<std::vector<Value>*>(found); });
+    const std::vector<Value>& kept = *held.release();
+    return py::array_t<Value>(static_cast<py::ssize_t>(kept.size()), kept.data(), owner);
 }
 
 }  // namespace
@@ -53,8 +59,9 @@ void bind_column_cosine(py::module_& module) {
                 const py::gil_scoped_release release;
                 found = y == nullptr ? column_cosine(x, bins) : column_cosine(x, *y, bins);
             }
-            return py::make_tuple(to_array(found.counts), to_array(found.max_abs_x), to_array(found.max_abs_y),
-                                  to_array(found.argmax_x), to_array(found.argmax_y));
+            return py::make_tuple(to_array(std::move(found.counts)), to_array(std::move(found.max_abs_x)),
+                                  to_array(std::move(found.max_abs_y)), to_array(std::move(found.argmax_x)),
+                                  to_array(std::move(found.argmax_y)));
         },
         py::arg("x"), py::arg("y").none(true), py::arg("bins"));
 }

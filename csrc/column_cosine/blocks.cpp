@@ -17,12 +17,26 @@ constexpr int64_t most_private_counts = int64_t{1} << 30;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
-void keep_larger(double magnitude, int64_t partner, double& best, int64_t& best_partner) {
-    if (magnitude > best || (magnitude == best && partner < best_partner)) {
-        best = magnitude;
-        best_partner = partner;
+// Of every kept column of a side the largest magnitude so far, -1 for none, and whose it is.
+template <typename T>
+struct Maxima {
+    std::vector<T> magnitude;
+    std::vector<int64_t>& partner;
+
+    Maxima(int64_t count, std::vector<int64_t>& partners)
+        : magnitude(static_cast<size_t>(count), T{-1}), partner(partners) {
+        partner.assign(magnitude.size(), -1);
     }
-}
+
+    void offer(int64_t column, T candidate, int64_t whose) {
+        if (candidate < 0) return;
+        const auto at = static_cast<size_t>(column);
+        if (candidate > magnitude[at] || (candidate == magnitude[at] && whose < partner[at])) {
+            magnitude[at] = candidate;
+            partner[at] = whose;
+        }
+    }
+};
 
 // The elements of a slice of one side in the form that the tile multiplies.
 struct Slice {
@@ -77,12 +91,10 @@ public:
           rows_(round_up(tile.blocking.rows, tile.rows)),
           columns_(tile.blocking.columns),
           inverse_x_(narrowed(x, rows_)),
-          inverse_y_(narrowed(y, columns_)) {
+          inverse_y_(narrowed(y, columns_)),
+          of_x_(x.count(), result_.partner_x),
+          of_y_(self ? 0 : y.count(), result_.partner_y) {
         result_.counts.assign(static_cast<size_t>(bins), 0);
-        for (auto [side, count] : {std::pair{&result_.x, x.count()}, std::pair{&result_.y, y.count()}}) {
-            side->magnitude.assign(static_cast<size_t>(count), -1.0);
-            side->partner.assign(static_cast<size_t>(count), -1);
-        }
     }
 
     Compared run() {
@@ -233,20 +245,13 @@ private:
         const std::lock_guard lock(mutex_);
         for (int64_t row = 0; row < rows; ++row)
             for (int64_t lane = row * tile_.lanes; lane < (row + 1) * tile_.lanes; ++lane)
-                offer(result_.x, first_row + row, scratch.row_maxima[static_cast<size_t>(lane)], first_column,
-                      scratch.row_places[static_cast<size_t>(lane)]);
-        Maxima& other = self_ ? result_.x : result_.y;
+                of_x_.offer(first_row + row, scratch.row_maxima[static_cast<size_t>(lane)],
+                            first_column + static_cast<int64_t>(scratch.row_places[static_cast<size_t>(lane)]));
+        Maxima<T>& other = self_ ? of_x_ : of_y_;
         for (int64_t column = 0; column < columns; ++column)
-            offer(other, first_column + column, scratch.column_maxima[static_cast<size_t>(column)], first_row,
-                  scratch.column_places[static_cast<size_t>(column)]);
+            other.offer(first_column + column, scratch.column_maxima[static_cast<size_t>(column)],
+                        first_row + static_cast<int64_t>(scratch.column_places[static_cast<size_t>(column)]));
         if (scratch.counted > most_private_counts) take_counts(scratch);
-    }
-
-    static void offer(Maxima& side, int64_t column, T magnitude, int64_t first_place, T place) {
-        if (magnitude < 0) return;
-        const auto at = static_cast<size_t>(column);
-        keep_larger(static_cast<double>(magnitude), first_place + static_cast<int64_t>(place), side.magnitude[at],
-                    side.partner[at]);
     }
 
     const Kernels& kernels_;
@@ -262,6 +267,8 @@ private:
     const std::vector<T> inverse_x_;
     const std::vector<T> inverse_y_;
     Compared result_;
+    Maxima<T> of_x_;
+    Maxima<T> of_y_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<Scratch>> idle_;
 };

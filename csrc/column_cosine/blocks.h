@@ -8,16 +8,11 @@
 
 namespace lmscope::cosine {
 
-// The largest magnitude of every kept column and the partner that attains it; -1 and -1 without a partner.
-struct Maxima {
-    std::vector<double> magnitude;
-    std::vector<int64_t> partner;
-};
-
+// Of every kept column the partner of largest |cosine|, -1 without one.
 struct Compared {
     std::vector<int64_t> counts;
-    Maxima x;
-    Maxima y;
+    std::vector<int64_t> partner_x;
+    std::vector<int64_t> partner_y;
 };
 
 // All pairs of kept columns; with `self`, x and y are the same and only pairs i < j count, for both sides.

@@ -29,32 +29,25 @@ const Kernels& kernels() {
     return kernels_scalar;
 }
 
-// The pairs that attain the maxima, in terms of packed columns of x and of y.
-struct Attained {
-    std::vector<int64_t> of_x;
-    std::vector<int64_t> of_y;
-
-    void add(const std::vector<int64_t>& partners, bool from_x) {
-        for (size_t i = 0; i < partners.size(); ++i) {
-            if (partners[i] < 0) continue;
-            (from_x ? of_x : of_y).push_back(static_cast<int64_t>(i));
-            (from_x ? of_y : of_x).push_back(partners[i]);
+// From a side's kept columns to the matrix's own: in `maxima` and `places` those come first, with float64 products and
+// partners among the other's kept columns. From the last one on, as none moves to a lower place.
+void finish_side(const Packed& side, const Packed& other, std::vector<double>& maxima, std::vector<int64_t>& places) {
+    const auto columns = static_cast<size_t>(side.columns);
+    maxima.resize(columns);
+    places.resize(columns);
+    size_t next = side.kept.size();
+    for (size_t column = columns; column-- > 0;) {
+        const bool kept = next > 0 && side.kept[next - 1] == static_cast<int64_t>(column);
+        if (kept) --next;
+        if (!kept || places[next] < 0) {
+            maxima[column] = std::numeric_limits<double>::quiet_NaN();
+            places[column] = -1;
+            continue;
         }
-    }
-};
-
-// A side's maxima from float64 products, in terms of the matrix's own columns; `product` is the first of that side.
-void write_maxima(const Packed& side, const Packed& other, const std::vector<int64_t>& partners, const double* product,
-                  std::vector<double>& maxima, std::vector<int64_t>& places) {
-    maxima.assign(static_cast<size_t>(side.columns), std::numeric_limits<double>::quiet_NaN());
-    places.assign(static_cast<size_t>(side.columns), -1);
-    for (size_t i = 0; i < partners.size(); ++i) {
-        if (partners[i] < 0) continue;
-        const auto partner = static_cast<size_t>(partners[i]);
-        const double norms = side.squared_norms[i] * other.squared_norms[partner];
-        const auto column = static_cast<size_t>(side.kept[i]);
+        const auto partner = static_cast<size_t>(places[next]);
+        const double norms = side.squared_norms[next] * other.squared_norms[partner];
         // The square root of a square is exact: a column and its copy have cosine 1.
-        maxima[column] = std::min(1.0, std::fabs(*product++) / std::sqrt(norms));
+        maxima[column] = std::min(1.0, std::fabs(maxima[next]) / std::sqrt(norms));
         places[column] = other.kept[partner];
     }
 }
@@ -69,21 +62,16 @@ ColumnCosine compare(const Packed& x, const Packed& y, bool self, int64_t bins) 
     for (const auto& [side, name] : {std::pair{&x, "x"}, std::pair{&y, "y"}})
         if (side->count() == 0) throw InvalidArgument(std::string(name) + " has no column with a norm above zero");
     Compared found = compare_all(x, y, self, bins, kernels());
-    ColumnCosine result;
-    result.counts = std::move(found.counts);
-    Attained pairs;
-    pairs.add(found.x.partner, true);
-    const size_t pairs_of_x = pairs.of_x.size();
-    if (!self) pairs.add(found.y.partner, false);
-    std::vector<double> products(pairs.of_x.size());
-    float64_products(x, y, pairs.of_x.data(), pairs.of_y.data(), static_cast<int64_t>(products.size()),
-                     products.data());
-    write_maxima(x, y, found.x.partner, products.data(), result.max_abs_x, result.argmax_x);
+    ColumnCosine result{std::move(found.counts), std::vector<double>(found.partner_x.size()),
+                        std::vector<double>(found.partner_y.size()), std::move(found.partner_x),
+                        std::move(found.partner_y)};
+    float64_products(x, y, result.argmax_x, result.argmax_y, result.max_abs_x.data(), result.max_abs_y.data());
+    finish_side(x, y, result.max_abs_x, result.argmax_x);
     if (self) {
         result.max_abs_y = result.max_abs_x;
         result.argmax_y = result.argmax_x;
     } else {
-        write_maxima(y, x, found.y.partner, products.data() + pairs_of_x, result.max_abs_y, result.argmax_y);
+        finish_side(y, x, result.max_abs_y, result.argmax_y);
     }
     return result;
 }

@@ -45,9 +45,9 @@ struct Packed {
 // `negative` has an entry per row; where it is not zero, the row's elements change their sign.
 void copy_with_signs(const Packed& source, const uint8_t* negative, Packed& target);
 
-// float64 sums of products of kept columns of the two sides, pair by pair; `first` and `second` have `pairs` entries.
-// The sum of a column with itself has the bits of its squared norm.
-void float64_products(const Packed& x, const Packed& y, const int64_t* first, const int64_t* second, int64_t pairs,
-                      double* products);
+// For every kept column of x and then of y the float64 product with its partner on the other side; NaN where that is
+// -1. `partner_y` may be empty. The product of a column with itself has the bits of its squared norm.
+void float64_products(const Packed& x, const Packed& y, const std::vector<int64_t>& partner_x,
+                      const std::vector<int64_t>& partner_y, double* products_x, double* products_y);
 
 }  // namespace lmscope::cosine

@@ -26,7 +26,7 @@ print(extra)
 """
 
 
-@pytest.mark.parametrize(("columns", "others"), [(1 << 17, OTHERS), (OTHERS, 1 << 17), (1 << 15, 0)])
+@pytest.mark.parametrize(("columns", "others"), [(1 << 20, 512), (OTHERS, 1 << 17), (1 << 15, 0)])
 def test_extra_memory_for_many_columns(columns: int, others: int) -> None:
     command = [sys.executable, "-c", PROGRAM, str(DEPTH), str(columns), str(others)]
     done = subprocess.run(command, capture_output=True, text=True)
