@@ -88,8 +88,8 @@ Indices = Annotated[
     str | None,
     typer.Option(
         metavar="ROLES",
-        help="Roles, such as query,key, whose layers CKA, CCA and others compare as well; at most 2048 vectors "
-        "a matrix.",
+        help="Roles, such as query,key, whose layers CKA, CCA and others compare as well; at most 2048 "
+        "vectors a matrix.",
         rich_help_panel=_HOW,
     ),
 ]

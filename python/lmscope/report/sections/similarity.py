@@ -104,8 +104,9 @@ def _contrast(one: PairMap, rows: list[PairRow], measure: Measure) -> float:
 def _absent() -> Variant:
     return Variant(
         "not computed for this role",
-        # Without any cell plotly.js divides by the size of the axes.
-        [{"x": [""], "y": [""], "z": [[None]], "zmin": 0, "zmax": 1}],
+        [{"visible": False}],
+        # Without a map plotly.js cannot give both axes one scale.
+        {"xaxis": {"visible": False}, "yaxis": {"visible": False, "scaleanchor": False}},
         html="Not computed for this role. <code>lmscope similarity CKPT --indices ROLE -o RUN</code> adds it "
         "for matrices of at most 2048 vectors.",
     )
