@@ -131,11 +131,19 @@ def test_mixtures(share: float, expected: float) -> None:
 
 
 def test_column_orthonormal_pairs_fall_with_the_root_of_the_width() -> None:
-    """Distance of order sqrt(columns), score of order 1 / sqrt(columns)."""
+    """Distance of order sqrt(columns), score of order 1 / sqrt(columns); square and with half the columns."""
     for order in (64, 256, 1024):
-        x, y = np.eye(order), scipy.linalg.hadamard(order) / math.sqrt(order)
-        assert np.linalg.norm(x - y) > math.sqrt(order)
-        assert docs(x, y).score * math.sqrt(order) == pytest.approx(1, abs=1e-9)
+        for columns in (order, order // 2):
+            x = np.eye(order)[:, :columns]
+            y = scipy.linalg.hadamard(order)[:, :columns] / math.sqrt(order)
+            assert np.linalg.norm(x - y) >= math.sqrt(columns)
+            assert docs(x, y).score * math.sqrt(order) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("order", [64, 128, 512])
+def test_orthogonal_matrices_at_random_score_what_chance_gives(order: int) -> None:
+    found = [docs(haar(order, seed), haar(order, seed + 8)) for seed in range(8)]
+    assert np.mean([one.score for one in found]) == pytest.approx(found[0].baseline, rel=0.02)
 
 
 # ---- invariances

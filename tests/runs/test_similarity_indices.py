@@ -114,6 +114,34 @@ def test_zero_matrices_have_no_value_and_failed_ones_no_record(
     assert run.report().is_file()
 
 
+def test_an_orthogonally_initialised_model_is_one_for_other_indices_and_chance_for_docs(
+    make_llama: Make, tmp_path: Path
+) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        random = np.random.default_rng(0)
+        for name in tensors:
+            if name.endswith(("q_proj.weight", "o_proj.weight", "up_proj.weight")):
+                gaussian = random.standard_normal((max(tensors[name].shape), min(tensors[name].shape)))
+                q = np.linalg.qr(gaussian)[0].astype(np.float32)
+                tensors[name] = q if q.shape == tensors[name].shape else q.T.copy()
+
+    source = make_llama(layers=7, change=change)
+    roles = "query,attention_output,up"
+    run = similarity(source, out=tmp_path / "run", roles=roles, null_draws=9, indices=roles)
+    summary = run.similarity()
+    for role in summary.roles:
+        assert role.neighbours == pytest.approx(role.baseline, rel=0.03)
+        assert role.neighbours == pytest.approx(role.null, rel=0.03)
+        assert role.blocks == ()
+    for row in run.table("indices").to_pylist():
+        for index in ("linear_cka", "cca", "linear_regression", "orthogonal_procrustes"):
+            # The 96 rows of length 64, too: orthonormal columns make their products a projection.
+            assert row[index] == pytest.approx(1, abs=1e-6), (row["role"], index)
+    for contrast in summary.contrasts:
+        assert contrast.gini["docs"] > 0.001
+        assert contrast.gini["linear_cka"] < 1e-6
+
+
 def test_indices_of_other_vectors_are_not_set_beside(make_llama: Make, tmp_path: Path) -> None:
     source, out = make_llama(layers=3), tmp_path / "run"
     assert similarity(source, out=out, roles="down", indices="down").similarity().contrasts
