@@ -13,7 +13,7 @@ import pytest
 
 import lmscope
 from lmscope.analyses.layer_map import gini
-from lmscope.analyses.representation_indices import INDICES
+from lmscope.analyses.representation_indices import INDICES, Decomposed
 from lmscope.runs import UsageError
 from lmscope.runs.similarity_indices import index_roles
 
@@ -30,25 +30,28 @@ def without_seconds(run: lmscope.Run) -> list[dict]:
 
 
 def test_records_are_the_indices_of_the_matrices(minilm_path: Path, tmp_path: Path) -> None:
-    run = similarity(minilm_path, out=tmp_path / "run", layers="0-2", roles="query", indices="query")
+    run = similarity(minilm_path, out=tmp_path / "run", layers="2-3", roles="query", indices="query")
     rows = {(row["layer_x"], row["layer_y"]): row for row in run.table("indices").to_pylist()}
-    assert list(rows) == [(0, 1), (0, 2), (1, 2)]
+    assert list(rows) == [(2, 3)]
     checkpoint = lmscope.open_checkpoint(minilm_path)
     for (i, j), row in rows.items():
         name = "encoder.layer.{}.attention.self.query.weight"
         assert (row["name_x"], row["name_y"]) == (name.format(i), name.format(j))
-        x, y = (checkpoint.load(name.format(layer)).T.astype(float) for layer in (i, j))
+        x, y = (Decomposed(checkpoint.load(name.format(layer)).T) for layer in (i, j))
         for index, of in INDICES.items():
             expected = (of(x, y) + of(y, x)) / 2 if index == "linear_regression" else of(x, y)
             assert row[index] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_summary_sets_the_contrast_of_the_maps_side_by_side(make_llama: Make, tmp_path: Path) -> None:
+    run = similarity(make_llama(layers=3), out=tmp_path / "run", indices="query,down")
     summary = run.similarity()
-    (contrast,) = summary.contrasts
-    assert (contrast.role, contrast.layers) == ("query", 3)
-    scores = [row["score"] for row in run.table("similarity").to_pylist()]
+    assert [(contrast.role, contrast.layers) for contrast in summary.contrasts] == [("query", 3), ("down", 3)]
+    contrast = summary.contrasts[0]
+    rows = [row for row in run.table("indices").to_pylist() if row["role"] == "query"]
+    scores = [row["score"] for row in run.table("similarity").to_pylist() if row["role"] == "query"]
     assert contrast.gini["docs"] == pytest.approx(gini(scores * 2))
-    assert contrast.gini["linear_cka"] == pytest.approx(
-        gini([row["linear_cka"] for row in rows.values()] * 2)
-    )
+    assert contrast.gini["linear_cka"] == pytest.approx(gini([row["linear_cka"] for row in rows] * 2))
     assert list(contrast.gini) == ["docs", *INDICES]
     assert "Contrast (Gini)" in summary._repr_html_()
 
