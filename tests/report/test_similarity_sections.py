@@ -63,6 +63,9 @@ def test_figures_hold_what_the_records_say(dense: Path) -> None:
         for row in others:
             assert shown.z[row["layer_x"]][row["layer_y"]] == row[index]
             assert f"{label}: " in shown.hovertext[row["layer_x"]][row["layer_y"]]
+    # Square matrices of full rank span the same space: CCA is 1 up to rounding, which makes no map.
+    constant = run.plot("similarity", "query:cca").data[0]
+    assert (constant.zmin, constant.zmax) == (0, pytest.approx(1, abs=1e-12))
     with pytest.raises(ValueError, match="no state 'key:cca'"):
         run.plot("similarity", "key:cca")
 

@@ -12,7 +12,7 @@ from lmscope.report.pair_measures import INDEX_MEASURES, PAIR_MEASURES
 from lmscope.report.pairs import PairRow, charted, heads_with_indices
 from lmscope.report.records import Records, role_place
 from lmscope.report.sections import Section
-from lmscope.report.words import as_html, number
+from lmscope.report.words import as_html
 from lmscope.results.layer_maps import PairMap, layer_maps
 
 ORDER = 32
@@ -49,7 +49,7 @@ def section(records: Records) -> Section | None:
         one, measure = roles[role], measures[measure_key]
         compared = ["score", *_indices(one, rows)]
         contrasts = [
-            f"{measures[name].label} {number(_contrast(one, rows, measures[name]))}" for name in compared
+            f"{measures[name].label} {_contrast(one, rows, measures[name]):.3f}" for name in compared
         ]
         return Variant(
             f"{one.title}: {measure.label}",
