@@ -1,5 +1,5 @@
 # A fresh clone needs python3 (3.11 or newer, for the pinned versions), a C++20 compiler and make; everything else comes from pip into .venv.
-#   make demo   make test   make lint   make cuda   make wheel   make docs   make screenshot   make bench   make evidence   make clean
+#   make demo   make test   make lint   make cuda   make wheel   make docs   make screenshot   make bench   make evidence   make evidence-scale   make clean
 # PYTHON=python3.12 picks another interpreter, VENV another folder.
 
 PYTHON ?= python3
@@ -51,7 +51,7 @@ endif
 endif
 endif
 
-.PHONY: help demo test lint layers cuda wheel bench evidence docs screenshot clean install chromium
+.PHONY: help demo test lint layers cuda wheel bench evidence evidence-scale docs screenshot clean install chromium
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -179,10 +179,15 @@ bench: $(INSTALLED)
 	@for script in benchmarks/bench_*.py; do "$(BIN)/python" "$$script" $(BENCH) || exit 1; done
 
 # Experiments that take longer than a test may; each writes its own result file.
+SCALE := benchmarks/evidence_similarity_scale.py
 evidence: $(INSTALLED) $(DONE)/evidence
-	@found=0; for script in benchmarks/evidence_*.py; do [ -e "$$script" ] || continue; found=1; \
+	@found=0; for script in $(filter-out $(SCALE),$(wildcard benchmarks/evidence_*.py)); do found=1; \
 	  echo "make: $$script" >&2; "$(BIN)/python" "$$script" || exit 1; done; \
 	  [ $$found = 1 ] || echo "make: no benchmarks/evidence_*.py" >&2
+
+# Hours and some gigabytes of disk: DOCS of a whole 32-layer checkpoint. EVIDENCE passes options, such as --layers 12.
+evidence-scale: $(INSTALLED) $(DONE)/evidence
+	@"$(BIN)/python" $(SCALE) $(EVIDENCE)
 
 # Warnings are errors, and every reference must resolve; the quickstart is executed, nothing is fetched.
 docs: $(INSTALLED) $(DONE)/docs chromium

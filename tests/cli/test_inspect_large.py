@@ -59,9 +59,18 @@ def test_llama_3_70b(llama_70b: Path) -> None:
     assert projection["matrices"] == 562
     assert projection["largest_gram_bytes"] == 8 * 8192**2
     assert projection["largest_tensor_bytes"] == 2 * 128256 * 8192
-    # Far below the model's size, and hours rather than seconds or years on any machine of today.
+    # Far below the model's size.
     assert 2e9 < projection["memory_bytes"] < 10e9
-    assert 60 < projection["seconds"] < 7 * 24 * 3600
+    similarity = projection["similarity"]
+    # Hours for the spectra, and for all pairs of 80 layers days rather than years on any machine of today.
+    assert 60 < projection["seconds"] - similarity["seconds"] < 24 * 3600
+    assert 3600 < similarity["seconds"] < 60 * 24 * 3600
+    assert similarity["pairs"] == 7 * 80 * 79 // 2
+    # Of gate or up: 3160 pairs, and 19 draws for each of 79 neighbours.
+    feed_forward = 2 * 8192 * 28672**2 * (3160 + 19 * 79)
+    assert 2 * feed_forward < similarity["flops"] < 4 * feed_forward
+    assert 80 * 2 * 8192 * 28672 < similarity["memory_bytes"] < 1.1 * 80 * 2 * 8192 * 28672
+    assert 2 * 2 * 8192 * 28672 < similarity["least_memory_bytes"] < projection["memory_bytes"]
     # 0.4 s on two cores of 2026; the promise is 2 s.
     assert seconds < 6, seconds
 
@@ -71,6 +80,7 @@ def test_table_of_llama_3_70b_fits_a_screen(llama_70b: Path) -> None:
     assert seconds < 6, seconds
     lines = output.splitlines()
     assert len(lines) < 20
+    assert any("Similarities of 22120 pairs of matrices" in line for line in lines)
     row = next(line for line in lines if "q_proj" in line)
     name, role, shape = "model.layers.*.self_attn.q_proj.weight", "query", "8192x8192"
     assert row.split() == [name, "80", role, "0-79", shape, "bfloat16", "planned"]

@@ -29,7 +29,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copied = "model.layers.{}.self_attn.q_proj.weight"
     tensors[copied.format(3)] = -tensors[copied.format(1)]
     source = save_llama(folder / "<b>model", tensors, LAYERS)
-    lmscope.similarity(source, out=folder / "run", control=True, progress=False)
+    lmscope.similarity(source, out=folder / "run", control=True, indices="query", progress=False)
     lmscope.similarity(source, source, out=folder / "run", progress=False)
     return folder / "run"
 
@@ -56,6 +56,18 @@ def test_figures_hold_what_the_records_say(dense: Path) -> None:
             assert shown.z[i][j] == shown.z[j][i] == row["score"]
     assert shown.z[2][2] is None
     assert shown.z[1][3] == pytest.approx(1, abs=1e-12)
+
+    others = run.table("indices").to_pylist()
+    for index, label in (("linear_cka", "Linear CKA"), ("svcca", "SVCCA"), ("cca", "Mean CCA")):
+        shown = run.plot("similarity", f"query: {label}").data[0]
+        for row in others:
+            assert shown.z[row["layer_x"]][row["layer_y"]] == row[index]
+            assert f"{label}: " in shown.hovertext[row["layer_x"]][row["layer_y"]]
+    # Square matrices of full rank span the same space: CCA is 1 up to rounding, which makes no map.
+    constant = run.plot("similarity", "query:cca").data[0]
+    assert (constant.zmin, constant.zmax) == (0, pytest.approx(1, abs=1e-12))
+    with pytest.raises(ValueError, match="no state 'key:cca'"):
+        run.plot("similarity", "key:cca")
 
     curve = run.plot("distances", "score")
     neighbours = [rows["query", i, i + 1]["score"] for i in range(LAYERS - 1)]
@@ -124,7 +136,7 @@ def test_the_calls_at_the_foot_make_the_run_again(dense: Path, tmp_path: Path) -
     quoted, shared = shlex.quote(source), "--vectors neurons --seed 0 --false-positive-rate 0.01"
     assert calls_of(run)[:3] == [
         f"lmscope similarity {quoted} {quoted} {shared} -o RUN",
-        f"lmscope similarity {quoted} {shared} --control -o RUN",
+        f"lmscope similarity {quoted} {shared} --control --indices query -o RUN",
         "lmscope report RUN",
     ]
     for seed, lines in ((0, ["lmscope analyze"]), (1, ["lmscope spectra", "lmscope similarity"])):
@@ -162,6 +174,15 @@ def test_choosing_in_the_browser(dense: Path, watched: Watched) -> None:
         f"document.getElementById('similarity').emit('plotly_click', {{points: [{{customdata: '{place}'}}]}})"
     )
     assert watched.page.inner_text("[data-title=cosines]") == "query, layers 0 and 2"
+    scores = watched.plot("similarity", "plot.data[0].z")
+    measure.select_option("Linear CKA")
+    assert watched.plot("similarity", "plot.data[0].z") != scores
+    assert "Linear CKA 0" in watched.page.inner_text("[data-html=similarity]")
+    role.select_option("key")
+    assert watched.plot("similarity", "plot.data[0].visible") is False
+    assert "--indices ROLE" in watched.page.inner_text("[data-html=similarity]")
+    measure.select_option("score")
+    assert len(watched.plot("similarity", "plot.data[0].z")) == LAYERS
     assert watched.complaints == []
 
 

@@ -17,9 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 import lmscope
 from lmscope.analyses.pair import BINS
-from lmscope.analyses.representation_indices import INDICES
 from lmscope.analyses.similarity import Docs
-from lmscope.runs import UsageError, similarity_indices
+from lmscope.runs import UsageError
 from lmscope.runs.cost import packed_bytes
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.pair_pass import _seed_of
@@ -452,23 +451,3 @@ def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
         assert role.neighbours > role.null + 0.02
         assert role.control == pytest.approx(role.baseline, rel=0.02)
     assert summary.cost["reads"] == summary.cost["pairs"] * 36 / 90
-
-
-def test_other_indices_of_a_role(minilm_path: Path, make_llama: Make) -> None:
-    found = similarity_indices(minilm_path, "query", layers="0-2")
-    assert found.layers == (0, 1, 2)
-    assert list(found.maps) == ["docs", *INDICES]
-    checkpoint = lmscope.open_checkpoint(minilm_path)
-    x, y = (
-        checkpoint.load(f"encoder.layer.{layer}.attention.self.query.weight").T.astype(float)
-        for layer in (0, 2)
-    )
-    assert found.maps["docs"][0, 2] == pytest.approx(lmscope.docs(x, y).score, abs=1e-5)
-    assert found.maps["linear_cka"][0, 2] == INDICES["linear_cka"](x, y)
-    both = [INDICES["linear_regression"](*pair) for pair in ((x, y), (y, x))]
-    assert found.maps["linear_regression"][2, 0] == np.mean(both)
-    for one in found.maps.values():
-        assert np.array_equal(one, one.T)
-        assert np.array_equal(np.diag(one), np.ones(3))
-    with pytest.raises(UsageError, match="two layers or more"):
-        similarity_indices(make_llama(layers=1), "query")

@@ -137,4 +137,5 @@ def _print(inspection: Inspection, *, every: bool) -> None:
     )
     for reason, count in reasons.most_common():
         out.print(f"{count} skipped: {escape(visible(reason))}", style="dim", soft_wrap=not out.is_terminal)
-    out.print(f"{projection.sentence()}.", soft_wrap=not out.is_terminal)
+    for sentence in projection.sentences():
+        out.print(f"{sentence}.", soft_wrap=not out.is_terminal)

@@ -84,6 +84,15 @@ Control = Annotated[
         "--control", help="Compare random matrices of the same shapes as well.", rich_help_panel=_HOW
     ),
 ]
+Indices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROLES",
+        help="Roles, such as query,key, whose layers CKA, CCA and others compare as well; at most 2048 "
+        "vectors a matrix.",
+        rich_help_panel=_HOW,
+    ),
+]
 Memory = Annotated[
     str | None,
     typer.Option(

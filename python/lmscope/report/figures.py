@@ -59,7 +59,7 @@ class Figure:
     records of the states that show one matrix. ``selects`` names the figure that a click on a point with
     customdata (a key) switches; ``cells`` gives (column, row) of the key to outline while that figure shows
     it; ``follows`` names the figure whose state this one takes over. A page that would grow too large holds
-    only the states ``on_page``, and shows ``absent`` for the others.
+    only the states ``on_page``, and shows ``absent`` for the others, and for choices that are no state.
 
     The data behind the chart have ``columns`` and ``parts``. A part gives one entry per column: a list of
     values, `of_trace` or `bins_of_trace` for what a trace holds, or one word or number for every line of the

@@ -58,7 +58,9 @@ def cells(
 
     values = grid(lambda place: measure.value(rows[place]))
     known = [value for line in values for value in line if value is not None] or [0.0]
-    bottom = min(known) if measure.range_from_smallest and min(known) < max(known) else min(0.0, min(known))
+    # Values that differ by rounding, as CCA of matrices of full rank, are one colour.
+    differ = max(known) - min(known) > 1e-9 * abs(max(known))
+    bottom = min(known) if measure.range_from_smallest and differ else min(0.0, min(known))
     small = len(labels) <= _TEXT_UP_TO
     return {
         "x": labels,

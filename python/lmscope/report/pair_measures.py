@@ -40,4 +40,49 @@ PAIR_MEASURES = {
         range_from_smallest=True,
     ),
 }
+INDEX_MEASURES = {
+    "linear_cka": Measure(
+        "Linear CKA",
+        "how alike both sides' vectors are up to a rotation of the neurons: norm of the products across over "
+        "those of the products within each side (not centred)",
+        lambda row: row.get("linear_cka"),
+        number,
+        tick_format=".2f",
+        range_from_smallest=True,
+    ),
+    "cca": Measure(
+        "Mean CCA",
+        "mean cosine of the principal angles between the spaces that the vectors span",
+        lambda row: row.get("cca"),
+        number,
+        tick_format=".2f",
+        range_from_smallest=True,
+    ),
+    "svcca": Measure(
+        "SVCCA",
+        "mean CCA of the directions that hold 99 % of each side's squared norm",
+        lambda row: row.get("svcca"),
+        number,
+        tick_format=".2f",
+        range_from_smallest=True,
+    ),
+    "linear_regression": Measure(
+        "Linear regression",
+        "share of one side's squared norm that a linear map of the other side gives, mean of both ways",
+        lambda row: row.get("linear_regression"),
+        number,
+        tick_format=".2f",
+        range_from_smallest=True,
+    ),
+    "orthogonal_procrustes": Measure(
+        "Orthogonal Procrustes",
+        "1 less half the squared distance to the nearest rotation of the neurons, both sides of norm 1",
+        lambda row: row.get("orthogonal_procrustes"),
+        number,
+        tick_format=".2f",
+        range_from_smallest=True,
+    ),
+}
+"""Of roles that other indices were asked for; rows without them have None."""
+
 PAIR_NAMES = {key: measure.label for key, measure in PAIR_MEASURES.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmscope.report.pair_measures import PAIR_MEASURES
+from lmscope.report.pair_measures import INDEX_MEASURES, PAIR_MEASURES
 from lmscope.report.records import Records
 from lmscope.report.words import as_html, number, plain
 
@@ -31,6 +31,22 @@ def heads(records: Records) -> list[PairRow]:
     return records.without_lists("similarity")
 
 
+def heads_with_indices(records: Records) -> list[PairRow]:
+    """`heads`, each with the other indices where the run has them under the same vectors."""
+    found = {(row["name_x"], row["name_y"]): row for row in _indices(records)}
+    return [
+        {**row, **{key: beside[key] for key in INDEX_MEASURES}}
+        if (beside := found.get((row["name_x"], row["name_y"])))
+        else row
+        for row in heads(records)
+    ]
+
+
+def roles_with_indices(records: Records) -> list[str]:
+    """Roles that other indices were asked for, under the same vectors as the similarities."""
+    return list(dict.fromkeys(row["role"] for row in _indices(records)))
+
+
 def has_control(records: Records) -> bool:
     """Whether random matrices were compared under the settings of the similarities."""
     return "control" in records.analyses and records.settings("control") == records.settings("similarity")
@@ -47,7 +63,8 @@ def name(row: PairRow) -> str:
 
 
 def hover(row: PairRow) -> str:
-    values = [f"{measure.label}: {measure.words(measure.value(row))}" for measure in PAIR_MEASURES.values()]
+    measures = [*PAIR_MEASURES.values(), *(INDEX_MEASURES[key] for key in INDEX_MEASURES if key in row)]
+    values = [f"{measure.label}: {measure.words(measure.value(row))}" for measure in measures]
     null = (
         [f"random signs: {number(row['null_mean'])}, {number(row['z'])} deviations below"]
         if row["null_mean"] is not None and row["z"] is not None
@@ -56,6 +73,13 @@ def hover(row: PairRow) -> str:
     same = ["identical tensors, not compared"] if row["identical"] else []
     words = [*same, *values, f"chance: {number(row['baseline'])}", *null]
     return "<br>".join([f"<b>{as_html(name(row))}</b>", *map(as_html, words)])
+
+
+def _indices(records: Records) -> list[PairRow]:
+    """None where they are of other vectors than the similarities."""
+    if records.settings("indices").get("vectors") != records.settings("similarity").get("vectors"):
+        return []
+    return records.without_lists("indices")
 
 
 def _are_neighbours(row: PairRow) -> bool:

@@ -154,15 +154,35 @@ PAIR_COLUMNS: dict[str, Column] = {
 }
 """One row per pair of matrices. Names of y are those of the other checkpoint in ``twins``."""
 
+_NO_EXPERT = Column(pa.int32(), "null: experts are left out", nullable=True)
+
+INDEX_COLUMNS: dict[str, Column] = {
+    "role": _ROLE,
+    **_of_both({"name_{}": _NAME, "layer_{}": _LAYER, "expert_{}": _NO_EXPERT}),
+    "vectors": Column(pa.string(), "rows or columns: what is compared of both matrices"),
+    "linear_cka": Column(pa.float64(), "linear CKA, 0 to 1; nan where a side is all zero, as all of these"),
+    "cca": Column(pa.float64(), "mean canonical correlation, 0 to 1"),
+    "svcca": Column(pa.float64(), "the same of the directions that hold 99 % of each squared norm"),
+    "linear_regression": Column(
+        pa.float64(), "share of the squared norm that a linear map of the other side gives, mean of both ways"
+    ),
+    "orthogonal_procrustes": Column(
+        pa.float64(), "1 less half the squared distance to the nearest rotation, both of norm 1"
+    ),
+    "seconds": Column(pa.float64(), "time that all of these took"),
+}
+"""One row per pair of layers of a role that other indices than DOCS were asked for."""
+
 COLUMNS: dict[str, dict[str, Column]] = {
     "spectra": SPECTRA_COLUMNS,
     "similarity": PAIR_COLUMNS,
     "control": PAIR_COLUMNS,
     "twins": PAIR_COLUMNS,
+    "indices": INDEX_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 
-PAIR_ANALYSES = frozenset({"similarity", "control", "twins"})
+PAIR_ANALYSES = frozenset({"similarity", "control", "twins", "indices"})
 """Their records are pairs of matrices, many to a file."""
 
 SCHEMAS: dict[str, pa.Schema] = {analysis: _schema(columns) for analysis, columns in COLUMNS.items()}

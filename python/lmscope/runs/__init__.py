@@ -9,7 +9,6 @@ from lmscope.runs.errors import UsageError
 from lmscope.runs.inspect import Inspection, inspect
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.similarity import similarity
-from lmscope.runs.similarity_indices import similarity_indices
 from lmscope.runs.spectra import spectra
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "inspect",
     "open_run",
     "similarity",
-    "similarity_indices",
     "spectra",
 ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmscope import html_repr
-from lmscope.runs.cost import Projection, project
 from lmscope.runs.ledger import ledger_row
-from lmscope.runs.settings import SpectraSettings
+from lmscope.runs.projection import Projection, project
+from lmscope.runs.settings import SimilaritySettings, SpectraSettings
 
 if TYPE_CHECKING:
     import pandas
@@ -70,7 +70,7 @@ class Inspection:
             self.name,
             html_repr.facts([("model type", self.model_type or "unknown"), ("path", self.path)]),
             tensors_by_role(self.tensors),
-            html_repr.line(f"{self.projection.sentence()}."),
+            *(html_repr.line(f"{text}.") for text in self.projection.sentences()),
             *(html_repr.line(f"Warning: {text}") for text in self.warnings),
         )
 
@@ -103,5 +103,7 @@ def inspect(
         model_type=checkpoint.model_type,
         tensors=tensors,
         warnings=tuple(checkpoint.warnings),
-        projection=project(tensors, SpectraSettings(), loaded_bytes=checkpoint.loaded_bytes),
+        projection=project(
+            tensors, SpectraSettings(), SimilaritySettings(), loaded_bytes=checkpoint.loaded_bytes
+        ),
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_PAIRS = 256
 _MOST_FLOPS = 7.5e12
 # The kernel at work, and what is read ahead.
-_WORK_BYTES = 64_000_000
+WORK_BYTES = 64_000_000
 
 Key = Hashable
 Weights = Generator["NDArray[Any] | str", None, None]
@@ -259,9 +259,9 @@ def _sizes(members: Mapping[tuple[int, str], Matrix]) -> dict[tuple[int, str], i
 def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, int], memory: int) -> int:
     """What the packed matrices may take, beside one stored tensor, one copy with signs and the kernel."""
     members = list(members)
-    stored = max((_stored_bytes(matrix) for matrix in members), default=0)
+    stored = max((stored_bytes(matrix) for matrix in members), default=0)
     copy = max((sizes[pair.y.key] for pair in group if pair.draws), default=0)
-    room = memory - stored - copy - _WORK_BYTES
+    room = memory - stored - copy - WORK_BYTES
     pair = max(group, key=lambda pair: sizes[pair.x.key] + sizes[pair.y.key], default=None)
     if pair is not None and (needed := sizes[pair.x.key] + sizes[pair.y.key]) > room:
         raise UsageError(
@@ -271,7 +271,7 @@ def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, 
     return room
 
 
-def _stored_bytes(matrix: Matrix) -> int:
+def stored_bytes(matrix: Matrix) -> int:
     """Of the whole stored tensor, beside the part where it is one of several."""
     tensor = matrix.tensor
     whole = tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))

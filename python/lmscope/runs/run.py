@@ -57,7 +57,7 @@ class Run:
 
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
-        per pair of matrices ("similarity", its "control", "twins").
+        per pair of matrices ("similarity", its "control", "twins", "indices").
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -106,12 +106,15 @@ class Run:
         if settings.get("control") != settings.get("similarity"):
             # Of other vectors or another seed: nothing to compare with.
             held = [name for name in held if name != "control"]
+        if settings.get("indices", {}).get("vectors") != settings.get("similarity", {}).get("vectors"):
+            held = [name for name in held if name != "indices"]
         tables = {name: self.table(name) for name in held}
         of = "similarity" if "similarity" in held else "twins"
         return summarise_similarity(
             tables.get("similarity"),
             tables.get("control"),
             tables.get("twins"),
+            tables.get("indices"),
             self._folder.cost(of),
             seed=settings[of]["seed"],
         )

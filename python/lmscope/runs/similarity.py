@@ -19,6 +19,7 @@ from lmscope.runs.progress import reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
 from lmscope.runs.settings import SimilaritySettings, check_device, similarity_settings
+from lmscope.runs.similarity_indices import index_lines, index_roles, run_indices
 from lmscope.runs.streaming import check_selection, in_words, load_each
 from lmscope.runs.twins import twins_of
 from lmscope.runs.vectors import Pair, layer_groups, layer_pairs
@@ -48,6 +49,7 @@ def similarity(
     vectors: str = "neurons",
     null_draws: int | None = None,
     control: bool = False,
+    indices: str | Iterable[str] | None = None,
     memory: int | str | None = None,
     seed: int = 0,
     false_positive_rate: float = 0.01,
@@ -70,6 +72,9 @@ def similarity(
             each other and the same expert in the next layer; for twins all. None: half the number of layers
             (experts), from 3 to 19, and 3 for twins.
         control: compare random Gaussian matrices of the same shapes as well: `Run.table("control")`.
+        indices: roles with at most 2048 vectors a matrix, such as ``"query,key"``, whose layers are compared
+            by linear CKA, mean CCA, SVCCA, linear regression and orthogonal Procrustes as well:
+            `Run.table("indices")`. Two matrices in float64 with their decompositions come on top of `memory`.
         memory: what the pass may take, such as ``"8GB"``; half of what is free when None.
         seed: of the null's signs and of the control.
         false_positive_rate: of `matched_share`, for each vector.
@@ -83,13 +88,20 @@ def similarity(
     )
     if control and other is not None:
         raise UsageError("control: random weights stand beside one checkpoint, not beside two")
+    roles_of_indices = () if indices is None else index_roles(indices)
+    if roles_of_indices and other is not None:
+        raise UsageError("indices: they compare the layers of one checkpoint, not two checkpoints")
     device = check_device(device)
     budget = memory_budget(memory)
     checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
     path = default_run_path(checkpoint) if out is None else Path(out)
     arguments: dict[str, Any] = {"memory": budget, "device": device, "progress": progress}
     if other is None:
+        # Before anything is computed.
+        lines = index_lines(checkpoint, roles_of_indices, vectors, selection)
         run_similarity(checkpoint, path, settings, selection, control=control, **arguments)
+        if lines:
+            run_indices(checkpoint, path, lines, vectors, device=device, progress=progress)
     else:
         run_twins(checkpoint, as_checkpoint(other, token=token), path, settings, selection, **arguments)
     return open_run(path)

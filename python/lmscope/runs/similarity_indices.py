@@ -1,103 +1,182 @@
-"""DOCS beside other indices of similarity, for the layers of one role."""
+"""CKA, CCA, SVCCA, linear regression and Procrustes beside DOCS, for all pairs of layers of chosen roles."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.opening import as_checkpoint
-from lmscope.runs.selection import select
-from lmscope.runs.settings import similarity_settings
-from lmscope.runs.streaming import check_selection
-from lmscope.runs.vectors import as_columns, layer_groups
+from lmscope.runs.manifest import begin_run
+from lmscope.runs.progress import reporter_for
+from lmscope.runs.selection import Selection
+from lmscope.runs.streaming import in_words, load_each, reason_of
+from lmscope.runs.vectors import COMPARED_ROLES, Matrix, as_columns, layer_groups
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lmscope.analyses.representation_indices import Decomposed
     from lmscope.checkpoints import Checkpoint
 
+NAME = "indices"
 
-@dataclass(frozen=True, repr=False)
-class SimilarityIndices:
-    """Maps of one role under several indices.
+_LOG = logging.getLogger(__name__)
 
-    Attributes:
-        role: of the matrices.
-        layers: of the lines of the maps.
-        maps: index -> float64, layers x layers; "docs" and the names of
-            `lmscope.analyses.representation_indices.INDICES`. Linear regression, which is not symmetric, is
-            the mean of both ways.
-        gini: index -> Gini coefficient of its map, diagonal left out: how much contrast it has.
+# LAPACK's gesdd and what follows it, on one core of a 2020s server.
+_DECOMPOSITION_FLOPS = 1e10
+
+
+def index_roles(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Roles from ``"query,up"`` or names; raises `UsageError` for one whose layers are not compared."""
+    texts = (given,) if isinstance(given, str) else tuple(given)
+    names = dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in COMPARED_ROLES:
+            raise UsageError(f"indices: {name!r} is not compared; choose from {', '.join(COMPARED_ROLES)}")
+    if not names:
+        raise UsageError("indices: none given; write for example query,up")
+    return tuple(names)
+
+
+def index_lines(
+    checkpoint: Checkpoint, roles: Sequence[str], vectors: str, selection: Selection
+) -> list[list[Matrix]]:
+    """The matrices to compare with each other, one a layer: a list for every role, or for every place in the
+    layer that has this role.
+
+    Raises `UsageError` for a role with fewer than two layers outside mixtures of experts, or with matrices of
+    more vectors than the indices take.
     """
+    from lmscope.analyses.representation_indices import WIDEST
 
-    role: str
-    layers: tuple[int, ...]
-    maps: dict[str, npt.NDArray[np.float64]]
-    gini: dict[str, float]
-
-    def __repr__(self) -> str:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in self.gini.items())
-        return f"<SimilarityIndices of {self.role} in {len(self.layers)} layers, Gini: {told}>"
-
-
-def similarity_indices(
-    ckpt: str | os.PathLike[str] | Checkpoint,
-    role: str,
-    *,
-    layers: str | int | Iterable[int] | None = None,
-    vectors: str = "neurons",
-) -> SimilarityIndices:
-    """Compare the layers of one role by DOCS and by CKA, CCA, SVCCA, linear regression and Procrustes.
-
-    All matrices are in memory at once, as float64 where an index needs it; nothing is written.
-
-    Args:
-        ckpt: folder, single weight file, hub id, or an open `Checkpoint`.
-        role: such as "query"; matrices outside mixtures of experts, of at most 2048 vectors.
-        layers: as in `similarity`; all when None.
-        vectors: as in `similarity`.
-
-    Raises:
-        UsageError: a role with fewer than two layers, or with more than 2048 vectors a matrix.
-        CheckpointError: a matrix cannot be read.
-        ValueError: a matrix with NaN or Inf, or of zeros.
-    """
-    from lmscope.analyses.layer_map import gini
-    from lmscope.analyses.representation_indices import INDICES, WIDEST
-    from lmscope.analyses.similarity import docs
-
-    similarity_settings(vectors=vectors, null_draws=0, seed=0, false_positive_rate=0.5)
-    selection = select(layers=layers, roles=role)
-    checkpoint = as_checkpoint(ckpt)
-    check_selection(checkpoint, selection)
     chosen = [tensor for tensor in checkpoint if tensor in selection and tensor.expert is None]
-    groups = [group for group in layer_groups(chosen, vectors) if len(group) > 1]
-    if not groups:
-        raise UsageError(f"role: {role!r} has no matrices of equal vectors in two layers or more")
-    matrices = [layer[0] for layer in groups[0]]
-    widest = max(matrices, key=lambda matrix: matrix.count)
-    if widest.count > WIDEST:
-        raise UsageError(
-            f"role: {widest.tensor.name} has {widest.count} vectors, these indices take at most {WIDEST}"
-        )
-    values = [as_columns(checkpoint.load(matrix.tensor.name), matrix.vectors) for matrix in matrices]
-    wide = [np.asarray(value, dtype=np.float64) for value in values]
-    maps = {name: np.ones((len(values), len(values))) for name in ("docs", *INDICES)}
-    for i, j in combinations(range(len(values)), 2):
-        maps["docs"][i, j] = maps["docs"][j, i] = docs(values[i], values[j]).score
-        for name, index in INDICES.items():
-            found = index(wide[i], wide[j])
-            if name == "linear_regression":
-                found = (found + index(wide[j], wide[i])) / 2
-            maps[name][i, j] = maps[name][j, i] = found
-    return SimilarityIndices(
-        role=role,
-        layers=tuple(matrix.tensor.layer or 0 for matrix in matrices),
-        maps=maps,
-        gini={name: gini(one) for name, one in maps.items()},
-    )
+    found: list[list[Matrix]] = []
+    for role in roles:
+        groups = layer_groups([tensor for tensor in chosen if tensor.role == role], vectors)
+        lines = [[layer[0] for layer in group] for group in groups if len(group) > 1]
+        if not lines:
+            raise UsageError(
+                f"indices: {role!r} has no two selected layers with vectors of one length, experts left out"
+            )
+        for matrix in (matrix for line in lines for matrix in line):
+            if matrix.count > WIDEST:
+                raise UsageError(
+                    f"indices: {matrix.tensor.name} has {matrix.count} vectors, and CKA, CCA and the others "
+                    f"are computed for at most {WIDEST}; leave out {role!r}"
+                )
+        found += lines
+    return found
+
+
+def run_indices(
+    checkpoint: Checkpoint,
+    path: Path,
+    lines: Sequence[Sequence[Matrix]],
+    vectors: str,
+    *,
+    device: str,
+    progress: bool,
+) -> None:
+    """Write the missing records of `index_lines` into the result folder `path`: a file for every layer with
+    those behind it.
+
+    Two matrices are in memory at a time, in float64 with their decompositions. One that cannot be read, or
+    holds NaN or Inf, has no records and is warned of.
+    """
+    from lmscope import __version__
+    from lmscope.results import RunFolder
+
+    key = {"vectors": vectors}
+    asked = (checkpoint.identity, NAME, key, __version__)
+    reporter = reporter_for(progress)
+    with RunFolder.create(path, checkpoint.identity).lock() as folder:
+        begin_run(folder, checkpoint, {NAME: key}, device)
+        standing = folder.standing_pairs(*asked)
+        pairs = [(x, y) for line in lines for i, x in enumerate(line) for y in line[i + 1 :]]
+        missing = [(x, y) for x, y in pairs if (x.tensor.name, y.tensor.name) not in standing]
+        if len(missing) < len(pairs):
+            told = f"{NAME}: {in_words(key)}"
+            reporter.stands(len(pairs) - len(missing), of=len(pairs), settings=told)
+        if not missing:
+            return
+        rest: dict[str, tuple[Matrix, list[Matrix]]] = {}
+        for x, y in missing:
+            rest.setdefault(x.tensor.name, (x, []))[1].append(y)
+        order = [matrix.tensor for x, others in rest.values() for matrix in (x, *others)]
+        with reporter, contextlib.closing(load_each(checkpoint, order)) as weights:
+            reporter.start(
+                matrices=len(missing),
+                total_bytes=sum(tensor.nbytes for tensor in order),
+                seconds=sum(_seconds(x, y) for x, y in missing),
+                noun="pairs",
+            )
+            failed: dict[str, str] = {}
+
+            def load(matrix: Matrix) -> Decomposed | None:
+                """None where the matrix is zero or has failed."""
+                try:
+                    return _decomposed(next(weights), matrix)
+                except ValueError as error:
+                    failed[matrix.tensor.name] = reason_of(error)
+                    return None
+
+            for x, others in rest.values():
+                first = load(x)
+                rows: list[dict[str, Any]] = []
+                for y in others:
+                    text = f"indices of {x.tensor.name} with {y.tensor.name}"
+                    reporter.begin(text, seconds=_seconds(x, y))
+                    start = time.perf_counter()
+                    second = load(y)
+                    if not failed.keys() & {x.tensor.name, y.tensor.name}:
+                        row = _row(x, y, first, second)
+                        rows.append({**row, "seconds": time.perf_counter() - start})
+                    reporter.finish(text, read_bytes=y.tensor.nbytes)
+                if rows:
+                    which = "\n".join(f"{row['name_x']}\t{row['name_y']}" for row in rows)
+                    record = folder.record_key(checkpoint.identity, which, NAME, key, __version__)
+                    folder.write(NAME, record, *rows)
+            for name, reason in failed.items():
+                _LOG.warning("no other indices of %s: %s", name, reason)
+
+
+def _decomposed(weights: NDArray[Any] | str, matrix: Matrix) -> Decomposed | None:
+    from lmscope.analyses.representation_indices import Decomposed
+
+    if isinstance(weights, str):
+        raise ValueError(weights)
+    if not weights.any():
+        return None
+    return Decomposed(as_columns(weights, matrix.vectors))
+
+
+def _row(x: Matrix, y: Matrix, first: Decomposed | None, second: Decomposed | None) -> dict[str, Any]:
+    sides = {
+        f"{column}_{side}": getattr(matrix.tensor, column)
+        for side, matrix in (("x", x), ("y", y))
+        for column in ("name", "layer", "expert")
+    }
+    return {"role": x.tensor.role, **sides, "vectors": x.vectors, **dict(_values(first, second))}
+
+
+def _values(first: Decomposed | None, second: Decomposed | None) -> Iterator[tuple[str, float]]:
+    from lmscope.analyses.representation_indices import INDICES
+
+    for name, index in INDICES.items():
+        if first is None or second is None:
+            yield name, math.nan
+        elif name == "linear_regression":
+            # It is not symmetric: the mean of both ways.
+            yield name, (index(first, second) + index(second, first)) / 2
+        else:
+            yield name, index(first, second)
+
+
+def _seconds(x: Matrix, y: Matrix) -> float:
+    smaller, larger = sorted((y.depth, y.count))
+    return (14 * larger * smaller**2 + 20 * min(x.count, y.count) ** 3) / _DECOMPOSITION_FLOPS

@@ -83,12 +83,22 @@ class TwinSimilarity:
 
 
 @dataclass(frozen=True)
+class RoleContrast:
+    """Gini coefficients of one role's map under DOCS and under the other indices, over the same pairs."""
+
+    role: str
+    layers: int
+    gini: dict[str, float | None]
+
+
+@dataclass(frozen=True)
 class SimilaritySummary:
     """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records."""
 
     roles: tuple[RoleSimilarity, ...]
     experts: tuple[ExpertSimilarity, ...]
     twins: tuple[TwinSimilarity, ...]
+    contrasts: tuple[RoleContrast, ...]
     cost: dict[str, Any]
 
     def _repr_html_(self) -> str:
@@ -103,6 +113,7 @@ def summarise_similarity(
     similarity: pyarrow.Table | None,
     control: pyarrow.Table | None,
     twins: pyarrow.Table | None,
+    indices: pyarrow.Table | None,
     cost: dict[str, Any],
     *,
     seed: int = 0,
@@ -120,6 +131,7 @@ def summarise_similarity(
         roles=tuple(roles),
         experts=() if similarity is None else tuple(_experts(similarity)),
         twins=() if twins is None else tuple(_twins(twins)),
+        contrasts=() if similarity is None or indices is None else tuple(_contrasts(similarity, indices)),
         cost=cost,
     )
 
@@ -227,6 +239,23 @@ def _twins(table: pyarrow.Table) -> list[TwinSimilarity]:
             )
         )
     return found
+
+
+def _contrasts(similarity: pyarrow.Table, indices: pyarrow.Table) -> list[RoleContrast]:
+    from lmscope.analyses.representation_indices import INDICES
+    from lmscope.results.layer_maps import layer_maps
+
+    names = ["name_x", "name_y"]
+    both = indices.join(similarity.select([*names, "score"]), names, join_type="inner")
+    columns = {"docs": "score", **{name: name for name in INDICES}}
+    return [
+        RoleContrast(
+            role=one.title,
+            layers=len(one.layers),
+            gini={name: _finite(gini(one.values(both.column(column)))) for name, column in columns.items()},
+        )
+        for one in sorted(layer_maps(both), key=lambda one: _place(one.role))
+    ]
 
 
 def _place(role: str) -> tuple[int, str]:

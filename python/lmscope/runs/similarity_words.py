@@ -10,6 +10,7 @@ from lmscope.runs.progress import format_bytes
 if TYPE_CHECKING:
     from lmscope.runs.similarity_summary import (
         ExpertSimilarity,
+        RoleContrast,
         RoleSimilarity,
         SimilaritySummary,
         TwinSimilarity,
@@ -33,6 +34,9 @@ EXPERT_COLUMNS = ("role", "experts", "within layer", "chance", "next layer", "be
 TWINS_TITLE = "How alike both checkpoints are (DOCS), by role"
 TWIN_COLUMNS = ("role", "twins", "identical", "score", "excess", "lowest", "of")
 
+CONTRASTS_TITLE = "Contrast (Gini) of the layer-by-layer map under DOCS and other indices"
+CONTRAST_COLUMNS = ("role", "layers", "DOCS", "CKA", "CCA", "SVCCA", "regression", "Procrustes")
+
 
 def tables(summary: SimilaritySummary) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """Title, columns and rows of the tables that the summary fills."""
@@ -40,6 +44,7 @@ def tables(summary: SimilaritySummary) -> Iterator[tuple[str, tuple[str, ...], l
         (ROLES_TITLE, ROLE_COLUMNS, list(map(role_cells, summary.roles))),
         (EXPERTS_TITLE, EXPERT_COLUMNS, list(map(expert_cells, summary.experts))),
         (TWINS_TITLE, TWIN_COLUMNS, list(map(twin_cells, summary.twins))),
+        (CONTRASTS_TITLE, CONTRAST_COLUMNS, list(map(contrast_cells, summary.contrasts))),
     ):
         if rows:
             yield title, columns, rows
@@ -80,6 +85,11 @@ def twin_cells(twin: TwinSimilarity) -> tuple[str, ...]:
         _score(twin.lowest),
         twin.lowest_name if twin.identical < twin.twins else "-",
     )
+
+
+def contrast_cells(contrast: RoleContrast) -> tuple[str, ...]:
+    """A row under `CONTRAST_COLUMNS`."""
+    return contrast.role, str(contrast.layers), *map(_score, contrast.gini.values())
 
 
 def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:

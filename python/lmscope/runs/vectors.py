@@ -127,5 +127,26 @@ def layer_pairs(group: list[list[Matrix]], null_draws: int | None) -> Iterator[P
             yield Pair(x, y, draws if x.tensor.expert == y.tensor.expert else 0)
 
 
+def count_pairs(group: list[list[Matrix]], null_draws: int | None) -> tuple[int, float]:
+    """How many pairs `layer_pairs` gives and the sum of their `Pair.flops`, without listing them."""
+    first = group[0][0]
+    if first.tensor.expert is None:
+        group = [[layer[0] for layer in group]]
+    pairs, products = 0, 0.0
+    for members in group:
+        counts = [matrix.count for matrix in members]
+        pairs += len(counts) * (len(counts) - 1) // 2
+        products += (sum(counts) ** 2 - sum(count**2 for count in counts)) / 2
+        products += _draws(len(counts), null_draws) * sum(x * y for x, y in pairwise(counts))
+    if first.tensor.expert is not None:
+        for upper, lower in pairwise(group):
+            partners = {matrix.tensor.expert: matrix.count for matrix in lower}
+            pairs += len(upper) * len(lower)
+            products += sum(x.count for x in upper) * sum(partners.values())
+            same = sum(x.count * partners.get(x.tensor.expert, 0) for x in upper)
+            products += _draws(len(lower), null_draws) * same
+    return pairs, 2.0 * first.depth * products
+
+
 def _draws(alternatives: int, null_draws: int | None) -> int:
     return max(3, min(19, alternatives // 2)) if null_draws is None else null_draws

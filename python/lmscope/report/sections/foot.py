@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from lmscope.report.pairs import has_control
+from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
@@ -97,14 +97,17 @@ def _calls(records: Records) -> list[Call]:
     of_spectra = _given(records, "spectra", ("nulls", "draws", *_SHARED))
     of_pairs = _given(records, "similarity", ("vectors", "null_draws", *_SHARED))
     control = {"control": True} if has_control(records) else {}
+    indices = {"indices": of_indices} if (of_indices := roles_with_indices(records)) else {}
     calls: list[Call] = []
     if of_pairs and of_spectra and all(of_pairs[name] == of_spectra[name] for name in _SHARED):
+        if indices:
+            calls.append(("similarity", [source], {**of_pairs, **indices}))
         calls.append(("analyze", [source], {**of_spectra, **of_pairs, **control}))
     else:
         if of_spectra or not records.analyses:
             calls.append(("spectra", [source], of_spectra))
         if of_pairs:
-            calls.append(("similarity", [source], {**of_pairs, **control}))
+            calls.append(("similarity", [source], {**of_pairs, **control, **indices}))
     if "twins" in records.analyses:
         other = str(records.settings("twins")["other_path"])
         known = ("vectors", "null_draws", *_SHARED)
