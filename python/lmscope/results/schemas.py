@@ -146,6 +146,9 @@ PAIR_COLUMNS: dict[str, Column] = {
     "null_mean": Column(pa.float64(), "mean score over them; nan without draws"),
     "null_std": Column(pa.float64(), "its standard deviation; nan with fewer than two"),
     "z": Column(pa.float64(), "(score - null_mean) / null_std"),
+    "null_p_value": Column(
+        pa.float64(), "of a z as high by chance: Student's t law with null_draws - 1 degrees of freedom"
+    ),
     "pairs": Column(pa.int64(), "pairs of vectors compared: the counts' sum"),
     "bins": Column(pa.int32(), "bins of equal width from cosine -1 to 1"),
     "first_bin": Column(pa.int32(), "bin of the first of the counts; bins outside them are empty"),
