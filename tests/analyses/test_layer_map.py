@@ -51,6 +51,9 @@ def test_neighbour_curve() -> None:
     assert curve.distances.tolist() == [1, 2, 3]
     assert curve.means.tolist() == [5.0, 2.0, 7.0]
     assert curve.counts.tolist() == [3, 1, 1]
+    gaps = neighbour_curve(similarity, [0, 1, 4, 6])
+    assert gaps.distances.tolist() == [1, 2, 3, 4, 6]
+    assert gaps.means.tolist() == [5.0, 4.0, 6.0, 2.0, 7.0]
     with pytest.raises(ValueError, match="square"):
         neighbour_curve(np.ones((2, 3)))
 

@@ -147,6 +147,25 @@ def test_experts_within_a_layer_and_with_the_next(tmp_path: Path) -> None:
     assert summary.cost["reads"] == 24
 
 
+def test_an_expert_of_zeros_hides_no_partner(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.experts.gate_up_proj"
+    tensors = {name.format(layer): random.standard_normal((4, 24, 16)).astype("f4") for layer in (0, 1)}
+    tensors[name.format(1)][0] = 0
+    tensors[name.format(1)][3] = -2 * tensors[name.format(0)][1]
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 16}))
+    run = similarity(tmp_path, out=tmp_path / "run", roles="gate")
+    across = [row for row in by_names(run).values() if row["layer_x"] != row["layer_y"]]
+    best = [max(row["score"] for row in across if row["expert_x"] == e and row["pairs"]) for e in range(4)]
+    (gate,) = run.similarity().experts
+    assert max(best) == pytest.approx(1)
+    assert gate.best_partner == pytest.approx(np.mean(best))
+    assert gate.same_expert == pytest.approx(
+        np.mean([row["score"] for row in across if row["expert_x"] == row["expert_y"] and row["pairs"]])
+    )
+
+
 def test_control_has_no_likeness(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=6)
     run = similarity(source, out=tmp_path / "run", control=True)
@@ -193,6 +212,40 @@ def test_a_wider_selection_computes_only_what_is_missing(make_llama: Make, tmp_p
     assert list(by_names(run)) == list(by_names(whole))
     similarity(source, out=out, seed=7)
     assert told(by_names(similarity(source, out=out))) == told(by_names(whole))
+
+
+def test_selections_make_one_map_of_a_role(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=6), tmp_path / "run"
+    similarity(source, out=out, layers="0,1", roles="query")
+    run = similarity(source, out=out, layers="4,5", roles="query")
+    (query,) = run.similarity().roles
+    rows = by_names(run)
+    assert (query.role, query.layers, query.pairs) == ("query", 4, 2)
+    assert query.neighbours == pytest.approx(np.mean([row["score"] for row in rows.values()]))
+    assert query.far is None
+    shown = run.plot("similarity", "query:score").data[0]
+    assert list(shown.x) == ["0", "1", "4", "5"]
+    run = similarity(source, out=tmp_path / "apart", layers="0,5", roles="query")
+    (query,) = run.similarity().roles
+    (row,) = by_names(run).values()
+    assert (row["position_x"], row["position_y"], row["layers"]) == (0, 5, 6)
+    assert (query.neighbours, query.null, query.blocks) == (None, None, ())
+    assert query.far == row["score"]
+
+
+def test_layers_without_such_a_matrix_part_no_neighbours(make_llama: Make, tmp_path: Path) -> None:
+    """As where only every fourth layer has attention: neighbours are those that follow each other."""
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for layer in (1, 2, 4):
+            del tensors[f"model.layers.{layer}.self_attn.k_proj.weight"]
+
+    run = similarity(make_llama(layers=6, change=change), out=tmp_path / "run", roles="key", layers="0,3")
+    (row,) = by_names(run).values()
+    assert (row["layer_x"], row["layer_y"], row["position_x"], row["position_y"]) == (0, 3, 0, 1)
+    assert row["null_draws"] == 3
+    (key,) = run.similarity().roles
+    assert key.neighbours == row["score"]
 
 
 def test_a_damaged_file_is_computed_again(make_llama: Make, tmp_path: Path) -> None:

@@ -64,4 +64,4 @@ def hover(row: PairRow) -> str:
 
 
 def _are_neighbours(row: PairRow) -> bool:
-    return bool(row["null_draws"]) or row["layer_y"] - row["layer_x"] == 1
+    return bool(row["null_draws"]) or row["position_y"] - row["position_x"] == 1

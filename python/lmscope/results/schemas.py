@@ -106,6 +106,9 @@ _VECTOR_MATRIX = {
     "rows_{}": Column(pa.int64(), "output size of {}"),
     "columns_{}": Column(pa.int64(), "input size of {}"),
     "dtype_{}": Column(pa.string(), "stored type of the elements of {}"),
+    "position_{}": Column(
+        pa.int32(), "place of its layer among those that have such a matrix, from 0; null in twins", True
+    ),
 }
 _SIDE = {
     "location_{}": Column(pa.float64(), "Gumbel location of the largest |cosine| of every vector of {}"),
@@ -128,6 +131,12 @@ PAIR_COLUMNS: dict[str, Column] = {
     **_of_both(_VECTOR_MATRIX),
     "vectors": Column(pa.string(), "rows or columns: what is compared of both matrices"),
     "depth": Column(pa.int64(), "length of a vector"),
+    "series": Column(
+        pa.int32(), "0 for the first such matrix of a layer, 1 for the second, as in cross-attention, ..."
+    ),
+    "layers": Column(
+        pa.int32(), "how many layers of the checkpoint have such a matrix; null in twins", nullable=True
+    ),
     "identical": Column(pa.bool_(), "equal byte for byte: score 1 without a comparison, no counts"),
     "score": Column(pa.float64(), "DOCS: mean of both locations, 0 to 1; nan where a side is all zero"),
     "baseline": Column(pa.float64(), "score of vectors of independent random directions, for these shapes"),

@@ -166,10 +166,13 @@ class _Pass:
                 f"rows_{side}": tensor.shape[0],
                 f"columns_{side}": tensor.shape[1],
                 f"dtype_{side}": tensor.dtype,
+                f"position_{side}": matrix.position,
             }
         return row | {
             "role": pair.x.tensor.role,
             "vectors": pair.x.vectors,
+            "series": pair.x.series,
+            "layers": pair.x.layers,
             "depth": pair.x.depth,
             "identical": identical,
             "null_draws": 0 if identical or not found.counts.size else pair.draws,
