@@ -256,6 +256,17 @@ def test_a_damaged_file_is_computed_again(make_llama: Make, tmp_path: Path) -> N
     assert told(by_names(similarity(source, out=out))) == before
 
 
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"pairs": 3}'])
+def test_a_broken_cost_hides_no_result(
+    make_llama: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    run = similarity(make_llama(), out=tmp_path / "run", roles="up")
+    (run.path / "similarity" / "cost.json").write_text(content)
+    assert [role.role for role in run.similarity().roles] == ["up"]
+    assert run.similarity().cost == {}
+    assert "cost.json: " in caplog.text
+
+
 def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=8)
     size = packed_bytes(64, 96, "bfloat16")
@@ -321,7 +332,12 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     assert all(math.isnan(row["score"]) and row["pairs"] == 0 and row["counts"] == [] for row in zero)
     down = rows["model.layers.2.mlp.down_proj.weight", "model.layers.3.mlp.down_proj.weight"]
     assert (down["zero_columns_x"], down["zero_columns_y"], down["pairs"]) == (1, 0, 95 * 96)
-    gate = next(role for role in run.similarity().roles if role.role == "gate")
+    assert {row["warning"] for row in rows.values() if row not in zero} == {""}
+    assert {row["warning"] for row in zero} == {f"{side} all zero: no directions to compare" for side in "xy"}
+    summary = run.similarity()
+    assert summary.zero == ("model.layers.2.mlp.gate_proj.weight",)
+    assert "all zero, so without directions to compare: model.layers.2.mlp.gate" in summary._repr_html_()
+    gate = next(role for role in summary.roles if role.role == "gate")
     assert gate.neighbours is not None
     assert gate.blocks == ()
 
@@ -503,6 +519,19 @@ def test_twins(make_llama: Make, tmp_path: Path) -> None:
     third = shutil.copytree(tuned, tmp_path / "third")
     again = similarity(base, third, out=tmp_path / "run", roles="query")
     assert len(again.table("twins")) == 2
+
+
+def test_a_folder_holds_the_twins_in_one_other_checkpoint(make_llama: Make, tmp_path: Path) -> None:
+    base, first = make_llama(name="base"), make_llama(name="first")
+    second = make_llama(name="second", seed=1)
+    run = similarity(base, first, out=tmp_path / "run", roles="query")
+    before, manifest = told(by_names(run, "twins")), run.manifest
+    with pytest.raises(
+        UsageError, match=r"out: .*run holds the twins in first .*; choose another folder .* second"
+    ):
+        similarity(base, second, out=tmp_path / "run", roles="query")
+    assert (told(by_names(run, "twins")), run.manifest) == (before, manifest)
+    assert similarity(base, second, out=tmp_path / "other", roles="query").manifest != manifest
 
 
 def test_twins_of_other_widths_are_refused_by_name(make_llama: Make, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def hover(row: PairRow) -> str:
     values = [f"{measure.label}: {measure.words(measure.value(row))}" for measure in PAIR_MEASURES.values()]
     null = [f"random signs: {against_signs(row)}"] if row["null_mean"] is not None else []
     same = ["identical tensors, not compared"] if row["identical"] else []
-    words = [*same, *values, f"chance: {number(row['baseline'])}", *null]
+    none = [row["warning"]] if row["warning"] else []
+    words = [*same, *none, *values, f"chance: {number(row['baseline'])}", *null]
     return "<br>".join([f"<b>{as_html(name(row))}</b>", *map(as_html, words)])
 
 

@@ -162,6 +162,7 @@ PAIR_COLUMNS: dict[str, Column] = {
     "bins": Column(pa.int32(), "bins of equal width from cosine -1 to 1"),
     "first_bin": Column(pa.int32(), "bin of the first of the counts; bins outside them are empty"),
     "counts": Column(pa.list_(pa.int64()), "pairs of vectors by cosine"),
+    "warning": Column(pa.string(), "why there is no score, in words; empty where there is one"),
     "seconds": Column(pa.float64(), "time that the comparison and its draws took"),
 }
 """One row per pair of matrices. Names of y are those of the other checkpoint in ``twins``."""

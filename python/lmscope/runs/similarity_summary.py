@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,18 +88,23 @@ class TwinSimilarity:
 
 @dataclass(frozen=True)
 class SimilaritySummary:
-    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records."""
+    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records.
+
+    `zero` names the matrices that are all zero and so have no scores.
+    """
 
     roles: tuple[RoleSimilarity, ...]
     experts: tuple[ExpertSimilarity, ...]
     twins: tuple[TwinSimilarity, ...]
     cost: dict[str, Any]
+    zero: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         parts: list[str] = []
         for title, columns, rows in similarity_words.tables(self):
             parts += [html_repr.line(title), html_repr.table(columns, rows)]
         parts += [html_repr.line(f"{name}: {meaning}") for name, meaning in similarity_words.legend(self)]
+        parts += map(html_repr.line, filter(None, [similarity_words.zero(self)]))
         return html_repr.block("Similarity", *parts)
 
 
@@ -124,7 +130,26 @@ def summarise_similarity(
         experts=() if similarity is None else tuple(_experts(similarity)),
         twins=() if twins is None else tuple(_twins(twins)),
         cost=cost,
+        zero=tuple(
+            dict.fromkeys([*_zero(similarity, "xy"), *_zero(twins, "x"), *_zero(twins, "y", "twin ")])
+        ),
     )
+
+
+def _zero(table: pyarrow.Table | None, sides: str, prefix: str = "") -> Iterator[str]:
+    """Names of matrices all of whose vectors have norm zero."""
+    if table is None:
+        return
+    columns = [
+        "vectors",
+        *(f"{of}_{side}" for of in ("name", "rows", "columns", "zero_columns") for side in sides),
+    ]
+    from pyarrow import compute
+
+    for row in table.filter(compute.not_equal(table.column("warning"), "")).select(columns).to_pylist():
+        for side in sides:
+            if row[f"zero_columns_{side}"] == row[f"{row['vectors']}_{side}"]:
+                yield prefix + row[f"name_{side}"]
 
 
 def _role(

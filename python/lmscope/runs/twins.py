@@ -30,13 +30,12 @@ def twins_of(
     pairs: list[Pair] = []
     without: dict[str, tuple[str, str]] = {}
     for place, tensor in _places(checkpoint).items():
-        (_, series) = place
         twin = theirs.get(place)
         if twin is None:
             without[tensor.name] = "skipped", f"{label(other)} has no such matrix in that place"
             continue
         vectors = vectors_of(tensor.role, settings.vectors)
-        x, y = Matrix(tensor, vectors, series=series), Matrix(twin, vectors, source=1, series=series)
+        x, y = (Matrix(one, vectors, source, place[1]) for source, one in enumerate((tensor, twin)))
         if x.depth != y.depth:
             without[tensor.name] = (
                 "refused",
