@@ -146,6 +146,25 @@ def test_experts_within_a_layer_and_with_the_next(tmp_path: Path) -> None:
     assert summary.cost["reads"] == 24
 
 
+def test_an_expert_of_zeros_hides_no_partner(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.experts.gate_up_proj"
+    tensors = {name.format(layer): random.standard_normal((4, 24, 16)).astype("f4") for layer in (0, 1)}
+    tensors[name.format(1)][0] = 0
+    tensors[name.format(1)][3] = -2 * tensors[name.format(0)][1]
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 16}))
+    run = similarity(tmp_path, out=tmp_path / "run", roles="gate")
+    across = [row for row in by_names(run).values() if row["layer_x"] != row["layer_y"]]
+    best = [max(row["score"] for row in across if row["expert_x"] == e and row["pairs"]) for e in range(4)]
+    (gate,) = run.similarity().experts
+    assert max(best) == pytest.approx(1)
+    assert gate.best_partner == pytest.approx(np.mean(best))
+    assert gate.same_expert == pytest.approx(
+        np.mean([row["score"] for row in across if row["expert_x"] == row["expert_y"] and row["pairs"]])
+    )
+
+
 def test_control_has_no_likeness(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=6)
     run = similarity(source, out=tmp_path / "run", control=True)
@@ -194,12 +213,57 @@ def test_a_wider_selection_computes_only_what_is_missing(make_llama: Make, tmp_p
     assert told(by_names(similarity(source, out=out))) == told(by_names(whole))
 
 
+def test_selections_make_one_map_of_a_role(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=6), tmp_path / "run"
+    similarity(source, out=out, layers="0,1", roles="query")
+    run = similarity(source, out=out, layers="4,5", roles="query")
+    (query,) = run.similarity().roles
+    rows = by_names(run)
+    assert (query.role, query.layers, query.pairs) == ("query", 4, 2)
+    assert query.neighbours == pytest.approx(np.mean([row["score"] for row in rows.values()]))
+    assert query.far is None
+    shown = run.plot("similarity", "query:score").data[0]
+    assert list(shown.x) == ["0", "1", "4", "5"]
+    run = similarity(source, out=tmp_path / "apart", layers="0,5", roles="query")
+    (query,) = run.similarity().roles
+    (row,) = by_names(run).values()
+    assert (row["position_x"], row["position_y"], row["layers"]) == (0, 5, 6)
+    assert (query.neighbours, query.null, query.blocks) == (None, None, ())
+    assert query.far == row["score"]
+
+
+def test_layers_without_such_a_matrix_part_no_neighbours(make_llama: Make, tmp_path: Path) -> None:
+    """As where only every fourth layer has attention: neighbours are those that follow each other."""
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for layer in (1, 2, 4):
+            del tensors[f"model.layers.{layer}.self_attn.k_proj.weight"]
+
+    run = similarity(make_llama(layers=6, change=change), out=tmp_path / "run", roles="key", layers="0,3")
+    (row,) = by_names(run).values()
+    assert (row["layer_x"], row["layer_y"], row["position_x"], row["position_y"]) == (0, 3, 0, 1)
+    assert row["null_draws"] == 3
+    (key,) = run.similarity().roles
+    assert key.neighbours == row["score"]
+
+
 def test_a_damaged_file_is_computed_again(make_llama: Make, tmp_path: Path) -> None:
     source, out = make_llama(layers=3), tmp_path / "run"
     before = told(by_names(similarity(source, out=out)))
     file = next((out / "similarity").glob("*.parquet"))
     os.truncate(file, file.stat().st_size // 2)
     assert told(by_names(similarity(source, out=out))) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"pairs": 3}'])
+def test_a_broken_cost_hides_no_result(
+    make_llama: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    run = similarity(make_llama(), out=tmp_path / "run", roles="up")
+    (run.path / "similarity" / "cost.json").write_text(content)
+    assert [role.role for role in run.similarity().roles] == ["up"]
+    assert run.similarity().cost == {}
+    assert "cost.json: " in caplog.text
 
 
 def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path) -> None:
@@ -224,6 +288,29 @@ def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path)
         UsageError, match=r"memory: 64\.0 MB is too little for model\.layers\.0\.mlp\.up_proj"
     ):
         similarity(source, out=tmp_path / "none", roles="up", memory="64MB")
+
+
+def test_bytes_read_are_those_of_whole_stored_tensors(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shapes = {"self_attn.qkv_proj": (192, 64), "self_attn.o_proj": (64, 64), "mlp.gate_up_proj": (192, 64)}
+    shapes["mlp.down_proj"] = (64, 96)
+    tensors = {
+        f"model.layers.{layer}.{name}.weight": random.standard_normal(shape, dtype=np.float32)
+        for layer in range(3)
+        for name, shape in shapes.items()
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    config = {"model_type": "phi3", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
+    size = {name: 3 * 4 * math.prod(shape) for name, shape in shapes.items()}
+    cost = similarity(tmp_path, out=tmp_path / "run", null_draws=0).similarity().cost
+    assert cost["reads"] == 7 * 3
+    # Once for each part of a fused tensor, as roles are compared one after another.
+    assert (
+        cost["read_bytes"] == sum(size.values()) + 2 * size["self_attn.qkv_proj"] + size["mlp.gate_up_proj"]
+    )
+    cost = similarity(tmp_path, out=tmp_path / "one", null_draws=0, roles="up").similarity().cost
+    assert cost["read_bytes"] == size["mlp.gate_up_proj"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +354,12 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     assert all(math.isnan(row["score"]) and row["pairs"] == 0 and row["counts"] == [] for row in zero)
     down = rows["model.layers.2.mlp.down_proj.weight", "model.layers.3.mlp.down_proj.weight"]
     assert (down["zero_columns_x"], down["zero_columns_y"], down["pairs"]) == (1, 0, 95 * 96)
-    gate = next(role for role in run.similarity().roles if role.role == "gate")
+    assert {row["warning"] for row in rows.values() if row not in zero} == {""}
+    assert {row["warning"] for row in zero} == {f"{side} all zero: no directions to compare" for side in "xy"}
+    summary = run.similarity()
+    assert summary.zero == ("model.layers.2.mlp.gate_proj.weight",)
+    assert "all zero, so without directions to compare: model.layers.2.mlp.gate" in summary._repr_html_()
+    gate = next(role for role in summary.roles if role.role == "gate")
     assert gate.neighbours is not None
     assert gate.blocks == ()
 
@@ -305,11 +397,79 @@ def test_the_ledger_of_a_run_that_holds_both(make_llama: Make, tmp_path: Path) -
     assert len(again.table("spectra")) == 4
 
 
-def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
-    def change(tensors: dict[str, np.ndarray]) -> None:
-        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+def spoiled(tensors: dict[str, np.ndarray]) -> None:
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
 
-    run = similarity(make_llama(layers=3, change=change), out=tmp_path / "run", roles="up", control=True)
+
+def test_no_analysis_forgets_what_another_failed_on(make_llama: Make, tmp_path: Path) -> None:
+    bad, healthy = make_llama(name="bad", layers=3, change=spoiled), make_llama(name="healthy", layers=3)
+    name, quiet = "model.layers.1.mlp.up_proj.weight", {"progress": False}
+    verbs = {
+        "twins": lambda out, **more: similarity(bad, healthy, out=out, **more),
+        "similarity": lambda out, **more: similarity(bad, out=out, **more),
+        "spectra": lambda out, **more: lmscope.spectra(bad, out=out, draws=1, **quiet, **more),
+    }
+    for first in verbs:
+        for second in verbs.keys() - {first}:
+            out = tmp_path / f"{first}-{second}"
+            failed = statuses(verbs[first](out, roles="up"))[name]
+            assert failed[0] == "failed"
+            assert "NaN" in failed[1]
+            assert statuses(verbs[second](out, roles="key"))[name] == failed
+            # Nor does the same one where it looks elsewhere.
+            assert statuses(verbs[first](out, roles="key"))[name] == failed
+            # The same matrices are healthy under settings that nothing failed under.
+            both = statuses(verbs[second](out, roles="up,key"))
+            assert both[name][0] == "failed"
+            others = {status for tensor, (status, _) in both.items() if tensor != name}
+            assert others == {"analysed", "skipped"}
+
+
+def test_what_is_read_at_last_is_no_failure(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=3), tmp_path / "run"
+    name, file = "model.layers.1.mlp.up_proj.weight", source / "model.safetensors"
+    state = file.stat()
+    checkpoint = lmscope.open_checkpoint(source)
+    content = file.read_bytes()
+    os.truncate(file, len(content) // 4)
+    for run in (
+        similarity(checkpoint, out=out),
+        lmscope.spectra(checkpoint, out=out, draws=1, progress=False),
+    ):
+        assert "failed" in {status for status, _ in statuses(run).values()}
+    # The same file as before, as its identity has it.
+    file.write_bytes(content)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    run = similarity(source, out=out)
+    assert statuses(run)[name][0] == "failed"
+    run = lmscope.spectra(source, out=out, draws=1, progress=False)
+    assert {status for status, _ in statuses(run).values()} == {"analysed", "skipped"}
+
+
+def test_a_matrix_whose_partners_all_failed_is_in_no_record(make_llama: Make, tmp_path: Path) -> None:
+    run = similarity(make_llama(layers=2, change=spoiled), out=tmp_path / "run", roles="up")
+    status, reason = statuses(run)["model.layers.0.mlp.up_proj.weight"]
+    assert (status, reason) == ("skipped", "similarity failed on all its partners")
+    assert not by_names(run)
+
+
+def test_complete_spectra_stay_analysed_while_similarities_are_left(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    source, out = make_llama(layers=3), tmp_path / "run"
+    run = lmscope.spectra(source, out=out, roles="up", draws=1, progress=False)
+    monkeypatch.setattr("lmscope.analyses.pair.compare_pair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        similarity(source, out=out, roles="up,down")
+    rows = [(row["role"], row["status"]) for row in run.ledger.to_pylist() if row["status"] != "skipped"]
+    assert sorted(rows) == [("down", "planned")] * 3 + [("up", "analysed")] * 3
+
+
+def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
+    run = similarity(make_llama(layers=3, change=spoiled), out=tmp_path / "run", roles="up", control=True)
     assert statuses(run)["model.layers.1.mlp.up_proj.weight"][0] == "failed"
     assert len(by_names(run, "control")) == 3
 
@@ -381,6 +541,19 @@ def test_twins(make_llama: Make, tmp_path: Path) -> None:
     third = shutil.copytree(tuned, tmp_path / "third")
     again = similarity(base, third, out=tmp_path / "run", roles="query")
     assert len(again.table("twins")) == 2
+
+
+def test_a_folder_holds_the_twins_in_one_other_checkpoint(make_llama: Make, tmp_path: Path) -> None:
+    base, first = make_llama(name="base"), make_llama(name="first")
+    second = make_llama(name="second", seed=1)
+    run = similarity(base, first, out=tmp_path / "run", roles="query")
+    before, manifest = told(by_names(run, "twins")), run.manifest
+    with pytest.raises(
+        UsageError, match=r"out: .*run holds the twins in first .*; choose another folder .* second"
+    ):
+        similarity(base, second, out=tmp_path / "run", roles="query")
+    assert (told(by_names(run, "twins")), run.manifest) == (before, manifest)
+    assert similarity(base, second, out=tmp_path / "other", roles="query").manifest != manifest
 
 
 def test_twins_of_other_widths_are_refused_by_name(make_llama: Make, tmp_path: Path) -> None:

@@ -46,7 +46,12 @@ class PairAnalysis:
 
 @dataclass
 class Costs:
-    """What a pass took. `waiting_seconds` went on reads that were not there yet: files are read ahead."""
+    """What a pass took.
+
+    `reads` counts matrices, `read_bytes` what left the files: a fused tensor is read whole for each of its
+    parts, once for those that are needed one after another. `waiting_seconds` went on reads that were not
+    there yet, as files are read ahead.
+    """
 
     pairs: int = 0
     reads: int = 0
@@ -61,6 +66,15 @@ class Costs:
 
 
 @dataclass
+class PairsDone:
+    """Matrices by (source, name): those in a record of this pass, and those that failed with the reason."""
+
+    compared: set[tuple[int, str]] = field(default_factory=set)
+    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+
+
+@dataclass
 class _Held:
     packed: PackedColumns
     digest: bytes
@@ -71,11 +85,11 @@ class _Pass:
     folder: RunFolder
     analysis: PairAnalysis
     reporter: Reporter
-    costs: Costs = field(default_factory=Costs)
-    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+    done: PairsDone = field(default_factory=PairsDone)
     held: dict[tuple[int, str], _Held] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     flops: float = 0.0
+    last_read: dict[int, str] = field(default_factory=dict)
 
     def load(self, matrix: Matrix, weights: Weights) -> None:
         from lmscope.kernels.column_cosine import PackedColumns
@@ -86,20 +100,22 @@ class _Pass:
         values = next(weights)
         read = time.perf_counter()
         if isinstance(values, str):
-            self.failed[matrix.key] = values
+            self.done.failed[matrix.key] = values
         else:
             try:
                 packed = PackedColumns(as_columns(values, matrix.vectors))
                 self.held[matrix.key] = _Held(packed, _digest(values))
             except Exception as error:
                 turned = " (of the transpose)" if matrix.vectors == "rows" else ""
-                self.failed[matrix.key] = reason_of(error) + turned
-        self.costs.reads += 1
-        self.costs.read_bytes += matrix.tensor.nbytes
-        self.costs.waiting_seconds += read - start
-        self.costs.packing_seconds += time.perf_counter() - read
+                self.done.failed[matrix.key] = reason_of(error) + turned
+        self.done.costs.reads += 1
+        if self.last_read.get(matrix.source) != matrix.tensor.stored_name:
+            self.done.costs.read_bytes += _whole_bytes(matrix)
+            self.last_read[matrix.source] = matrix.tensor.stored_name
+        self.done.costs.waiting_seconds += read - start
+        self.done.costs.packing_seconds += time.perf_counter() - read
         held = sum(entry.packed.nbytes for entry in self.held.values())
-        self.costs.largest_packed_bytes = max(self.costs.largest_packed_bytes, held)
+        self.done.costs.largest_packed_bytes = max(self.done.costs.largest_packed_bytes, held)
         self.reporter.finish(text, read_bytes=matrix.tensor.nbytes, matrices=0)
 
     def compare(self, pair: Pair) -> None:
@@ -111,11 +127,12 @@ class _Pass:
             try:
                 row = self._row(pair, x, y)
             except Exception as error:
-                self.failed[pair.x.key] = f"with {pair.names[1]}: {reason_of(error)}"
+                self.done.failed[pair.x.key] = f"with {pair.names[1]}: {reason_of(error)}"
             else:
                 row["seconds"] = time.perf_counter() - start
-                self.costs.comparing_seconds += row["seconds"]
-                self.costs.pairs += 1
+                self.done.costs.comparing_seconds += row["seconds"]
+                self.done.costs.pairs += 1
+                self.done.compared |= {pair.x.key, pair.y.key}
                 self.rows.append(row)
                 self.flops += pair.flops
         self.reporter.finish(text, read_bytes=0)
@@ -157,16 +174,20 @@ class _Pass:
                 f"rows_{side}": tensor.shape[0],
                 f"columns_{side}": tensor.shape[1],
                 f"dtype_{side}": tensor.dtype,
+                f"position_{side}": matrix.position,
             }
         return row | {
             "role": pair.x.tensor.role,
             "vectors": pair.x.vectors,
+            "series": pair.x.series,
+            "layers": pair.x.layers,
             "depth": pair.x.depth,
             "identical": identical,
             "null_draws": 0 if identical or not found.counts.size else pair.draws,
             "bins": BINS,
             "first_bin": found.first_bin,
             "counts": found.counts,
+            "warning": _no_score(x.packed, y.packed),
         }
 
 
@@ -177,12 +198,12 @@ def run_pairs(
     weights_of: Mapping[int, Any],
     memory: int,
     reporter: Reporter,
-) -> tuple[dict[tuple[int, str], str], Costs]:
+) -> PairsDone:
     """Write the records of all pairs into the locked folder.
 
     Groups are compared one after another. `weights_of` gives, for each source, a function of the tensors in
-    the order in which they are needed, that yields their values or the reason why there are none. Gives
-    reasons by matrix that failed, whose pairs have no record, and what the pass took.
+    the order in which they are needed, that yields their values or the reason why there are none. Pairs of
+    a matrix that failed have no record.
 
     Raises `UsageError` where two matrices of a group do not fit into `memory`.
     """
@@ -226,7 +247,7 @@ def run_pairs(
                 running.write()
             raise
         running.write()
-    return running.failed, running.costs
+    return running.done
 
 
 def check_memory(groups: Iterable[Sequence[Pair]], memory: int) -> None:
@@ -273,9 +294,18 @@ def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, 
 
 def stored_bytes(matrix: Matrix) -> int:
     """Of the whole stored tensor, beside the part where it is one of several."""
+    whole, part = _whole_bytes(matrix), matrix.tensor.nbytes
+    return whole + (part if whole > part else 0)
+
+
+def _whole_bytes(matrix: Matrix) -> int:
     tensor = matrix.tensor
-    whole = tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))
-    return whole + (tensor.nbytes if whole > tensor.nbytes else 0)
+    return tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))
+
+
+def _no_score(x: PackedColumns, y: PackedColumns) -> str:
+    zero = [side for side, packed in (("x", x), ("y", y)) if len(packed.zero_columns) == packed.columns]
+    return f"{' and '.join(zero)} all zero: no directions to compare" if zero else ""
 
 
 def _digest(weights: NDArray[Any]) -> bytes:
