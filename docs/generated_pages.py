@@ -17,6 +17,7 @@ _ROWS = {
     "similarity": "One row per pair of matrices of one role.",
     "control": "The same for random matrices of the same shapes.",
     "twins": "One row per matrix and its twin in a second checkpoint.",
+    "difference": "One row per matrix and its twin in a tuned checkpoint: tuned minus base.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
@@ -31,6 +32,7 @@ _HOME = {
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
     "CudaError": "lmscope.kernels.runtime",
+    "DifferenceVerdict": "lmscope.analyses.difference",
     "Docs": "lmscope.analyses.similarity",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
@@ -42,6 +44,7 @@ _HOME = {
     "analyze": "lmscope.runs",
     "column_cosine": "lmscope.kernels.column_cosine",
     "cuda_available": "lmscope.kernels.runtime",
+    "difference_verdict": "lmscope.analyses.difference",
     "docs": "lmscope.analyses.similarity",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
@@ -62,6 +65,7 @@ __all__ = [
     "CheckpointError",
     "ColumnCosine",
     "CudaError",
+    "DifferenceVerdict",
     "Docs",
     "MarchenkoPastur",
     "PackedColumns",
@@ -74,6 +78,7 @@ __all__ = [
     "analyze",
     "column_cosine",
     "cuda_available",
+    "difference_verdict",
     "docs",
     "fit_marchenko_pastur",
     "get_num_threads",
