@@ -168,7 +168,7 @@ def _verdict(
 
     difference, changed, squares, product = _subtract(x, y)
     grids = grid_of(x), grid_of(y)
-    precisions = {"base_precision": grids[0].precision, "tuned_precision": grids[1].precision}
+    precisions: dict[str, Any] = {"base_precision": grids[0].precision, "tuned_precision": grids[1].precision}
     if not changed:
         return _identical(min(x.shape), squares, precisions)
     spectrum = spectrum_verdict(difference, nulls="sign_flip", draws=draws, seed=seed)
@@ -205,7 +205,7 @@ def _verdict(
 
 
 def _identical(
-    smaller_side: int, squares: tuple[float, float], precisions: dict[str, str]
+    smaller_side: int, squares: tuple[float, float], precisions: dict[str, Any]
 ) -> DifferenceVerdict:
     nothing = math.nan
     return DifferenceVerdict(
