@@ -306,11 +306,79 @@ def test_the_ledger_of_a_run_that_holds_both(make_llama: Make, tmp_path: Path) -
     assert len(again.table("spectra")) == 4
 
 
-def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
-    def change(tensors: dict[str, np.ndarray]) -> None:
-        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+def spoiled(tensors: dict[str, np.ndarray]) -> None:
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
 
-    run = similarity(make_llama(layers=3, change=change), out=tmp_path / "run", roles="up", control=True)
+
+def test_no_analysis_forgets_what_another_failed_on(make_llama: Make, tmp_path: Path) -> None:
+    bad, healthy = make_llama(name="bad", layers=3, change=spoiled), make_llama(name="healthy", layers=3)
+    name, quiet = "model.layers.1.mlp.up_proj.weight", {"progress": False}
+    verbs = {
+        "twins": lambda out, **more: similarity(bad, healthy, out=out, **more),
+        "similarity": lambda out, **more: similarity(bad, out=out, **more),
+        "spectra": lambda out, **more: lmscope.spectra(bad, out=out, draws=1, **quiet, **more),
+    }
+    for first in verbs:
+        for second in verbs.keys() - {first}:
+            out = tmp_path / f"{first}-{second}"
+            failed = statuses(verbs[first](out, roles="up"))[name]
+            assert failed[0] == "failed"
+            assert "NaN" in failed[1]
+            assert statuses(verbs[second](out, roles="key"))[name] == failed
+            # Nor does the same one where it looks elsewhere.
+            assert statuses(verbs[first](out, roles="key"))[name] == failed
+            # The same matrices are healthy under settings that nothing failed under.
+            both = statuses(verbs[second](out, roles="up,key"))
+            assert both[name][0] == "failed"
+            others = {status for tensor, (status, _) in both.items() if tensor != name}
+            assert others == {"analysed", "skipped"}
+
+
+def test_what_is_read_at_last_is_no_failure(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=3), tmp_path / "run"
+    name, file = "model.layers.1.mlp.up_proj.weight", source / "model.safetensors"
+    state = file.stat()
+    checkpoint = lmscope.open_checkpoint(source)
+    content = file.read_bytes()
+    os.truncate(file, len(content) // 4)
+    for run in (
+        similarity(checkpoint, out=out),
+        lmscope.spectra(checkpoint, out=out, draws=1, progress=False),
+    ):
+        assert "failed" in {status for status, _ in statuses(run).values()}
+    # The same file as before, as its identity has it.
+    file.write_bytes(content)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    run = similarity(source, out=out)
+    assert statuses(run)[name][0] == "failed"
+    run = lmscope.spectra(source, out=out, draws=1, progress=False)
+    assert {status for status, _ in statuses(run).values()} == {"analysed", "skipped"}
+
+
+def test_a_matrix_whose_partners_all_failed_is_in_no_record(make_llama: Make, tmp_path: Path) -> None:
+    run = similarity(make_llama(layers=2, change=spoiled), out=tmp_path / "run", roles="up")
+    status, reason = statuses(run)["model.layers.0.mlp.up_proj.weight"]
+    assert (status, reason) == ("skipped", "similarity failed on all its partners")
+    assert not by_names(run)
+
+
+def test_complete_spectra_stay_analysed_while_similarities_are_left(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    source, out = make_llama(layers=3), tmp_path / "run"
+    run = lmscope.spectra(source, out=out, roles="up", draws=1, progress=False)
+    monkeypatch.setattr("lmscope.analyses.pair.compare_pair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        similarity(source, out=out, roles="up,down")
+    rows = [(row["role"], row["status"]) for row in run.ledger.to_pylist() if row["status"] != "skipped"]
+    assert sorted(rows) == [("down", "planned")] * 3 + [("up", "analysed")] * 3
+
+
+def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
+    run = similarity(make_llama(layers=3, change=spoiled), out=tmp_path / "run", roles="up", control=True)
     assert statuses(run)["model.layers.1.mlp.up_proj.weight"][0] == "failed"
     assert len(by_names(run, "control")) == 3
 

@@ -1,7 +1,7 @@
 """The RUN folder: manifest, ledger, records of matrices and of pairs; atomic, one writer at a time."""
 
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
-from lmscope.results.run_folder import RunFolder, record_key
+from lmscope.results.run_folder import RunFolder, own_names, record_key
 from lmscope.results.run_tables import RunTables
 from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA
 
@@ -17,5 +17,6 @@ __all__ = [
     "RunTables",
     "WrongCheckpoint",
     "WrongFolder",
+    "own_names",
     "record_key",
 ]

@@ -23,7 +23,6 @@ from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEM
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
-_OF_PAIRS = b"lmscope_of_pairs"
 _READERS = 8
 _WAY_OUT = (
     "delete it and repeat the command that made the run (lmscope analyze, spectra or similarity): it writes "
@@ -32,7 +31,8 @@ _WAY_OUT = (
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
-_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|cost\.json")
+_FAILURES = "failures.json"
+_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|cost\.json|failures\.json")
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -51,6 +51,11 @@ def _asked(identity: str, analysis: str, settings: Mapping[str, Any], version: s
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def own_names(analysis: str, pairs: Iterable[tuple[str, str]]) -> set[str]:
+    """Names of the run's own checkpoint in pairs: in ``twins`` y is another's."""
+    return {name for pair in pairs for name in (pair[:1] if analysis == "twins" else pair)}
 
 
 class RunFolder:
@@ -147,14 +152,14 @@ class RunFolder:
 
     @property
     def ledger(self) -> pa.Table:
-        """ledger.parquet, with "planned" made "analysed" where the records stand by now.
+        """ledger.parquet, with "planned" made "analysed" where a record of the matrix stands by now.
 
         The file is from the start of a pass, and stays so where that is killed. In a pass over pairs a matrix
         stays planned until its end, as each is in many records. ResultsError if missing or unreadable.
         """
         table = self._stored_ledger()
         statuses = table.column("status").to_pylist()
-        if "planned" not in statuses or (table.schema.metadata or {}).get(_OF_PAIRS):
+        if "planned" not in statuses:
             return table
         manifest = self.manifest
         for position, (name, status) in enumerate(
@@ -176,20 +181,14 @@ class RunFolder:
     def _stands(self, tensor: str, manifest: Mapping[str, Any]) -> bool:
         settings = manifest.get("settings", {})
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        per_matrix = settings.keys() - PAIR_ANALYSES
-        return bool(per_matrix) and all(
+        return any(
             self.has(analysis, record_key(identity, tensor, analysis, settings[analysis], version))
-            for analysis in per_matrix
+            for analysis in settings.keys() - PAIR_ANALYSES
         )
 
-    def write_ledger(self, rows: Iterable[Mapping[str, Any]], *, of_pairs: bool = False) -> None:
-        """Replaces the ledger; ``of_pairs`` for that of a pass over pairs.
-
-        ValueError where a row does not have the columns of ``schemas.LEDGER``.
-        """
+    def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
         table = table_of(rows, LEDGER)
-        if of_pairs:
-            table = table.replace_schema_metadata({_OF_PAIRS: b"1"})
         self._write(self.path / LEDGER_FILE, lambda file: pq.write_table(table, file))
 
     # records
@@ -228,8 +227,7 @@ class RunFolder:
         if analysis not in PAIR_ANALYSES:
             tables = [_read(self._record(analysis, key), ["name"]) for key in keys]
             return {name for table in tables for name in table.column("name").to_pylist()}
-        of_y = analysis != "twins"
-        return {name for x, y in self._pairs(analysis, keys) for name in ((x, y) if of_y else (x,))}
+        return own_names(analysis, self._pairs(analysis, keys))
 
     def write_cost(self, analysis: str, cost: Mapping[str, Any]) -> None:
         """Writes what the last pass of an analysis took, as plain JSON values."""
@@ -245,6 +243,42 @@ class RunFolder:
             return {}
         except (OSError, ValueError) as error:
             raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
+
+    def failures(self, analysis: str) -> dict[str, str]:
+        """Tensor -> why the analysis failed on it, under the manifest's settings; ResultsError if unreadable.
+
+        Empty where none did, and in folders from before failures were kept.
+        """
+        return dict(self._all_failures(analysis).get(self._asked_now(analysis), {}))
+
+    def write_failures(self, analysis: str, failures: Mapping[str, str]) -> None:
+        """Replaces the failures under the manifest's settings; those under other settings stay."""
+        kept, asked = self._all_failures(analysis), self._asked_now(analysis)
+        if kept.get(asked, {}) == failures:
+            return
+        kept.pop(asked, None)
+        content = {**kept, **({asked: dict(failures)} if failures else {})}
+        text = json.dumps(content, indent=2)
+        self._write(self.path / analysis / _FAILURES, lambda file: file.write(text.encode()))
+
+    def _all_failures(self, analysis: str) -> dict[str, dict[str, str]]:
+        """By the first half of the records' keys."""
+        file = self.path / analysis / _FAILURES
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
+        whole = isinstance(content, dict) and all(isinstance(entry, dict) for entry in content.values())
+        if not whole:
+            raise ResultsError(f"{file}: unreadable: not reasons by settings and tensor; {_WAY_OUT}")
+        return dict(content)
+
+    def _asked_now(self, analysis: str) -> str:
+        manifest = self.manifest
+        identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        return _asked(identity, analysis, manifest["settings"][analysis], version)
 
     def standing_pairs(
         self, identity: str, analysis: str, settings: Mapping[str, Any], version: str
@@ -281,9 +315,7 @@ class RunFolder:
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         if analysis in PAIR_ANALYSES:
-            return [
-                path.stem for path in self._files(analysis, _asked(identity, analysis, settings, version))
-            ]
+            return [path.stem for path in self._files(analysis, self._asked_now(analysis))]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,14 +28,63 @@ def ledger_row(tensor: TensorInfo, status: str | None = None, reason: str | None
     }
 
 
-def before(tensor: TensorInfo, selection: Selection) -> tuple[str, str]:
-    """Status and reason of a tensor that has no record yet."""
-    if tensor in selection or tensor.status == "skipped":
-        return tensor.status, tensor.reason
-    return "skipped", f"not selected ({selection})"
+@dataclass
+class Findings:
+    """What one analysis of the run has found out about tensors, by name.
+
+    Attributes:
+        recorded: those in a record under the run's settings.
+        failed: those that it failed on, with the reason.
+        pending: those that are left to the pass; of pairs also those that are in records.
+        without: status and reason of those that it has nothing to do with.
+    """
+
+    recorded: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    pending: set[str] = field(default_factory=set)
+    without: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def analysed_elsewhere(folder: RunFolder, analyses: Collection[str]) -> set[str]:
-    """Names that stand in records of the run's other analyses."""
-    others = [analysis for analysis in folder.manifest.get("settings", {}) if analysis not in analyses]
-    return set().union(*(folder.analysed(analysis) for analysis in others))
+def ledger_rows(
+    tensors: Iterable[TensorInfo], selection: Selection, findings: Mapping[str, Findings]
+) -> list[dict[str, Any]]:
+    """One row per tensor, from what every analysis of the run found.
+
+    A matrix that one analysis failed on is failed whatever the others found, unless `selection` excludes it
+    by name; else one that is in a record is analysed, one that the pass will look at planned, and one outside
+    the selection skipped.
+    """
+    from lmscope.results import SCHEMAS
+
+    # In this order: what is told does not depend on which analysis ran last.
+    found = [findings[analysis] for analysis in SCHEMAS if analysis in findings]
+    return [ledger_row(tensor, *_status(tensor, selection, found)) for tensor in tensors]
+
+
+def _status(tensor: TensorInfo, selection: Selection, findings: Sequence[Findings]) -> tuple[str, str]:
+    name = tensor.name
+    if tensor.status == "planned":
+        for found in findings:
+            if name in found.failed and selection.excludes(tensor):
+                return "skipped", f"not selected ({selection}); it failed: {found.failed[name]}"
+            if name in found.failed:
+                return "failed", found.failed[name]
+        if any(name in found.recorded and name not in found.pending for found in findings):
+            return "analysed", tensor.reason
+        if any(name in found.pending for found in findings):
+            return "planned", tensor.reason
+    if tensor.status != "skipped" and tensor not in selection:
+        return "skipped", f"not selected ({selection})"
+    return next(
+        (found.without[name] for found in findings if name in found.without), (tensor.status, tensor.reason)
+    )
+
+
+def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:
+    """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings."""
+    stored: dict[str, Findings] = {}
+    for name in folder.manifest["settings"].keys() - set(analyses):
+        # The control's matrices are no tensors of the checkpoint.
+        recorded = set() if name == "control" else folder.analysed(name)
+        stored[name] = Findings(recorded, folder.failures(name))
+    return stored

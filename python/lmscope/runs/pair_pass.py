@@ -61,6 +61,15 @@ class Costs:
 
 
 @dataclass
+class PairsDone:
+    """Matrices by (source, name): those in a record of this pass, and those that failed with the reason."""
+
+    compared: set[tuple[int, str]] = field(default_factory=set)
+    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
+
+
+@dataclass
 class _Held:
     packed: PackedColumns
     digest: bytes
@@ -71,8 +80,7 @@ class _Pass:
     folder: RunFolder
     analysis: PairAnalysis
     reporter: Reporter
-    costs: Costs = field(default_factory=Costs)
-    failed: dict[tuple[int, str], str] = field(default_factory=dict)
+    done: PairsDone = field(default_factory=PairsDone)
     held: dict[tuple[int, str], _Held] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     flops: float = 0.0
@@ -86,20 +94,20 @@ class _Pass:
         values = next(weights)
         read = time.perf_counter()
         if isinstance(values, str):
-            self.failed[matrix.key] = values
+            self.done.failed[matrix.key] = values
         else:
             try:
                 packed = PackedColumns(as_columns(values, matrix.vectors))
                 self.held[matrix.key] = _Held(packed, _digest(values))
             except Exception as error:
                 turned = " (of the transpose)" if matrix.vectors == "rows" else ""
-                self.failed[matrix.key] = reason_of(error) + turned
-        self.costs.reads += 1
-        self.costs.read_bytes += matrix.tensor.nbytes
-        self.costs.waiting_seconds += read - start
-        self.costs.packing_seconds += time.perf_counter() - read
+                self.done.failed[matrix.key] = reason_of(error) + turned
+        self.done.costs.reads += 1
+        self.done.costs.read_bytes += matrix.tensor.nbytes
+        self.done.costs.waiting_seconds += read - start
+        self.done.costs.packing_seconds += time.perf_counter() - read
         held = sum(entry.packed.nbytes for entry in self.held.values())
-        self.costs.largest_packed_bytes = max(self.costs.largest_packed_bytes, held)
+        self.done.costs.largest_packed_bytes = max(self.done.costs.largest_packed_bytes, held)
         self.reporter.finish(text, read_bytes=matrix.tensor.nbytes, matrices=0)
 
     def compare(self, pair: Pair) -> None:
@@ -111,11 +119,12 @@ class _Pass:
             try:
                 row = self._row(pair, x, y)
             except Exception as error:
-                self.failed[pair.x.key] = f"with {pair.names[1]}: {reason_of(error)}"
+                self.done.failed[pair.x.key] = f"with {pair.names[1]}: {reason_of(error)}"
             else:
                 row["seconds"] = time.perf_counter() - start
-                self.costs.comparing_seconds += row["seconds"]
-                self.costs.pairs += 1
+                self.done.costs.comparing_seconds += row["seconds"]
+                self.done.costs.pairs += 1
+                self.done.compared |= {pair.x.key, pair.y.key}
                 self.rows.append(row)
                 self.flops += pair.flops
         self.reporter.finish(text, read_bytes=0)
@@ -177,12 +186,12 @@ def run_pairs(
     weights_of: Mapping[int, Any],
     memory: int,
     reporter: Reporter,
-) -> tuple[dict[tuple[int, str], str], Costs]:
+) -> PairsDone:
     """Write the records of all pairs into the locked folder.
 
     Groups are compared one after another. `weights_of` gives, for each source, a function of the tensors in
-    the order in which they are needed, that yields their values or the reason why there are none. Gives
-    reasons by matrix that failed, whose pairs have no record, and what the pass took.
+    the order in which they are needed, that yields their values or the reason why there are none. Pairs of
+    a matrix that failed have no record.
 
     Raises `UsageError` where two matrices of a group do not fit into `memory`.
     """
@@ -226,7 +235,7 @@ def run_pairs(
                 running.write()
             raise
         running.write()
-    return running.failed, running.costs
+    return running.done
 
 
 def check_memory(groups: Iterable[Sequence[Pair]], memory: int) -> None:

@@ -30,6 +30,10 @@ class Selection:
     def __contains__(self, tensor: TensorInfo) -> bool:
         return self.holds({tensor.name, tensor.stored_name}, tensor.role, tensor.layer)
 
+    def excludes(self, tensor: TensorInfo) -> bool:
+        """Whether one of its names is excluded, whatever the other conditions say."""
+        return _matches({tensor.name, tensor.stored_name}, self.exclude)
+
     def holds(self, names: Iterable[str], role: str, layer: int | None) -> bool:
         """The same of a tensor known by these names."""
         if self.layers and layer not in self.layers:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import analysed_elsewhere, before, ledger_row
+from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
-from lmscope.runs.pair_pass import PairAnalysis, check_memory, random_weights, run_pairs
-from lmscope.runs.progress import reporter_for
+from lmscope.runs.pair_pass import PairAnalysis, PairsDone, Weights, check_memory, random_weights, run_pairs
+from lmscope.runs.progress import Reporter, reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
 from lmscope.runs.settings import SimilaritySettings, check_device, similarity_settings
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
     from lmscope.results import RunFolder
 
-Asked = tuple[str, str, Mapping[str, Any], str]
-
-_LOG = logging.getLogger(__name__)
+Reader = Callable[[Sequence[Any]], Weights]
 
 _ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
+_FAILED_PARTNERS = "similarity failed on all its partners"
 
 
 def similarity(
@@ -111,28 +111,21 @@ def run_similarity(
 
     _check(checkpoint, path, selection)
     groups = _layer_groups(checkpoint, settings, selection)
-    names = ["similarity", "control"] if control else ["similarity"]
+    weights: dict[str, Reader] = {"similarity": partial(load_each, checkpoint)}
+    if control:
+        weights["control"] = partial(random_weights, settings.seed)
+    key = settings.key()
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
-        for name in names:
+        comparisons = [
+            _comparison(checkpoint, folder, name, settings, key, groups, {0: read})
+            for name, read in weights.items()
+        ]
+        for comparison in comparisons:
             # Before the manifest names settings that nothing may be computed under.
-            check_memory(_missing(folder, _asked(checkpoint, name, settings.key()), groups), memory)
-        begin_run(folder, checkpoint, dict.fromkeys(names, settings.key()), device)
-        for name in names:
-            read = partial(load_each, checkpoint)
-            weights = partial(random_weights, settings.seed) if name == "control" else read
-            _fill(
-                checkpoint,
-                folder,
-                name,
-                settings,
-                settings.key(),
-                groups,
-                {0: weights},
-                {},
-                selection,
-                memory,
-                progress,
-            )
+            check_memory(comparison.missing, memory)
+        begin_run(folder, checkpoint, dict.fromkeys(weights, key), device)
+        for comparison in comparisons:
+            _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
 
 
 def run_twins(
@@ -162,23 +155,12 @@ def run_twins(
         "other_path": str(other.path),
     }
     selected = [pair for pair in pairs if pair.x.tensor in selection]
-    weights = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
+    weights: dict[int, Reader] = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
-        check_memory(_missing(folder, _asked(checkpoint, "twins", key), [selected]), memory)
+        comparison = _comparison(checkpoint, folder, "twins", settings, key, [selected], weights, refused)
+        check_memory(comparison.missing, memory)
         begin_run(folder, checkpoint, {"twins": key}, device)
-        _fill(
-            checkpoint,
-            folder,
-            "twins",
-            settings,
-            key,
-            [selected],
-            weights,
-            refused,
-            selection,
-            memory,
-            progress,
-        )
+        _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
 
 
 def check_room(
@@ -197,17 +179,6 @@ def _layer_groups(
     ]
 
 
-def _asked(checkpoint: Checkpoint, name: str, key: Mapping[str, Any]) -> Asked:
-    from lmscope import __version__
-
-    return checkpoint.identity, name, key, __version__
-
-
-def _missing(folder: RunFolder, asked: Asked, groups: Sequence[Sequence[Pair]]) -> list[list[Pair]]:
-    standing = folder.standing_pairs(*asked)
-    return [[pair for pair in group if pair.names not in standing] for group in groups]
-
-
 def _check(checkpoint: Checkpoint, path: Path, selection: Selection) -> None:
     check_run_path(path, checkpoint)
     if not ties_are_recorded(path, checkpoint):
@@ -219,98 +190,118 @@ def _selected(pair: Pair, selection: Selection) -> bool:
     return pair.x.tensor in selection and pair.y.tensor in selection
 
 
-def _fill(
+@dataclass(frozen=True)
+class _Comparison:
+    """Pairs that one analysis asks for, in groups that share matrices, and what stands of them.
+
+    `weights` reads matrices by source; `without` has status and reason of planned ones outside all pairs.
+    """
+
+    analysis: PairAnalysis
+    groups: Sequence[Sequence[Pair]]
+    weights: Mapping[int, Reader]
+    without: Mapping[str, tuple[str, str]]
+    standing: set[tuple[str, str]]
+
+    @cached_property
+    def missing(self) -> list[list[Pair]]:
+        return [[pair for pair in group if pair.names not in self.standing] for group in self.groups]
+
+
+def _comparison(
     checkpoint: Checkpoint,
     folder: RunFolder,
     name: str,
     settings: SimilaritySettings,
     key: Mapping[str, Any],
     groups: Sequence[Sequence[Pair]],
-    weights: Mapping[int, Any],
-    refused: Mapping[str, tuple[str, str]],
+    weights: Mapping[int, Reader],
+    without: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> _Comparison:
+    from lmscope import __version__
+
+    asked = checkpoint.identity, name, key, __version__
+    analysis = PairAnalysis(name, asked, settings.seed, settings.false_positive_rate)
+    return _Comparison(analysis, groups, weights, without, folder.standing_pairs(*asked))
+
+
+def _fill(
+    checkpoint: Checkpoint,
+    folder: RunFolder,
+    comparison: _Comparison,
     selection: Selection,
     memory: int,
-    progress: bool,
+    reporter: Reporter,
 ) -> None:
-    """Compare what has no record yet, and write the ledger before and after.
+    """Compare what has no record yet; write the ledger and the failures before and after.
 
-    A matrix that cannot be read or packed becomes "failed"; so does one whose twin cannot. One that another
-    analysis of the run failed on stays so.
+    A matrix that cannot be read or packed becomes "failed"; so does one whose twin cannot.
     """
-    asked = _asked(checkpoint, name, key)
-    standing = folder.standing_pairs(*asked)
-    missing = [[pair for pair in group if pair.names not in standing] for group in groups]
-    # Names of y are the other checkpoint's in twins.
-    recorded = {one for pair in standing for one in (pair[:1] if name == "twins" else pair)}
-    pending = {
+    analysis, missing = comparison.analysis, comparison.missing
+    own = _before(checkpoint, folder, comparison)
+    others = stored_findings(folder, [analysis.name])
+
+    def write_ledger() -> None:
+        folder.write_ledger(ledger_rows(checkpoint, selection, {**others, analysis.name: own}))
+        folder.write_failures(analysis.name, own.failed)
+
+    write_ledger()
+    wanted, left = sum(map(len, comparison.groups)), sum(map(len, missing))
+    if left < wanted:
+        settings = in_words(analysis.asked[2])
+        reporter.stands(wanted - left, of=wanted, settings=f"{analysis.name}: {settings}")
+    if not left:
+        return
+    done = run_pairs(folder, analysis, missing, comparison.weights, memory, reporter)
+    folder.write_cost(analysis.name, {**done.costs.as_dict(), "memory": memory})
+    _settle(own, comparison, done)
+    write_ledger()
+
+
+def _before(checkpoint: Checkpoint, folder: RunFolder, comparison: _Comparison) -> Findings:
+    """What the analysis knows of the checkpoint's matrices when its pass begins."""
+    from lmscope.results import own_names
+
+    name = comparison.analysis.name
+    paired, tried = _names(comparison.groups), _names(comparison.missing)
+    found = Findings(
+        # Those that are tried again are over until they fail again.
+        failed={one: why for one, why in folder.failures(name).items() if one not in tried},
+        without={
+            tensor.name: comparison.without.get(tensor.name, ("skipped", _ALONE))
+            for tensor in checkpoint
+            if tensor.status == "planned" and tensor.name not in paired
+        },
+    )
+    if name != "control":
+        found.recorded, found.pending = own_names(name, comparison.standing), tried
+    return found
+
+
+def _settle(found: Findings, comparison: _Comparison, done: PairsDone) -> None:
+    """What it knows when the pass is over."""
+    name = comparison.analysis.name
+    # One half of a pair of twins is of the other checkpoint, which has no row of its own.
+    twin_of = {pair.y.key: pair.names[0] for group in comparison.missing for pair in group if pair.y.source}
+    for matrix, reason in done.failed.items():
+        if matrix in twin_of:
+            found.failed[twin_of[matrix]] = f"its twin {matrix[1]} failed: {reason}"
+        else:
+            found.failed[matrix[1]] = f"its control failed: {reason}" if name == "control" else reason
+    if name == "control":
+        return
+    found.recorded |= {tensor for source, tensor in done.compared if source == 0}
+    for tensor in found.pending - found.recorded - found.failed.keys():
+        found.without[tensor] = "skipped", _FAILED_PARTNERS
+    found.pending = set()
+
+
+def _names(groups: Iterable[Iterable[Pair]]) -> set[str]:
+    """Tensors of the run's own checkpoint in these pairs."""
+    return {
         matrix.tensor.name
-        for group in missing
+        for group in groups
         for pair in group
         for matrix in (pair.x, pair.y)
         if matrix.source == 0
-    }
-    paired = {matrix.tensor.name for group in groups for pair in group for matrix in (pair.x, pair.y)}
-    elsewhere = analysed_elsewhere(folder, {name})
-    failed_elsewhere = _failed_elsewhere(folder, name, elsewhere)
-    failed: dict[str, str] = {}
-
-    def row(tensor: Any, *, over: bool) -> dict[str, Any]:
-        status, reason = before(tensor, selection)
-        if tensor.status == "planned":
-            if tensor.name in failed_elsewhere and (over or tensor.name not in pending):
-                status, reason = "failed", failed_elsewhere[tensor.name]
-            elif tensor.name in failed:
-                status, reason = "failed", failed[tensor.name]
-            elif tensor.name in pending:
-                known = over or tensor.name in elsewhere
-                status, reason = ("analysed" if known else "planned"), tensor.reason
-            elif tensor.name in elsewhere | recorded or (tensor.name in paired and status != "skipped"):
-                status, reason = "analysed", tensor.reason
-            elif status != "skipped":
-                status, reason = refused.get(tensor.name, ("skipped", _ALONE))
-        return ledger_row(tensor, status, reason)
-
-    def write_ledger(*, over: bool) -> None:
-        # The control's matrices are no tensors of the checkpoint.
-        if name == "control":
-            return
-        folder.write_ledger([row(tensor, over=over) for tensor in checkpoint], of_pairs=not over)
-
-    write_ledger(over=False)
-    reporter = reporter_for(progress)
-    wanted, left = sum(map(len, groups)), sum(map(len, missing))
-    if left < wanted:
-        reporter.stands(wanted - left, of=wanted, settings=f"{name}: {in_words(settings.key())}")
-    if not pending:
-        write_ledger(over=True)
-        return
-    analysis = PairAnalysis(name, asked, settings.seed, settings.false_positive_rate)
-    reasons, costs = run_pairs(folder, analysis, missing, weights, memory, reporter)
-    # One half of a pair of twins is of the other checkpoint, which has no row of its own.
-    twin_of = {pair.y.key: pair for group in missing for pair in group if pair.y.source}
-    for matrix, reason in reasons.items():
-        if matrix in twin_of:
-            failed[twin_of[matrix].names[0]] = f"its twin {matrix[1]} failed: {reason}"
-        else:
-            failed[matrix[1]] = reason
-            if name == "control":
-                _LOG.warning("control of %s failed: %s", matrix[1], reason)
-    folder.write_cost(name, {**costs.as_dict(), "memory": memory})
-    write_ledger(over=True)
-
-
-def _failed_elsewhere(folder: RunFolder, name: str, elsewhere: set[str]) -> dict[str, str]:
-    """Reasons by tensor that an analysis other than of pairs failed on, as the ledger so far says."""
-    from lmscope.results import PAIR_ANALYSES, ResultsError
-
-    if not set(folder.manifest["settings"]) - PAIR_ANALYSES:
-        return {}
-    try:
-        rows = folder.ledger.select(["name", "status", "reason"]).to_pylist()
-    except ResultsError:
-        return {}
-    return {
-        row["name"]: row["reason"]
-        for row in rows
-        if row["status"] == "failed" and row["name"] not in elsewhere
     }

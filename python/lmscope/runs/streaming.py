@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, bytes_of_stored, verdict_bytes
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import analysed_elsewhere, before, ledger_row
+from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
 from lmscope.runs.progress import Reporter
 from lmscope.runs.selection import Selection, ranges
 from lmscope.runs.side_by_side import SideBySide
@@ -85,21 +85,22 @@ def run_matrix_analyses(
         asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
         return folder.record_key(*asked)
 
-    elsewhere = analysed_elsewhere(folder, {analysis.name for analysis in analyses})
-    status: dict[str, tuple[str, str]] = {}
+    own = {analysis.name: Findings() for analysis in analyses}
+    others = stored_findings(folder, own)
     missing: dict[str, list[tuple[MatrixAnalysis, str]]] = {}
     for tensor in checkpoint:
-        status[tensor.name] = before(tensor, selection)
         if tensor.status != "planned":
             continue
-        keys = [(analysis, record_key(tensor, analysis)) for analysis in analyses]
-        lacking = [(analysis, key) for analysis, key in keys if not folder.has(analysis.name, key)]
-        if not lacking:
-            status[tensor.name] = "analysed", tensor.reason
-        elif tensor in selection:
-            missing[tensor.name] = lacking
-        elif tensor.name in elsewhere:
-            status[tensor.name] = "analysed", tensor.reason
+        for analysis in analyses:
+            key = record_key(tensor, analysis)
+            if folder.has(analysis.name, key):
+                own[analysis.name].recorded.add(tensor.name)
+            elif tensor in selection:
+                own[analysis.name].pending.add(tensor.name)
+                missing.setdefault(tensor.name, []).append((analysis, key))
+    for name, found in own.items():
+        # Those that are tried again are over until they fail again.
+        found.failed = {one: why for one, why in folder.failures(name).items() if one not in found.pending}
     pending = [tensor for tensor in checkpoint if tensor.name in missing]
     preparations = {
         (analysis.name, shape): analysis.prepare_seconds(shape)
@@ -113,7 +114,9 @@ def run_matrix_analyses(
     }
 
     def write_ledger() -> None:
-        folder.write_ledger([ledger_row(tensor, *status[tensor.name]) for tensor in checkpoint])
+        folder.write_ledger(ledger_rows(checkpoint, selection, {**others, **own}))
+        for name, found in own.items():
+            folder.write_failures(name, found.failed)
 
     reporting = Lock()
 
@@ -135,10 +138,14 @@ def run_matrix_analyses(
         text = f"{tensor.name} {_times(tensor.shape)}"
         with reporting:
             reporter.begin(text, seconds=estimates[tensor.name])
-        if isinstance(weights, str):
-            status[tensor.name] = "failed", weights
-        else:
-            status[tensor.name] = _analyse(tensor, weights, missing[tensor.name], folder)
+        for analysis, key in missing[tensor.name]:
+            found = own[analysis.name]
+            reason = weights if isinstance(weights, str) else _analyse(tensor, weights, analysis, key, folder)
+            found.pending.remove(tensor.name)
+            if reason:
+                found.failed[tensor.name] = reason
+            else:
+                found.recorded.add(tensor.name)
         with reporting:
             reporter.finish(text, read_bytes=tensor.nbytes)
 
@@ -191,30 +198,27 @@ def _times(shape: Shape) -> str:
 
 
 def _analyse(
-    tensor: TensorInfo,
-    weights: NDArray[Any],
-    missing: Sequence[tuple[MatrixAnalysis, str]],
-    folder: RunFolder,
-) -> tuple[str, str]:
+    tensor: TensorInfo, weights: NDArray[Any], analysis: MatrixAnalysis, key: str, folder: RunFolder
+) -> str:
+    """Write the record, or give the reason why there is none."""
     rows, columns = tensor.shape
-    for analysis, key in missing:
-        start = time.perf_counter()
-        try:
-            record = dict(analysis.compute(weights))
-        except Exception as error:
-            return "failed", reason_of(error)
-        record.update(
-            name=tensor.name,
-            role=tensor.role,
-            layer=tensor.layer,
-            expert=tensor.expert,
-            rows=rows,
-            columns=columns,
-            dtype=tensor.dtype,
-            seconds=time.perf_counter() - start,
-        )
-        folder.write(analysis.name, key, record)
-    return "analysed", tensor.reason
+    start = time.perf_counter()
+    try:
+        record = dict(analysis.compute(weights))
+    except Exception as error:
+        return reason_of(error)
+    record.update(
+        name=tensor.name,
+        role=tensor.role,
+        layer=tensor.layer,
+        expert=tensor.expert,
+        rows=rows,
+        columns=columns,
+        dtype=tensor.dtype,
+        seconds=time.perf_counter() - start,
+    )
+    folder.write(analysis.name, key, record)
+    return ""
 
 
 def load_each(
