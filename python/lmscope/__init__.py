@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.runs.analyze import analyze
+    from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
@@ -43,6 +44,7 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "analyze": "lmscope.runs",
     "column_cosine": "lmscope.kernels.column_cosine",
+    "compare": "lmscope.runs",
     "cuda_available": "lmscope.kernels.runtime",
     "difference_verdict": "lmscope.analyses.difference",
     "docs": "lmscope.analyses.similarity",
@@ -77,6 +79,7 @@ __all__ = [
     "__version__",
     "analyze",
     "column_cosine",
+    "compare",
     "cuda_available",
     "difference_verdict",
     "docs",

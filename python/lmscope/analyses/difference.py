@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.nulls import ROUNDINGS
 
 if TYPE_CHECKING:
     from lmscope.analyses.spectra import SpectrumVerdict
 
-__all__ = ["ROUNDINGS", "DifferenceVerdict", "difference_verdict"]
-
-ROUNDINGS = ("both", "tuned")
-"""Whose rounding errors are noise: those of both matrices, or of the tuned one alone."""
+__all__ = ["DifferenceVerdict", "difference_verdict"]
 
 _DTYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)]
 _FEW_CHANGED = 0.5
@@ -36,6 +34,7 @@ class DifferenceVerdict:
         identical: all entries are equal; then nothing is drawn, counts are 0 and edges and p-values NaN.
         changed_share: share of the entries that differ.
         relative_change: Frobenius norm of the difference over that of ``base``; NaN where that is 0.
+        base_norm: squared Frobenius norm of ``base``.
         cosine: of both matrices as long vectors; NaN where one is 0.
         base_precision, tuned_precision: the coarsest type that holds all entries, see
             :func:`lmscope.analyses.rounding.grid_of`.
@@ -58,6 +57,7 @@ class DifferenceVerdict:
     identical: bool
     changed_share: float
     relative_change: float
+    base_norm: float
     cosine: float
     base_precision: str
     tuned_precision: str
@@ -167,12 +167,13 @@ def _verdict(
     from lmscope.analyses.spectra import spectrum_verdict
 
     difference, changed, squares, product = _subtract(x, y)
+    spectrum = spectrum_verdict(difference, nulls="sign_flip", draws=draws, seed=seed) if changed else None
+    # Before the grids and the draws take their memory.
+    del difference
     grids = grid_of(x), grid_of(y)
     precisions: dict[str, Any] = {"base_precision": grids[0].precision, "tuned_precision": grids[1].precision}
-    if not changed:
+    if spectrum is None:
         return _identical(min(x.shape), squares, precisions)
-    spectrum = spectrum_verdict(difference, nulls="sign_flip", draws=draws, seed=seed)
-    del difference
     noise = grids if rounding == "both" else grids[1:]
     tops = rounding_top_values(noise, draws=draws, seed=seed)
     reached = tops.values + tops.bounds
@@ -185,6 +186,7 @@ def _verdict(
         identical=False,
         changed_share=changed_share,
         relative_change=math.sqrt(norm / squares[0]) if squares[0] else math.nan,
+        base_norm=squares[0],
         cosine=product / math.sqrt(squares[0]) / math.sqrt(squares[1]) if all(squares) else math.nan,
         **precisions,
         singular_values=values,
@@ -212,6 +214,7 @@ def _identical(
         identical=True,
         changed_share=0.0,
         relative_change=0.0 if squares[0] else nothing,
+        base_norm=squares[0],
         cosine=1.0 if squares[0] else nothing,
         **precisions,
         singular_values=np.zeros(smaller_side),

@@ -115,6 +115,7 @@ DIFFERENCE_COLUMNS: dict[str, Column] = {
     "relative_change": Column(
         pa.float64(), "Frobenius norm of the difference over that of the base; nan where that is 0"
     ),
+    "base_norm": Column(pa.float64(), "squared Frobenius norm of the base"),
     "cosine": Column(pa.float64(), "of both matrices as long vectors; nan where one is 0"),
     "base_precision": Column(pa.string(), "coarsest type that holds all entries of the base"),
     "tuned_precision": Column(pa.string(), "coarsest type that holds all tuned entries"),
