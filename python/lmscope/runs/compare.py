@@ -57,7 +57,7 @@ def compare(
     tuned_revision: str | None = None,
     token: str | None = None,
 ) -> Run:
-    """What moved between two checkpoints of one model: differences and DOCS, matrix by matrix, and the report.
+    """What moved between two checkpoints of one model: differences and DOCS of all matrices, and the report.
 
     Each matrix of `base` is compared with that of the same role, layer and expert in `tuned`:
     `Run.table("difference")` has the spectrum of tuned - base and how much of it rounding cannot explain,
@@ -76,7 +76,7 @@ def compare(
 
     The other arguments, errors and resuming as in `analyze`. A matrix without a twin is "skipped" in the
     ledger, one whose twin has another shape or is refused "refused". Raises `UsageError` also where no matrix
-    of `base` has a twin in `tuned`.
+    of `base` has a twin in `tuned`, and `CheckpointError` where every matrix of either is refused.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     of_difference = difference_settings(rounding=rounding, draws=draws, seed=seed)
@@ -87,6 +87,8 @@ def compare(
     budget = memory_budget(memory)
     first = as_checkpoint(base, revision=revision, token=token)
     second = as_checkpoint(tuned, revision=tuned_revision, token=token)
+    for checkpoint in (first, second):
+        _check_some_understood(checkpoint)
     path = default_run_path(first) if out is None else Path(out)
     run_twins(
         first,
@@ -103,6 +105,19 @@ def compare(
     run = open_run(path)
     run.report()
     return run
+
+
+def _check_some_understood(checkpoint: Checkpoint) -> None:
+    from lmscope.checkpoints import CheckpointError
+
+    refused = [tensor for tensor in checkpoint if tensor.status == "refused"]
+    if refused and not any(tensor.status == "planned" for tensor in checkpoint):
+        raise CheckpointError(
+            "every matrix is refused",
+            file=str(checkpoint.path),
+            tensor=refused[0].name,
+            found=refused[0].reason,
+        )
 
 
 def run_difference(

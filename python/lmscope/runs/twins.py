@@ -59,10 +59,10 @@ def twins_of(
 
 def _other_shape(tensor: TensorInfo, twin: TensorInfo, other: str) -> str:
     ours, theirs = (" x ".join(map(str, one.shape)) for one in (tensor, twin))
+    vocabulary = " (the vocabulary changed)" if "embedding" in tensor.role else ""
     return (
-        f"it is {ours}, its twin {twin.name} in {other} {theirs}"
-        f"{': the vocabulary changed' if 'embedding' in tensor.role else ''}; there is no difference to take, "
-        "but `lmscope similarity` of both checkpoints compares their vectors"
+        f"it is {ours}, its twin {twin.name} in {other} {theirs}{vocabulary}: there is no difference to "
+        "take, but `lmscope similarity` of both checkpoints compares their vectors"
     )
 
 
