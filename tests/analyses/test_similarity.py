@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lmscope import PackedColumns, column_cosine, docs
 from lmscope.analyses.gumbel import fit_gumbel
-from lmscope.analyses.similarity import chance_maximum
+from lmscope.analyses.similarity import chance_maximum, sign_null
 
 Floats = NDArray[np.float64]
 
@@ -199,6 +199,29 @@ def test_shared_coordinate_scales_beat_the_baseline_and_not_the_null() -> None:
     assert found.null_mean == pytest.approx(found.score, abs=0.005)
     y[:, :200] += 0.4 * x[:, :200]
     assert docs(x, y, null_draws=10, seed=3).z > 4
+
+
+@pytest.mark.parametrize("draws", [2, 3, 8])
+@pytest.mark.parametrize("unevenness", [0.0, 0.7])
+def test_p_values_of_noise_are_uniform(draws: int, unevenness: float) -> None:
+    random = np.random.default_rng([draws, int(10 * unevenness)])
+    found = []
+    for seed in range(300):
+        scales = np.exp(unevenness * random.standard_normal((24, 1)))
+        x, y = (scales * random.standard_normal((24, 40)) for _ in "xy")
+        found.append(docs(x, y, null_draws=draws, seed=seed).null_p_value)
+    assert scipy.stats.kstest(found, "uniform").pvalue > 1e-3
+    # Taking z for normal gives three times as many with two or three draws.
+    assert np.mean(np.less(found, 0.05)) < scipy.stats.binom.isf(1e-3, 300, 0.05) / 300
+
+
+def test_the_p_value_is_the_t_tests() -> None:
+    x, y = gaussian(24, 40), gaussian(24, 30)
+    found = docs(x, y, null_draws=4)
+    scores = sign_null(PackedColumns(x), PackedColumns(y), draws=4, seed=0)
+    expected = scipy.stats.ttest_ind([found.score], scores, alternative="greater").pvalue
+    assert found.null_p_value == pytest.approx(expected, rel=1e-9)
+    assert math.isnan(docs(x, y, null_draws=1).null_p_value)
 
 
 def test_draws_are_seeded_and_more_draws_leave_the_first() -> None:

@@ -40,7 +40,7 @@ main()
 
 
 def analyse(source: Path, run: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", COUNTED, log, "analyze", source, "-o", run, "--draws", "99", "-q"]
+    command = [sys.executable, "-c", COUNTED, log, "spectra", source, "-o", run, "--draws", "99", "-q"]
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

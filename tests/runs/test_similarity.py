@@ -147,6 +147,25 @@ def test_experts_within_a_layer_and_with_the_next(tmp_path: Path) -> None:
     assert summary.cost["reads"] == 24
 
 
+def test_an_expert_of_zeros_hides_no_partner(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.experts.gate_up_proj"
+    tensors = {name.format(layer): random.standard_normal((4, 24, 16)).astype("f4") for layer in (0, 1)}
+    tensors[name.format(1)][0] = 0
+    tensors[name.format(1)][3] = -2 * tensors[name.format(0)][1]
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 16}))
+    run = similarity(tmp_path, out=tmp_path / "run", roles="gate")
+    across = [row for row in by_names(run).values() if row["layer_x"] != row["layer_y"]]
+    best = [max(row["score"] for row in across if row["expert_x"] == e and row["pairs"]) for e in range(4)]
+    (gate,) = run.similarity().experts
+    assert max(best) == pytest.approx(1)
+    assert gate.best_partner == pytest.approx(np.mean(best))
+    assert gate.same_expert == pytest.approx(
+        np.mean([row["score"] for row in across if row["expert_x"] == row["expert_y"] and row["pairs"]])
+    )
+
+
 def test_control_has_no_likeness(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=6)
     run = similarity(source, out=tmp_path / "run", control=True)
@@ -195,12 +214,57 @@ def test_a_wider_selection_computes_only_what_is_missing(make_llama: Make, tmp_p
     assert told(by_names(similarity(source, out=out))) == told(by_names(whole))
 
 
+def test_selections_make_one_map_of_a_role(make_llama: Make, tmp_path: Path) -> None:
+    source, out = make_llama(layers=6), tmp_path / "run"
+    similarity(source, out=out, layers="0,1", roles="query")
+    run = similarity(source, out=out, layers="4,5", roles="query")
+    (query,) = run.similarity().roles
+    rows = by_names(run)
+    assert (query.role, query.layers, query.pairs) == ("query", 4, 2)
+    assert query.neighbours == pytest.approx(np.mean([row["score"] for row in rows.values()]))
+    assert query.far is None
+    shown = run.plot("similarity", "query:score").data[0]
+    assert list(shown.x) == ["0", "1", "4", "5"]
+    run = similarity(source, out=tmp_path / "apart", layers="0,5", roles="query")
+    (query,) = run.similarity().roles
+    (row,) = by_names(run).values()
+    assert (row["position_x"], row["position_y"], row["layers"]) == (0, 5, 6)
+    assert (query.neighbours, query.null, query.blocks) == (None, None, ())
+    assert query.far == row["score"]
+
+
+def test_layers_without_such_a_matrix_part_no_neighbours(make_llama: Make, tmp_path: Path) -> None:
+    """As where only every fourth layer has attention: neighbours are those that follow each other."""
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for layer in (1, 2, 4):
+            del tensors[f"model.layers.{layer}.self_attn.k_proj.weight"]
+
+    run = similarity(make_llama(layers=6, change=change), out=tmp_path / "run", roles="key", layers="0,3")
+    (row,) = by_names(run).values()
+    assert (row["layer_x"], row["layer_y"], row["position_x"], row["position_y"]) == (0, 3, 0, 1)
+    assert row["null_draws"] == 3
+    (key,) = run.similarity().roles
+    assert key.neighbours == row["score"]
+
+
 def test_a_damaged_file_is_computed_again(make_llama: Make, tmp_path: Path) -> None:
     source, out = make_llama(layers=3), tmp_path / "run"
     before = told(by_names(similarity(source, out=out)))
     file = next((out / "similarity").glob("*.parquet"))
     os.truncate(file, file.stat().st_size // 2)
     assert told(by_names(similarity(source, out=out))) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"pairs": 3}'])
+def test_a_broken_cost_hides_no_result(
+    make_llama: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    run = similarity(make_llama(), out=tmp_path / "run", roles="up")
+    (run.path / "similarity" / "cost.json").write_text(content)
+    assert [role.role for role in run.similarity().roles] == ["up"]
+    assert run.similarity().cost == {}
+    assert "cost.json: " in caplog.text
 
 
 def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path) -> None:
@@ -268,7 +332,12 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     assert all(math.isnan(row["score"]) and row["pairs"] == 0 and row["counts"] == [] for row in zero)
     down = rows["model.layers.2.mlp.down_proj.weight", "model.layers.3.mlp.down_proj.weight"]
     assert (down["zero_columns_x"], down["zero_columns_y"], down["pairs"]) == (1, 0, 95 * 96)
-    gate = next(role for role in run.similarity().roles if role.role == "gate")
+    assert {row["warning"] for row in rows.values() if row not in zero} == {""}
+    assert {row["warning"] for row in zero} == {f"{side} all zero: no directions to compare" for side in "xy"}
+    summary = run.similarity()
+    assert summary.zero == ("model.layers.2.mlp.gate_proj.weight",)
+    assert "all zero, so without directions to compare: model.layers.2.mlp.gate" in summary._repr_html_()
+    gate = next(role for role in summary.roles if role.role == "gate")
     assert gate.neighbours is not None
     assert gate.blocks == ()
 
@@ -450,6 +519,19 @@ def test_twins(make_llama: Make, tmp_path: Path) -> None:
     third = shutil.copytree(tuned, tmp_path / "third")
     again = similarity(base, third, out=tmp_path / "run", roles="query")
     assert len(again.table("twins")) == 2
+
+
+def test_a_folder_holds_the_twins_in_one_other_checkpoint(make_llama: Make, tmp_path: Path) -> None:
+    base, first = make_llama(name="base"), make_llama(name="first")
+    second = make_llama(name="second", seed=1)
+    run = similarity(base, first, out=tmp_path / "run", roles="query")
+    before, manifest = told(by_names(run, "twins")), run.manifest
+    with pytest.raises(
+        UsageError, match=r"out: .*run holds the twins in first .*; choose another folder .* second"
+    ):
+        similarity(base, second, out=tmp_path / "run", roles="query")
+    assert (told(by_names(run, "twins")), run.manifest) == (before, manifest)
+    assert similarity(base, second, out=tmp_path / "other", roles="query").manifest != manifest
 
 
 def test_twins_of_other_widths_are_refused_by_name(make_llama: Make, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ void require_finite(const MatrixView& matrix, const char* argument) {
         if (column >= 0)
             throw InvalidArgument(std::string(argument) + " has " + text_of(matrix, row, column) + " at row " +
                                   std::to_string(row) + ", column " + std::to_string(column) +
-                                  "; only finite values have a spectrum");
+                                  "; all values must be finite");
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +28,19 @@ class NeighbourCurve:
     counts: npt.NDArray[np.int64]
 
 
-def neighbour_curve(similarity: npt.ArrayLike) -> NeighbourCurve:
-    """Mean of ``similarity[l, l + d]`` over l, for every d that has a value.
+def neighbour_curve(similarity: npt.ArrayLike, positions: Sequence[int] | None = None) -> NeighbourCurve:
+    """Mean of the similarities of layers d places apart, for every d that has a value.
 
     Args:
         similarity: layers x layers, symmetric; NaN where there is none. The diagonal is not used.
+        positions: of each layer, ascending, where some between them are left out; 0, 1, ... when None.
     """
     found = _square(similarity)
+    places = np.arange(len(found)) if positions is None else np.asarray(positions)
+    apart = np.subtract.outer(places, places)
     distances, means, counts = [], [], []
-    for distance in range(1, len(found)):
-        values = np.diagonal(found, distance)
+    for distance in range(1, int(apart.max(initial=0)) + 1):
+        values = found[apart == distance]
         known = values[~np.isnan(values)]
         if known.size:
             distances.append(distance)

@@ -41,7 +41,11 @@ class Docs:
             nearest partner.
         null_mean, null_std, z: mean and standard deviation of the score under random signs of the
             coordinates of y (``null_draws`` draws), which keep the size of every coordinate, and the score
-            in these units; NaN without draws.
+            in these units; NaN without draws. With few draws z is wide: with 3, ``|z| > 3`` in one case of
+            eight where only chance is at work.
+        null_p_value: probability of a z as high by chance, one-sided: that of Student's t law with
+            ``null_draws - 1`` degrees of freedom above ``z / sqrt(1 + 1 / null_draws)``, as the score is then
+            one more draw. NaN with fewer than two draws.
         pairs: pairs of columns compared.
         zero_columns_x, zero_columns_y: columns of norm zero, left out.
     """
@@ -61,6 +65,7 @@ class Docs:
     null_mean: float
     null_std: float
     z: float
+    null_p_value: float
     pairs: int
     zero_columns_x: int
     zero_columns_y: int
@@ -123,6 +128,7 @@ def docs_of_cosines(
     draws = np.asarray(null or [])
     mean = float(draws.mean()) if draws.size else math.nan
     deviation = float(draws.std(ddof=1)) if draws.size > 1 else math.nan
+    z = (score - mean) / deviation if deviation > 0 else math.nan
     return Docs(
         score=score,
         location_x=fit_x.location,
@@ -138,7 +144,8 @@ def docs_of_cosines(
         mutual_share=_mutual_share(cosines),
         null_mean=mean,
         null_std=deviation,
-        z=(score - mean) / deviation if deviation > 0 else math.nan,
+        z=z,
+        null_p_value=_beyond_the_draws(z, draws.size),
         pairs=cosines.pairs,
         zero_columns_x=len(cosines.zero_columns_x),
         zero_columns_y=len(cosines.zero_columns_y),
@@ -158,6 +165,13 @@ def sign_null(x: PackedColumns, y: PackedColumns, *, draws: int, seed: int) -> l
         fits = [fit_gumbel(side) for side in _sides(column_cosine(x, y.with_signs(negative)))]
         scores.append((fits[0].location + fits[1].location) / 2)
     return scores
+
+
+def _beyond_the_draws(z: float, draws: int) -> float:
+    """Probability that a normal value lies so many deviations of ``draws`` others above their mean."""
+    from scipy import stats
+
+    return float(stats.t.sf(z / math.sqrt(1 + 1 / draws), draws - 1)) if draws > 1 else math.nan
 
 
 def chance_maximum(depth: int, others: int, *, exceeded_by: float | None = None) -> float:

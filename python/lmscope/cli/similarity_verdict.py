@@ -24,9 +24,9 @@ def print_similarity(summary: SimilaritySummary) -> None:
         _print(title, columns, rows)
     out.print()
     out.print(legend_table(words.legend(summary)))
-    if told := words.cost(summary):
+    for told in filter(None, (words.zero(summary), words.cost(summary))):
         out.print()
-        out.print(told, soft_wrap=not out.is_terminal)
+        out.print(escape(visible(told)), soft_wrap=not out.is_terminal)
     out.print()
 
 

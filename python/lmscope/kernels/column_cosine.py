@@ -118,8 +118,9 @@ def column_cosine(x: Any, y: Any = None, *, bins: int = 2048) -> ColumnCosine:
         them, so that a column and its copy have cosine 1; the pair itself is the largest one as computed,
         the lowest column among equals. The error is probabilistic, see csrc/column_cosine/README.md.
 
-        Memory beyond the packed columns: 40 bytes a column and a few megabytes a thread. The same bits for
-        any number of threads.
+        Memory beyond the packed columns: up to 24 MiB for the rows from which the maxima are recomputed (16
+        rows of all columns where these take more), at most 100 bytes a column of either side, the result
+        among them, and a few megabytes a thread. The same bits for any number of threads.
 
     Raises:
         ValueError: what :class:`PackedColumns` raises, different depths, no column of norm above zero, bins

@@ -6,13 +6,19 @@ from lmscope.report.measures import Measure
 from lmscope.report.records import Records, Row, role_place
 from lmscope.report.words import as_html, number, percent, plain, shape
 
+
+def change(value: float | None) -> str:
+    """A relative change in percent, small ones with their digits."""
+    return "–" if value is None else f"{number(100 * value, 2)} %"
+
+
 MEASURES = {
     "relative_change": Measure(
         "Relative change",
         "size of the difference over that of the base (Frobenius norms)",
         lambda row: row["relative_change"],
-        percent,
-        tick_format=".2%",
+        change,
+        tick_format=".2~%",
     ),
     "above_rounding": Measure(
         "Values above rounding",
@@ -61,7 +67,7 @@ def hover(row: Row) -> str:
     return "<br>".join(
         [
             about,
-            f"change {percent(row['relative_change'])}, {percent(row['changed_share'])} of the entries",
+            f"change {change(row['relative_change'])}, {percent(row['changed_share'])} of the entries",
             f"{number(row['n_above_rounding'])} of {number(values)} values above rounding, "
             f"{percent(row['energy_above_rounding'])} of the energy",
             f"learnt (above sign flips): {number(row['learnt'])}; "

@@ -6,7 +6,7 @@ from typing import Any
 
 from lmscope.report.pair_measures import PAIR_MEASURES
 from lmscope.report.records import Records
-from lmscope.report.words import as_html, number, plain
+from lmscope.report.words import as_html, number, p_value, plain
 
 PairRow = dict[str, Any]
 
@@ -46,17 +46,23 @@ def name(row: PairRow) -> str:
     return f"{plain(row['role'])}, layers {first} and {second}"
 
 
+def against_signs(row: PairRow) -> str:
+    """The score beside that under random signs, with the law that so few draws give."""
+    draws = row["null_draws"]
+    of_draws = f"{number(row['null_mean'])} in {draws} draw{'' if draws == 1 else 's'}"
+    if row["null_p_value"] is None:
+        return of_draws
+    return f"{of_draws} (z {number(row['z'])}, p {p_value(row['null_p_value'])})"
+
+
 def hover(row: PairRow) -> str:
     values = [f"{measure.label}: {measure.words(measure.value(row))}" for measure in PAIR_MEASURES.values()]
-    null = (
-        [f"random signs: {number(row['null_mean'])}, {number(row['z'])} deviations below"]
-        if row["null_mean"] is not None and row["z"] is not None
-        else []
-    )
+    null = [f"random signs: {against_signs(row)}"] if row["null_mean"] is not None else []
     same = ["identical tensors, not compared"] if row["identical"] else []
-    words = [*same, *values, f"chance: {number(row['baseline'])}", *null]
+    none = [row["warning"]] if row["warning"] else []
+    words = [*same, *none, *values, f"chance: {number(row['baseline'])}", *null]
     return "<br>".join([f"<b>{as_html(name(row))}</b>", *map(as_html, words)])
 
 
 def _are_neighbours(row: PairRow) -> bool:
-    return bool(row["null_draws"]) or row["layer_y"] - row["layer_x"] == 1
+    return bool(row["null_draws"]) or row["position_y"] - row["position_x"] == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,13 @@ import pyarrow as pa
 
 PairRow = Mapping[str, Any]
 
-HEADS = ["role", "name_x", "name_y", "layer_x", "layer_y", "expert_x", "expert_y"]
+HEADS = [
+    "role",
+    "depth",
+    "series",
+    "layers",
+    *(f"{of}_{side}" for of in ("name", "layer", "position", "expert") for side in "xy"),
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class PairMap:
         title: the role in words, with a number where a layer has several such matrices.
         layers, experts: of each line of the map; ``experts`` are None where there are none.
         names: tensor of each line.
+        positions: of each line's layer among the `of_layers` of the checkpoint that have such a matrix:
+            neighbours are those whose positions differ by one, whatever was selected.
         rows: int64, lines x lines: row of the table that holds the pair, -1 where none does; symmetric.
     """
 
@@ -33,6 +41,8 @@ class PairMap:
     layers: list[int]
     experts: list[int | None]
     names: list[str]
+    positions: list[int]
+    of_layers: int
     rows: npt.NDArray[np.int64]
 
     def values(self, column: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -43,15 +53,28 @@ class PairMap:
         found[there] = values[self.rows[there]]
         return found
 
+    def at_distance(self, nearest: int, farthest: int | None = None) -> npt.NDArray[np.int64]:
+        """Rows of the pairs whose layers are so many positions apart, both ends included."""
+        apart = np.subtract.outer(self.positions, self.positions)
+        far = apart.max(initial=0) if farthest is None else farthest
+        return self.rows[(apart >= nearest) & (apart <= far) & (self.rows >= 0)]
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether no layer that has such a matrix is left out between two of its lines."""
+        return self.positions == list(range(self.positions[0], self.positions[0] + len(self.positions)))
+
 
 def layer_maps(table: pa.Table) -> list[PairMap]:
     """Maps of the matrices outside mixtures of experts, one line a layer, in the table's order of roles.
 
-    Matrices that are compared with each other share a map: two of one role in every layer, as with
-    cross-attention, give two.
+    Two matrices of one role in every layer, as with cross-attention, give two maps, and so do two lengths
+    of vectors.
     """
-    rows = _numbered(table, experts=False)
-    return _titled([_map(group) for group in _connected(rows)])
+    groups: dict[tuple[str, int, int], list[tuple[int, PairRow]]] = defaultdict(list)
+    for index, row in _numbered(table, experts=False):
+        groups[row["role"], row["series"], row["depth"]].append((index, row))
+    return _titled([_map(group) for group in groups.values()])
 
 
 def expert_maps(table: pa.Table) -> list[PairMap]:
@@ -68,32 +91,14 @@ def _numbered(table: pa.Table, *, experts: bool) -> list[tuple[int, PairRow]]:
     return [(index, row) for index, row in rows if (row["expert_x"] is not None) is experts]
 
 
-def _connected(rows: Iterable[tuple[int, PairRow]]) -> list[list[tuple[int, PairRow]]]:
-    """Rows grouped by the matrices that they join, directly or through others."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    kept = list(rows)
-    for _, row in kept:
-        parent[root(row["name_y"])] = root(row["name_x"])
-    groups: dict[str, list[tuple[int, PairRow]]] = defaultdict(list)
-    for index, row in kept:
-        groups[root(row["name_x"])].append((index, row))
-    return list(groups.values())
-
-
 def _map(rows: list[tuple[int, PairRow]]) -> PairMap:
     lines = {
-        (row[f"layer_{side}"], row[f"expert_{side}"], row[f"name_{side}"]) for _, row in rows for side in "xy"
+        tuple(row[f"{of}_{side}"] for of in ("layer", "expert", "name", "position"))
+        for _, row in rows
+        for side in "xy"
     }
     ordered = sorted(lines, key=lambda line: (line[0], -1 if line[1] is None else line[1], line[2]))
-    place = {name: line for line, (_, _, name) in enumerate(ordered)}
+    place = {line[2]: number for number, line in enumerate(ordered)}
     found = np.full((len(ordered), len(ordered)), -1, np.int64)
     for index, row in rows:
         x, y = place[row["name_x"]], place[row["name_y"]]
@@ -105,6 +110,8 @@ def _map(rows: list[tuple[int, PairRow]]) -> PairMap:
         layers=[line[0] for line in ordered],
         experts=[line[1] for line in ordered],
         names=[line[2] for line in ordered],
+        positions=[line[3] for line in ordered],
+        of_layers=rows[0][1]["layers"],
         rows=found,
     )
 

@@ -236,13 +236,7 @@ class RunFolder:
 
     def cost(self, analysis: str) -> dict[str, Any]:
         """What :meth:`write_cost` wrote, {} if nothing; ResultsError where it is unreadable."""
-        file = self.path / analysis / _COST
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
+        return _json_object(self.path / analysis / _COST)
 
     def failures(self, analysis: str) -> dict[str, str]:
         """Tensor -> why the analysis failed on it, under the manifest's settings; ResultsError if unreadable.
@@ -263,17 +257,11 @@ class RunFolder:
 
     def _all_failures(self, analysis: str) -> dict[str, dict[str, str]]:
         """By the first half of the records' keys."""
-        file = self.path / analysis / _FAILURES
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
-        whole = isinstance(content, dict) and all(isinstance(entry, dict) for entry in content.values())
-        if not whole:
+        content = _json_object(self.path / analysis / _FAILURES)
+        if not all(isinstance(entry, dict) for entry in content.values()):
+            file = self.path / analysis / _FAILURES
             raise ResultsError(f"{file}: unreadable: not reasons by settings and tensor; {_WAY_OUT}")
-        return dict(content)
+        return content
 
     def _asked_now(self, analysis: str) -> str:
         manifest = self.manifest
@@ -348,6 +336,19 @@ class RunFolder:
             raise ResultsError(f"{path}: {error}") from error
         except OSError as error:
             raise ResultsError(f"{path.parent}: cannot be made: {error.strerror}") from error
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """Of a file that need not be there; ResultsError where it is unreadable."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{file}: unreadable: {error}; {_WAY_OUT}") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{file}: unreadable: no JSON object; {_WAY_OUT}")
+    return content
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:

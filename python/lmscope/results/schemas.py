@@ -163,6 +163,9 @@ _VECTOR_MATRIX = {
     "rows_{}": Column(pa.int64(), "output size of {}"),
     "columns_{}": Column(pa.int64(), "input size of {}"),
     "dtype_{}": Column(pa.string(), "stored type of the elements of {}"),
+    "position_{}": Column(
+        pa.int32(), "place of its layer among those that have such a matrix, from 0; null in twins", True
+    ),
 }
 _SIDE = {
     "location_{}": Column(pa.float64(), "Gumbel location of the largest |cosine| of every vector of {}"),
@@ -185,6 +188,12 @@ PAIR_COLUMNS: dict[str, Column] = {
     **_of_both(_VECTOR_MATRIX),
     "vectors": Column(pa.string(), "rows or columns: what is compared of both matrices"),
     "depth": Column(pa.int64(), "length of a vector"),
+    "series": Column(
+        pa.int32(), "0 for the first such matrix of a layer, 1 for the second, as in cross-attention, ..."
+    ),
+    "layers": Column(
+        pa.int32(), "how many layers of the checkpoint have such a matrix; null in twins", nullable=True
+    ),
     "identical": Column(pa.bool_(), "equal byte for byte: score 1 without a comparison, no counts"),
     "score": Column(pa.float64(), "DOCS: mean of both locations, 0 to 1; nan where a side is all zero"),
     "baseline": Column(pa.float64(), "score of vectors of independent random directions, for these shapes"),
@@ -203,10 +212,14 @@ PAIR_COLUMNS: dict[str, Column] = {
     "null_mean": Column(pa.float64(), "mean score over them; nan without draws"),
     "null_std": Column(pa.float64(), "its standard deviation; nan with fewer than two"),
     "z": Column(pa.float64(), "(score - null_mean) / null_std"),
+    "null_p_value": Column(
+        pa.float64(), "of a z as high by chance: Student's t law with null_draws - 1 degrees of freedom"
+    ),
     "pairs": Column(pa.int64(), "pairs of vectors compared: the counts' sum"),
     "bins": Column(pa.int32(), "bins of equal width from cosine -1 to 1"),
     "first_bin": Column(pa.int32(), "bin of the first of the counts; bins outside them are empty"),
     "counts": Column(pa.list_(pa.int64()), "pairs of vectors by cosine"),
+    "warning": Column(pa.string(), "why there is no score, in words; empty where there is one"),
     "seconds": Column(pa.float64(), "time that the comparison and its draws took"),
 }
 """One row per pair of matrices. Names of y are those of the other checkpoint in ``twins``."""

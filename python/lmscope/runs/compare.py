@@ -62,7 +62,8 @@ def compare(
     Each matrix of `base` is compared with that of the same role, layer and expert in `tuned`:
     `Run.table("difference")` has the spectrum of tuned - base and how much of it rounding cannot explain,
     `Run.table("twins")` the similarity of their neurons, `Run.difference()` the summary. The result folder
-    belongs to `base`.
+    belongs to `base` and holds one tuned checkpoint; `out` is ``runs/<base's name>-<first 8 digits of its
+    identity>-<those of tuned's>`` when None.
 
     Args:
         base, tuned: folder, single weight file, hub id, or an open `Checkpoint`; each is read twice, a few
@@ -76,7 +77,7 @@ def compare(
 
     The other arguments, errors and resuming as in `analyze`. A matrix without a twin is "skipped" in the
     ledger, one whose twin has another shape or is refused "refused". Raises `UsageError` also where no matrix
-    of `base` has a twin in `tuned`, and `CheckpointError` where every matrix of either is refused.
+    of `base` has a twin in `tuned` and where `out` holds the twins in another one, and `CheckpointError` where every matrix of either is refused.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     of_difference = difference_settings(rounding=rounding, draws=draws, seed=seed)
@@ -89,7 +90,8 @@ def compare(
     second = as_checkpoint(tuned, revision=tuned_revision, token=token)
     for checkpoint in (first, second):
         _check_some_understood(checkpoint)
-    path = default_run_path(first) if out is None else Path(out)
+    beside = default_run_path(first)
+    path = beside.with_name(f"{beside.name}-{second.identity[:8]}") if out is None else Path(out)
     run_twins(
         first,
         second,

@@ -166,16 +166,20 @@ class _Pass:
                 f"rows_{side}": tensor.shape[0],
                 f"columns_{side}": tensor.shape[1],
                 f"dtype_{side}": tensor.dtype,
+                f"position_{side}": matrix.position,
             }
         return row | {
             "role": pair.x.tensor.role,
             "vectors": pair.x.vectors,
+            "series": pair.x.series,
+            "layers": pair.x.layers,
             "depth": pair.x.depth,
             "identical": identical,
             "null_draws": 0 if identical or not found.counts.size else pair.draws,
             "bins": BINS,
             "first_bin": found.first_bin,
             "counts": found.counts,
+            "warning": _no_score(x.packed, y.packed),
         }
 
 
@@ -285,6 +289,11 @@ def _stored_bytes(matrix: Matrix) -> int:
     tensor = matrix.tensor
     whole = tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))
     return whole + (tensor.nbytes if whole > tensor.nbytes else 0)
+
+
+def _no_score(x: PackedColumns, y: PackedColumns) -> str:
+    zero = [side for side, packed in (("x", x), ("y", y)) if len(packed.zero_columns) == packed.columns]
+    return f"{' and '.join(zero)} all zero: no directions to compare" if zero else ""
 
 
 def _digest(weights: NDArray[Any]) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from lmscope.runs.difference_summary import DifferenceSummary
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
+
+_LOG = logging.getLogger(__name__)
 
 _MOST_READ_TO_SHOW = 2000
 """A cell's output should not take seconds: above, records are read when somebody asks for them."""
@@ -113,7 +117,7 @@ class Run:
             tables.get("similarity"),
             tables.get("control"),
             tables.get("twins"),
-            self._folder.cost(of),
+            self._cost(of),
             seed=settings[of]["seed"],
         )
 
@@ -131,6 +135,24 @@ class Run:
         if settings.get("twins", {}).get("other") == settings["difference"]["other"]:
             twins = self.table("twins")
         return summarise_difference(self.table("difference"), twins, settings["difference"], top=top)
+
+    def _cost(self, analysis: str) -> dict[str, Any]:
+        """What the last pass took; where that cannot be read a warning and nothing: no result hangs on it."""
+        from lmscope.results import ResultsError
+        from lmscope.runs.pair_pass import Costs
+
+        try:
+            cost = self._folder.cost(analysis)
+        except ResultsError as error:
+            _LOG.warning(str(error))
+            return {}
+        missing = {field.name for field in fields(Costs)} - cost.keys() if cost else set()
+        if missing:
+            file = self.path / analysis / "cost.json"
+            _LOG.warning(
+                "%s: has no %s, so that nothing is told of the pass", file, ", ".join(sorted(missing))
+            )
+        return {} if missing else cost
 
     def report(self) -> Path:
         """Build ``report.html`` from the records; gives its path."""

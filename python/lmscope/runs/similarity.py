@@ -75,7 +75,8 @@ def similarity(
         false_positive_rate: of `matched_share`, for each vector.
 
     The other arguments, errors and resuming as in `analyze`; a record is a pair. Raises `UsageError` also
-    where memory does not hold two matrices, and where no matrix of `ckpt` has a twin in `other`.
+    where memory does not hold two matrices, where no matrix of `ckpt` has a twin in `other`, and where the
+    result folder holds the twins in another checkpoint.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     settings = similarity_settings(
@@ -161,6 +162,7 @@ def run_twins(
     selected = [pair for pair in pairs if pair.x.tensor in selection]
     weights: dict[int, Reader] = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
+        _check_other(folder, other)
         comparison = _comparison(checkpoint, folder, "twins", settings, key, [selected], weights, refused)
         check_memory(comparison.missing, memory)
         begin_run(folder, checkpoint, {"twins": key}, device)
@@ -188,6 +190,15 @@ def _check(checkpoint: Checkpoint, path: Path, selection: Selection) -> None:
     if not ties_are_recorded(path, checkpoint):
         checkpoint.confirm_ties()
     check_selection(checkpoint, selection)
+
+
+def _check_other(folder: RunFolder, other: Checkpoint) -> None:
+    held = folder.manifest.get("settings", {}).get("twins")
+    if held and held["other"] != other.identity:
+        raise UsageError(
+            f"out: {folder.path} holds the twins in {held['other_name']} ({held['other_path']}); choose "
+            f"another folder for those in {label(other)} ({other.path})"
+        )
 
 
 def _selected(pair: Pair, selection: Selection) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.layer_blocks import layer_blocks
@@ -35,8 +37,10 @@ class Block:
 class RoleSimilarity:
     """All layers of one role.
 
-    `neighbours`, `baseline`, `excess` and `null` are means over layers next to each other; `null` is None
-    without draws, `control` without a control. `far` is the mean score at half the depth and further.
+    `neighbours`, `baseline`, `excess` and `null` are means over layers next to each other, of those in the
+    checkpoint that have such a matrix; `null` is None without draws, `control` without a control. `far` is
+    the mean score of layers half the checkpoint apart or more. Blocks are looked for where no layer between
+    others is left out.
     """
 
     role: str
@@ -84,18 +88,23 @@ class TwinSimilarity:
 
 @dataclass(frozen=True)
 class SimilaritySummary:
-    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records."""
+    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records.
+
+    `zero` names the matrices that are all zero and so have no scores.
+    """
 
     roles: tuple[RoleSimilarity, ...]
     experts: tuple[ExpertSimilarity, ...]
     twins: tuple[TwinSimilarity, ...]
     cost: dict[str, Any]
+    zero: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         parts: list[str] = []
         for title, columns, rows in similarity_words.tables(self):
             parts += [html_repr.line(title), html_repr.table(columns, rows)]
         parts += [html_repr.line(f"{name}: {meaning}") for name, meaning in similarity_words.legend(self)]
+        parts += map(html_repr.line, filter(None, [similarity_words.zero(self)]))
         return html_repr.block("Similarity", *parts)
 
 
@@ -121,7 +130,26 @@ def summarise_similarity(
         experts=() if similarity is None else tuple(_experts(similarity)),
         twins=() if twins is None else tuple(_twins(twins)),
         cost=cost,
+        zero=tuple(
+            dict.fromkeys([*_zero(similarity, "xy"), *_zero(twins, "x"), *_zero(twins, "y", "twin ")])
+        ),
     )
+
+
+def _zero(table: pyarrow.Table | None, sides: str, prefix: str = "") -> Iterator[str]:
+    """Names of matrices all of whose vectors have norm zero."""
+    if table is None:
+        return
+    columns = [
+        "vectors",
+        *(f"{of}_{side}" for of in ("name", "rows", "columns", "zero_columns") for side in sides),
+    ]
+    from pyarrow import compute
+
+    for row in table.filter(compute.not_equal(table.column("warning"), "")).select(columns).to_pylist():
+        for side in sides:
+            if row[f"zero_columns_{side}"] == row[f"{row['vectors']}_{side}"]:
+                yield prefix + row[f"name_{side}"]
 
 
 def _role(
@@ -132,16 +160,17 @@ def _role(
     seed: int,
 ) -> RoleSimilarity:
     scores = one.values(table.column("score"))
-    beside = np.diagonal(one.rows, 1)
-    beside = beside[beside >= 0]
+    beside = one.at_distance(1, 1)
 
     def mean_beside(column: str) -> float | None:
-        return _mean(np.asarray(table.column(column), dtype=np.float64)[beside])
+        return _mean(_column(table, column)[beside])
 
-    blocks = layer_blocks(one.values(table.column("excess")), seed=seed)
-    far = [np.diagonal(scores, distance) for distance in range(max(2, len(scores) // 2), len(scores))]
+    # Of layers that follow each other: between others lies what was not selected.
+    blocks = layer_blocks(one.values(table.column("excess")), seed=seed) if one.is_contiguous else []
     there = np.unique(one.rows[one.rows >= 0])
-    drawn = None if control is None or controls is None else control.values(controls.column("score"))
+    drawn = None
+    if control is not None and controls is not None:
+        drawn = _mean(_column(controls, "score")[control.at_distance(1, 1)])
     return RoleSimilarity(
         role=one.title,
         layers=len(one.layers),
@@ -150,9 +179,9 @@ def _role(
         neighbours=mean_beside("score"),
         baseline=mean_beside("baseline"),
         null=mean_beside("null_mean"),
-        control=None if drawn is None else _mean(np.diagonal(drawn, 1)),
+        control=drawn,
         excess=mean_beside("excess"),
-        far=_mean(np.concatenate(far)) if far else None,
+        far=_mean(_column(table, "score")[one.at_distance(max(2, one.of_layers // 2))]),
         gini=_finite(gini(scores)),
         blocks=tuple(
             Block(one.layers[block.first], one.layers[block.last], block.gain, block.p_value)
@@ -174,8 +203,9 @@ def _experts(table: pyarrow.Table) -> list[ExpertSimilarity]:
         if row["expert_x"] is None or row["layer_x"] == row["layer_y"]:
             continue
         key = (row["role"], row["layer_x"], row["expert_x"])
-        if math.isfinite(row["score"]):
-            best[key] = max(best.get(key, 0.0), row["score"])
+        if not math.isfinite(row["score"]):
+            continue
+        best[key] = max(best.get(key, 0.0), row["score"])
         if row["expert_x"] == row["expert_y"]:
             same[row["role"]].append(row["score"])
     found: list[ExpertSimilarity] = []
@@ -227,6 +257,10 @@ def _twins(table: pyarrow.Table) -> list[TwinSimilarity]:
             )
         )
     return found
+
+
+def _column(table: pyarrow.Table, name: str) -> npt.NDArray[np.float64]:
+    return np.asarray(table.column(name), dtype=np.float64)
 
 
 def _place(role: str) -> tuple[int, str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         TwinSimilarity,
     )
 
+_MOST_NAMES = 5
+
 ROLES_TITLE = "How alike layers are (DOCS), by role"
 ROLE_COLUMNS = (
     "role",
@@ -112,6 +114,15 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
             ("of", "whose that score is"),
         ]
     return lines
+
+
+def zero(summary: SimilaritySummary) -> str:
+    """One sentence about matrices without scores; empty where all have them."""
+    if not summary.zero:
+        return ""
+    more = len(summary.zero) - _MOST_NAMES
+    names = ", ".join(summary.zero[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return f"all zero, so without directions to compare: {names}"
 
 
 def cost(summary: SimilaritySummary) -> str:

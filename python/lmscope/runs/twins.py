@@ -43,7 +43,7 @@ def twins_of(
             without[tensor.name] = "skipped", f"{label(other)} has no such matrix in that place"
             continue
         vectors = vectors_of(tensor.role, settings.vectors)
-        x, y = Matrix(tensor, vectors), Matrix(twin, vectors, source=1)
+        x, y = (Matrix(one, vectors, source, place[1]) for source, one in enumerate((tensor, twin)))
         if x.depth != y.depth:
             without[tensor.name] = (
                 "refused",

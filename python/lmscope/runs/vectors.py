@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,11 +41,20 @@ def as_columns(weights: NDArray[Any], vectors: Vectors) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One side of a pair; `source` tells checkpoints apart."""
+    """One side of a pair.
+
+    Attributes:
+        source: tells checkpoints apart.
+        series: 0 for the first such matrix of its layer, 1 for the second, as in cross-attention.
+        position: place of its layer, from 0, among the `layers` of the checkpoint that have such a matrix.
+    """
 
     tensor: TensorInfo
     vectors: Vectors
     source: int = 0
+    series: int = 0
+    position: int | None = None
+    layers: int | None = None
 
     @property
     def depth(self) -> int:
@@ -91,14 +100,21 @@ def layer_groups(tensors: Iterable[TensorInfo], setting: str) -> list[list[list[
     for tensor in planned:
         if tensor.layer is None or len(tensor.shape) != 2:
             continue
-        matrix = Matrix(tensor, vectors_of(tensor.role, setting))
-        again = seen[tensor.role, tensor.layer, tensor.expert]
+        series = seen[tensor.role, tensor.layer, tensor.expert]
         seen[tensor.role, tensor.layer, tensor.expert] += 1
-        key = (COMPARED_ROLES.index(tensor.role), tensor.expert is not None, again, matrix.depth)
+        matrix = Matrix(tensor, vectors_of(tensor.role, setting), series=series)
+        key = (COMPARED_ROLES.index(tensor.role), tensor.expert is not None, series, matrix.depth)
         groups.setdefault(key, {}).setdefault(tensor.layer, []).append(matrix)
+    return [_in_line(layers) for _, layers in sorted(groups.items(), key=lambda group: group[0])]
+
+
+def _in_line(layers: Mapping[int, list[Matrix]]) -> list[list[Matrix]]:
     return [
-        [sorted(layers[layer], key=lambda matrix: matrix.tensor.expert or 0) for layer in sorted(layers)]
-        for _, layers in sorted(groups.items(), key=lambda group: group[0])
+        [
+            replace(matrix, position=position, layers=len(layers))
+            for matrix in sorted(layers[layer], key=lambda matrix: matrix.tensor.expert or 0)
+        ]
+        for position, layer in enumerate(sorted(layers))
     ]
 
 

@@ -19,7 +19,7 @@ from lmscope.report.figures import (
     of_trace,
     packed,
 )
-from lmscope.report.pairs import PairRow, charted, heads, name
+from lmscope.report.pairs import PairRow, against_signs, charted, heads, name
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
@@ -160,12 +160,11 @@ def _variant(row: PairRow, counts: np.ndarray) -> Variant:
         "y1": 1,
         "line": {"dash": "dash", "width": 1, "color": GREY},
     }
-    null = row["null_mean"]
     numbers = [
         ("DOCS score", number(score)),
         ("chance", number(row["baseline"])),
         ("excess", percent(row["excess"])),
-        ("random signs", "–" if null is None else f"{number(null)} (z {number(row['z'])})"),
+        ("random signs", "–" if row["null_mean"] is None else against_signs(row)),
         ("matched", percent(row["matched_share"])),
         ("mutual nearest", percent(row["mutual_share"])),
         ("distance of the fit", p_value(row["fit_distance"])),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lmscope.report.difference_rows import MEASURES, difference_rows, hover
+from lmscope.report.difference_rows import MEASURES, change, difference_rows, hover
 from lmscope.report.records import Records
 from lmscope.report.role_map import role_map
 from lmscope.report.sections import Section
 
-ORDER = 10
+ORDER = 14
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import find, heading, measure_choice %}
@@ -25,7 +25,7 @@ more than rounding explains.</p>
 {{ heading("Change", true, "size of the difference over the base's") }}
 {{ heading("Entries changed", true) }}{{ heading("Above rounding", true) }}{{ heading("Energy above", true) }}
 {{ heading("Learnt", true, "values above random sign flips") }}{{ heading("Effective rank", true) }}
-{{ heading("Cosine", true) }}{{ heading("Stored as", csv=["Base holds", "Tuned holds"]) }}</tr></thead>
+{{ heading("Precision", csv=["Base holds", "Tuned holds"]) }}</tr></thead>
 <tbody>
 {% for index, row in rows %}
 <tr><td class="name" data-csv='{{ [row.name, row.tuned_name] | tojson }}'>
@@ -34,16 +34,15 @@ more than rounding explains.</p>
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td data-csv='{{ [row.role, row.expert] | tojson }}'>
 {{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
-{% for value in (row.relative_change, row.changed_share) %}
-<td class="n" data-sort="{{ value if value is not none }}">{{ value | percent }}
-{% endfor %}
+<td class="n" data-sort="{{ row.relative_change if row.relative_change is not none }}">
+{{ change(row.relative_change) }}
+<td class="n" data-sort="{{ row.changed_share }}">{{ row.changed_share | percent }}
 <td class="n">{{ row.n_above_rounding | number }}
 <td class="n" data-sort="{{ row.energy_above_rounding if row.energy_above_rounding is not none }}">
 {{ row.energy_above_rounding | percent }}
 <td class="n">{{ row.learnt | number }}
-{% for value in (row.effective_rank, row.cosine) %}
-<td class="n" data-sort="{{ value if value is not none }}">{{ value | number(4) }}
-{% endfor %}
+<td class="n" data-sort="{{ row.effective_rank if row.effective_rank is not none }}">
+{{ row.effective_rank | number }}
 <td data-csv='{{ [row.base_precision, row.tuned_precision] | tojson }}'>
 {% if row.identical %}identical{% elif row.base_precision == row.tuned_precision %}{{ row.base_precision }}
 {% else %}{{ row.base_precision }}, {{ row.tuned_precision }}{% endif %}</tr>
@@ -75,6 +74,7 @@ def section(records: Records) -> Section | None:
         values={
             "rows": list(enumerate(rows)),
             "figure": figure,
+            "change": change,
             "same": same,
             "moved": sum(row["n_above_rounding"] > 0 for row in rows),
             "other": records.settings("difference").get("other_name", "the tuned checkpoint"),

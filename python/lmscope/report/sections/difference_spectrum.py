@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscope.report.difference_rows import difference_rows
+from lmscope.report.difference_rows import change, difference_rows
 from lmscope.report.figures import BLUE, GREY, STATE, VERMILLION, Figure, Variant, of_trace, packed
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -15,7 +15,7 @@ from lmscope.report.templates import render
 from lmscope.report.words import count, number, p_value, percent, plain
 from lmscope.visible import visible
 
-ORDER = 11
+ORDER = 15
 
 ALL_UP_TO, MOST_OTHERWISE = 2000, 600
 """Matrices up to which a page holds every spectrum, and how many it holds beyond: those that moved most."""
@@ -195,7 +195,7 @@ def _numbers(row: Row, values: int, rounding: str) -> list[tuple[str, str]]:
         (f"above rounding of {whose}", f"{number(row['n_above_rounding'])} of {number(values)}"),
         ("energy above rounding", percent(row["energy_above_rounding"])),
         ("learnt (above sign flips)", f"{number(row['learnt'])}, p = {p_value(row['sign_flip_p_value'])}"),
-        ("relative change", percent(row["relative_change"])),
+        ("relative change", change(row["relative_change"])),
         ("entries changed", percent(row["changed_share"])),
         ("modelled rounding / difference", percent(row["rounding_share"])),
         ("effective rank", number(row["effective_rank"])),

@@ -59,14 +59,16 @@ def section(records: Records) -> Section | None:
     def variant(key: str) -> Variant:
         traces: list[dict[str, Any]] = []
         for one in maps:
-            curve = neighbour_curve(one.values(table.column(key)))
+            curve = neighbour_curve(one.values(table.column(key)), one.positions)
             control = controls.get(one.names[0])
             if control is not None:
-                random = neighbour_curve(control.values(records.table("control").column(key)))
+                values = control.values(records.table("control").column(key))
+                random = neighbour_curve(values, control.positions)
                 means = dict(zip(random.distances.tolist(), random.means.tolist(), strict=True))
                 below = [means.get(distance) for distance in curve.distances.tolist()]
             elif key == "score":
-                below = neighbour_curve(one.values(table.column("baseline"))).means.tolist()
+                chance = one.values(table.column("baseline"))
+                below = neighbour_curve(chance, one.positions).means.tolist()
             else:
                 below = [None] * len(curve.means)
             words = [
@@ -89,7 +91,7 @@ def section(records: Records) -> Section | None:
         axis = {"title": {"text": measure.label}, "tickformat": measure.tick_format}
         return Variant(measure.label, traces, {"yaxis": axis}, html=as_html(measure.note), note=measure.note)
 
-    deepest = max(len(one.layers) for one in maps)
+    farthest = max(one.positions[-1] - one.positions[0] for one in maps)
     figure = Figure(
         data,
         {
@@ -104,7 +106,7 @@ def section(records: Records) -> Section | None:
                 "showgrid": False,
                 "fixedrange": True,
                 "tickformat": "d",
-                **({"tickmode": "array", "tickvals": list(range(1, deepest))} if deepest <= 26 else {}),
+                **({"tickmode": "array", "tickvals": list(range(1, farthest + 1))} if farthest <= 25 else {}),
             },
             "yaxis": {"automargin": True, "fixedrange": True},
         },
