@@ -77,7 +77,8 @@ def compare(
 
     The other arguments, errors and resuming as in `analyze`. A matrix without a twin is "skipped" in the
     ledger, one whose twin has another shape or is refused "refused". Raises `UsageError` also where no matrix
-    of `base` has a twin in `tuned` and where `out` holds the twins in another one, and `CheckpointError` where every matrix of either is refused.
+    of `base` has a twin in `tuned` and where `out` holds the twins in another checkpoint, and
+    `CheckpointError` where every matrix of either is refused.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     of_difference = difference_settings(rounding=rounding, draws=draws, seed=seed)

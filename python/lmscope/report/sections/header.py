@@ -89,8 +89,8 @@ def _moved(records: Records) -> str:
     same = sum(row["identical"] for row in rows)
     moved = sum(row["n_above_rounding"] > 0 for row in rows)
     return (
-        f"{_matrices(rows)} compared with {other}: {number(same)} identical, {number(moved)} moved by more than "
-        "rounding explains."
+        f"{_matrices(rows)} compared with {other}: {same} identical, {moved} moved by more than rounding "
+        "explains."
     )
 
 
