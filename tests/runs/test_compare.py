@@ -32,7 +32,8 @@ QUERY = "model.layers.1.self_attn.q_proj.weight"
 
 def lmscope_verb(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lmscope", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    wide = {**os.environ, "COLUMNS": "160"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=wide)
 
 
 def wide_llama(kind: Any) -> dict[str, np.ndarray]:

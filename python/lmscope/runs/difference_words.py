@@ -14,7 +14,7 @@ ROLE_COLUMNS = ("role", "matrices", "identical", "moved", "change", "above round
 LAYERS_TITLE = "Layers that moved most"
 LAYER_COLUMNS = ("layer", "matrices", "identical", "change", "above rounding", "learnt")
 MATRICES_TITLE = "Matrices that moved most"
-MATRIX_COLUMNS = ("matrix", "change", "entries", "above rounding", "energy", "learnt", "rank", "score")
+MATRIX_COLUMNS = ("matrix", "change", "entries", "above rounding", "energy", "learnt", "rank")
 
 
 def sentences(summary: DifferenceSummary) -> list[str]:
@@ -66,7 +66,6 @@ def tables(summary: DifferenceSummary) -> Iterator[tuple[str, tuple[str, ...], l
             _percent(one.energy_above_rounding),
             str(one.learnt),
             f"{one.effective_rank:.1f}",
-            _score(one.score),
         )
         for one in summary.matrices
     ]

@@ -20,32 +20,30 @@ more than rounding explains.</p>
 <h3>All matrices</h3>
 {{ find("difference-table", "name, role …") }}
 <div class="scroll tall"><table class="sortable" id="difference-table" data-file="difference">
-<thead><tr>{{ heading("Matrix", csv=["Matrix", "Its twin"]) }}{{ heading("Layer", true) }}
+<thead><tr>{{ heading("Matrix", csv=["Matrix", "Its twin", "Base holds", "Tuned holds"]) }}
+{{ heading("Layer", true) }}
 {{ heading("Role", csv=["Role", "Expert"]) }}
 {{ heading("Change", true, "size of the difference over the base's") }}
 {{ heading("Entries changed", true) }}{{ heading("Above rounding", true) }}{{ heading("Energy above", true) }}
 {{ heading("Learnt", true, "values above random sign flips") }}{{ heading("Effective rank", true) }}
-{{ heading("Precision", csv=["Base holds", "Tuned holds"]) }}</tr></thead>
+</tr></thead>
 <tbody>
 {% for index, row in rows %}
-<tr><td class="name" data-csv='{{ [row.name, row.tuned_name] | tojson }}'>
+<tr><td class="name" data-csv='{{ csv(row) | tojson }}'>
 {% if row.identical %}{{ row.name }}{% else %}
 <button class="link" data-show="difference_spectrum" data-key="{{ index }}">{{ row.name }}</button>{% endif %}
 <td class="n" data-sort="{{ row.layer if row.layer is not none }}">{{ row.layer | number }}
 <td data-csv='{{ [row.role, row.expert] | tojson }}'>
 {{ row.role | plain }}{% if row.expert is not none %} · expert {{ row.expert }}{% endif %}
 <td class="n" data-sort="{{ row.relative_change if row.relative_change is not none }}">
-{{ change(row.relative_change) }}
+{{ "identical" if row.identical else change(row.relative_change) }}
 <td class="n" data-sort="{{ row.changed_share }}">{{ row.changed_share | percent }}
 <td class="n">{{ row.n_above_rounding | number }}
 <td class="n" data-sort="{{ row.energy_above_rounding if row.energy_above_rounding is not none }}">
 {{ row.energy_above_rounding | percent }}
 <td class="n">{{ row.learnt | number }}
 <td class="n" data-sort="{{ row.effective_rank if row.effective_rank is not none }}">
-{{ row.effective_rank | number }}
-<td data-csv='{{ [row.base_precision, row.tuned_precision] | tojson }}'>
-{% if row.identical %}identical{% elif row.base_precision == row.tuned_precision %}{{ row.base_precision }}
-{% else %}{{ row.base_precision }}, {{ row.tuned_precision }}{% endif %}</tr>
+{{ row.effective_rank | number }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -75,6 +73,9 @@ def section(records: Records) -> Section | None:
             "rows": list(enumerate(rows)),
             "figure": figure,
             "change": change,
+            "csv": lambda row: [
+                row[key] for key in ("name", "tuned_name", "base_precision", "tuned_precision")
+            ],
             "same": same,
             "moved": sum(row["n_above_rounding"] > 0 for row in rows),
             "other": records.settings("difference").get("other_name", "the tuned checkpoint"),

@@ -108,7 +108,7 @@ _LAYOUT: dict[str, Any] = {
         "type": "log",
         "title": {"text": "singular value"},
         "automargin": True,
-        "exponentformat": "power",
+        "exponentformat": "e",
         "dtick": 1,
     },
 }
