@@ -153,7 +153,10 @@ def test_the_terminal_says_what_moved(base: Path, tmp_path: Path) -> None:
     )
     (line,) = (line for line in done.stdout.splitlines() if line.startswith(QUERY))
     assert "50 %" in line
-    assert "64 of 64" in line
+    rows = lmscope.open_run(tmp_path / "run").table("difference").to_pylist()
+    (above,) = (row["n_above_rounding"] for row in rows if row["name"] == QUERY)
+    assert above > 60
+    assert f" {above} of 64 " in line
     assert f"Report: {tmp_path / 'run' / 'report.html'}" in done.stdout
 
 
@@ -172,6 +175,22 @@ def test_a_grown_vocabulary_is_refused_with_both_shapes(base: Path, tmp_path: Pa
     run = lmscope.open_run(tmp_path / "run")
     assert statuses(run)[name][0] == "refused"
     assert run.table("difference").num_rows == run.table("twins").num_rows == 15
+
+
+def test_norms_that_changed_are_told_in_the_ledger(base: Path, tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.norm.weight"][:16] = 1.5
+        tensors["model.layers.0.input_layernorm.weight"][:] = np.nan
+
+    run = lmscope.compare(base, changed(tmp_path, change), out=tmp_path / "run", progress=False)
+    found = statuses(run)
+    assert found["model.norm.weight"] == (
+        "skipped",
+        "vector: has no spectrum; in tuned 16 of 64 entries differ, relative change 0.25",
+    )
+    assert found["model.layers.1.input_layernorm.weight"][1].endswith("; identical in tuned")
+    assert "64 of 64 entries differ" in found["model.layers.0.input_layernorm.weight"][1]
+    assert run.difference().identical == 16
 
 
 def test_a_matrix_without_a_twin_is_skipped_and_said_so(base: Path, tmp_path: Path) -> None:

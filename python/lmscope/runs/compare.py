@@ -27,6 +27,7 @@ from lmscope.runs.settings import (
 from lmscope.runs.similarity import run_twins
 from lmscope.runs.streaming import MatrixAnalysis, Source, load_each, run_matrix_analyses
 from lmscope.runs.twins import twins_of
+from lmscope.runs.vector_changes import vector_changes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +77,10 @@ def compare(
         revision, tuned_revision: branch, tag or commit of a hub id, of either side.
 
     The other arguments, errors and resuming as in `analyze`. A matrix without a twin is "skipped" in the
-    ledger, one whose twin has another shape or is refused "refused". Raises `UsageError` also where no matrix
-    of `base` has a twin in `tuned` and where `out` holds the twins in another checkpoint, and
-    `CheckpointError` where every matrix of either is refused.
+    ledger, one whose twin has another shape or is refused "refused"; of norms and biases, which have no
+    spectrum, the reason there says whether they changed. Raises `UsageError` also where no matrix of `base`
+    has a twin in `tuned` and where `out` holds the twins in another checkpoint, and `CheckpointError` where
+    every matrix of either is refused.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     of_difference = difference_settings(rounding=rounding, draws=draws, seed=seed)
@@ -164,7 +166,7 @@ def run_difference(
     )
     with RunFolder.create(path, base.identity).lock() as folder:
         begin_run(folder, base, {analysis.name: analysis.settings}, device)
-        source = _both(base, tuned, twins, without)
+        source = _both(base, tuned, twins, {**without, **vector_changes(base, tuned, selection)})
         run_matrix_analyses(base, folder, [analysis], selection, reporter_for(progress), source)
 
 
