@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet
@@ -18,42 +21,74 @@ from lmscope.results import ResultsError, RunFolder
 
 from ..written_llama import llama_tensors, save_llama
 
-LAYERS, KILLS = 12, 30
+LAYERS, KILLS = 8, 30
 MATRICES = 2 + 7 * LAYERS
 
-# The command line itself; before each computation it writes down which matrix it is about to analyse.
-COUNTED = """
+# Imports once, and for every line on stdin forks a process for spectra and the page, which writes down each
+# matrix that it is about to analyse.
+SERVER = """
 import hashlib, os, sys
+import lmscope, lmscope.report
 from lmscope.analyses import spectra
-from lmscope.cli import main
 
-log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 verdict = spectra.spectrum_verdict
+for line in sys.stdin:
+    source, run, log = line.rstrip("\\n").split("\\t")
+    child = os.fork()
+    if not child:
+        log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-def counted(weights, *arguments, **settings):
-    os.write(log, hashlib.sha256(weights.tobytes()).hexdigest().encode() + b"\\n")
-    return verdict(weights, *arguments, **settings)
+        def counted(weights, *arguments, **settings):
+            os.write(log, hashlib.sha256(weights.tobytes()).hexdigest().encode() + b"\\n")
+            return verdict(weights, *arguments, **settings)
 
-spectra.spectrum_verdict = counted
-main()
+        spectra.spectrum_verdict = counted
+        try:
+            lmscope.analyze(source, out=run, analyses="spectra", draws=39, progress=False)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    print(child, flush=True)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 """
 
 
-def analyse(source: Path, run: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", COUNTED, log, "spectra", source, "-o", run, "--draws", "99", "-q"]
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+class Runs:
+    """Processes that analyse, one at a time."""
+
+    def __init__(self) -> None:
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, source: Path, run: Path, log: Path) -> int:
+        """Gives its process number."""
+        print(source, run, log, sep="\t", file=self.server.stdin, flush=True)
+        return self._number()
+
+    def end(self) -> int:
+        """Exit status of the one that runs, once it is over."""
+        return self._number()
+
+    def finish(self, source: Path, run: Path, log: Path) -> float:
+        """Seconds that it took."""
+        start = time.monotonic()
+        self.start(source, run, log)
+        assert self.end() == 0
+        return time.monotonic() - start
+
+    def _number(self) -> int:
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
 
 
-def finish(source: Path, run: Path, log: Path) -> tuple[float, float]:
-    """Seconds until the first record stood, and until the end."""
-    start = time.monotonic()
-    process = analyse(source, run, log)
-    while not states(run) and process.poll() is None:
-        time.sleep(0.005)
-    begun = time.monotonic() - start
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors.decode()
-    return begun, time.monotonic() - start
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Runs]:
+    found = Runs()
+    yield found
+    found.server.communicate()
 
 
 def computed(log: Path) -> list[str]:
@@ -80,12 +115,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_llama(tmp_path_factory.mktemp("llama"), llama_tensors(LAYERS), LAYERS)
 
 
-def test_thirty_kills(source: Path, tmp_path: Path) -> None:
+def test_thirty_kills(runs: Runs, source: Path, tmp_path: Path) -> None:
     undisturbed, run, log = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "log"
-    begun, whole = finish(source, undisturbed, tmp_path / "undisturbed.log")
+    runs.finish(source, undisturbed, tmp_path / "undisturbed.log")
     assert len(computed(tmp_path / "undisturbed.log")) == MATRICES
     # Nothing to compute: start and page alone.
-    _, idle = finish(source, undisturbed, tmp_path / "idle.log")
+    idle = runs.finish(source, undisturbed, tmp_path / "idle.log")
     assert computed(tmp_path / "idle.log") == []
 
     tensor_of = {
@@ -104,24 +139,31 @@ def test_thirty_kills(source: Path, tmp_path: Path) -> None:
     while len(kills) < KILLS:
         standing = states(run)
         before = len(computed(log))
-        # From the start over a third of the work, or to the end of the page: thirty of these span it all.
-        last = idle if len(standing) == MATRICES else begun + (whole - idle) / 3
-        process = analyse(source, run, log)
-        time.sleep(chance.uniform(0, last))
-        process.kill()
-        process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
+        process = runs.start(source, run, log)
+        if len(standing) == MATRICES:
+            time.sleep(chance.uniform(0, idle))
+        else:
+            # At some matrix of the next few, so that the kills span all the work and then the page.
+            until = before + chance.randint(0, 3 * MATRICES // KILLS + 2)
+            while len(computed(log)) < until and Path(f"/proc/{process}").exists():
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.01))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        status = runs.end()
+        assert status in (0, -signal.SIGKILL)
         after = states(run)
         assert {name: after[name] for name in standing} == standing
         records = [record_of[tensor_of[digest]] for digest in computed(log)[before:]]
         assert len(set(records)) == len(records)
         assert not set(records) & set(standing)
-        if process.returncode != 0:
+        if status != 0:
             kills.append(len(after))
-    assert any(0 < count < MATRICES for count in kills), kills
+    assert len({count for count in kills if 0 < count < MATRICES}) >= 5, kills
+    assert MATRICES in kills, kills  # while the page was made
 
     standing = states(run)
-    finish(source, run, log)
+    runs.finish(source, run, log)
     after = states(run)
     assert {name: after[name] for name in standing} == standing
     assert not list(run.rglob("*.tmp"))
@@ -137,15 +179,15 @@ def test_thirty_kills(source: Path, tmp_path: Path) -> None:
     assert page.rstrip().endswith("</html>")
 
 
-def test_folder_of_a_run_killed_before_its_ledger(source: Path, tmp_path: Path) -> None:
+def test_folder_of_a_run_killed_before_its_ledger(runs: Runs, source: Path, tmp_path: Path) -> None:
     """The manifest is written first: what can be read then says what to do, and the same command goes on."""
     run = tmp_path / "run"
-    finish(source, run, tmp_path / "log")
+    runs.finish(source, run, tmp_path / "log")
     (run / "ledger.parquet").unlink()
     (run / "report.html").unlink()
     with pytest.raises(ResultsError, match=r"ledger.parquet.*the command that made it"):
         lmscope.open_run(run).report()
-    finish(source, run, tmp_path / "log")
+    runs.finish(source, run, tmp_path / "log")
     assert len(computed(tmp_path / "log")) == MATRICES
     assert lmscope.open_run(run).table("spectra").num_rows == MATRICES
     assert (run / "report.html").is_file()

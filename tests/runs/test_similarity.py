@@ -291,6 +291,29 @@ def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path)
         similarity(source, out=tmp_path / "none", roles="up", memory="64MB")
 
 
+def test_bytes_read_are_those_of_whole_stored_tensors(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shapes = {"self_attn.qkv_proj": (192, 64), "self_attn.o_proj": (64, 64), "mlp.gate_up_proj": (192, 64)}
+    shapes["mlp.down_proj"] = (64, 96)
+    tensors = {
+        f"model.layers.{layer}.{name}.weight": random.standard_normal(shape, dtype=np.float32)
+        for layer in range(3)
+        for name, shape in shapes.items()
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    config = {"model_type": "phi3", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
+    size = {name: 3 * 4 * math.prod(shape) for name, shape in shapes.items()}
+    cost = similarity(tmp_path, out=tmp_path / "run", null_draws=0).similarity().cost
+    assert cost["reads"] == 7 * 3
+    # Once for each part of a fused tensor, as roles are compared one after another.
+    assert (
+        cost["read_bytes"] == sum(size.values()) + 2 * size["self_attn.qkv_proj"] + size["mlp.gate_up_proj"]
+    )
+    cost = similarity(tmp_path, out=tmp_path / "one", null_draws=0, roles="up").similarity().cost
+    assert cost["read_bytes"] == size["mlp.gate_up_proj"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [("8GB", 8e9), ("1.5 GiB", 1.5 * 2**30), ("200MB", 2e8), (12345, 12345)]
 )

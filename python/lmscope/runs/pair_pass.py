@@ -46,7 +46,12 @@ class PairAnalysis:
 
 @dataclass
 class Costs:
-    """What a pass took. `waiting_seconds` went on reads that were not there yet: files are read ahead."""
+    """What a pass took.
+
+    `reads` counts matrices, `read_bytes` what left the files: a fused tensor is read whole for each of its
+    parts, once for those that are needed one after another. `waiting_seconds` went on reads that were not
+    there yet, as files are read ahead.
+    """
 
     pairs: int = 0
     reads: int = 0
@@ -84,6 +89,7 @@ class _Pass:
     held: dict[tuple[int, str], _Held] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     flops: float = 0.0
+    last_read: dict[int, str] = field(default_factory=dict)
 
     def load(self, matrix: Matrix, weights: Weights) -> None:
         from lmscope.kernels.column_cosine import PackedColumns
@@ -103,7 +109,9 @@ class _Pass:
                 turned = " (of the transpose)" if matrix.vectors == "rows" else ""
                 self.done.failed[matrix.key] = reason_of(error) + turned
         self.done.costs.reads += 1
-        self.done.costs.read_bytes += matrix.tensor.nbytes
+        if self.last_read.get(matrix.source) != matrix.tensor.stored_name:
+            self.done.costs.read_bytes += _whole_bytes(matrix)
+            self.last_read[matrix.source] = matrix.tensor.stored_name
         self.done.costs.waiting_seconds += read - start
         self.done.costs.packing_seconds += time.perf_counter() - read
         held = sum(entry.packed.nbytes for entry in self.held.values())
@@ -286,9 +294,13 @@ def _room(group: Sequence[Pair], members: Iterable[Matrix], sizes: Mapping[Any, 
 
 def _stored_bytes(matrix: Matrix) -> int:
     """Of the whole stored tensor, beside the part where it is one of several."""
+    whole, part = _whole_bytes(matrix), matrix.tensor.nbytes
+    return whole + (part if whole > part else 0)
+
+
+def _whole_bytes(matrix: Matrix) -> int:
     tensor = matrix.tensor
-    whole = tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))
-    return whole + (tensor.nbytes if whole > tensor.nbytes else 0)
+    return tensor.nbytes * int(np.prod(tensor.stored_shape)) // max(1, int(np.prod(tensor.shape)))
 
 
 def _no_score(x: PackedColumns, y: PackedColumns) -> str:
