@@ -18,6 +18,7 @@ _ROWS = {
     "control": "The same for random matrices of the same shapes.",
     "twins": "One row per matrix and its twin in a second checkpoint.",
     "indices": "One row per pair of layers of the roles that other indices were asked for.",
+    "difference": "One row per matrix and its twin in a tuned checkpoint: tuned minus base.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

@@ -41,14 +41,21 @@ def llama_tensors(layers: int, seed: int = 0) -> dict[str, np.ndarray]:
     return tensors
 
 
-def save_llama(folder: Path, tensors: dict[str, np.ndarray], layers: int) -> Path:
+def save_llama(
+    folder: Path,
+    tensors: dict[str, np.ndarray],
+    layers: int,
+    *,
+    hidden: int = HIDDEN,
+    intermediate: int = INTERMEDIATE,
+) -> Path:
     """A checkpoint folder as transformers writes it."""
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
-        "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
         "vocab_size": VOCABULARY,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
@@ -58,3 +65,16 @@ def save_llama(folder: Path, tensors: dict[str, np.ndarray], layers: int) -> Pat
     (folder / "config.json").write_text(json.dumps(config))
     save_file(tensors, folder / "model.safetensors")
     return folder
+
+
+def quantise(tensors: dict[str, np.ndarray], *, only: str = "") -> None:
+    """Symmetric, four bits in blocks of a row, as compressed-tensors packs them."""
+    for name in [name for name, tensor in tensors.items() if tensor.ndim == 2 and only in name]:
+        weight = tensors.pop(name).astype(np.float32)
+        rows, columns = weight.shape
+        scale = np.abs(weight).max(axis=1, keepdims=True) / 7
+        codes = (np.round(weight / scale) + 8).astype(np.uint32).reshape(rows, columns // 8, 8)
+        packed = (codes << (4 * np.arange(8, dtype=np.uint32))).sum(axis=2, dtype=np.uint32)
+        tensors[f"{name}_packed"] = packed.view(np.int32)
+        tensors[f"{name}_scale"] = scale.astype(ml_dtypes.bfloat16)
+        tensors[f"{name}_shape"] = np.array([rows, columns])

@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.runs.analyze import analyze
+    from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
@@ -31,6 +33,7 @@ _HOME = {
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
     "CudaError": "lmscope.kernels.runtime",
+    "DifferenceVerdict": "lmscope.analyses.difference",
     "Docs": "lmscope.analyses.similarity",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
@@ -41,7 +44,9 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "analyze": "lmscope.runs",
     "column_cosine": "lmscope.kernels.column_cosine",
+    "compare": "lmscope.runs",
     "cuda_available": "lmscope.kernels.runtime",
+    "difference_verdict": "lmscope.analyses.difference",
     "docs": "lmscope.analyses.similarity",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
@@ -62,6 +67,7 @@ __all__ = [
     "CheckpointError",
     "ColumnCosine",
     "CudaError",
+    "DifferenceVerdict",
     "Docs",
     "MarchenkoPastur",
     "PackedColumns",
@@ -73,7 +79,9 @@ __all__ = [
     "__version__",
     "analyze",
     "column_cosine",
+    "compare",
     "cuda_available",
+    "difference_verdict",
     "docs",
     "fit_marchenko_pastur",
     "get_num_threads",

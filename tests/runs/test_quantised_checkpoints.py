@@ -14,6 +14,8 @@ from gguf import GGMLQuantizationType, GGUFWriter, quants
 
 import lmscope
 
+from ..written_llama import quantise
+
 Tensors = dict[str, np.ndarray]
 
 
@@ -24,19 +26,6 @@ def analyse(source: Path, run: Path) -> subprocess.CompletedProcess[str]:
 
 def statuses(run: Path) -> dict[str, tuple[str, str]]:
     return {row["name"]: (row["status"], row["reason"]) for row in lmscope.open_run(run).ledger.to_pylist()}
-
-
-def quantise(tensors: Tensors, *, only: str = "") -> None:
-    """Symmetric, four bits in blocks of a row, as compressed-tensors packs them."""
-    for name in [name for name, tensor in tensors.items() if tensor.ndim == 2 and only in name]:
-        weight = tensors.pop(name).astype(np.float32)
-        rows, columns = weight.shape
-        scale = np.abs(weight).max(axis=1, keepdims=True) / 7
-        codes = (np.round(weight / scale) + 8).astype(np.uint32).reshape(rows, columns // 8, 8)
-        packed = (codes << (4 * np.arange(8, dtype=np.uint32))).sum(axis=2, dtype=np.uint32)
-        tensors[f"{name}_packed"] = packed.view(np.int32)
-        tensors[f"{name}_scale"] = scale.astype(ml_dtypes.bfloat16)
-        tensors[f"{name}_shape"] = np.array([rows, columns])
 
 
 def test_float_tensors_beside_are_analysed(make_llama: Callable[..., Path], tmp_path: Path) -> None:

@@ -5,3 +5,6 @@ NULLS = ("iid", "permutation", "sign_flip")
 
 SMALLEST_SIDE = 32
 """Fewer singular values than this give no Marchenko-Pastur verdict."""
+
+ROUNDINGS = ("both", "tuned")
+"""Whose rounding errors are noise of a difference: those of both matrices, or of the tuned one alone."""

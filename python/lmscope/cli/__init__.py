@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lmscope.cli.analyze import analyze
 from lmscope.cli.bench import bench
+from lmscope.cli.compare import compare
 from lmscope.cli.inspect import inspect
 from lmscope.cli.output import show_warnings, wrong_usage
 from lmscope.cli.report import report
@@ -80,7 +81,7 @@ def _root(
         raise typer.Exit(2)
 
 
-_VERBS = (inspect, analyze, spectra, similarity, report, bench)
+_VERBS = (inspect, analyze, spectra, similarity, compare, report, bench)
 for _verb in _VERBS:
     app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 

@@ -78,6 +78,21 @@ NullDraws = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+TwinNullDraws = Annotated[
+    int | None,
+    typer.Option(
+        help="Draws of random signs for every pair of twins. Default: 3.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+Rounding = Annotated[
+    str,
+    typer.Option(
+        help="Whose rounding is noise: both, or tuned where the tuning began from exactly BASE.",
+        rich_help_panel=_HOW,
+    ),
+]
 Control = Annotated[
     bool,
     typer.Option(
@@ -105,6 +120,9 @@ Memory = Annotated[
 Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=_HOW)]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_HOW)
+]
+TunedRevision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of TUNED.", rich_help_panel=_HOW)
 ]
 Token = Annotated[
     str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=_HOW)

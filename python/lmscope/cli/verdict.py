@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
+from lmscope.cli.difference_verdict import print_difference
 from lmscope.cli.output import console, message, print_json
 from lmscope.cli.similarity_verdict import print_similarity
 from lmscope.cli.tables import legend_table, plain_table
@@ -31,6 +32,7 @@ def finish(
     quiet: bool,
     spectra: bool = True,
     similarity: bool = True,
+    difference: bool = False,
 ) -> None:
     """Print the verdicts of what the verb looked at, warnings and path; leave with 4 or 3 where tensors
     failed or were refused."""
@@ -38,6 +40,7 @@ def finish(
 
     summary = run.summary()
     alike = run.similarity() if similarity and PAIR_ANALYSES & run.manifest["settings"].keys() else None
+    moved = run.difference() if difference else None
     if as_json:
         print_json(
             {
@@ -47,6 +50,7 @@ def finish(
                 "settings": run.manifest["settings"],
                 **asdict(summary),
                 **({} if alike is None else {"similarity": asdict(alike)}),
+                **({} if moved is None else {"difference": asdict(moved)}),
             }
         )
     elif quiet:
@@ -57,6 +61,8 @@ def finish(
             print_verdict(run, summary)
         if alike is not None:
             print_similarity(alike)
+        if moved is not None:
+            print_difference(moved)
         typer.echo(f"Report: {report}" if report else f"Records: {run.path}")
     for status, kind in (("failed", "error"), ("refused", "warning")):
         troubles = [trouble for trouble in summary.troubles if trouble["status"] == status]

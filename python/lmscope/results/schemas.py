@@ -99,6 +99,63 @@ SPECTRA_COLUMNS: dict[str, Column] = {
 }
 """One row per matrix. Edges and p-values of a null that was not asked for are nan, its counts null."""
 
+_UNLESS_IDENTICAL = "; nan where identical"
+DIFFERENCE_COLUMNS: dict[str, Column] = {
+    "name": _NAME._replace(meaning=_NAME.meaning + "; of the base"),
+    "tuned_name": _NAME._replace(meaning="name of its twin in the tuned checkpoint"),
+    "role": _ROLE,
+    "layer": _LAYER,
+    "expert": _EXPERT,
+    "rows": Column(pa.int64(), "output size"),
+    "columns": Column(pa.int64(), "input size"),
+    "dtype": Column(pa.string(), "stored type of the base's elements"),
+    "tuned_dtype": Column(pa.string(), "stored type of the tuned elements"),
+    "identical": Column(pa.bool_(), "all entries are equal: nothing was drawn"),
+    "changed_share": Column(pa.float64(), "share of the entries that differ"),
+    "relative_change": Column(
+        pa.float64(), "Frobenius norm of the difference over that of the base; nan where that is 0"
+    ),
+    "base_norm": Column(pa.float64(), "squared Frobenius norm of the base"),
+    "cosine": Column(pa.float64(), "of both matrices as long vectors; nan where one is 0"),
+    "base_precision": Column(pa.string(), "coarsest type that holds all entries of the base"),
+    "tuned_precision": Column(pa.string(), "coarsest type that holds all tuned entries"),
+    "singular_values": Column(
+        pa.list_(pa.float64()), "of the difference, descending, in the matrices' units; zeros where identical"
+    ),
+    "bounds": Column(pa.list_(pa.float64()), "absolute error bound of each singular value"),
+    "method": Column(pa.string(), "gram or qr: how the singular values were computed; none where identical"),
+    "sv_max": Column(pa.float64(), "largest singular value of the difference"),
+    "norm": Column(pa.float64(), "sum of the squared singular values (squared Frobenius norm)"),
+    "stable_rank": Column(pa.float64(), "norm / sv_max^2" + _UNLESS_IDENTICAL),
+    "effective_rank": Column(
+        pa.float64(), "exponential of the entropy of the squared values' shares" + _UNLESS_IDENTICAL
+    ),
+    "rounding_edge": Column(
+        pa.float64(), "largest singular value over draws of rounding errors" + _UNLESS_IDENTICAL
+    ),
+    "n_above_rounding": Column(pa.int64(), "singular values above rounding_edge by more than their bounds"),
+    "rounding_p_value": Column(
+        pa.float64(), "(1 + draws that reach sv_max) / (1 + draws)" + _UNLESS_IDENTICAL
+    ),
+    "energy_above_rounding": Column(
+        pa.float64(), "share of norm in the values above rounding_edge" + _UNLESS_IDENTICAL
+    ),
+    "rounding_share": Column(
+        pa.float64(), "expected squared norm of the modelled errors over norm" + _UNLESS_IDENTICAL
+    ),
+    "sign_flip_edge": Column(
+        pa.float64(),
+        "largest singular value over draws of the difference with random signs" + _UNLESS_IDENTICAL,
+    ),
+    "learnt": Column(pa.int64(), "singular values above sign_flip_edge"),
+    "sign_flip_p_value": Column(
+        pa.float64(), "(1 + draws that reach sv_max) / (1 + draws)" + _UNLESS_IDENTICAL
+    ),
+    "warning": Column(pa.string(), "what limits the verdict, in words; empty where nothing does"),
+    "seconds": Column(pa.float64(), "time that the pair took"),
+}
+"""One row per matrix and its twin in a tuned checkpoint: the spectrum of tuned - base."""
+
 _VECTOR_MATRIX = {
     "name_{}": _NAME,
     "layer_{}": _LAYER,
@@ -192,6 +249,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
     "control": PAIR_COLUMNS,
     "twins": PAIR_COLUMNS,
     "indices": INDEX_COLUMNS,
+    "difference": DIFFERENCE_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 

@@ -5,6 +5,7 @@ functions, so that `inspect` starts fast.
 """
 
 from lmscope.runs.analyze import analyze
+from lmscope.runs.compare import compare
 from lmscope.runs.errors import UsageError
 from lmscope.runs.inspect import Inspection, inspect
 from lmscope.runs.run import Run, open_run
@@ -16,6 +17,7 @@ __all__ = [
     "Run",
     "UsageError",
     "analyze",
+    "compare",
     "inspect",
     "open_run",
     "similarity",

@@ -6,6 +6,7 @@ those of one core of a 2020s server; the projection divides by the cores that th
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _GRAM_FLOPS = 2.5e10
 _EIGENVALUE_FLOPS = 2.4e10
 _SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 3.5e-9}
+_SECONDS_PER_ROUNDING_ENTRY = 2.0e-8
 _SECONDS_PER_CALIBRATED_VALUE = 1.6e-7
 _OVERHEAD_SECONDS = 0.01
 WORK_BYTES = 128_000_000
@@ -61,6 +63,18 @@ def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, thread
 def verdict_bytes(shape: tuple[int, ...], nbytes: int) -> int:
     """Bytes that one `spectrum_verdict` holds: the matrix and a permuted copy, 1.5 Gram matrices, buffers."""
     return 2 * nbytes + 12 * min(shape) ** 2 + _BUFFER_BYTES
+
+
+def difference_seconds(shape: tuple[int, ...], draws: int, *, threads: int = 1) -> float:
+    """Estimated seconds of one `difference_verdict`: spectrum and sign flips, and drawn rounding errors."""
+    spectrum = spectra_seconds(shape, SpectraSettings(nulls=("sign_flip",), draws=draws), threads=threads)
+    return spectrum + draws * _SECONDS_PER_ROUNDING_ENTRY * math.prod(shape) / threads
+
+
+def difference_bytes(shape: tuple[int, ...], nbytes: int) -> int:
+    """Bytes that one `difference_verdict` holds: both matrices (`nbytes`), their difference in float64, 1.5
+    Gram matrices, buffers."""
+    return nbytes + 8 * math.prod(shape) + 12 * min(shape) ** 2 + _BUFFER_BYTES
 
 
 def calibration_seconds(shape: tuple[int, ...], *, threads: int = 1) -> float:

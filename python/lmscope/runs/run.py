@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lmscope.report import Records
     from lmscope.results.run_tables import Stamp
+    from lmscope.runs.difference_summary import DifferenceSummary
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
 
@@ -61,7 +62,7 @@ class Run:
 
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
-        per pair of matrices ("similarity", its "control", "twins", "indices").
+        per pair of matrices ("similarity", its "control", "twins", "difference", "indices").
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -122,6 +123,21 @@ class Run:
             self._cost(of),
             seed=settings[of]["seed"],
         )
+
+    def difference(self, *, top: int = 5) -> DifferenceSummary:
+        """What moved between two checkpoints: per role, and the layers and matrices that moved most.
+
+        Raises `UsageError` where the run holds no differences.
+        """
+        from lmscope.runs.difference_summary import summarise_difference
+
+        settings = self.manifest["settings"]
+        if "difference" not in settings:
+            raise UsageError(f"difference: the run {self.path} holds none; `lmscope compare` adds them")
+        twins = None
+        if settings.get("twins", {}).get("other") == settings["difference"]["other"]:
+            twins = self.table("twins")
+        return summarise_difference(self.table("difference"), twins, settings["difference"], top=top)
 
     def _cost(self, analysis: str) -> dict[str, Any]:
         """What the last pass took; where that cannot be read a warning and nothing: no result hangs on it."""
@@ -224,6 +240,8 @@ class Run:
             verdict = [html_repr.line(error)]
         if PAIR_ANALYSES & asked.keys():
             verdict.append(html_repr.line("run.similarity() shows how alike matrices are."))
+        if "difference" in asked:
+            verdict.append(html_repr.line("run.difference() shows what moved."))
         return html_repr.block(checkpoint["name"], html_repr.facts(known), *verdict, self._page_link())
 
     def _verdict_html(self) -> str:

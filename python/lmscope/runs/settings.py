@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmscope.analyses.nulls import NULLS
+from lmscope.analyses.nulls import NULLS, ROUNDINGS
 from lmscope.runs.errors import UsageError
 from lmscope.runs.vectors import VECTORS
 
@@ -57,10 +57,7 @@ def spectra_settings(
             raise UsageError(f"nulls: {name!r} is no null; choose from {', '.join(NULLS)}")
     if not names:
         raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
-    draws = _whole("draws", draws)
-    if draws < 1:
-        raise UsageError(f"draws: {draws!r} must be at least 1")
-    seed = _seed(seed)
+    draws, seed = _draws(draws), _seed(seed)
     rate = _number("false_positive_rate", false_positive_rate)
     if not SMALLEST_RATE <= rate < 1.0:
         raise UsageError(
@@ -101,6 +98,32 @@ def similarity_settings(
     if not 0 < rate < 1:
         raise UsageError(f"false_positive_rate: {false_positive_rate!r} must lie between 0 and 1")
     return SimilaritySettings(vectors, draws, seed, rate)
+
+
+@dataclass(frozen=True)
+class DifferenceSettings:
+    """What changes a record of a difference."""
+
+    rounding: str = "both"
+    draws: int = 19
+    seed: int = 0
+
+    def key(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def difference_settings(*, rounding: str, draws: int, seed: int) -> DifferenceSettings:
+    """Check the settings of the difference; raises `UsageError` naming the first wrong one."""
+    if rounding not in ROUNDINGS:
+        raise UsageError(f"rounding: {rounding!r} is not known; choose from {', '.join(ROUNDINGS)}")
+    return DifferenceSettings(rounding, _draws(draws), _seed(seed))
+
+
+def _draws(draws: Any) -> int:
+    found = _whole("draws", draws)
+    if found < 1:
+        raise UsageError(f"draws: {found!r} must be at least 1")
+    return found
 
 
 def _seed(seed: Any) -> int:

@@ -151,12 +151,16 @@ def run_twins(
     memory: int,
     device: str,
     progress: bool,
+    same_shape: bool = False,
 ) -> None:
-    """Write the missing records of twins into the result folder `path`, which is the first checkpoint's."""
+    """Write the missing records of twins into the result folder `path`, which is the first checkpoint's.
+
+    With `same_shape` those of another number of vectors are refused, too.
+    """
     from lmscope.results import RunFolder
 
     _check(checkpoint, path, selection)
-    pairs, refused = twins_of(checkpoint, other, settings)
+    pairs, refused = twins_of(checkpoint, other, settings, same_shape=same_shape)
     if not pairs:
         why = sorted(refused.values(), key=lambda reason: reason[0] != "refused")
         some = why[0][1] if why else "it has no matrices"

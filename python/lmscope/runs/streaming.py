@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,8 @@ class MatrixAnalysis:
     """An analysis of single matrices.
 
     `settings` are those that change a record: they are part of its key. `compute` gives the record's columns
-    other than those of the tensor itself; `seconds` estimates its cost from a shape.
+    other than those of the tensor itself, from what the `Source` yields; `seconds` estimates its cost from a
+    shape.
 
     What matrices of like shape share is done once, by `prepare`: `shared` gives the shape that stands for the
     group (None: nothing to do), `prepare_seconds` the estimate.
@@ -44,11 +45,39 @@ class MatrixAnalysis:
 
     name: str
     settings: Mapping[str, Any]
-    compute: Callable[[NDArray[Any]], Mapping[str, Any]]
+    compute: Callable[[Any], Mapping[str, Any]]
     seconds: Callable[[Shape], float]
     shared: Callable[[Shape], Shape | None]
     prepare: Callable[[Shape], object]
     prepare_seconds: Callable[[Shape], float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a pass reads.
+
+    `load` yields for each tensor in turn what the analyses take, or the reason why it cannot be had. Bytes of
+    a tensor: `read_bytes` go over the disk, `stored_bytes` are held while it is read (fused ones whole),
+    `needed_bytes` while it is analysed. `without` has status and reason of the planned tensors that the pass
+    has nothing to do with.
+    """
+
+    load: Callable[[Sequence[TensorInfo]], Generator[Any, None, None]]
+    read_bytes: Callable[[TensorInfo], int]
+    stored_bytes: Callable[[TensorInfo], int]
+    needed_bytes: Callable[[TensorInfo], int]
+    without: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def weights_of(checkpoint: Checkpoint) -> Source:
+    """Each matrix of a checkpoint by itself."""
+    stored = bytes_of_stored(checkpoint)
+    return Source(
+        load=partial(load_each, checkpoint),
+        read_bytes=lambda tensor: tensor.nbytes,
+        stored_bytes=lambda tensor: stored[tensor.stored_name],
+        needed_bytes=lambda tensor: verdict_bytes(tensor.shape, tensor.nbytes),
+    )
 
 
 def check_selection(checkpoint: Checkpoint, selection: Selection) -> None:
@@ -72,8 +101,11 @@ def run_matrix_analyses(
     analyses: Sequence[MatrixAnalysis],
     selection: Selection,
     reporter: Reporter,
+    source: Source | None = None,
 ) -> None:
     """Fill the locked `folder` with the records that it lacks, and write its ledger before and after.
+
+    `source` is `weights_of(checkpoint)` unless given.
 
     A matrix that cannot be read or analysed becomes "failed" with the reason, and the pass goes on. What
     cannot be written ends the pass: the records so far stand, and the next run continues after them.
@@ -85,11 +117,12 @@ def run_matrix_analyses(
         asked = (checkpoint.identity, tensor.name, analysis.name, analysis.settings, __version__)
         return folder.record_key(*asked)
 
-    own = {analysis.name: Findings() for analysis in analyses}
+    source = weights_of(checkpoint) if source is None else source
+    own = {analysis.name: Findings(without=dict(source.without)) for analysis in analyses}
     others = stored_findings(folder, own)
     missing: dict[str, list[tuple[MatrixAnalysis, str]]] = {}
     for tensor in checkpoint:
-        if tensor.status != "planned":
+        if tensor.status != "planned" or tensor.name in source.without:
             continue
         for analysis in analyses:
             key = record_key(tensor, analysis)
@@ -134,7 +167,7 @@ def run_matrix_analyses(
             with reporting:
                 reporter.finish(text, read_bytes=0, matrices=0)
 
-    def analyse(tensor: TensorInfo, weights: NDArray[Any] | str) -> None:
+    def analyse(tensor: TensorInfo, weights: Any) -> None:
         text = f"{tensor.name} {_times(tensor.shape)}"
         with reporting:
             reporter.begin(text, seconds=estimates[tensor.name])
@@ -147,10 +180,13 @@ def run_matrix_analyses(
             else:
                 found.recorded.add(tensor.name)
         with reporting:
-            reporter.finish(text, read_bytes=tensor.nbytes)
+            reporter.finish(text, read_bytes=source.read_bytes(tensor))
 
     write_ledger()
-    wanted = sum(tensor.status == "planned" and tensor in selection for tensor in checkpoint)
+    wanted = sum(
+        tensor.status == "planned" and tensor in selection and tensor.name not in source.without
+        for tensor in checkpoint
+    )
     if standing := wanted - len(pending):
         settings = "; ".join(in_words(analysis.settings) for analysis in analyses)
         reporter.stands(standing, of=wanted, settings=settings)
@@ -158,18 +194,17 @@ def run_matrix_analyses(
         with reporter, SideBySide(get_num_threads(), SIDE_BY_SIDE_BYTES) as tasks:
             reporter.start(
                 matrices=len(pending),
-                total_bytes=sum(tensor.nbytes for tensor in pending),
+                total_bytes=sum(map(source.read_bytes, pending)),
                 seconds=sum(estimates.values()) + sum(preparations.values()),
             )
-            stored_bytes = bytes_of_stored(checkpoint)
             stored = ""
-            with contextlib.closing(load_each(checkpoint, pending)) as loads:
+            with contextlib.closing(source.load(pending)) as loads:
                 for tensor in pending:
-                    need = verdict_bytes(tensor.shape, tensor.nbytes)
+                    need = source.needed_bytes(tensor)
                     # Before the read: a large tensor is not in memory while others still work.
                     if tensor.stored_name != stored:
                         stored = tensor.stored_name
-                        tasks.make_room(stored_bytes[stored])
+                        tasks.make_room(source.stored_bytes(tensor))
                     tasks.make_room(need)
                     weights = next(loads)
                     if not isinstance(weights, str):
@@ -197,9 +232,7 @@ def _times(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _analyse(
-    tensor: TensorInfo, weights: NDArray[Any], analysis: MatrixAnalysis, key: str, folder: RunFolder
-) -> str:
+def _analyse(tensor: TensorInfo, weights: Any, analysis: MatrixAnalysis, key: str, folder: RunFolder) -> str:
     """Write the record, or give the reason why there is none."""
     rows, columns = tensor.shape
     start = time.perf_counter()

@@ -18,19 +18,27 @@ _DRAWS = 3
 
 
 def twins_of(
-    checkpoint: Checkpoint, other: Checkpoint, settings: SimilaritySettings
+    checkpoint: Checkpoint, other: Checkpoint, settings: SimilaritySettings, *, same_shape: bool = False
 ) -> tuple[list[Pair], dict[str, tuple[str, str]]]:
     """Pairs by role, layer and expert (the second of one kind in a layer has the second as its twin).
 
     Gives also status and reason by name of the planned matrices that have no pair: "skipped" where the other
-    checkpoint has none in that place, "refused" where the vectors differ in length.
+    checkpoint has none in that place, "refused" where it refuses the twin, where the vectors differ in length
+    and, with `same_shape`, where their number does.
     """
-    theirs = _places(other)
+    theirs, barred = _places(other, "planned"), _places(other, "refused")
     draws = _DRAWS if settings.null_draws is None else settings.null_draws
     pairs: list[Pair] = []
     without: dict[str, tuple[str, str]] = {}
-    for place, tensor in _places(checkpoint).items():
+    for place, tensor in _places(checkpoint, "planned").items():
         twin = theirs.get(place)
+        if twin is None and place in barred:
+            refused = barred[place]
+            without[tensor.name] = (
+                "refused",
+                f"its twin {refused.name} in {label(other)} is refused: {refused.reason}",
+            )
+            continue
         if twin is None:
             without[tensor.name] = "skipped", f"{label(other)} has no such matrix in that place"
             continue
@@ -42,16 +50,27 @@ def twins_of(
                 f"its vectors ({vectors}) have length {x.depth}, those of its twin {twin.name} in "
                 f"{label(other)} {y.depth}",
             )
+        elif same_shape and x.count != y.count:
+            without[tensor.name] = "refused", _other_shape(tensor, twin, label(other))
         else:
             pairs.append(Pair(x, y, draws))
     return pairs, without
 
 
-def _places(tensors: Iterable[TensorInfo]) -> dict[tuple[Any, ...], TensorInfo]:
+def _other_shape(tensor: TensorInfo, twin: TensorInfo, other: str) -> str:
+    ours, theirs = (" x ".join(map(str, one.shape)) for one in (tensor, twin))
+    vocabulary = " (the vocabulary changed)" if "embedding" in tensor.role else ""
+    return (
+        f"it is {ours}, its twin {twin.name} in {other} {theirs}{vocabulary}: there is no difference to "
+        "take, but `lmscope similarity` of both checkpoints compares their vectors"
+    )
+
+
+def _places(tensors: Iterable[TensorInfo], status: str) -> dict[tuple[Any, ...], TensorInfo]:
     found: dict[tuple[Any, ...], TensorInfo] = {}
     seen: defaultdict[tuple[Any, ...], int] = defaultdict(int)
     for tensor in tensors:
-        if tensor.status == "planned" and len(tensor.shape) == 2:
+        if tensor.status == status and len(tensor.shape) == 2:
             place = (tensor.role, tensor.layer, tensor.expert)
             found[place, seen[place]] = tensor
             seen[place] += 1

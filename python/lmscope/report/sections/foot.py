@@ -80,8 +80,8 @@ def _words(value: Any) -> str:
 def _code(records: Records) -> str:
     """What makes the same records again: in a shell and, the same calls, from Python."""
     calls = _calls(records)
-    # `analyze` builds the page itself.
-    builds = calls[-1][0] == "analyze"
+    # These build the page themselves.
+    builds = calls[-1][0] in ("analyze", "compare")
     from_python = "\n".join(
         ["import lmscope\n", *starmap(_python, calls), *([] if builds else ["run.report()"])]
     )
@@ -108,7 +108,12 @@ def _calls(records: Records) -> list[Call]:
             calls.append(("spectra", [source], of_spectra))
         if of_pairs:
             calls.append(("similarity", [source], {**of_pairs, **control, **indices}))
-    if "twins" in records.analyses:
+    if "difference" in records.analyses:
+        other = str(records.settings("difference")["other_path"])
+        of_twins = _given(records, "twins", ("vectors", "null_draws", "false_positive_rate"))
+        asked = {**_given(records, "difference", ("rounding", "draws", "seed")), **of_twins}
+        calls.insert(0, ("compare", [source, other], asked))
+    elif "twins" in records.analyses:
         other = str(records.settings("twins")["other_path"])
         known = ("vectors", "null_draws", *_SHARED)
         # Before `analyze`, which builds the page.

@@ -53,6 +53,9 @@ def _about(records: Records) -> list[str]:
 
 
 def _verdict(records: Records) -> str:
+    moved = _moved(records)
+    if not records.spectra and moved:
+        return moved
     if not records.spectra and {"similarity", "twins"} & set(records.analyses):
         return "This run compares matrices with each other; no spectra have been computed in it."
     if not records.spectra:
@@ -76,6 +79,19 @@ def _verdict(records: Records) -> str:
         among = f", of matrices with {SMALLEST_SIDE} singular values or more" if small else ""
         sentences.append(f"Strongest{among}: {listing(strongest)}.")
     return " ".join([*sentences, _by_chance(records, len(tested))])
+
+
+def _moved(records: Records) -> str:
+    rows = records.without_lists("difference")
+    if not rows:
+        return ""
+    other = records.settings("difference")["other_name"]
+    same = sum(row["identical"] for row in rows)
+    moved = sum(row["n_above_rounding"] > 0 for row in rows)
+    return (
+        f"{_matrices(rows)} compared with {other}: {same} identical, {moved} moved by more than rounding "
+        "explains."
+    )
 
 
 def _matrices(rows: list[Row]) -> str:

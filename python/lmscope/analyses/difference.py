@@ -1,0 +1,306 @@
+"""What moved between two versions of a matrix: the spectrum of the difference, above its rounding."""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from lmscope import html_repr
+from lmscope.analyses.nulls import ROUNDINGS
+
+if TYPE_CHECKING:
+    from lmscope.analyses.spectra import SpectrumVerdict
+
+__all__ = ["DifferenceVerdict", "difference_verdict"]
+
+_DTYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)]
+_FEW_CHANGED = 0.5
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class DifferenceVerdict:
+    """Spectrum of ``tuned - base`` and its counts above noise; one field per column of the record.
+
+    Attributes:
+        identical: all entries are equal; then nothing is drawn, counts are 0 and edges and p-values NaN.
+        changed_share: share of the entries that differ.
+        relative_change: Frobenius norm of the difference over that of ``base``; NaN where that is 0.
+        base_norm: squared Frobenius norm of ``base``.
+        cosine: of both matrices as long vectors; NaN where one is 0.
+        base_precision, tuned_precision: the coarsest type that holds all entries, see
+            :func:`lmscope.analyses.rounding.grid_of`.
+        singular_values, bounds: of the difference, float64, shape (min(rows, columns),), descending, with
+            absolute error bounds.
+        method: ``"gram"`` or ``"qr"``, the route that gave them; ``"none"`` for identical matrices.
+        sv_max, norm: largest singular value; sum of the squared ones (squared Frobenius norm).
+        stable_rank, effective_rank: of the difference, as in :class:`lmscope.SpectrumVerdict`.
+        rounding_edge: largest singular value over the draws of rounding errors, its error bound added.
+        n_above_rounding: how many singular values lie above it, by more than their bounds.
+        rounding_p_value: (1 + draws whose largest value reaches sv_max) / (draws + 1).
+        energy_above_rounding: share of ``norm`` in those values.
+        rounding_share: expected squared norm of the modelled errors over ``norm``. About 1: rounding alone
+            explains the size of the difference; above 1: the model overstates it.
+        sign_flip_edge, learnt, sign_flip_p_value: the difference against its own random sign flips, as in
+            :class:`lmscope.SpectrumVerdict`.
+        warning: what limits the verdict, in plain words; empty where nothing does.
+    """
+
+    identical: bool
+    changed_share: float
+    relative_change: float
+    base_norm: float
+    cosine: float
+    base_precision: str
+    tuned_precision: str
+    singular_values: Values
+    bounds: Values
+    method: str
+    sv_max: float
+    norm: float
+    stable_rank: float
+    effective_rank: float
+    rounding_edge: float
+    n_above_rounding: int
+    rounding_p_value: float
+    energy_above_rounding: float
+    rounding_share: float
+    sign_flip_edge: float
+    learnt: int
+    sign_flip_p_value: float
+    warning: str
+
+    def __repr__(self) -> str:
+        if self.identical:
+            return "DifferenceVerdict(identical)"
+        return (
+            f"DifferenceVerdict({len(self.singular_values)} values up to {self.sv_max:.6g}, relative "
+            f"change {self.relative_change:.3g}: above rounding={self.n_above_rounding}, learnt={self.learnt}"
+            + (f", warning={self.warning!r})" if self.warning else ")")
+        )
+
+    def _repr_html_(self) -> str:
+        if self.identical:
+            return html_repr.block("Difference", html_repr.line("Both matrices are identical."))
+        edges = [
+            ("rounding", self.n_above_rounding, self.rounding_edge, self.rounding_p_value),
+            ("sign flips (learnt)", self.learnt, self.sign_flip_edge, self.sign_flip_p_value),
+        ]
+        rows = [
+            (name, above, html_repr.number(edge), html_repr.number(p_value))
+            for name, above, edge, p_value in edges
+        ]
+        return html_repr.block(
+            f"Difference of two matrices, {len(self.singular_values)} singular values",
+            html_repr.table(("noise", "values above", "edge", "p-value"), rows),
+            html_repr.facts(
+                [
+                    ("relative change", html_repr.number(self.relative_change)),
+                    ("entries changed", f"{self.changed_share:.1%}"),
+                    ("energy above rounding", f"{self.energy_above_rounding:.1%}"),
+                    ("effective rank", html_repr.number(self.effective_rank)),
+                    ("stable rank", html_repr.number(self.stable_rank)),
+                    ("precision", f"{self.base_precision}, {self.tuned_precision}"),
+                ]
+            ),
+            *([html_repr.line(f"Warning: {self.warning}.")] if self.warning else []),
+        )
+
+
+def difference_verdict(
+    base: Any, tuned: Any, *, rounding: str = "both", draws: int = 19, seed: int = 0
+) -> DifferenceVerdict:
+    """Count the singular values of ``tuned - base`` that stand above the rounding of the stored numbers.
+
+    The difference D is taken in float64. Its noise: every stored entry is its true value plus a rounding
+    error, uniform within half the spacing of the stored type at that entry (half a unit in its last place)
+    and independent of all others. Spacing follows the entry, so large weights have larger errors; the type is
+    the coarsest that holds the whole matrix, so that bfloat16 values in a float32 file count as bfloat16. A
+    power of two is treated like the numbers above it, though those below lie half as far.
+
+    The null draws matrices of such errors; values of D above the largest singular value of all draws are
+    "above the rounding". Where D is such errors and nothing else, any value is counted with probability
+    1 / (draws + 1). The model is an upper bound where the tuning moved entries by far less than the
+    spacing: most then stay where they were, instead of being rounded at random (an update of Gaussian entries
+    never leaves errors of larger variance than the uniform law's).
+
+    Beside it stands ``learnt``: D against its own random sign flips, which asks for agreement of signs
+    whatever the sizes are.
+
+    Args:
+        base, tuned: numpy arrays or torch CPU tensors of one shape, 2-D, float64, float32, float16 or
+            bfloat16 each; not copied as a whole.
+        rounding: ``"both"``: the base, too, may be a rounding of what the tuning began from. ``"tuned"``: it
+            began from exactly these numbers, which lowers the edge, by a factor sqrt(2) where both have one
+            type.
+        draws: matrices drawn for each of both nulls.
+        seed: of those draws, from 0 up.
+
+    Memory: 8 bytes an entry beside both matrices, and what :func:`lmscope.spectrum_verdict` takes.
+
+    Raises:
+        ValueError: empty, not 2-D, of different shapes, NaN/Inf (named with row and column), or an argument
+            out of range.
+        TypeError: not an array, another dtype, or a CUDA tensor.
+    """
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding may be {' or '.join(map(repr, ROUNDINGS))}, got {rounding!r}")
+    draws, seed = _whole("draws", draws, 1), _whole("seed", seed, 0)
+    x, y = _matrix("base", base), _matrix("tuned", tuned)
+    if x.shape != y.shape:
+        raise ValueError(f"base and tuned must have one shape, got {x.shape} and {y.shape}")
+    return _verdict(x, y, rounding, draws, seed)
+
+
+def _verdict(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], rounding: str, draws: int, seed: int
+) -> DifferenceVerdict:
+    from lmscope.analyses.rounding import grid_of, rounding_top_values
+    from lmscope.analyses.spectra import spectrum_verdict
+
+    difference, changed, squares, product = _subtract(x, y)
+    spectrum = spectrum_verdict(difference, nulls="sign_flip", draws=draws, seed=seed) if changed else None
+    # Before the grids and the draws take their memory.
+    del difference
+    grids = grid_of(x), grid_of(y)
+    precisions: dict[str, Any] = {"base_precision": grids[0].precision, "tuned_precision": grids[1].precision}
+    if spectrum is None:
+        return _identical(min(x.shape), squares, precisions)
+    noise = grids if rounding == "both" else grids[1:]
+    tops = rounding_top_values(noise, draws=draws, seed=seed)
+    reached = tops.values + tops.bounds
+    edge = float(reached.max())
+    values, norm = spectrum.singular_values, spectrum.norm
+    above = int(np.count_nonzero(values - spectrum.bounds > edge))
+    error = math.hypot(*(grid.root_mean_square_error for grid in noise))
+    changed_share = changed / x.size
+    return DifferenceVerdict(
+        identical=False,
+        changed_share=changed_share,
+        relative_change=math.sqrt(norm / squares[0]) if squares[0] else math.nan,
+        base_norm=squares[0],
+        cosine=product / math.sqrt(squares[0]) / math.sqrt(squares[1]) if all(squares) else math.nan,
+        **precisions,
+        singular_values=values,
+        bounds=spectrum.bounds,
+        method=spectrum.method,
+        sv_max=spectrum.sv_max,
+        norm=norm,
+        stable_rank=spectrum.stable_rank,
+        effective_rank=spectrum.effective_rank,
+        rounding_edge=edge,
+        n_above_rounding=above,
+        rounding_p_value=(1 + int(np.count_nonzero(reached >= values[0]))) / (draws + 1),
+        energy_above_rounding=float(np.sum(values[:above] ** 2)) / norm,
+        rounding_share=error**2 / (norm / x.size),
+        **_sign_flips(spectrum),
+        warning=_warning(changed_share, precisions["tuned_precision"]),
+    )
+
+
+def _identical(
+    smaller_side: int, squares: tuple[float, float], precisions: dict[str, Any]
+) -> DifferenceVerdict:
+    nothing = math.nan
+    return DifferenceVerdict(
+        identical=True,
+        changed_share=0.0,
+        relative_change=0.0 if squares[0] else nothing,
+        base_norm=squares[0],
+        cosine=1.0 if squares[0] else nothing,
+        **precisions,
+        singular_values=np.zeros(smaller_side),
+        bounds=np.zeros(smaller_side),
+        method="none",
+        sv_max=0.0,
+        norm=0.0,
+        stable_rank=nothing,
+        effective_rank=nothing,
+        rounding_edge=nothing,
+        n_above_rounding=0,
+        rounding_p_value=nothing,
+        energy_above_rounding=nothing,
+        rounding_share=nothing,
+        sign_flip_edge=nothing,
+        learnt=0,
+        sign_flip_p_value=nothing,
+        warning="",
+    )
+
+
+def _sign_flips(spectrum: SpectrumVerdict) -> dict[str, Any]:
+    assert spectrum.learnt is not None
+    return {
+        "sign_flip_edge": spectrum.sign_flip_edge,
+        "learnt": spectrum.learnt,
+        "sign_flip_p_value": spectrum.sign_flip_p_value,
+    }
+
+
+def _subtract(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Values, int, tuple[float, float], float]:
+    """tuned - base, how many entries differ, both squared norms and the inner product, all in float64."""
+    from lmscope.analyses.rounding import row_blocks
+
+    difference = np.empty(x.shape)
+    changed, of_base, of_tuned, product = 0, 0.0, 0.0, 0.0
+    for rows in row_blocks(x.shape):
+        a, b = _finite("base", x, rows), _finite("tuned", y, rows)
+        np.subtract(b, a, out=difference[rows])
+        changed += int(np.count_nonzero(difference[rows]))
+        of_base += float(np.sum(a * a))
+        of_tuned += float(np.sum(b * b))
+        product += float(np.sum(a * b))
+    return difference, changed, (of_base, of_tuned), product
+
+
+def _finite(name: str, matrix: npt.NDArray[Any], rows: slice) -> Values:
+    block = matrix[rows].astype(np.float64)
+    if not np.isfinite(block).all():
+        row, column = np.argwhere(~np.isfinite(block))[0]
+        raise ValueError(f"{name} has {block[row, column]} at row {rows.start + row}, column {column}")
+    return block
+
+
+def _matrix(name: str, given: Any) -> npt.NDArray[Any]:
+    """As a numpy array, without a copy."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.Tensor):
+        if given.device.type != "cpu":
+            raise TypeError(f"{name} must be a CPU tensor, got one on {given.device}")
+        given = given.detach()
+        short = given.dtype == torch.bfloat16
+        given = given.view(torch.uint16).numpy().view(ml_dtypes.bfloat16) if short else given.numpy()
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(given).__name__}")
+    if given.dtype not in _DTYPES:
+        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {given.dtype}")
+    if given.ndim != 2 or not given.size:
+        raise ValueError(f"{name} must be a matrix with rows and columns, got shape {given.shape}")
+    return given
+
+
+def _whole(name: str, number: Any, least: int) -> int:
+    try:
+        whole = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {number!r}") from None
+    if not least <= whole < 2**63:
+        raise ValueError(f"{name} must be from {least} up, below 2**63, got {number}")
+    return whole
+
+
+def _warning(changed_share: float, precision: str) -> str:
+    if changed_share >= _FEW_CHANGED:
+        return ""
+    return (
+        f"only {changed_share:.2g} of the entries changed: the change is small against the spacing of "
+        f"{precision}, so part of it is lost, and the edge overstates the rounding"
+    )
