@@ -28,8 +28,10 @@ MATRICES = 2 + 7 * LAYERS
 # matrix that it is about to analyse.
 SERVER = """
 import hashlib, os, sys
+import pandas, plotly, pyarrow.compute, scipy.stats
 import lmscope, lmscope.report
 from lmscope.analyses import spectra
+from lmscope.kernels import singular_values
 
 verdict = spectra.spectrum_verdict
 for line in sys.stdin:

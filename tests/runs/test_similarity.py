@@ -447,10 +447,12 @@ def test_what_is_read_at_last_is_no_failure(make_llama: Make, tmp_path: Path) ->
 
 
 def test_a_matrix_whose_partners_all_failed_is_in_no_record(make_llama: Make, tmp_path: Path) -> None:
-    run = similarity(make_llama(layers=2, change=spoiled), out=tmp_path / "run", roles="up")
-    status, reason = statuses(run)["model.layers.0.mlp.up_proj.weight"]
-    assert (status, reason) == ("skipped", "similarity failed on all its partners")
-    assert not by_names(run)
+    source = make_llama(layers=2, change=spoiled)
+    for control in (False, True):
+        run = similarity(source, out=tmp_path / f"run-{control}", roles="up", control=control)
+        status, reason = statuses(run)["model.layers.0.mlp.up_proj.weight"]
+        assert (status, reason) == ("skipped", "similarity failed on all its partners")
+        assert not by_names(run)
 
 
 def test_complete_spectra_stay_analysed_while_similarities_are_left(

@@ -300,7 +300,10 @@ def _before(checkpoint: Checkpoint, folder: RunFolder, comparison: _Comparison) 
             if tensor.status == "planned" and tensor.name not in paired
         },
     )
-    if name != "control":
+    if name == "control":
+        # It follows the similarities: those that are neither in a record nor failed had no partner left.
+        found.without |= dict.fromkeys(paired, ("skipped", _FAILED_PARTNERS))
+    else:
         found.recorded, found.pending = own_names(name, comparison.standing), tried
     return found
 
