@@ -124,7 +124,7 @@ demo: $(INSTALLED) $(DONE)/demo
 	@echo "Your own: $(BIN)/lmscope analyze CKPT -o RUN" >&2
 
 test: $(INSTALLED) $(DONE)/test chromium
-	@"$(BIN)/python" -m pytest $(TESTS)
+	@"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(TESTS)
 
 # The page's tests use Debian's browser; without it they are skipped, or fail under LMSCOPE_REQUIRE_BROWSER=1.
 chromium:

@@ -17,6 +17,10 @@ from .tiny_models import TINY_BERT, TINY_LLAMA, random_model
 from .written_llama import llama_tensors, save_llama
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Processes of pytest-xdist are given the size of a terminal that nobody looks at.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for size in ("COLUMNS", "LINES"):
+        os.environ.pop(size, None)
 
 # A sanitizer build to test instead of the installed one, see csrc/README.md.
 if "LMSCOPE_CORE" in os.environ:
