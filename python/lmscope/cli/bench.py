@@ -39,7 +39,10 @@ def bench(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small shapes and two seeds: seconds, not minutes.")
+        bool,
+        typer.Option(
+            "--quick", help="Small shapes and two seeds, a minute; below the sizes that targets are for."
+        ),
     ] = False,
     seeds: Annotated[
         int | None, typer.Option(help="Gaussian inputs per shape: 5, with --quick 2.", min=1)
@@ -59,11 +62,19 @@ def bench(
     """
     with errors_to_exit_codes(as_json=json):
         from lmscope.runs.benchmarks import cases_of, document, families_of, run_bench, write_json
+        from lmscope.runs.benchmarks.cpu_time import share_now
+        from lmscope.runs.benchmarks.turns import FOREIGN_LIMIT
 
         if shape and family is not None and len(family) > 1:
             raise UsageError("--shape goes with one --family: what its sides mean depends on it")
         # Shapes without a family meant singular values before there was another.
         chosen = families_of(["singular_values"] if shape and not family else family or [])
+        if not quiet and (share := share_now()) > FOREIGN_LIMIT:
+            message(
+                "warning",
+                f"other processes use {share:.0%} of the CPUs now; disturbed samples are taken again, which "
+                "takes longer, and ratios of disturbed ones mean little",
+            )
         found = []
         with _progress(wanted=not quiet) as tell:
             for one in chosen:
@@ -127,7 +138,7 @@ def _print(benches: Sequence[Bench]) -> None:
         out.print(
             "times ours: their seconds over ours on the same input, median (range). error: "
             f"{bench.family.error}. GFLOP/s: {bench.family.formula}. A sample is disturbed where other "
-            "processes used more than 3 % of the CPUs.",
+            "processes used more than 3 % of the CPUs; ~ is before ratios where all are.",
             style="dim",
             soft_wrap=not out.is_terminal,
         )
@@ -165,6 +176,8 @@ def _table(result: CaseResult) -> Table:
             median = statistics.median(ratios)
             digits = 2 if max(ratios) < 10 else 1
             ratio = f"{median:.{digits}f} ({min(ratios):.{digits}f}-{max(ratios):.{digits}f})"
+            if len(result.rounds) in (result.disturbed(name), result.disturbed(OURS)):
+                ratio = f"~{ratio}"
             target = result.case.targets.get(name)
             if target is not None:
                 verdict = f"{target:g} {'met' if median >= target else 'missed'}"

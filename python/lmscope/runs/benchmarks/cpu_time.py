@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -31,3 +32,15 @@ def foreign_share(*, seconds: float, own: float, busy: float, cpus: int) -> floa
     /proc/stat counts in ticks: one tick per CPU is within its resolution and counts as nobody's.
     """
     return max(0.0, busy - own - cpus * TICK) / max(seconds * cpus, TICK)
+
+
+def share_now(seconds: float = 0.5) -> float:
+    """Share of the CPUs' time that others take, watched for so long."""
+    started, busy, own = time.monotonic(), busy_seconds(), time.process_time()
+    time.sleep(seconds)
+    return foreign_share(
+        seconds=time.monotonic() - started,
+        own=time.process_time() - own,
+        busy=busy_seconds() - busy,
+        cpus=len(os.sched_getaffinity(0)),
+    )
