@@ -37,7 +37,8 @@ def run(tmp_path: Path, hub: Hub) -> Run:
     for place, seed in {"checkpoint": 0, "base": 1, "tuned": 2}.items():
         save_llama(work / "path" / "to" / place, llama_tensors(2, seed), 2)
     (work / "CKPT").symlink_to(work / "path" / "to" / "checkpoint")
-    (work / "OTHER").symlink_to(work / "path" / "to" / "tuned")
+    for name, place in {"OTHER": "tuned", "BASE": "base", "TUNED": "tuned"}.items():
+        (work / name).symlink_to(work / "path" / "to" / place)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     settings = {
         "HF_HOME": str(tmp_path / "hf"),
