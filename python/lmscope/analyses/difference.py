@@ -38,8 +38,8 @@ class DifferenceVerdict:
         identical: all entries are equal; then nothing is drawn, counts are 0 and edges and p-values NaN.
         changed_share: share of the entries that differ.
         changed_rows, changed_columns: how many rows and columns hold one.
-        change_in_spacings: root mean square of the entries that differ, each over the coarser spacing of both
-            sides there; NaN for identical matrices.
+        change_in_spacings: root mean square of the entries that differ, over that of the coarser spacings of
+            both sides there; NaN for identical matrices.
         relative_change: Frobenius norm of the difference over that of ``base``; NaN where that is 0.
         base_norm: squared Frobenius norm of ``base``.
         cosine: of both matrices as long vectors; NaN where one is 0.
@@ -342,16 +342,16 @@ def _subtract(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> _Taken:
 def _in_spacings(x: npt.NDArray[Any], y: npt.NDArray[Any], grids: tuple[Grid, Grid]) -> float:
     from lmscope.analyses.rounding import row_blocks
 
-    squares, changed = 0.0, 0
+    of_change, of_spacings = 0.0, 0.0
     for rows in row_blocks(x.shape):
         difference = y[rows].astype(np.float64) - x[rows].astype(np.float64)
         differ = difference != 0
         one, other = (
             np.ldexp(grid.coarsest, -grid.halvings[rows][differ].astype(np.int32)) for grid in grids
         )
-        squares += float(np.sum((difference[differ] / np.maximum(one, other)) ** 2))
-        changed += int(np.count_nonzero(differ))
-    return math.sqrt(squares / changed)
+        of_change += float(np.sum(difference[differ] ** 2))
+        of_spacings += float(np.sum(np.maximum(one, other) ** 2))
+    return math.sqrt(of_change / of_spacings) if of_spacings else math.inf
 
 
 def _finite(name: str, matrix: npt.NDArray[Any], rows: slice) -> Values:

@@ -116,7 +116,7 @@ DIFFERENCE_COLUMNS: dict[str, Column] = {
     "changed_columns": Column(pa.int64(), "columns that do"),
     "change_in_spacings": Column(
         pa.float64(),
-        "root mean square of the entries that differ, over the coarser spacing of both sides there"
+        "root mean square of the entries that differ, over that of the coarser spacings of both sides there"
         + _UNLESS_IDENTICAL,
     ),
     "relative_change": Column(
