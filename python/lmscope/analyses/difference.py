@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DifferenceVerdict", "difference_verdict"]
 
 _DTYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)]
-_FEW_CHANGED = 0.5
+FEW_CHANGED = 0.5
 _FEW_SPACINGS = 2.0
 _SAFE_EXPONENT = 300
 """Of the largest entry: squares summed over any matrix stay within float64."""
@@ -390,9 +390,16 @@ def _whole(name: str, number: Any, least: int) -> int:
     return whole
 
 
+def lost_in_part(changed_share: float, spacings: float) -> bool:
+    """Few entries changed, and by about their spacing: others would have, had the type been finer.
+
+    Entries that moved by many spacings show an update that left the others alone.
+    """
+    return changed_share < FEW_CHANGED and spacings <= _FEW_SPACINGS
+
+
 def _few_changed(changed_share: float, spacings: float, precision: str) -> str:
-    # Entries that moved by many spacings show an update that left the others alone, not one that was lost.
-    if changed_share >= _FEW_CHANGED or spacings > _FEW_SPACINGS:
+    if not lost_in_part(changed_share, spacings):
         return ""
     return (
         f"only {changed_share:.2g} of the entries changed, by {spacings:.2g} spacings of {precision}: the "
