@@ -58,7 +58,7 @@ class Moved:
 
 def is_far(row: Mapping[str, Any]) -> bool:
     """Whether one record of a difference has a singular value above twice the edge of the rounding."""
-    return row["n_above_rounding"] > 0 and row["sv_max"] > _FAR * row["rounding_edge"]
+    return bool(row["n_above_rounding"] > 0 and row["sv_max"] > _FAR * row["rounding_edge"])
 
 
 def moved_matrices(rows: Iterable[Mapping[str, Any]], draws: int) -> Moved:
