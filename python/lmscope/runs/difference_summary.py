@@ -189,12 +189,14 @@ def _role(
 
 
 def _layer(layer: int, rows: list[dict[str, Any]]) -> LayerDifference:
-    of_base = math.fsum(row["base_norm"] for row in rows)
+    of_base, of_change = (math.fsum(row[norm] for row in rows) for norm in ("base_norm", "norm"))
+    # Squared norms near the end of float64 may be infinite.
+    known = of_base > 0 and math.isfinite(of_base) and math.isfinite(of_change)
     return LayerDifference(
         layer=layer,
         matrices=len(rows),
         identical=sum(row["identical"] for row in rows),
-        relative_change=math.sqrt(math.fsum(row["norm"] for row in rows) / of_base) if of_base else None,
+        relative_change=math.sqrt(of_change / of_base) if known else None,
         above_rounding=_sum(rows, "n_above_rounding"),
         learnt=_sum(rows, "learnt"),
     )
