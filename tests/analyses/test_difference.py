@@ -68,6 +68,19 @@ def test_rounding_alone_is_flagged_once_in_draws_plus_one(rounding):
     assert np.mean(shares) == pytest.approx(1, rel=0.005)
 
 
+def test_copies_of_one_model_on_nested_grids_are_flagged_no_more_often():
+    """bfloat16 against float16, each rounded from float32: their errors are not independent."""
+    matrices, flagged, shares = 100, 0, []
+    for seed in range(matrices):
+        true = weights((256, 256), np.float32, seed)
+        base, tuned = true.astype(ml_dtypes.bfloat16), true.astype(np.float16)
+        found = difference_verdict(base, tuned, seed=seed)
+        flagged += found.n_above_rounding > 0
+        shares.append(found.rounding_share)
+    assert flagged <= stats.binom.ppf(0.999, matrices, 1 / 20)
+    assert np.mean(shares) == pytest.approx(1, rel=0.005)
+
+
 def test_both_roundings_have_an_edge_sqrt_2_higher_where_the_types_are_one():
     base = weights((256, 256), ml_dtypes.bfloat16)
     tuned = (base.astype(np.float64) + update(base.shape, 1e-3)).astype(ml_dtypes.bfloat16)
@@ -94,8 +107,44 @@ def test_an_update_far_below_the_spacing_warns_and_finds_nothing():
     assert 0 < found.changed_share < 0.1
     assert found.n_above_rounding == 0
     assert found.rounding_share > 5
+    assert 0.9 < found.change_in_spacings < 1.1
     assert f"only {found.changed_share:.2g} of the entries changed" in found.warning
     assert "bfloat16" in found.warning
+
+
+@pytest.mark.parametrize("change", ["ten rows trained", "a fifth pruned"])
+def test_entries_left_alone_are_no_lost_update(change):
+    base = weights((128, 64), ml_dtypes.bfloat16)
+    tuned = base.copy()
+    if change == "ten rows trained":
+        tuned[5:15] = weights((10, 64), ml_dtypes.bfloat16, 1)
+    else:
+        tuned[:, ::5] = 0
+    found = difference_verdict(base, tuned, draws=3)
+    assert (found.changed_rows, found.changed_columns) == ((10, 64) if "ten" in change else (128, 13))
+    assert found.changed_share < 0.5
+    assert found.change_in_spacings > 50
+    assert found.warning == ""
+
+
+@pytest.mark.parametrize("exponent", [-664, 664])
+def test_the_ends_of_float64_give_what_the_middle_does(exponent):
+    base, tuned = weights((40, 30)), weights((40, 30), seed=1)
+    expected = difference_verdict(base, tuned, draws=3)
+    found = difference_verdict(np.ldexp(base, exponent), np.ldexp(tuned, exponent), draws=3)
+    for name in ("relative_change", "cosine", "n_above_rounding", "learnt", "rounding_share", "stable_rank"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9)
+    for name in ("sv_max", "rounding_edge", "sign_flip_edge"):
+        assert getattr(found, name) == pytest.approx(math.ldexp(getattr(expected, name), exponent), rel=1e-9)
+    assert found.warning == ("squared norms exceed float64" if exponent > 0 else "")
+    same = difference_verdict(np.ldexp(base, exponent), np.ldexp(base, exponent))
+    assert same.identical
+
+
+def test_a_difference_beyond_float64_is_named():
+    base = 1.7e308 * np.eye(4)
+    with pytest.raises(ValueError, match="tuned - base exceeds float64"):
+        difference_verdict(base, -base)
 
 
 def test_numbers_against_numpy():

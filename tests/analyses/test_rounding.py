@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 import numpy as np
 import pytest
+from scipy import stats
 
-from lmscope.analyses.rounding import PRECISIONS, grid_of, rounding_errors, rounding_top_values
+from lmscope.analyses.rounding import (
+    PRECISIONS,
+    Grid,
+    grid_of,
+    root_mean_square_error,
+    rounding_errors,
+    rounding_top_values,
+)
 
 TYPES = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in PRECISIONS}
 
@@ -110,16 +120,32 @@ def test_errors_are_uniform_within_half_a_spacing(scale):
     assert np.abs(together).max() < 5 / np.sqrt(4000)
 
 
-def test_errors_of_two_grids_add_and_draws_are_their_own():
-    short, long = grid_of(entries("bfloat16")), grid_of(entries("float16", scale=0.3))
-    both = rounding_errors([short, long], seed=1, draw=0).astype(np.float64)
-    unit = max(short.coarsest, long.coarsest)
-    expected = (short.root_mean_square_error**2 + long.root_mean_square_error**2) / unit**2
-    assert np.mean(both**2) == pytest.approx(expected, rel=0.1)
-    assert np.array_equal(both, rounding_errors([short, long], seed=1, draw=0))
+@pytest.mark.parametrize("finer", [1, 3, 40])
+def test_errors_on_nested_grids_are_those_of_two_roundings_of_one_number(finer):
+    """Against numbers rounded to both grids; 40: the finer grid does not matter."""
+    coarse = Grid("bfloat16", 1.0, np.zeros((300, 200), np.uint8))
+    fine = Grid("float16", 2.0**-finer, np.zeros((300, 200), np.uint8))
+    found = rounding_errors([fine, coarse], seed=1, draw=0).astype(np.float64)
+    numbers = np.random.default_rng(0).uniform(0, 64, found.shape)
+    expected = np.rint(np.ldexp(numbers, finer)) / 2.0**finer - np.rint(numbers)
+    assert stats.ks_2samp(found.ravel(), expected.ravel()).pvalue > 1e-3
+    if finer < 24:
+        assert np.array_equal(np.unique(found), np.unique(expected))
+    variance = (1 + 2 * 4.0**-finer) / 12
+    assert np.mean(found**2) == pytest.approx(variance, rel=0.02)
+    assert root_mean_square_error([fine, coarse]) == pytest.approx(math.sqrt(variance), rel=1e-6)
+
+
+def test_errors_on_equal_grids_add_and_draws_are_their_own():
+    grid = grid_of(entries("bfloat16"))
+    both = rounding_errors([grid, grid], seed=1, draw=0).astype(np.float64)
+    expected = math.sqrt(2) * grid.root_mean_square_error
+    assert root_mean_square_error([grid, grid]) == pytest.approx(expected, rel=1e-6)
+    assert np.mean((grid.coarsest * both) ** 2) == pytest.approx(expected**2, rel=0.1)
+    assert np.array_equal(both, rounding_errors([grid, grid], seed=1, draw=0))
     for other in (
-        rounding_errors([short, long], seed=1, draw=1),
-        rounding_errors([short, long], seed=2, draw=0),
+        rounding_errors([grid, grid], seed=1, draw=1),
+        rounding_errors([grid, grid], seed=2, draw=0),
     ):
         assert abs(np.corrcoef(both.ravel(), other.ravel())[0, 1]) < 0.15
 

@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import lmscope
 from lmscope.runs import UsageError
@@ -198,6 +199,137 @@ def test_a_matrix_without_a_twin_is_skipped_and_said_so(base: Path, tmp_path: Pa
     run = lmscope.compare(base, tuned, out=tmp_path / "run", progress=False)
     assert statuses(run)[QUERY] == ("skipped", "tuned has no such matrix in that place")
     assert run.table("difference").num_rows == 15
+
+
+def test_a_conversion_has_as_many_values_above_rounding_as_rounding_gives(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    kinds = {name: tensor.shape for name, tensor in llama_tensors(6).items() if tensor.ndim == 2}
+    tensors = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in kinds.items()}
+    base = save_llama(tmp_path / "base", tensors, 6)
+    copy = {name: tensor.astype(ml_dtypes.bfloat16) for name, tensor in tensors.items()}
+    tuned = save_llama(tmp_path / "tuned", copy, 6)
+    run = lmscope.compare(base, tuned, out=tmp_path / "run", progress=False, null_draws=0, draws=4)
+    summary = run.difference()
+    # One in five by chance.
+    assert summary.chance.tested == 44
+    assert summary.chance.expected == pytest.approx(8.8)
+    assert summary.chance.showing > 1
+    assert summary.moved == sum(role.moved for role in summary.roles) == 0
+    told = (
+        f"0 moved by more than rounding explains; {summary.chance.showing} of 44 that differ have values "
+        "above it, as many as rounding gives (about 8.8"
+    )
+    assert told in summary._repr_html_()
+    assert told in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def tied(folder: Path) -> Path:
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))
+    return folder
+
+
+def test_a_head_that_tuned_ties_is_compared_with_the_embedding(base: Path, tmp_path: Path) -> None:
+    tuned = tied(changed(tmp_path, lambda tensors: tensors.pop("lm_head.weight")))
+    run = lmscope.compare(base, tuned, out=tmp_path / "run", progress=False)
+    rows = {row["name"]: row for row in run.table("difference").to_pylist()}
+    assert rows["lm_head.weight"]["tuned_name"] == "model.embed_tokens.weight"
+    assert not rows["lm_head.weight"]["identical"]
+    assert rows["model.embed_tokens.weight"]["identical"]
+    assert run.difference().unmatched == ()
+
+
+def test_a_head_of_its_own_in_tuned_is_told(tmp_path: Path) -> None:
+    tensors = llama_tensors(2)
+    head = tensors.pop("lm_head.weight")
+    base = tied(save_llama(tmp_path / "base", tensors, 2))
+    tuned = save_llama(tmp_path / "tuned", {**tensors, "lm_head.weight": head}, 2)
+    done = lmscope_verb("compare", base, tuned, "-o", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    told = (
+        "no matrix of base and 1 matrix of tuned (lm_head.weight) have no counterpart and are not compared.",
+        "base ties lm_head.weight to model.embed_tokens.weight, tuned holds one of its own.",
+    )
+    for sentence in told:
+        assert sentence in done.stdout
+        assert sentence in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert lmscope.open_run(tmp_path / "run").difference().unmatched == told
+
+
+def test_layers_that_only_one_has_and_other_matrices_in_their_place_are_told(tmp_path: Path) -> None:
+    base = save_llama(tmp_path / "base", llama_tensors(3), 3)
+    tuned = save_llama(tmp_path / "tuned", llama_tensors(2, seed=1), 2)
+    run = lmscope.compare(base, tuned, out=tmp_path / "run", progress=False)
+    summary = run.difference()
+    assert summary.unmatched == (
+        "Layer counts differ (3 and 2): layers are matched by number.",
+        "7 matrices of base (7 in layers 2) and no matrix of tuned have no counterpart and are not compared.",
+    )
+    assert len(summary.unrelated) == summary.compared == 16
+    assert "not a tuning of these matrices" in summary._repr_html_()
+    # A second time everything stands.
+    assert lmscope.compare(base, tuned, out=tmp_path / "run", progress=False).difference() == summary
+
+
+def test_a_lora_adapter_is_to_be_merged_first(base: Path, tmp_path: Path) -> None:
+    prefix = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    tensors = {
+        f"{prefix}{side}.weight": np.ones(shape, np.float32)
+        for side, shape in (("A", (4, 64)), ("B", (64, 4)))
+    }
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
+    save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(UsageError, match=r"tuned: adapter holds LoRA .*q_proj\.lora_A.*merge them first"):
+        lmscope.compare(base, tmp_path / "adapter", out=tmp_path / "run", progress=False)
+
+
+def test_memory_bounds_the_differences_too(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"memory: 8\.1 MB is too little for the difference of lm_head"):
+        lmscope.compare(
+            base, base, out=tmp_path / "run", progress=False, memory=8_050_000, roles="unembedding"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_zeroed_matrix_has_no_score_and_is_named(base: Path, tmp_path: Path) -> None:
+    tuned = changed(tmp_path, lambda tensors: tensors[QUERY].fill(0))
+    done = lmscope_verb("compare", base, tuned, "-o", tmp_path / "run")
+    assert f"All zero on one side, so without a score: {QUERY}." in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("query "))
+    assert line.endswith("1.0000 (1 of 2)")
+
+
+def test_rows_left_alone_are_no_lost_update(base: Path, tmp_path: Path) -> None:
+    name = "model.embed_tokens.weight"
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors[name][5:15] *= np.array(2, ml_dtypes.bfloat16)
+
+    run = lmscope.compare(base, changed(tmp_path, change), out=tmp_path / "run", progress=False)
+    summary = run.difference()
+    assert summary.few_changed == 0
+    assert f"In {name} 7.81 % changed, in 10 of 128 rows and 64 of 64 columns." in summary._repr_html_()
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "in 10 of 128 rows and 64 of 64 columns" in page
+
+
+def test_nothing_comparable_is_said_so(base: Path, tmp_path: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for tensor in tensors.values():
+            tensor.fill(np.nan)
+
+    done = lmscope_verb("compare", base, changed(tmp_path, change), "-o", tmp_path / "run")
+    assert done.returncode != 0
+    assert "Nothing could be compared with tuned" in done.stdout
+    assert "above rounding" not in done.stdout
+
+
+def test_a_resumed_run_names_the_other_checkpoint(base: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = lmscope_verb("compare", base, base, "-o", tmp_path / "run")
+    assert "other name base" in done.stderr
+    assert lmscope.open_checkpoint(base).identity not in done.stderr
 
 
 @pytest.mark.parametrize("side", ["base", "tuned"])

@@ -36,5 +36,6 @@ def print_difference(summary: DifferenceSummary) -> None:
         out.print()
         out.print(table)
     out.print()
-    out.print(legend_table(words.legend(summary)))
-    out.print()
+    if summary.compared:
+        out.print(legend_table(words.legend(summary)))
+        out.print()

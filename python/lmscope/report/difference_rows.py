@@ -67,12 +67,21 @@ def hover(row: Row) -> str:
     return "<br>".join(
         [
             about,
-            f"change {change(row['relative_change'])}, {percent(row['changed_share'])} of the entries",
+            f"change {change(row['relative_change'])}, {percent(row['changed_share'])} of the entries"
+            + (f" ({where_changed(row)})" if row["changed_share"] < 1 else ""),
             f"{number(row['n_above_rounding'])} of {number(values)} values above rounding, "
             f"{percent(row['energy_above_rounding'])} of the energy",
             f"learnt (above sign flips): {number(row['learnt'])}; "
             f"effective rank {number(row['effective_rank'])}",
         ]
+    )
+
+
+def where_changed(row: Row) -> str:
+    """In how many rows and columns the entries lie that differ."""
+    return (
+        f"in {number(row['changed_rows'])} of {number(row['rows'])} rows and "
+        f"{number(row['changed_columns'])} of {number(row['columns'])} columns"
     )
 
 

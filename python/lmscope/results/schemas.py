@@ -112,6 +112,13 @@ DIFFERENCE_COLUMNS: dict[str, Column] = {
     "tuned_dtype": Column(pa.string(), "stored type of the tuned elements"),
     "identical": Column(pa.bool_(), "all entries are equal: nothing was drawn"),
     "changed_share": Column(pa.float64(), "share of the entries that differ"),
+    "changed_rows": Column(pa.int64(), "rows that hold an entry that differs"),
+    "changed_columns": Column(pa.int64(), "columns that do"),
+    "change_in_spacings": Column(
+        pa.float64(),
+        "root mean square of the entries that differ, over that of the coarser spacings of both sides there"
+        + _UNLESS_IDENTICAL,
+    ),
     "relative_change": Column(
         pa.float64(), "Frobenius norm of the difference over that of the base; nan where that is 0"
     ),

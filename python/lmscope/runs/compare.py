@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.cost import bytes_of_stored, difference_bytes, difference_seconds
+from lmscope.runs.errors import UsageError
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, default_run_path, label
-from lmscope.runs.progress import reporter_for
+from lmscope.runs.progress import format_bytes, reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
 from lmscope.runs.settings import (
@@ -26,7 +28,7 @@ from lmscope.runs.settings import (
 )
 from lmscope.runs.similarity import run_twins
 from lmscope.runs.streaming import MatrixAnalysis, Source, load_each, run_matrix_analyses
-from lmscope.runs.twins import twins_of
+from lmscope.runs.twins import no_twins, twins_of, unmatched
 from lmscope.runs.vector_changes import vector_changes
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
     from lmscope.architectures import TensorInfo
     from lmscope.checkpoints import Checkpoint
+    from lmscope.runs.vectors import Pair
+
+_LORA = re.compile(r"\.lora_(?:[AB]|embedding_[AB])\b")
 
 
 def compare(
@@ -72,15 +77,17 @@ def compare(
         rounding: "both" or "tuned", whose rounding errors are the noise of a difference: see
             `difference_verdict`.
         draws: matrices drawn for each null of a difference.
-        vectors, null_draws, memory, false_positive_rate: of the twins, as in `similarity`.
+        vectors, null_draws, false_positive_rate: of the twins, as in `similarity`.
+        memory: what either pass may take, such as ``"8GB"``; half of what is free when None.
         seed: of all draws.
         revision, tuned_revision: branch, tag or commit of a hub id, of either side.
 
     The other arguments, errors and resuming as in `analyze`. A matrix without a twin is "skipped" in the
     ledger, one whose twin has another shape or is refused "refused"; of norms and biases, which have no
     spectrum, the reason there says whether they changed. Raises `UsageError` also where no matrix of `base`
-    has a twin in `tuned` and where `out` holds the twins in another checkpoint, and `CheckpointError` where
-    every matrix of either is refused.
+    has a twin in `tuned`, where either is a LoRA adapter, where memory does not hold one matrix with its twin
+    and where `out` holds the twins in another checkpoint, and `CheckpointError` where every matrix of either
+    is refused.
     """
     selection = select(include=include, exclude=exclude, layers=layers, roles=roles)
     of_difference = difference_settings(rounding=rounding, draws=draws, seed=seed)
@@ -91,10 +98,16 @@ def compare(
     budget = memory_budget(memory)
     first = as_checkpoint(base, revision=revision, token=token)
     second = as_checkpoint(tuned, revision=tuned_revision, token=token)
-    for checkpoint in (first, second):
+    for argument, checkpoint in (("base", first), ("tuned", second)):
+        _check_is_merged(argument, checkpoint)
         _check_some_understood(checkpoint)
+    second.confirm_ties()
+    pairs, without = twins_of(first, second, of_pairs, same_shape=True)
+    if not pairs:
+        raise UsageError(f"tuned: {no_twins(first, second, without)}")
     beside = default_run_path(first)
     path = beside.with_name(f"{beside.name}-{second.identity[:8]}") if out is None else Path(out)
+    _check_memory(first, second, pairs, path, of_difference, selection, budget)
     run_twins(
         first,
         second,
@@ -106,7 +119,17 @@ def compare(
         progress=progress,
         same_shape=True,
     )
-    run_difference(first, second, path, of_difference, of_pairs, selection, device=device, progress=progress)
+    run_difference(
+        first,
+        second,
+        path,
+        of_difference,
+        of_pairs,
+        selection,
+        memory=budget,
+        device=device,
+        progress=progress,
+    )
     run = open_run(path)
     run.report()
     return run
@@ -125,6 +148,57 @@ def _check_some_understood(checkpoint: Checkpoint) -> None:
         )
 
 
+def _check_is_merged(argument: str, checkpoint: Checkpoint) -> None:
+    adapter = next((tensor.name for tensor in checkpoint if _LORA.search(tensor.name)), None)
+    if adapter is not None:
+        raise UsageError(
+            f"{argument}: {label(checkpoint)} holds LoRA matrices that are not merged into a model, such as "
+            f"{adapter}: merge them first (merge_and_unload of peft) and compare the merged folder"
+        )
+
+
+def _check_memory(
+    base: Checkpoint,
+    tuned: Checkpoint,
+    pairs: Iterable[Pair],
+    path: Path,
+    settings: DifferenceSettings,
+    selection: Selection,
+    memory: int,
+) -> None:
+    """Raise `UsageError` where a matrix that has no record yet does not fit with its twin."""
+    from lmscope import __version__
+    from lmscope.results import ResultsError, RunFolder
+
+    asked = "difference", _key(base, tuned, settings), __version__
+    try:
+        folder = RunFolder.open(path)
+    except ResultsError:
+        folder = None
+    source = _both(base, tuned, {pair.names[0]: pair.y.tensor for pair in pairs}, {})
+    selected = [pair for pair in pairs if pair.x.tensor in selection]
+    for pair in sorted(selected, key=lambda pair: -source.needed_bytes(pair.x.tensor)):
+        name, need = pair.x.tensor.name, source.needed_bytes(pair.x.tensor)
+        if need <= memory:
+            return
+        key = RunFolder.record_key(base.identity, name, *asked)
+        if folder is None or not folder.has("difference", key):
+            raise UsageError(
+                f"memory: {format_bytes(memory)} is too little for the difference of {name}, which needs "
+                f"{format_bytes(need)}"
+            )
+
+
+def _key(base: Checkpoint, tuned: Checkpoint, settings: DifferenceSettings) -> dict[str, Any]:
+    return {
+        **settings.key(),
+        "other": tuned.identity,
+        "other_name": label(tuned),
+        "other_path": str(tuned.path),
+        "unmatched": unmatched(base, tuned),
+    }
+
+
 def run_difference(
     base: Checkpoint,
     tuned: Checkpoint,
@@ -133,6 +207,7 @@ def run_difference(
     of_pairs: SimilaritySettings,
     selection: Selection,
     *,
+    memory: int,
     device: str,
     progress: bool,
 ) -> None:
@@ -152,12 +227,7 @@ def run_difference(
     threads = get_num_threads()
     analysis = MatrixAnalysis(
         name="difference",
-        settings={
-            **settings.key(),
-            "other": tuned.identity,
-            "other_name": label(tuned),
-            "other_path": str(tuned.path),
-        },
+        settings=_key(base, tuned, settings),
         compute=compute,
         seconds=lambda shape: difference_seconds(shape, settings.draws, threads=threads),
         shared=lambda shape: None,
@@ -167,7 +237,7 @@ def run_difference(
     with RunFolder.create(path, base.identity).lock() as folder:
         begin_run(folder, base, {analysis.name: analysis.settings}, device)
         source = _both(base, tuned, twins, {**without, **vector_changes(base, tuned, selection)})
-        run_matrix_analyses(base, folder, [analysis], selection, reporter_for(progress), source)
+        run_matrix_analyses(base, folder, [analysis], selection, reporter_for(progress), source, memory)
 
 
 @dataclass(frozen=True)
@@ -189,11 +259,18 @@ def _both(
     def nbytes(tensor: TensorInfo) -> int:
         return tensor.nbytes + twins[tensor.name].nbytes
 
+    def stored(tensor: TensorInfo) -> int:
+        return ours[tensor.stored_name] + theirs[twins[tensor.name].stored_name]
+
+    def fused(tensor: TensorInfo) -> int:
+        """Of the tensors that the two are parts of."""
+        return stored(tensor) - nbytes(tensor)
+
     return Source(
         load=partial(_load_both, base, tuned, twins),
         read_bytes=nbytes,
-        stored_bytes=lambda tensor: ours[tensor.stored_name] + theirs[twins[tensor.name].stored_name],
-        needed_bytes=lambda tensor: difference_bytes(tensor.shape, nbytes(tensor)),
+        stored_bytes=stored,
+        needed_bytes=lambda tensor: difference_bytes(tensor.shape, nbytes(tensor)) + fused(tensor),
         without=without,
     )
 

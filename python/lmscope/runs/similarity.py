@@ -22,7 +22,7 @@ from lmscope.runs.selection import Selection, select
 from lmscope.runs.settings import SimilaritySettings, check_device, similarity_settings
 from lmscope.runs.similarity_indices import index_lines, index_roles, run_indices
 from lmscope.runs.streaming import check_selection, in_words, load_each
-from lmscope.runs.twins import twins_of
+from lmscope.runs.twins import no_twins, twins_of
 from lmscope.runs.vectors import Pair, layer_groups, layer_pairs
 
 if TYPE_CHECKING:
@@ -162,9 +162,7 @@ def run_twins(
     _check(checkpoint, path, selection)
     pairs, refused = twins_of(checkpoint, other, settings, same_shape=same_shape)
     if not pairs:
-        why = sorted(refused.values(), key=lambda reason: reason[0] != "refused")
-        some = why[0][1] if why else "it has no matrices"
-        raise UsageError(f"other: no matrix of {label(checkpoint)} has a twin in {label(other)}: {some}")
+        raise UsageError(f"other: {no_twins(checkpoint, other, refused)}")
     key = {
         **settings.key(),
         "other": other.identity,

@@ -102,10 +102,12 @@ def run_matrix_analyses(
     selection: Selection,
     reporter: Reporter,
     source: Source | None = None,
+    memory: int | None = None,
 ) -> None:
     """Fill the locked `folder` with the records that it lacks, and write its ledger before and after.
 
-    `source` is `weights_of(checkpoint)` unless given.
+    `source` is `weights_of(checkpoint)` unless given. Matrices side by side stay within `memory`, if given;
+    one that needs more is analysed alone.
 
     A matrix that cannot be read or analysed becomes "failed" with the reason, and the pass goes on. What
     cannot be written ends the pass: the records so far stand, and the next run continues after them.
@@ -190,8 +192,9 @@ def run_matrix_analyses(
     if standing := wanted - len(pending):
         settings = "; ".join(in_words(analysis.settings) for analysis in analyses)
         reporter.stands(standing, of=wanted, settings=settings)
+    room = SIDE_BY_SIDE_BYTES if memory is None else min(memory, SIDE_BY_SIDE_BYTES)
     try:
-        with reporter, SideBySide(get_num_threads(), SIDE_BY_SIDE_BYTES) as tasks:
+        with reporter, SideBySide(get_num_threads(), room) as tasks:
             reporter.start(
                 matrices=len(pending),
                 total_bytes=sum(map(source.read_bytes, pending)),
@@ -219,12 +222,15 @@ def run_matrix_analyses(
     write_ledger()
 
 
+_TOLD_BY_NAME = frozenset({"other", "other_path", "unmatched"})
+
+
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as ``draws 19, seed 0``."""
+    """Settings as ``draws 19, seed 0``; of another checkpoint its name."""
     return ", ".join(
         f"{name.replace('_', ' ')} {'+'.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in settings.items()
-        if value is not None
+        if value is not None and name not in _TOLD_BY_NAME
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lmscope.analyses.moved_matrices import moved_matrices, unrelated_matrices
 from lmscope.report.difference_rows import MEASURES, change, difference_rows, hover
 from lmscope.report.records import Records
 from lmscope.report.role_map import role_map
@@ -11,8 +12,10 @@ ORDER = 14
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import find, heading, measure_choice %}
-<p class="note">{{ same }} of {{ rows | length }} matrices are identical in {{ other }}, {{ moved }} moved by
-more than rounding explains.</p>
+<p class="note">{{ same }} of {{ rows | length }} matrices are identical in {{ other }}, {{ moved }}.</p>
+{% for text in unmatched %}<p class="warning">{{ text }}</p>{% endfor %}
+{% if unrelated %}<p class="warning">Scores of {{ unrelated | length }} lie near chance and their entries do
+not agree: other matrices in the same place, no tuning.</p>{% endif %}
 {% if figure %}
 {{ measure_choice("Colour shows", figure, "difference", "difference") }}
 <div class="figure" id="difference" role="img" aria-label="Map of what moved, by layer and role"></div>
@@ -55,6 +58,9 @@ def section(records: Records) -> Section | None:
         return None
     in_layers = [(index, row) for index, row in enumerate(rows) if row["layer"] is not None]
     same = sum(row["identical"] for row in rows)
+    settings = records.settings("difference")
+    twins = records.settings("twins").get("other") == settings["other"]
+    excess = {row["name_x"]: row["excess"] for row in records.without_lists("twins")} if twins else {}
     figure = None
     if in_layers:
         figure = role_map(
@@ -77,13 +83,16 @@ def section(records: Records) -> Section | None:
                 row[key] for key in ("name", "tuned_name", "base_precision", "tuned_precision")
             ],
             "same": same,
-            "moved": sum(row["n_above_rounding"] > 0 for row in rows),
-            "other": records.settings("difference").get("other_name", "the tuned checkpoint"),
+            "moved": moved_matrices(rows, settings["draws"]).sentence(),
+            "unmatched": settings.get("unmatched", []),
+            "unrelated": unrelated_matrices(rows, excess),
+            "other": settings["other_name"],
         },
         shows="One cell per matrix, tuned minus base. Click a cell, or a name in the table, to see the "
         "spectrum of its difference below; matrices without a layer are in the table alone.",
-        surprise="A change without a value above the rounding is what storing the numbers does by itself. "
-        "The same small count in every touched matrix is the rank of a merged adapter. A matrix that should "
+        surprise="A change without a value above the rounding is what storing the numbers does by itself; of "
+        "many such matrices some have a value above it by chance. The same small count in every touched "
+        "matrix is the rank of a merged adapter. A matrix that should "
         "have been frozen and is not identical deserves a look.",
         figure=figure,
     )

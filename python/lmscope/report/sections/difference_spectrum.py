@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscope.report.difference_rows import change, difference_rows
+from lmscope.report.difference_rows import change, difference_rows, where_changed
 from lmscope.report.figures import BLUE, GREY, STATE, VERMILLION, Figure, Variant, of_trace, packed
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -197,6 +197,7 @@ def _numbers(row: Row, values: int, rounding: str) -> list[tuple[str, str]]:
         ("learnt (above sign flips)", f"{number(row['learnt'])}, p = {p_value(row['sign_flip_p_value'])}"),
         ("relative change", change(row["relative_change"])),
         ("entries changed", percent(row["changed_share"])),
+        ("they lie", where_changed(row)),
         ("modelled rounding / difference", percent(row["rounding_share"])),
         ("effective rank", number(row["effective_rank"])),
         ("stable rank", number(row["stable_rank"])),

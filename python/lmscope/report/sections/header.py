@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from lmscope.analyses.moved_matrices import moved_matrices
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -87,11 +88,8 @@ def _moved(records: Records) -> str:
         return ""
     other = records.settings("difference")["other_name"]
     same = sum(row["identical"] for row in rows)
-    moved = sum(row["n_above_rounding"] > 0 for row in rows)
-    return (
-        f"{_matrices(rows)} compared with {other}: {same} identical, {moved} moved by more than rounding "
-        "explains."
-    )
+    moved = moved_matrices(rows, records.settings("difference")["draws"])
+    return f"{_matrices(rows)} compared with {other}: {same} identical, {moved.sentence()}."
 
 
 def _matrices(rows: list[Row]) -> str:
