@@ -56,9 +56,10 @@ def without_chart(label: str, html: str, traces: int) -> Variant:
     return Variant(
         label,
         [{"visible": False}] * traces,
-        # Without a trace plotly.js cannot give both axes one scale.
+        # Without a trace both axes cannot have one scale.
         {
-            "height": 40,
+            # Below this plotly.js finds no scale for the axes.
+            "height": 120,
             "margin": {"t": 0, "b": 0},
             "xaxis": {"visible": False},
             "yaxis": {"visible": False, "scaleanchor": False},

@@ -98,7 +98,8 @@ def section(records: Records) -> Section | None:
             "measures": names,
         },
         shows="One cell per pair of experts, of one layer or of a layer and the next; opens where the most "
-        "alike pair is. The lowest colour is chance or less, and colours mean the same in all layers of a role.",
+        "alike pair is. The lowest colour is chance or less, and a colour means the same in all layers of "
+        "a role.",
         surprise="Experts copied from one dense layer stay alike; those trained apart lie on chance. "
         "One expert unlike all others, or two that are near 1, deserves a look.",
         figure=figure,
