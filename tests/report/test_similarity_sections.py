@@ -252,6 +252,11 @@ def test_choosing_experts_in_the_browser(experts: Path, watched: Watched) -> Non
     watched.open(build(experts))
     _, layer, _ = watched.page.locator("select[data-part=experts]").all()
     before = watched.plot("experts", "plot.data[0].z")
-    layer.select_option("1")
+    layer.select_option("0-1")
     assert watched.plot("experts", "plot.data[0].z") != before
+    assert watched.plot("experts", "plot.data[0].z[1][1]") is not None
+    fills = (
+        "[...document.querySelectorAll('#experts .heatmap-label text')].map((t) => getComputedStyle(t).fill)"
+    )
+    assert set(watched.page.evaluate(fills)) <= {"rgb(11, 18, 24)", "rgb(255, 255, 255)"}
     assert watched.complaints == []
