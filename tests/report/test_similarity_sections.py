@@ -142,6 +142,8 @@ def test_chance_is_the_lowest_colour_and_noise_has_none(dense: Path, experts: Pa
             shown = plot(records, figure, state.format(measure)).data[0]
             assert shown.zmin == pytest.approx(chance)
             assert shown.zmax - shown.zmin >= 0.05 - 1e-12
+    mutual = plot(Records(dense), "similarity", "up:mutual_share").data[0]
+    assert (mutual.zmin, mutual.zmax) == (0, 1)
     excess = [plot(Records(experts), "experts", f"up:{layer}:excess").data[0] for layer in ("0", "0-1", "1")]
     assert len({shown.zmax for shown in excess}) == 1
 

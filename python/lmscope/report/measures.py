@@ -13,7 +13,7 @@ from lmscope.report.words import number, percent
 class Measure:
     """``tick_format`` is d3's.
 
-    Of pairs, ``chance`` gives what random directions have; a map's colours span ``least_range`` at least.
+    Of pairs, ``chance`` gives where a map's colours begin (of shares 0); they span ``least_range`` at least.
     """
 
     label: str

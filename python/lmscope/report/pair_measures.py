@@ -38,8 +38,8 @@ PAIR_MEASURES = {
         lambda row: row["mutual_share"],
         percent,
         tick_format=".0%",
-        chance=lambda row: 0.5,
-        least_range=0.5,
+        chance=lambda row: 0.0,
+        least_range=1.0,
     ),
 }
 INDEX_MEASURES = {

@@ -86,8 +86,8 @@ def section(records: Records) -> Section | None:
         "to those of the other, whatever their order and sign (DOCS). Click a cell to see its cosines below.",
         surprise="Layers next to each other are usually most alike, and likeness fades with distance. A dark "
         "square away from the diagonal, a layer unlike its neighbours, or a pair near 1 (a copy) "
-        "deserves a look. The lowest colour is chance or less. Score and chance depend on the shapes: "
-        "compare roles by the excess.",
+        "deserves a look. Of score and excess the lowest colour is chance or less. Score and chance "
+        "depend on the shapes: compare roles by the excess.",
         figure=figure,
     )
 
