@@ -13,8 +13,10 @@ from safetensors.numpy import save_file
 
 import lmscope
 from lmscope.report import Records, build
+from lmscope.report.pair_heatmap import tick_format
+from lmscope.report.pair_measures import PAIR_MEASURES
 from lmscope.report.pairs import charted
-from lmscope.report.plots import figures_of
+from lmscope.report.plots import figures_of, plot
 
 from ..browsing import Watched
 from ..written_llama import llama_tensors, save_llama
@@ -39,9 +41,9 @@ def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experts")
     random = np.random.default_rng(0)
     name = "model.layers.{}.mlp.experts.gate_up_proj"
-    weights = {name.format(layer): random.standard_normal((4, 24, 16)).astype("f4") for layer in (0, 1)}
+    weights = {name.format(layer): random.standard_normal((4, 128, 64)).astype("f4") for layer in (0, 1)}
     save_file(weights, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 16}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 64}))
     lmscope.similarity(folder, out=folder / "run", progress=False)
     return folder / "run"
 
@@ -108,13 +110,67 @@ def test_expert_maps(experts: Path) -> None:
             assert shown.z[row["expert_x"]][row["expert_y"]] == row["score"]
 
 
-def test_large_models_chart_neighbours(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_models_chart_the_most_alike_and_neighbours(
+    dense: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lmscope.report.pairs._MOST_CHARTS", 30)
     records = Records(dense)
     rows = records.without_lists("similarity")
     kept = charted(records)
-    assert len(kept) == 7 * (LAYERS - 1)
-    assert all(rows[place]["layer_y"] - rows[place]["layer_x"] == 1 for place in kept)
+    assert len(kept) == 30
+    neighbours = {place for place, row in enumerate(rows) if row["layer_y"] - row["layer_x"] == 1}
+    assert len(neighbours & set(kept)) > 15
+    for role in {row["role"] for row in rows}:
+        places = [place for place, row in enumerate(rows) if row["role"] == role]
+        ranked = sorted(places, key=lambda place: -rows[place]["excess"])
+        assert set(ranked[:2]) <= set(kept)
+    left_out = next(place for place, row in enumerate(rows) if place not in kept)
+    shown = lmscope.open_run(dense).plot("similarity", f"{rows[left_out]['role']}:score").data[0]
+    assert shown.customdata[rows[left_out]["layer_x"]][rows[left_out]["layer_y"]] == "left_out"
+
+
+def test_chance_is_the_lowest_colour_and_noise_has_none(dense: Path, experts: Path) -> None:
+    for run, figure, state in (
+        (dense, "similarity", "up:{}"),
+        (experts, "experts", "up:0:{}"),
+        (experts, "experts", "up:1:{}"),
+        (experts, "experts", "up:0-1:{}"),
+    ):
+        records = Records(run)
+        baseline = next(row["baseline"] for row in records.without_lists("similarity") if row["role"] == "up")
+        for measure, chance in (("excess", 0.0), ("score", baseline)):
+            shown = plot(records, figure, state.format(measure)).data[0]
+            assert shown.zmin == pytest.approx(chance)
+            assert shown.zmax - shown.zmin >= 0.05 - 1e-12
+    mutual = plot(Records(dense), "similarity", "up:mutual_share").data[0]
+    assert (mutual.zmin, mutual.zmax) == (0, 1)
+    excess = [plot(Records(experts), "experts", f"up:{layer}:excess").data[0] for layer in ("0", "0-1", "1")]
+    assert len({shown.zmax for shown in excess}) == 1
+
+
+@pytest.mark.parametrize(("span", "ticks"), [(0.05, ".3f"), (0.1, ".2f"), (0.4, ".2f"), (1.0, ".1f")])
+def test_ticks_tell_a_tenth_of_the_range(span: float, ticks: str) -> None:
+    assert tick_format(PAIR_MEASURES["score"], 0.3, 0.3 + span) == ticks
+
+
+def test_experts_open_on_a_copy_and_name_only_an_outlier(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.experts.gate_up_proj"
+    weights = {name.format(layer): random.standard_normal((8, 64, 32)).astype("f4") for layer in range(3)}
+    weights[name.format(2)][5, 32:] = -weights[name.format(1)][3, :-33:-1]
+    base = weights[name.format(0)][0].copy()
+    weights[name.format(0)][:7] = base + 0.5 * weights[name.format(0)][:7]
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "hidden_size": 32}))
+    lmscope.similarity(tmp_path, out=tmp_path / "run", progress=False)
+    figure = figures_of(Records(tmp_path / "run"))["experts"]
+    assert figure.first == "up:1-2:excess"
+    assert figure.variant(figure.first).data[0]["z"][3][5] == pytest.approx(1)
+    said = {
+        layer: "Least like" in figure.variant(f"gate:{layer}:score").html for layer in ("0", "0-1", "1", "2")
+    }
+    assert said == {"0": True, "0-1": False, "1": False, "2": False}
+    assert "expert 7" in figure.variant("gate:0:score").html
 
 
 def test_a_run_without_similarities_has_no_such_sections(dense: Path, tmp_path: Path) -> None:
@@ -160,6 +216,7 @@ def test_similarities_in_a_notebook(dense: Path) -> None:
 
 @pytest.mark.browser
 def test_choosing_in_the_browser(dense: Path, watched: Watched) -> None:
+    watched.page.set_viewport_size({"width": 420, "height": 900})
     watched.open(build(dense))
     role, measure = watched.page.locator("select[data-part=similarity]").all()
     role.select_option("query")
@@ -181,6 +238,12 @@ def test_choosing_in_the_browser(dense: Path, watched: Watched) -> None:
     role.select_option("key")
     assert watched.plot("similarity", "plot.data[0].visible") is False
     assert "--indices ROLE" in watched.page.inner_text("[data-html=similarity]")
+    assert watched.plot("similarity", "plot.offsetHeight") < 150
+    assert watched.page.evaluate("document.querySelector('nav').offsetHeight") < 50
+    watched.page.evaluate(
+        "document.getElementById('similarity').emit('plotly_click', {points: [{customdata: 'identical'}]})"
+    )
+    assert "not compared" in watched.page.inner_text("[data-html=cosines]")
     measure.select_option("score")
     assert len(watched.plot("similarity", "plot.data[0].z")) == LAYERS
     assert watched.complaints == []
@@ -191,6 +254,11 @@ def test_choosing_experts_in_the_browser(experts: Path, watched: Watched) -> Non
     watched.open(build(experts))
     _, layer, _ = watched.page.locator("select[data-part=experts]").all()
     before = watched.plot("experts", "plot.data[0].z")
-    layer.select_option("1")
+    layer.select_option("0-1")
     assert watched.plot("experts", "plot.data[0].z") != before
+    assert watched.plot("experts", "plot.data[0].z[1][1]") is not None
+    fills = (
+        "[...document.querySelectorAll('#experts .heatmap-label text')].map((t) => getComputedStyle(t).fill)"
+    )
+    assert set(watched.page.evaluate(fills)) <= {"rgb(11, 18, 24)", "rgb(255, 255, 255)"}
     assert watched.complaints == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmscope.report.words import number, percent
+from lmscope.report.words import number, percent, signed_percent
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,22 @@ def test_number(value: float | None, digits: int, text: str) -> None:
 )
 def test_percent(value: float | None, text: str) -> None:
     assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0 %"),
+        (-0.0004, "0 %"),
+        (0.0004, "0 %"),
+        (-0.0007, "-0.1 %"),
+        (0.0007, "0.1 %"),
+        (-0.012, "-1.2 %"),
+        (0.012, "1.2 %"),
+        (-0.3, "-30 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_signed_percent(value: float | None, text: str) -> None:
+    assert signed_percent(value) == text

@@ -51,6 +51,24 @@ class Variant:
     parts: list[list[Any]] = field(default_factory=list)
 
 
+def without_chart(label: str, html: str, traces: int) -> Variant:
+    """Words in place of a chart."""
+    return Variant(
+        label,
+        [{"visible": False}] * traces,
+        # Without a trace both axes cannot have one scale.
+        {
+            # Below this plotly.js finds no scale for the axes.
+            "height": 120,
+            "margin": {"t": 0, "b": 0},
+            "xaxis": {"visible": False},
+            "yaxis": {"visible": False, "scaleanchor": False},
+            "shapes": [],
+        },
+        html=html,
+    )
+
+
 @dataclass(frozen=True)
 class Figure:
     """A chart of the page.
@@ -59,7 +77,8 @@ class Figure:
     records of the states that show one matrix. ``selects`` names the figure that a click on a point with
     customdata (a key) switches; ``cells`` gives (column, row) of the key to outline while that figure shows
     it; ``follows`` names the figure whose state this one takes over. A page that would grow too large holds
-    only the states ``on_page``, and shows ``absent`` for the others, and for choices that are no state.
+    only the states ``on_page``, and shows ``absent`` for the others, and for choices that are no state;
+    ``notes`` are what a click may show beside the states.
 
     The data behind the chart have ``columns`` and ``parts``. A part gives one entry per column: a list of
     values, `of_trace` or `bins_of_trace` for what a trace holds, or one word or number for every line of the
@@ -77,6 +96,7 @@ class Figure:
     cells: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     on_page: frozenset[str] | None = None
     absent: Variant | None = None
+    notes: Mapping[str, Variant] = field(default_factory=dict)
     columns: list[str | dict[str, Any]] = field(default_factory=list)
     parts: list[list[Any]] = field(default_factory=list)
 

@@ -11,7 +11,10 @@ from lmscope.report.words import number, percent
 
 @dataclass(frozen=True)
 class Measure:
-    """``tick_format`` is d3's."""
+    """``tick_format`` is d3's.
+
+    Of pairs, ``chance`` gives where a map's colours begin (of shares 0); they span ``least_range`` at least.
+    """
 
     label: str
     note: str
@@ -19,6 +22,8 @@ class Measure:
     words: Callable[[float | None], str] = number
     tick_format: str = ""
     range_from_smallest: bool = False
+    chance: Callable[[Row], float | None] | None = None
+    least_range: float = 0.05
 
 
 def outside(row: Row) -> float | None:

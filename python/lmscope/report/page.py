@@ -60,6 +60,7 @@ def as_html(records: Records) -> str:
 
 
 def _for_script(figure: Figure) -> dict[str, Any]:
+    notes = {key: {**vars(note), "name": "", "file": "none"} for key, note in figure.notes.items()}
     unwanted = _UNWANTED_BUTTONS + ([] if "dragmode" in figure.layout else _ZOOM_BUTTONS)
     return {
         "data": figure.data,
@@ -76,7 +77,8 @@ def _for_script(figure: Figure) -> dict[str, Any]:
         "cells": figure.cells,
         "columns": figure.columns,
         "parts": figure.parts,
-        "variants": {
+        "variants": notes
+        | {
             key: {**vars(figure.variant(key)), "name": figure.states[key], "file": file}
             for key, file in state_files(figure).items()
             if figure.on_page is None or key in figure.on_page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmscope.report.measures import Measure
-from lmscope.report.words import number, percent
+from lmscope.report.words import number, percent, signed_percent
 
 PAIR_MEASURES = {
     "score": Measure(
@@ -13,15 +13,15 @@ PAIR_MEASURES = {
         lambda row: row["score"],
         number,
         tick_format=".2f",
-        range_from_smallest=True,
+        chance=lambda row: row["baseline"],
     ),
     "excess": Measure(
         "Excess over chance",
         "how far the score lies from that of random directions (0) towards 1",
         lambda row: row["excess"],
-        percent,
+        signed_percent,
         tick_format=".0%",
-        range_from_smallest=True,
+        chance=lambda row: 0.0,
     ),
     "matched_share": Measure(
         "Matched vectors",
@@ -29,6 +29,7 @@ PAIR_MEASURES = {
         lambda row: row["matched_share"],
         percent,
         tick_format=".0%",
+        chance=lambda row: 0.0,
     ),
     "mutual_share": Measure(
         "Mutual nearest",
@@ -37,7 +38,8 @@ PAIR_MEASURES = {
         lambda row: row["mutual_share"],
         percent,
         tick_format=".0%",
-        range_from_smallest=True,
+        chance=lambda row: 0.0,
+        least_range=1.0,
     ),
 }
 INDEX_MEASURES = {
@@ -48,7 +50,6 @@ INDEX_MEASURES = {
         lambda row: row.get("linear_cka"),
         number,
         tick_format=".2f",
-        range_from_smallest=True,
     ),
     "cca": Measure(
         "Mean CCA",
@@ -56,7 +57,6 @@ INDEX_MEASURES = {
         lambda row: row.get("cca"),
         number,
         tick_format=".2f",
-        range_from_smallest=True,
     ),
     "svcca": Measure(
         "SVCCA",
@@ -64,7 +64,6 @@ INDEX_MEASURES = {
         lambda row: row.get("svcca"),
         number,
         tick_format=".2f",
-        range_from_smallest=True,
     ),
     "linear_regression": Measure(
         "Linear regression",
@@ -72,7 +71,6 @@ INDEX_MEASURES = {
         lambda row: row.get("linear_regression"),
         number,
         tick_format=".2f",
-        range_from_smallest=True,
     ),
     "orthogonal_procrustes": Measure(
         "Orthogonal Procrustes",
@@ -80,7 +78,6 @@ INDEX_MEASURES = {
         lambda row: row.get("orthogonal_procrustes"),
         number,
         tick_format=".2f",
-        range_from_smallest=True,
     ),
 }
 """Of roles that other indices were asked for; rows without them have None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, zip_longest
 from typing import Any
 
 from lmscope.report.pair_measures import INDEX_MEASURES, PAIR_MEASURES
@@ -16,14 +17,31 @@ _MOST_CHARTS = 1200
 def charted(records: Records) -> dict[int, str]:
     """Place among the pairs -> key of its chart.
 
-    All pairs, or in large models those of neighbours, so that the page stays small enough to send.
+    All pairs, or in large models, so that the page stays small enough to send, those of the largest excess
+    in every role for one half, then those of neighbours, then again by excess.
     """
     rows = heads(records)
-    wanted = list(range(len(rows)))
-    if len(rows) > _MOST_CHARTS:
+    wanted = [place for place, row in enumerate(rows) if row["pairs"] and not row["warning"]]
+    if len(wanted) > _MOST_CHARTS:
+        ranked = _by_excess(rows, wanted)
+        first = ranked[: _MOST_CHARTS // 2]
         beside = [place for place in wanted if _are_neighbours(rows[place])]
-        wanted = beside[:_MOST_CHARTS]
-    return {place: str(place) for place in wanted if rows[place]["pairs"]}
+        wanted = sorted(list(dict.fromkeys([*first, *beside, *ranked]))[:_MOST_CHARTS])
+    return {place: str(place) for place in wanted}
+
+
+def uncharted(row: PairRow) -> str:
+    """Key, among `WHY_UNCHARTED`, of why a pair has no chart."""
+    return "identical" if row["identical"] else "none" if row["warning"] or not row["pairs"] else "left_out"
+
+
+WHY_UNCHARTED = {
+    "identical": "Identical tensors: every vector has itself for a partner, so they were not compared.",
+    "none": "This pair could not be compared: the map says why under the pointer.",
+    "left_out": "In so large a model the page holds the histograms of the largest excess in every role, "
+    "and of neighbours. The numbers of this pair stand in the map under the pointer; "
+    "run.table('similarity') has its histogram.",
+}
 
 
 def heads(records: Records) -> list[PairRow]:
@@ -86,6 +104,15 @@ def _indices(records: Records) -> list[PairRow]:
     if records.settings("indices").get("vectors") != records.settings("similarity").get("vectors"):
         return []
     return records.without_lists("indices")
+
+
+def _by_excess(rows: list[PairRow], places: list[int]) -> list[int]:
+    """Places by excess, the largest first; roles take turns."""
+    of_role: dict[str, list[int]] = {}
+    for place in sorted(places, key=lambda place: -(rows[place]["excess"] or 0.0)):
+        of_role.setdefault(rows[place]["role"], []).append(place)
+    turns = chain.from_iterable(zip_longest(*of_role.values()))
+    return [place for place in turns if place is not None]
 
 
 def _are_neighbours(row: PairRow) -> bool:

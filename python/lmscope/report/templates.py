@@ -47,6 +47,6 @@ def environment() -> jinja2.Environment:
         finalize=_visible,
     )
     made.filters["csv_if_odd"] = _csv_if_odd
-    for name in ("number", "percent", "p_value", "count", "plain", "shape"):
+    for name in ("number", "percent", "signed_percent", "p_value", "count", "plain", "shape"):
         made.filters[name] = getattr(words, name)
     return made

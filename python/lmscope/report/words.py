@@ -31,6 +31,16 @@ def percent(value: float | None) -> str:
     return f"{share:.1f} %" if 0 < share < 9.95 or 99.5 <= share < 100 else f"{share:.0f} %"
 
 
+def signed_percent(value: float | None) -> str:
+    """A number around 0, as the excess over chance: alike on either side, 0 % where it rounds to that."""
+    if value is None:
+        return "–"
+    if abs(value) < 0.0005:
+        return "0 %"
+    size = percent(max(abs(value), 0.001))
+    return f"-{size}" if value < 0 else size
+
+
 def p_value(value: float | None) -> str:
     return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 

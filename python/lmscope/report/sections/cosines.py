@@ -18,12 +18,13 @@ from lmscope.report.figures import (
     bins_of_trace,
     of_trace,
     packed,
+    without_chart,
 )
-from lmscope.report.pairs import PairRow, against_signs, charted, heads, name
+from lmscope.report.pairs import WHY_UNCHARTED, PairRow, against_signs, charted, heads, name
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
-from lmscope.report.words import number, p_value, percent, plain
+from lmscope.report.words import number, p_value, percent, plain, signed_percent
 
 ORDER = 33
 
@@ -82,6 +83,10 @@ def section(records: Records) -> Section | None:
         lambda key: _variant(rows[places[key]], np.asarray(counts[places[key]].values, dtype=np.int64)),
         first=first,
         matrices=matrices,
+        notes={
+            key: without_chart("No histogram of this pair", f'<p class="note">{words}</p>', 2)
+            for key, words in WHY_UNCHARTED.items()
+        },
         columns=["pair", "matrix x", "matrix y", "what", "cosine from", "cosine to", "pairs of vectors"],
     )
     return Section(
@@ -163,7 +168,7 @@ def _variant(row: PairRow, counts: np.ndarray) -> Variant:
     numbers = [
         ("DOCS score", number(score)),
         ("chance", number(row["baseline"])),
-        ("excess", percent(row["excess"])),
+        ("excess", signed_percent(row["excess"])),
         ("random signs", "–" if row["null_mean"] is None else against_signs(row)),
         ("matched", percent(row["matched_share"])),
         ("mutual nearest", percent(row["mutual_share"])),

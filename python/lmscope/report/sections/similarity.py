@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lmscope.analyses.layer_map import gini
-from lmscope.report.figures import Figure, Variant
+from lmscope.report.figures import Figure, Variant, without_chart
 from lmscope.report.measures import Measure
-from lmscope.report.pair_heatmap import COLUMNS, HEATMAP, cells, layout, lines
+from lmscope.report.pair_heatmap import COLUMNS, HEATMAP, cells, colour_range, layout, lines
 from lmscope.report.pair_measures import INDEX_MEASURES, PAIR_MEASURES
 from lmscope.report.pairs import PairRow, charted, heads_with_indices
 from lmscope.report.records import Records, role_place
@@ -47,21 +47,22 @@ def section(records: Records) -> Section | None:
     def variant(key: str) -> Variant:
         role, measure_key = key.split(":")
         one, measure = roles[role], measures[measure_key]
+        colours = colour_range(measure, [rows[place] for place in one.rows[one.rows >= 0].tolist()])
         compared = ["score", *_indices(one, rows)]
         contrasts = [
             f"{measures[name].label} {_contrast(one, rows, measures[name]):.3f}" for name in compared
         ]
         return Variant(
             f"{one.title}: {measure.label}",
-            [cells(one, [str(layer) for layer in one.layers], measure, rows, charts)],
+            [cells(one.rows, one.layers, one.layers, measure, rows, charts, colours)],
             html=f"{as_html(measure.note)}. Gini coefficient of the map: {as_html(', '.join(contrasts))}",
             note=measure.note,
-            parts=[lines(one, rows, measure)],
+            parts=[lines(one.role, one.rows, rows, measure)],
         )
 
     figure = Figure(
         [dict(HEATMAP)],
-        layout("layer"),
+        layout("layer", "layer"),
         {
             f"{role}:{key}": f"{one.title}: {measures[key].label}"
             for role, one in roles.items()
@@ -85,7 +86,8 @@ def section(records: Records) -> Section | None:
         "to those of the other, whatever their order and sign (DOCS). Click a cell to see its cosines below.",
         surprise="Layers next to each other are usually most alike, and likeness fades with distance. A dark "
         "square away from the diagonal, a layer unlike its neighbours, or a pair near 1 (a copy) "
-        "deserves a look. Score and chance depend on the shapes: compare roles by the excess.",
+        "deserves a look. Of score and excess the lowest colour is chance or less. Score and chance "
+        "depend on the shapes: compare roles by the excess.",
         figure=figure,
     )
 
@@ -102,11 +104,9 @@ def _contrast(one: PairMap, rows: list[PairRow], measure: Measure) -> float:
 
 
 def _absent() -> Variant:
-    return Variant(
+    return without_chart(
         "not computed for this role",
-        [{"visible": False}],
-        # Without a map plotly.js cannot give both axes one scale.
-        {"xaxis": {"visible": False}, "yaxis": {"visible": False, "scaleanchor": False}},
-        html="Not computed for this role. <code>lmscope similarity CKPT --indices ROLE -o RUN</code> adds it "
+        "Not computed for this role. <code>lmscope similarity CKPT --indices ROLE -o RUN</code> adds it "
         "for matrices of at most 2048 vectors.",
+        1,
     )

@@ -25,7 +25,8 @@ _TEMPLATE = """
 {% for value in (row.score, row.baseline) %}
 <td class="n" data-sort="{{ value if value is not none }}">{{ value | number(4) }}
 {% endfor %}
-{% for value in (row.excess, row.matched_share, row.mutual_share) %}
+<td class="n" data-sort="{{ row.excess if row.excess is not none }}">{{ row.excess | signed_percent }}
+{% for value in (row.matched_share, row.mutual_share) %}
 <td class="n" data-sort="{{ value if value is not none }}">{{ value | percent }}
 {% endfor %}
 <td>{{ "yes" if row.identical else "no" }}</tr>
