@@ -47,8 +47,8 @@ def layer_blocks(
             exchangeable: additive effects of layers and of distance, and noise. The fit makes them less alike
             within a block than that, so that blocks are rarer there. Other maps have more: layers that drift
             unevenly (weights that are a random walk: a block in every map of 24 layers) and strengths of
-            layers that multiply the decay (in a third of those maps). Such a block may be real closeness,
-            but the rate does not hold for it, nor is its p-value a test of it.
+            layers that multiply the decay (in over a third of those maps). Such a block may be real
+            closeness, but the rate does not hold for it, nor is its p-value a test of it.
         draws: permutations; at least ``1 / false_positive_rate``.
         seed: of the permutations.
 
