@@ -30,13 +30,13 @@ SUM_OF_SQUARES = 64 * UNIT_ROUNDOFF
 ORTHOGONAL_PRODUCT = 64 * UNIT_ROUNDOFF
 
 # Computed cosines, absolute. float32: products are exact (bfloat16) or rounded once; sums of at most 192 of
-# them (128 where products are rounded) are rounded at every addition, and up to depth / 128 such sums once
-# more. Errors of mean zero add up to about sqrt(192) / 3 units of 2**-24, 3e-7; equal products round the same
-# way within a binade: half a unit at worst over the half of the additions that lie in the last one, 1.7e-6
-# the most measured. On AMX a product passes 29 roundings of a slice whatever the signs, 1.7e-6. float64: the
-# same sums in units of 2**-53.
+# them (96 where products are rounded) are rounded at every addition, up to 16 such sums once more, and every
+# 16 of those again. Errors of mean zero add up to about sqrt(192) / 3 units of 2**-24, 3e-7; equal products
+# round the same way within a binade: half a unit at worst over the half of the additions that lie in the last
+# one, 1.7e-6 the most at depth 28672. On AMX a product passes 29 roundings of a slice whatever the signs,
+# 1.7e-6. float64: the same sums in units of 2**-53.
 COSINE_ERROR = {"float32": 2e-6, "float64": 1e-12}
 
 # The maxima: a product and half of each of two squared norms, float64 sums in four parts of depth / 4
-# additions, each off by at most u of a total of 1; depth 3000 at most in the tests.
+# additions, each off by at most u of a total of 1; for depth 3000, deeper tests take as much more.
 COSINE_MAXIMUM = 2 * 3000 / 4 * UNIT_ROUNDOFF

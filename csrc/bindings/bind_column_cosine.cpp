@@ -37,12 +37,14 @@ void bind_column_cosine(py::module_& module) {
         .def(
             "with_signs",
             [](const PackedColumns& packed, const py::array_t<bool, py::array::c_style>& negative) {
-                if (negative.ndim() != 1 || negative.shape(0) != packed.depth())
+                const bool by_entry = negative.ndim() == 2 && negative.shape(1) == packed.columns();
+                if ((negative.ndim() != 1 && !by_entry) || negative.shape(0) != packed.depth())
                     throw InvalidArgument("negative must have one entry for each of the " +
-                                          std::to_string(packed.depth()) + " rows");
+                                          std::to_string(packed.depth()) + " rows, or for each of their " +
+                                          std::to_string(packed.columns()) + " elements");
                 const auto* data = reinterpret_cast<const uint8_t*>(negative.data());
                 const py::gil_scoped_release release;
-                return packed.with_signs(data);
+                return by_entry ? packed.with_entry_signs(data) : packed.with_signs(data);
             },
             py::arg("negative"))
         .def_property_readonly("depth", &PackedColumns::depth)

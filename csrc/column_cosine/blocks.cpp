@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t slack = group;
 // A private count is taken over long before it could overflow.
 constexpr int64_t most_private_counts = int64_t{1} << 30;
+// Slices that the second sum takes before it goes to the third, so that it stays short at any depth.
+constexpr int64_t slices_per_sum = 16;
 
 int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -88,6 +90,7 @@ public:
           tile_(tile),
           form_(form),
           most_depth_(tile.blocking.depths),
+          deep_(x.padded_depth > slices_per_sum * most_depth_),
           rows_(round_up(tile.blocking.rows, tile.rows)),
           columns_(tile.blocking.columns),
           inverse_x_(narrowed(x, rows_)),
@@ -120,6 +123,7 @@ private:
         AlignedBuffer widened_y;
         AlignedBuffer tiles_x;
         AlignedBuffer sums;
+        AlignedBuffer totals;
         std::vector<T> row_maxima;
         std::vector<T> row_places;
         std::vector<T> column_maxima;
@@ -130,6 +134,14 @@ private:
 
     static AlignedBuffer buffer(int64_t elements) {
         return AlignedBuffer((elements * static_cast<int64_t>(sizeof(T)) + 7) / 8);
+    }
+
+    // target (+)= source.
+    static void add_tile(const T* source, int64_t elements, bool add, T* target) {
+        if (add)
+            for (int64_t i = 0; i < elements; ++i) target[i] += source[i];
+        else
+            std::copy_n(source, elements, target);
     }
 
     static std::vector<T> narrowed(const Packed& packed, int64_t step) {
@@ -152,6 +164,7 @@ private:
         if (y_.stored != form_) scratch->widened_y = buffer(tile_.columns * most_depth_);
         scratch->tiles_x = buffer((rows_ + slack) * most_depth_);
         scratch->sums = buffer(rows_ * columns_);
+        if (deep_) scratch->totals = buffer(rows_ * columns_);
         scratch->row_maxima.resize(static_cast<size_t>(rows_ * tile_.lanes));
         scratch->row_places.resize(static_cast<size_t>(rows_ * tile_.lanes));
         scratch->column_maxima.resize(static_cast<size_t>(columns_));
@@ -212,11 +225,16 @@ private:
         std::fill(scratch.row_maxima.begin(), scratch.row_maxima.end(), T{-1});
         std::fill(scratch.column_maxima.begin(), scratch.column_maxima.end(), T{-1});
         T* sums = reinterpret_cast<T*>(scratch.sums.data());
+        T* totals = reinterpret_cast<T*>(scratch.totals.data());
+        const int64_t tile_elements = tile_.rows * tile_.columns;
+        const int64_t depth_per_sum = slices_per_sum * most_depth_;
         const Entered<T> entered(tile_);
         for (int64_t depth = 0; depth < x_.padded_depth; depth += most_depth_) {
             const int64_t depths = std::min(most_depth_, x_.padded_depth - depth);
             const int64_t steps = form_ == Stored::bfloat16 ? depths / 2 : depths;
             const bool last = depth + depths == x_.padded_depth;
+            const bool add = depth % depth_per_sum > 0;
+            const bool sum_is_full = (depth + depths) % depth_per_sum == 0;
             interleave(scratch, first_row, rows, depth, depths);
             for (int64_t column = 0; column < valid_columns; column += tile_.columns) {
                 const Slice from =
@@ -224,10 +242,15 @@ private:
                 for (int64_t row = 0; row < rows; row += tile_.rows) {
                     const int64_t first_partner = first_row + row + 1 - (first_column + column);
                     if (self_ && first_partner >= std::min<int64_t>(tile_.columns, valid_columns - column)) break;
-                    T* target = sums + column * rows_ + row * tile_.columns;
+                    const int64_t place = column * rows_ + row * tile_.columns;
+                    T* target = sums + place;
                     const T* tile_x = reinterpret_cast<const T*>(scratch.tiles_x.data()) + row * steps;
-                    tile_.multiply(tile_x, from.data, from.group_stride, steps, depth > 0, target);
-                    if (!last) continue;
+                    tile_.multiply(tile_x, from.data, from.group_stride, steps, add, target);
+                    if (!last) {
+                        if (sum_is_full) add_tile(target, tile_elements, depth >= depth_per_sum, totals + place);
+                        continue;
+                    }
+                    if (deep_) add_tile(totals + place, tile_elements, true, target);
                     tile_.finish(
                         {target, inverse_x_.data() + first_row + row, inverse_y_.data() + first_column + column, row,
                          column, valid_rows - row, valid_columns - column, self_ ? first_partner : -(rows_ + columns_),
@@ -262,6 +285,8 @@ private:
     const Tile<T>& tile_;
     const Stored form_;
     const int64_t most_depth_;
+    // Three sums, not two.
+    const bool deep_;
     const int64_t rows_;
     const int64_t columns_;
     const std::vector<T> inverse_x_;

@@ -12,6 +12,7 @@
 #include "lmscope/column_cosine.h"
 #include "lmscope/error.h"
 #include "runtime/elements/elements.h"
+#include "runtime/subnormals.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -241,12 +242,19 @@ PackedColumns::PackedColumns(const MatrixView& matrix, const char* argument) {
     if (matrix.device == Device::cuda)
         throw UnsupportedDType(std::string(argument) +
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
+    const KeepSubnormals keep_subnormals;
     packed_ = cosine::pack(matrix, argument);
 }
 
 PackedColumns PackedColumns::with_signs(const uint8_t* negative) const {
     auto turned = std::make_shared<cosine::Packed>(packed_->without_elements());
     cosine::copy_with_signs(*packed_, negative, *turned);
+    return PackedColumns(std::move(turned));
+}
+
+PackedColumns PackedColumns::with_entry_signs(const uint8_t* negative) const {
+    auto turned = std::make_shared<cosine::Packed>(packed_->without_elements());
+    cosine::copy_with_entry_signs(*packed_, negative, *turned);
     return PackedColumns(std::move(turned));
 }
 

@@ -45,6 +45,9 @@ struct Packed {
 // `negative` has an entry per row; where it is not zero, the row's elements change their sign.
 void copy_with_signs(const Packed& source, const uint8_t* negative, Packed& target);
 
+// `negative` has an entry for every element of the matrix, row by row.
+void copy_with_entry_signs(const Packed& source, const uint8_t* negative, Packed& target);
+
 // For every kept column of x and then of y the float64 product with its partner on the other side; NaN where that is
 // -1. `partner_y` may be empty. The product of a column with itself has the bits of its squared norm.
 void float64_products(const Packed& x, const Packed& y, const std::vector<int64_t>& partner_x,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "column_cosine/packed.h"
@@ -25,6 +26,28 @@ void copy_groups(const Packed& source, const std::vector<Bits>& masks, Packed& t
     });
 }
 
+// Of a step of a group every element has a mask of its own: `rows` rows of the matrix, one or a pair of bfloat16.
+template <typename Bits, int64_t rows>
+void copy_groups_by_entry(const Packed& source, const uint8_t* negative, Packed& target) {
+    constexpr int sign = 8 * static_cast<int>(sizeof(Bits)) / rows - 1;
+    parallel_for(source.padded_count() / group, [&](int64_t index) {
+        const int64_t kept = std::min(group, source.count() - index * group);
+        const char* from = source.group_at(index);
+        char* to = const_cast<char*>(target.group_at(index));
+        for (int64_t row = 0; row < source.padded_depth; row += rows) {
+            Bits bits[group];
+            std::memcpy(bits, from + row / rows * static_cast<int64_t>(sizeof bits), sizeof bits);
+            for (int64_t part = 0; part < rows && row + part < source.depth; ++part)
+                for (int64_t i = 0; i < kept; ++i) {
+                    const int64_t column = source.kept[static_cast<size_t>(index * group + i)];
+                    if (negative[(row + part) * source.columns + column] != 0)
+                        bits[i] ^= Bits{1} << (sign + part * 8 * static_cast<int64_t>(sizeof(Bits)) / rows);
+                }
+            std::memcpy(to + row / rows * static_cast<int64_t>(sizeof bits), bits, sizeof bits);
+        }
+    });
+}
+
 }  // namespace
 
 Packed Packed::without_elements() const {
@@ -48,6 +71,17 @@ void copy_with_signs(const Packed& source, const uint8_t* negative, Packed& targ
         masks[static_cast<size_t>(step)] = pairs ? first << 15 | second << 31 : first << 31;
     }
     copy_groups(source, masks, target);
+}
+
+void copy_with_entry_signs(const Packed& source, const uint8_t* negative, Packed& target) {
+    switch (source.stored) {
+        case Stored::bfloat16:
+            return copy_groups_by_entry<uint32_t, 2>(source, negative, target);
+        case Stored::float32:
+            return copy_groups_by_entry<uint32_t, 1>(source, negative, target);
+        case Stored::float64:
+            return copy_groups_by_entry<uint64_t, 1>(source, negative, target);
+    }
 }
 
 }  // namespace lmscope::cosine

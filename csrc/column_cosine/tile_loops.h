@@ -173,7 +173,7 @@ void widen(const void* source, int64_t depths, float* target) {
 }
 
 template <typename T>
-constexpr Blocking blocking = {192, 2048 / static_cast<int>(sizeof(T)), 128};
+constexpr Blocking blocking = {192, 2048 / static_cast<int>(sizeof(T)), 96};
 
 template <typename T, int rows, int vectors>
 constexpr Tile<T> tile() {

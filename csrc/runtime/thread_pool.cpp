@@ -17,6 +17,7 @@
 #include "lmscope/context.h"
 #include "lmscope/error.h"
 #include "runtime/condition.h"
+#include "runtime/subnormals.h"
 
 namespace lmscope {
 namespace {
@@ -40,12 +41,14 @@ std::atomic<int> threads_wanted{0};
 std::atomic<int> threads_in_use{0};
 thread_local bool inside_task = false;
 
-// What runs inside is not divided further.
+// What runs inside is not divided further, and keeps subnormal numbers.
 struct InsideTask {
     InsideTask() { inside_task = true; }
     InsideTask(const InsideTask&) = delete;
     InsideTask& operator=(const InsideTask&) = delete;
     ~InsideTask() { inside_task = false; }
+
+    const KeepSubnormals keep_subnormals;
 };
 
 struct Job {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmscope import docs
-from lmscope.analyses.layer_blocks import layer_blocks
+from lmscope.analyses.layer_blocks import _best_blocks, layer_blocks
 from lmscope.analyses.layer_map import gini, neighbour_curve
 
 
@@ -42,6 +42,11 @@ def test_gini_of_a_map_leaves_the_diagonal_out() -> None:
     assert np.isnan(gini(np.full((3, 3), np.nan)))
     with pytest.raises(ValueError, match="not negative"):
         gini([0.1, -0.1])
+
+
+def test_gini_of_the_largest_and_smallest_numbers() -> None:
+    assert gini([1e308, 1e308, 0.0]) == pytest.approx(1 / 3)
+    assert gini([5e-324, 5e-324, 0.0]) == pytest.approx(1 / 3)
 
 
 def test_neighbour_curve() -> None:
@@ -99,6 +104,40 @@ def test_blocks_in_random_models_are_as_rare_as_promised(unevenness: float) -> N
                 scores[i, j] = scores[j, i] = docs(weights[i], weights[j]).score
         flagged += bool(layer_blocks(scores, draws=99, seed=seed))
     assert flagged <= 0.05 * models
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_least", "at_most"), [("walk", 0.9, 1.0), ("strengths times decay", 0.15, 0.7)]
+)
+def test_maps_without_blocks_that_are_flagged_all_the_same(
+    kind: str, at_least: float, at_most: float
+) -> None:
+    """What the p-values do not allow for, as the documentation says: drift, and products of effects."""
+    layers, maps, flagged = 24, 30, 0
+    places = np.arange(layers)
+    apart = np.abs(np.subtract.outer(places, places))
+    for seed in range(maps):
+        random = np.random.default_rng([4, seed])
+        if kind == "walk":
+            weights = np.cumsum(random.standard_normal((layers, 500)), axis=0)
+            weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+            similarity = weights @ weights.T
+        else:
+            strengths = np.exp(0.3 * random.standard_normal(layers))
+            similarity = 0.1 + 0.05 * np.outer(strengths, strengths) * np.exp(-apart / 5)
+            similarity += 0.001 * symmetric(layers, seed)
+        flagged += bool(layer_blocks(similarity, draws=99, seed=seed))
+    assert at_least <= flagged / maps <= at_most
+
+
+def test_overlapping_blocks_are_chosen_by_squared_strengths() -> None:
+    """One block of strength 10 stands for more than its halves of 8 each: 51 over the threshold's to 30."""
+    strengths = np.full((8, 8), -np.inf)
+    strengths[0, 7] = 10.0
+    strengths[0, 3] = strengths[4, 7] = 8.0
+    assert _best_blocks(strengths, 7.0) == [(0, 7)]
+    strengths[0, 7] = 8.5
+    assert _best_blocks(strengths, 7.0) == [(0, 3), (4, 7)]
 
 
 def test_what_gives_no_blocks_and_what_is_refused() -> None:

@@ -71,6 +71,19 @@ def test_known_angles() -> None:
     assert orthogonal_procrustes(x, y) == pytest.approx(cosines.mean(), abs=1e-12)
 
 
+@every_index
+def test_no_index_is_above_one(index: Index) -> None:
+    x = [gaussian(30, 40 + seed, seed) for seed in range(20)]
+    assert max(index(one, one @ rotation(one.shape[1])) for one in x) <= 1
+    assert max(index(rotation(20, seed), rotation(20, seed + 30)) for seed in range(20)) <= 1
+
+
+def test_correlations_are_averaged_over_the_smaller_space() -> None:
+    q = rotation(12)
+    for index in (cca, svcca):
+        assert index(q[:, :3], q[:, :6]) == index(q[:, :6], q[:, :3]) == pytest.approx(1, abs=1e-12)
+
+
 def test_svcca_leaves_out_what_carries_no_energy() -> None:
     q = rotation(30)
     x = q[:, :4] * [3, 2, 1, 1e-3]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lmscope import PackedColumns, column_cosine, docs
 from lmscope.analyses.gumbel import fit_gumbel
+from lmscope.analyses.pair import identical_pair
 from lmscope.analyses.similarity import chance_maximum, sign_null
 
 Floats = NDArray[np.float64]
@@ -188,6 +189,57 @@ def test_the_threshold_of_matched_columns_has_its_rate() -> None:
         assert abs(exceeded / total - rate) < 4 * math.sqrt(rate / total) * 1.5
 
 
+def test_the_matched_share_of_noise_is_the_rate_at_any_widths() -> None:
+    """Each side is held against the width of the other; of a matrix with itself against one less."""
+    shares = [
+        docs(gaussian(256, 20, seed), gaussian(256, 1500, seed + 50), false_positive_rate=0.05).matched_share
+        for seed in range(10)
+    ]
+    assert np.mean(shares) == pytest.approx(0.05, abs=6 * math.sqrt(0.05 / (10 * 1520)))
+    few = [docs(gaussian(64, 3, seed), false_positive_rate=0.2) for seed in range(1500)]
+    # Taking three partners for two gives 0.138.
+    assert np.mean([one.matched_share for one in few]) == pytest.approx(0.2, abs=0.035)
+    assert few[0].baseline == chance_maximum(64, 2)
+
+
+@pytest.mark.parametrize(("columns", "baseline", "score"), [(2, 0.085, 0.122), (4, 0.145, 0.155)])
+def test_few_columns_score_above_the_baseline(columns: int, baseline: float, score: float) -> None:
+    """As the documentation says; from 8 columns on both agree within 1 %."""
+    found = [docs(gaussian(64, columns, seed), gaussian(64, columns, seed + 2000)) for seed in range(1500)]
+    assert found[0].baseline == pytest.approx(baseline, abs=0.001)
+    assert np.mean([one.score for one in found]) == pytest.approx(score, abs=0.005)
+    assert math.isnan(found[0].z)
+
+
+def test_the_fit_distance_is_that_of_the_worse_side() -> None:
+    x, y = gaussian(64, 40), gaussian(64, 300, 1)
+    y[:, :20] = x[:, :20]
+    cosines = column_cosine(x, y)
+    of_x, of_y = (fit_gumbel(side).distance for side in (cosines.max_abs_x, cosines.max_abs_y))
+    assert abs(of_x - of_y) > 0.05
+    assert docs(x, y).fit_distance == docs(y, x).fit_distance == max(of_x, of_y)
+
+
+def test_mutual_columns_are_counted_on_the_narrower_side() -> None:
+    x = gaussian(64, 30)
+    for left, right in ((x, x[:, :10]), (x[:, :10], x)):
+        assert docs(left, right).mutual_share == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_of_a_column_share_their_place(dtype: type) -> None:
+    """Which of the copies is named as the partner is arbitrary."""
+    x = gaussian(64, 50).astype(dtype)
+    x[:, 40:] = x[:, [0]]
+    packed = PackedColumns(x)
+    compared = docs(packed, PackedColumns(x.copy()))
+    assert compared.mutual_share == identical_pair(packed).docs.mutual_share == 1
+    # Ten copies are one column's only once.
+    assert docs(x[:, 40:], x[:, :1]).mutual_share == docs(x[:, :1], x[:, 40:]).mutual_share == 1
+    noise = docs(x[:, :40], gaussian(64, 40, 1)).mutual_share
+    assert 0 < noise < 0.9
+
+
 def test_partial_copies_show_in_the_shares_more_than_in_the_score() -> None:
     x, y = gaussian(256, 400), gaussian(256, 400, 1)
     noise = docs(x, y)
@@ -214,13 +266,14 @@ def test_shared_coordinate_scales_beat_the_baseline_and_not_the_null() -> None:
 
 @pytest.mark.parametrize("draws", [2, 3, 8])
 @pytest.mark.parametrize("unevenness", [0.0, 0.7])
-def test_p_values_of_noise_are_uniform(draws: int, unevenness: float) -> None:
+@pytest.mark.parametrize("with_itself", [False, True])
+def test_p_values_of_noise_are_uniform(draws: int, unevenness: float, with_itself: bool) -> None:
     random = np.random.default_rng([draws, int(10 * unevenness)])
     found = []
     for seed in range(300):
         scales = np.exp(unevenness * random.standard_normal((24, 1)))
         x, y = (scales * random.standard_normal((24, 40)) for _ in "xy")
-        found.append(docs(x, y, null_draws=draws, seed=seed).null_p_value)
+        found.append(docs(x, None if with_itself else y, null_draws=draws, seed=seed).null_p_value)
     assert scipy.stats.kstest(found, "uniform").pvalue > 1e-3
     # Taking z for normal gives three times as many with two or three draws.
     assert np.mean(np.less(found, 0.05)) < scipy.stats.binom.isf(1e-3, 300, 0.05) / 300
@@ -280,3 +333,37 @@ def test_errors() -> None:
         docs(x, x, false_positive_rate=1)
     with pytest.raises(ValueError, match="seed must lie"):
         docs(x, x, seed=-1)
+    for wrong in (0.5, "a", None):
+        with pytest.raises(TypeError, match=f"seed must be an integer, got {wrong!r}"):
+            docs(x, x, seed=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"null_draws must be an integer, got 2\.5"):
+        docs(x, x, null_draws=2.5)  # type: ignore[arg-type]
+
+
+def test_errors_name_the_argument() -> None:
+    x, y = gaussian(20, 10), gaussian(20, 10, 1)
+    y[3, 4] = math.nan
+    with pytest.raises(ValueError, match="y has NaN at row 3, column 4"):
+        docs(x, y)
+    with pytest.raises(ValueError, match="x has NaN at row 3, column 4"):
+        docs(y, x)
+    with pytest.raises(ValueError, match="x must be 2-D, got 1-D"):
+        docs(x[:, 0], x)
+    with pytest.raises(ValueError, match="y must be 2-D, got 1-D"):
+        docs(x, x[:, 0])
+
+
+def test_it_shows_itself_in_few_words() -> None:
+    x, y = gaussian(40, 30), gaussian(40, 25, 1)
+    found = docs(x, y, null_draws=3)
+    shown = repr(found)
+    assert len(shown) < 160
+    assert f"score={found.score:.6g}" in shown
+    assert f"null_p_value={found.null_p_value:.3g}" in shown
+    assert "null" not in repr(docs(x, y))
+    assert "pairs=750" in repr(docs(x, y))
+    assert type(found.matched_share) is float
+    page = found._repr_html_()
+    assert f"DOCS score {found.score:.4g} of 750 pairs" in page
+    assert f"{found.z:.4g}" in page
+    assert "nan" not in docs(x, y)._repr_html_()

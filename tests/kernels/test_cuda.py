@@ -6,6 +6,7 @@ benchmarks/gpu_check.py runs it on a GPU, where LMSCOPE_REQUIRE_CUDA=1 makes a m
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -17,10 +18,32 @@ import numpy as np
 import pytest
 
 import lmscope
+from lmscope.analyses.similarity import docs
 from lmscope.kernels import runtime
+from lmscope.kernels.column_cosine import PackedColumns, column_cosine
 from lmscope.kernels.entry_statistics import entry_statistics
 from lmscope.kernels.randomized_nulls import permutation_top_values, sign_flip_top_values
 from lmscope.kernels.singular_values import StreamingSingularValues, singular_values
+
+kernels_without_twin = pytest.mark.parametrize(
+    "kernel",
+    [
+        singular_values,
+        entry_statistics,
+        sign_flip_top_values,
+        permutation_top_values,
+        lambda w: StreamingSingularValues(w.shape[1]).update(w),
+        PackedColumns,
+        column_cosine,
+        lambda w: column_cosine(np.eye(4), w),
+        lambda w: docs(np.eye(4), w),
+        lambda w: docs(w, np.eye(4)),
+    ],
+    ids=[
+        *("singular_values", "entry_statistics", "sign_flip", "permutation", "streaming", "packed"),
+        *("column_cosine", "column_cosine_y", "docs_y", "docs_x"),
+    ],
+)
 
 EXPECT_CUDA_BUILD = os.environ.get("LMSCOPE_EXPECT_CUDA_BUILD") == "1"
 
@@ -85,6 +108,43 @@ def test_core_holds_device_code() -> None:
     assert ".nv_fatbin" in found.stdout
 
 
+class Tensor(ctypes.Structure):
+    """DLTensor and the fields behind it in DLManagedTensor."""
+
+    _fields_ = (
+        *(("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32)),
+        *(("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8)),
+        *(("lanes", ctypes.c_uint16), ("shape", ctypes.POINTER(ctypes.c_int64))),
+        *(("strides", ctypes.c_void_p), ("byte_offset", ctypes.c_uint64)),
+        *(("manager", ctypes.c_void_p), ("deleter", ctypes.c_void_p)),
+    )
+
+
+class OnCuda:
+    """What a float64 tensor on a GPU says of itself; where its data are nothing may be read."""
+
+    shape = (4, 4)
+
+    def __init__(self) -> None:
+        self.sizes = (ctypes.c_int64 * 2)(*self.shape)
+        cuda, float_code = 2, 2
+        self.tensor = Tensor(8, cuda, 0, 2, float_code, 64, 1, self.sizes, None, 0, None, None)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.tensor.device_type, self.tensor.device_id
+
+    def __dlpack__(self, **_: object) -> object:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+
+@kernels_without_twin
+def test_a_tensor_that_lives_on_cuda_is_refused_on_any_machine(kernel) -> None:
+    with pytest.raises(TypeError, match=r"CUDA.*\.cpu\(\)"):
+        kernel(OnCuda())
+
+
 @pytest.fixture
 def cuda_device() -> None:
     if lmscope.cuda_available():
@@ -110,17 +170,7 @@ def test_every_device_computes() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("cuda_device")
-@pytest.mark.parametrize(
-    "kernel",
-    [
-        singular_values,
-        entry_statistics,
-        sign_flip_top_values,
-        permutation_top_values,
-        lambda w: StreamingSingularValues(w.shape[1]).update(w),
-    ],
-    ids=["singular_values", "entry_statistics", "sign_flip", "permutation", "streaming"],
-)
+@kernels_without_twin
 def test_kernel_without_twin_refuses_a_cuda_tensor(kernel) -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

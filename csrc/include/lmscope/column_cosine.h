@@ -25,6 +25,8 @@ public:
     // The same columns with the sign of some rows turned: `negative` has an entry for each, not zero where it is
     // turned.
     PackedColumns with_signs(const uint8_t* negative) const;
+    // With a sign for every entry: `negative` is depth() x columns(), row by row.
+    PackedColumns with_entry_signs(const uint8_t* negative) const;
 
     // The columns of norm zero, ascending.
     std::vector<int64_t> zero_columns() const;

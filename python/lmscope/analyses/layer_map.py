@@ -70,12 +70,13 @@ def gini(values: npt.ArrayLike) -> float:
         raise ValueError(f"values must be finite and not negative, got {known[0]} to {known[-1]}")
     if not known.size:
         return float("nan")
-    total = float(known.sum())
-    if total == 0 or known[0] == known[-1]:
+    if known[0] == known[-1]:
         return 0.0
+    # Sums of huge values stay in range.
+    known = known / known[-1]
     # Sorted, value i is the larger one of i pairs and the smaller one of n - 1 - i.
     ranks = 2 * np.arange(known.size) + 1 - known.size
-    return float(ranks @ known / (known.size * total))
+    return float(ranks @ known / (known.size * known.sum()))
 
 
 def _square(similarity: npt.ArrayLike) -> Floats:

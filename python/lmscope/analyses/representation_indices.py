@@ -90,7 +90,7 @@ def linear_cka(x: Matrix, y: Matrix) -> float:
         ValueError: different depths, too wide, NaN/Inf, or a matrix of zeros (all indices here).
     """
     a, b = _pair(x, y)
-    return float(np.linalg.norm(b.values.T @ a.values)) ** 2 / (a.gram_norm * b.gram_norm)
+    return _to_one(float(np.linalg.norm(b.values.T @ a.values)) ** 2 / (a.gram_norm * b.gram_norm))
 
 
 def cca(x: Matrix, y: Matrix) -> float:
@@ -112,7 +112,7 @@ def linear_regression(x: Matrix, y: Matrix) -> float:
     """``||Q'X||^2 / ||X||^2`` with an orthonormal basis Q of Y's columns: share of X's squared norm that a
     linear map of Y gives, 0 to 1. Not symmetric."""
     a, b = _pair(x, y)
-    return float(np.linalg.norm(b.basis().T @ a.values) ** 2 / a.norm**2)
+    return _to_one(float(np.linalg.norm(b.basis().T @ a.values) ** 2 / a.norm**2))
 
 
 def orthogonal_procrustes(x: Matrix, y: Matrix) -> float:
@@ -120,7 +120,7 @@ def orthogonal_procrustes(x: Matrix, y: Matrix) -> float:
     the nearest rotation of the columns, 0 to 1."""
     a, b = _pair(x, y)
     across = (a.values / a.norm).T @ (b.values / b.norm)
-    return float(np.linalg.svd(across, compute_uv=False).sum())
+    return _to_one(float(np.linalg.svd(across, compute_uv=False).sum()))
 
 
 INDICES: dict[str, Callable[[Any, Any], float]] = {
@@ -142,4 +142,9 @@ def _pair(x: Matrix, y: Matrix) -> tuple[Decomposed, Decomposed]:
 
 
 def _mean_correlation(a: Floats, b: Floats) -> float:
-    return float(np.linalg.svd(a.T @ b, compute_uv=False).sum() / min(a.shape[1], b.shape[1]))
+    return _to_one(float(np.linalg.svd(a.T @ b, compute_uv=False).sum() / min(a.shape[1], b.shape[1])))
+
+
+def _to_one(value: float) -> float:
+    """Rounding may leave a value of 1 just above it."""
+    return min(value, 1.0)

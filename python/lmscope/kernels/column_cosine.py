@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from lmscope import _core
 
 __all__ = ["ColumnCosine", "PackedColumns", "column_cosine"]
+
+_MOST_BINS = 65536
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +75,8 @@ class PackedColumns:
         self._packed = _core.PackedColumns(w, "w")
 
     def with_signs(self, negative: npt.NDArray[np.bool_]) -> PackedColumns:
-        """The same columns with the sign of the rows turned where ``negative``, shape (depth,), is true."""
+        """The same columns with signs turned where ``negative`` is true: of whole rows where its shape is
+        (depth,), of single elements where it is (depth, columns)."""
         turned = PackedColumns.__new__(PackedColumns)
         turned._packed = self._packed.with_signs(negative)
         return turned
@@ -112,11 +116,12 @@ def column_cosine(x: Any, y: Any = None, *, bins: int = 2048) -> ColumnCosine:
 
     Returns:
         Exact counts of the cosines as computed. A computed cosine is off by at most 2e-6 (bfloat16, float16
-        and float32: exact or float32 products, summed in float32 over at most 512 rows, then in a second
-        float32 sum) or 1e-12 (float64 on either side); a pair may be counted in the neighbouring bin only
-        where it lies that close to an edge. The maxima are recomputed in float64 from the pairs that attain
-        them, so that a column and its copy have cosine 1; the pair itself is the largest one as computed,
-        the lowest column among equals. The error is probabilistic, see csrc/column_cosine/README.md.
+        and float32: exact or float32 products, summed in float32 over at most 384 rows, then in a second
+        float32 sum of at most 16 of those, then in a third) or 1e-12 (float64 on either side); a pair may be
+        counted in the neighbouring bin only where it lies that close to an edge. The maxima are recomputed
+        in float64 from the pairs that attain them, so that a column and its copy have cosine 1; the pair
+        itself is the largest one as computed, the lowest column among equals. The error is probabilistic,
+        see csrc/column_cosine/README.md.
 
         Memory beyond the packed columns: the results (16 bytes a column), 8 bytes a column, a few megabytes a
         thread, and at most 24 MB for up to a million columns: 34 MB in all for a million on one side. The
@@ -125,11 +130,19 @@ def column_cosine(x: Any, y: Any = None, *, bins: int = 2048) -> ColumnCosine:
     Raises:
         ValueError: what :class:`PackedColumns` raises, different depths, no column of norm above zero, bins
             out of range.
-        TypeError: not an array, another dtype, or a CUDA tensor.
+        TypeError: not an array, another dtype, or a CUDA tensor; bins that are no integer.
     """
-    packed_x = _packed(x, "x")
-    packed_y = None if y is None else _packed(y, "y")
-    counts, max_abs_x, max_abs_y, argmax_x, argmax_y = _core.column_cosine(packed_x, packed_y, bins)
+    try:
+        bins = operator.index(bins)
+    except TypeError:
+        raise TypeError(f"bins must be an integer, got {bins!r}") from None
+    if not 2 <= bins <= _MOST_BINS:
+        raise ValueError(f"bins must lie between 2 and {_MOST_BINS}, got {bins}")
+    packed_x = packed(x, "x")
+    packed_y = None if y is None else packed(y, "y")
+    counts, max_abs_x, max_abs_y, argmax_x, argmax_y = _core.column_cosine(
+        packed_x._packed, None if packed_y is None else packed_y._packed, bins
+    )
     return ColumnCosine(
         counts=counts,
         edges=np.linspace(-1.0, 1.0, bins + 1),
@@ -142,5 +155,10 @@ def column_cosine(x: Any, y: Any = None, *, bins: int = 2048) -> ColumnCosine:
     )
 
 
-def _packed(w: Any, argument: str) -> _core.PackedColumns:
-    return w._packed if isinstance(w, PackedColumns) else _core.PackedColumns(w, argument)
+def packed(w: Any, argument: str) -> PackedColumns:
+    """``w`` itself where it is packed, else its packing; errors name ``argument``."""
+    if isinstance(w, PackedColumns):
+        return w
+    made = PackedColumns.__new__(PackedColumns)
+    made._packed = _core.PackedColumns(w, argument)
+    return made
