@@ -122,6 +122,7 @@ class Run:
             tables.get("indices"),
             self._cost(of),
             seed=settings[of]["seed"],
+            false_positive_rate=settings[of]["false_positive_rate"],
         )
 
     def difference(self, *, top: int = 5) -> DifferenceSummary:

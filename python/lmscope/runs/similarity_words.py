@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmscope.runs.progress import format_bytes
 
 if TYPE_CHECKING:
+    from lmscope.runs.alike_pairs import AlikePlaces
     from lmscope.runs.similarity_summary import (
         ExpertSimilarity,
         RoleContrast,
@@ -35,6 +36,8 @@ EXPERTS_TITLE = "How alike experts are (DOCS), by role"
 EXPERT_COLUMNS = ("role", "experts", "within layer", "chance", "next layer", "best there", "least alike")
 TWINS_TITLE = "How alike both checkpoints are (DOCS), by role"
 TWIN_COLUMNS = ("role", "twins", "identical", "score", "excess", "lowest", "of")
+ALIKE_TITLE = "Most alike pairs (DOCS)"
+ALIKE_COLUMNS = ("pair", "roles", "identical", "score", "chance", "matched", "mutual")
 
 CONTRASTS_TITLE = "Contrast (Gini) of the layer-by-layer map under DOCS and other indices"
 CONTRAST_COLUMNS = ("role", "layers", "DOCS", "CKA", "CCA", "SVCCA", "regression", "Procrustes")
@@ -44,6 +47,7 @@ def tables(summary: SimilaritySummary) -> Iterator[tuple[str, tuple[str, ...], l
     """Title, columns and rows of the tables that the summary fills."""
     for title, columns, rows in (
         (ROLES_TITLE, ROLE_COLUMNS, list(map(role_cells, summary.roles))),
+        (ALIKE_TITLE, ALIKE_COLUMNS, [cells for places in summary.alike for cells in alike_cells(places)]),
         (EXPERTS_TITLE, EXPERT_COLUMNS, list(map(expert_cells, summary.experts))),
         (TWINS_TITLE, TWIN_COLUMNS, list(map(twin_cells, summary.twins))),
         (CONTRASTS_TITLE, CONTRAST_COLUMNS, list(map(contrast_cells, summary.contrasts))),
@@ -72,8 +76,46 @@ def expert_cells(experts: ExpertSimilarity) -> tuple[str, ...]:
         experts.role.replace("_", " "),
         f"{experts.layers} x {experts.experts}",
         *(_score(v) for v in (experts.within, experts.baseline, experts.same_expert, experts.best_partner)),
-        experts.loner + loner,
+        experts.loner + loner or "-",
     )
+
+
+def alike_cells(places: AlikePlaces) -> Iterator[tuple[str, ...]]:
+    """Rows under `ALIKE_COLUMNS`: one for the identical matrices, one for the others."""
+    for identical in (True, False):
+        pairs = [pair for pair in places.pairs if pair.identical is identical]
+        if not pairs:
+            continue
+        least = min(pairs, key=lambda pair: pair.excess)
+        whole = len(pairs) == places.of_roles > 1
+        yield (
+            place(places),
+            f"all {places.of_roles}" if whole else ", ".join(pair.role for pair in pairs),
+            "yes" if identical else "no",
+            _score(least.score),
+            _score(least.baseline),
+            _percent(least.matched_share),
+            _percent(least.mutual_share),
+        )
+
+
+def place(places: AlikePlaces) -> str:
+    """Two layers, or two experts, in words."""
+    x, y = places.layer_x, places.layer_y
+    if places.expert_x is None:
+        return f"layers {x} and {y}"
+    if x == y:
+        return f"layer {x}, experts {places.expert_x} and {places.expert_y}"
+    return f"layer {x}, expert {places.expert_x} and layer {y}, expert {places.expert_y}"
+
+
+def alike(summary: SimilaritySummary) -> str:
+    """One sentence about the most alike pairs that the table leaves out; empty without pairs of layers."""
+    if summary.more_alike:
+        return f'{summary.more_alike} more pairs stand out: the table "similarity" of the run has all'
+    if summary.alike or not (summary.roles or summary.experts):
+        return ""
+    return "No two layers or experts stand out as copies of each other."
 
 
 def twin_cells(twin: TwinSimilarity) -> tuple[str, ...]:
@@ -112,11 +154,25 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
         ]
         if any(role.control is not None for role in summary.roles):
             lines.insert(3, ("control", "the same for random Gaussian matrices of these shapes"))
+    if summary.alike:
+        lines += [
+            (
+                "most alike pairs",
+                "identical, or with more matched vectors than random directions have and far more alike than "
+                "other pairs of their kind, or halfway from chance to 1; of several roles the numbers are "
+                "those of the least alike",
+            ),
+            ("matched", "vectors with a partner nearer than all but 1 % of random ones have"),
+            ("mutual", "vectors that are each other's nearest"),
+        ]
     if summary.experts:
         lines += [
             ("next layer", "mean score of an expert and the same one of the next layer"),
             ("best there", "mean score of an expert and its nearest one of the next layer"),
-            ("least alike", "the expert with the lowest mean score in its layer"),
+            (
+                "least alike",
+                "the expert whose mean score lies below those of its layer by more than their spread",
+            ),
         ]
     if summary.twins:
         lines += [
