@@ -266,6 +266,30 @@ def test_a_broken_cost_hides_no_result(
     assert "cost.json: " in caplog.text
 
 
+def test_the_cost_is_that_of_the_call(make_llama: Make, tmp_path: Path) -> None:
+    source, tuned, out = make_llama(layers=3), make_llama(name="tuned", seed=1), tmp_path / "run"
+    assert similarity(source, out=out, roles="up").similarity().cost["pairs"] == 3
+    # Nothing is left to compute, or nothing of these settings was computed last.
+    assert similarity(source, out=out, roles="up").similarity().cost == {}
+    assert similarity(source, out=out, roles="up", seed=1).similarity().cost["pairs"] == 3
+    assert similarity(source, tuned, out=out, roles="up").similarity().cost["pairs"] == 2
+    assert similarity(source, tuned, out=out, roles="up").similarity().cost == {}
+
+
+def test_a_selection_without_a_pair_is_refused(make_llama: Make, tmp_path: Path) -> None:
+    source, tuned, out = make_llama(layers=3), make_llama(name="tuned"), tmp_path / "run"
+    for chosen in ({"layers": 1}, {"include": "*embed*"}):
+        with pytest.raises(UsageError, match=r"no two matrices of .* are compared"):
+            similarity(source, out=out, **chosen)
+    with pytest.raises(UsageError, match="no matrix of layers 2 has a twin in tuned"):
+        similarity(source, tuned, out=out, layers=2)
+    assert not out.exists()
+    # Spectra need no pair.
+    run = lmscope.analyze(source, out=out, layers=1, roles="up", draws=1, progress=False)
+    assert by_names(run) == {}
+    assert len(run.table("spectra")) == 1
+
+
 def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=8)
     size = packed_bytes(64, 96, "bfloat16")

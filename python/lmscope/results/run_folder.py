@@ -229,8 +229,11 @@ class RunFolder:
             return {name for table in tables for name in table.column("name").to_pylist()}
         return own_names(analysis, self._pairs(analysis, keys))
 
-    def write_cost(self, analysis: str, cost: Mapping[str, Any]) -> None:
-        """Writes what the last pass of an analysis took, as plain JSON values."""
+    def write_cost(self, analysis: str, cost: Mapping[str, Any] | None) -> None:
+        """Writes what the last pass of an analysis took, as plain JSON values; None: it has taken nothing."""
+        if cost is None:
+            self._remove(self.path / analysis / _COST)
+            return
         text = json.dumps(cost, indent=2, allow_nan=False)
         self._write(self.path / analysis / _COST, lambda file: file.write(text.encode()))
 
@@ -325,6 +328,14 @@ class RunFolder:
                 f"{self.path}: holds results of another checkpoint, {recorded.get('path')}; "
                 "choose another folder for this one"
             )
+
+    def _remove(self, path: Path) -> None:
+        if not self._locked:
+            raise RuntimeError("RunFolder is written to only inside lock()")
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be removed: {error.strerror}") from error
 
     def _write(self, path: Path, write: Any) -> None:
         if not self._locked:

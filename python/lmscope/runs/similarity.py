@@ -23,7 +23,7 @@ from lmscope.runs.settings import SimilaritySettings, check_device, similarity_s
 from lmscope.runs.similarity_indices import index_lines, index_roles, run_indices
 from lmscope.runs.streaming import check_selection, in_words, load_each
 from lmscope.runs.twins import twins_of
-from lmscope.runs.vectors import Pair, layer_groups, layer_pairs
+from lmscope.runs.vectors import COMPARED_ROLES, Pair, layer_groups, layer_pairs
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
@@ -100,6 +100,7 @@ def similarity(
     if other is None:
         # Before anything is computed.
         lines = index_lines(checkpoint, roles_of_indices, vectors, selection)
+        _check_some_pair(checkpoint, settings, selection)
         run_similarity(checkpoint, path, settings, selection, control=control, **arguments)
         if lines:
             run_indices(checkpoint, path, lines, vectors, device=device, progress=progress)
@@ -136,6 +137,7 @@ def run_similarity(
         for comparison in comparisons:
             # Before the manifest names settings that nothing may be computed under.
             check_memory(comparison.missing, memory)
+        _forget_costs(folder)
         begin_run(folder, checkpoint, dict.fromkeys(weights, key), device)
         for comparison in comparisons:
             _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
@@ -172,11 +174,18 @@ def run_twins(
         "other_path": str(other.path),
     }
     selected = [pair for pair in pairs if pair.x.tensor in selection]
+    if not selected and not any(
+        tensor.status == "refused" or refused.get(tensor.name, ("",))[0] == "refused"
+        for tensor in checkpoint
+        if tensor in selection
+    ):
+        raise UsageError(f"no matrix of {selection} has a twin in {label(other)}")
     weights: dict[int, Reader] = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         _check_other(folder, other)
         comparison = _comparison(checkpoint, folder, "twins", settings, key, [selected], weights, refused)
         check_memory(comparison.missing, memory)
+        _forget_costs(folder)
         begin_run(folder, checkpoint, {"twins": key}, device)
         _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
 
@@ -186,6 +195,23 @@ def check_room(
 ) -> None:
     """Raise `UsageError` where two matrices that would be compared do not fit into `memory`."""
     check_memory(_layer_groups(checkpoint, settings, selection), memory)
+
+
+def _check_some_pair(checkpoint: Checkpoint, settings: SimilaritySettings, selection: Selection) -> None:
+    """Raise `UsageError` where nothing would be compared, unless the ledger will say which are refused."""
+    check_selection(checkpoint, selection)
+    if any(_layer_groups(checkpoint, settings, selection)) or _any_refused(checkpoint, selection):
+        return
+    chosen = f"of {selection}" if str(selection) else f"of {label(checkpoint)}"
+    raise UsageError(
+        f"no two matrices {chosen} are compared: similarities are between layers, or experts of neighbouring "
+        f"layers, of one role ({', '.join(COMPARED_ROLES)}) and with vectors of one length; "
+        "`lmscope inspect` lists layers and roles"
+    )
+
+
+def _any_refused(checkpoint: Checkpoint, selection: Selection) -> bool:
+    return any(tensor.status == "refused" and tensor in selection for tensor in checkpoint)
 
 
 def _layer_groups(
@@ -211,6 +237,14 @@ def _check_other(folder: RunFolder, other: Checkpoint) -> None:
             f"out: {folder.path} holds the twins in {held['other_name']} ({held['other_path']}); choose "
             f"another folder for those in {label(other)} ({other.path})"
         )
+
+
+def _forget_costs(folder: RunFolder) -> None:
+    """Those of an earlier call: what is told is what this one takes."""
+    from lmscope.results import PAIR_ANALYSES
+
+    for name in PAIR_ANALYSES & folder.manifest.get("settings", {}).keys():
+        folder.write_cost(name, None)
 
 
 def _selected(pair: Pair, selection: Selection) -> bool:

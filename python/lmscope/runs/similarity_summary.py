@@ -102,7 +102,7 @@ class RoleContrast:
 
 @dataclass(frozen=True)
 class SimilaritySummary:
-    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records.
+    """`cost` is what the last call took for "similarity" or "twins"; empty if it found all records.
 
     `zero` names the matrices that are all zero and so have no scores. `alike` has the layers and experts that
     stand out as copies, the clearest first, and `more_alike` how many more there are.
