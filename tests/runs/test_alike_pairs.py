@@ -55,7 +55,9 @@ def test_copied_layers_are_named_with_what_is_copied(make_llama: Make, tmp_path:
     result = CliRunner().invoke(
         app, ["similarity", str(source), "-o", str(out), "--null-draws", "0", "--json"]
     )
-    alike = json.loads(result.stdout)["similarity"]["alike"]
+    answer = json.loads(result.stdout)
+    assert not answer.keys() & {"measure", "chance", "roles", "top"}
+    alike = answer["similarity"]["alike"]
     assert [(one["layer_x"], one["layer_y"], len(one["pairs"])) for one in alike] == [
         (3, 6, 7),
         (1, 7, 3),

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,10 +16,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 import lmscope
 from lmscope.analyses.pair import BINS
 from lmscope.analyses.similarity import Docs
+from lmscope.cli import app
 from lmscope.runs import UsageError
 from lmscope.runs.cost import packed_bytes
 from lmscope.runs.memory import memory_budget
@@ -366,8 +370,10 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     run = lmscope.analyze(make_llama(layers=4, change=change), out=tmp_path / "run", draws=1, progress=False)
     table = statuses(run)
     status, reason = table["model.layers.1.mlp.up_proj.weight"]
-    assert status == "failed"
-    assert "NaN" in reason
+    assert (status, reason) == ("failed", "w has NaN at row 3, column 5; all values must be finite")
+    for analysis in ("spectra", "similarity"):
+        (failed,) = json.loads((run.path / analysis / "failures.json").read_text()).values()
+        assert failed == {"model.layers.1.mlp.up_proj.weight": reason}
     assert [name for name, (status, _) in table.items() if status == "failed"] == [
         "model.layers.1.mlp.up_proj.weight"
     ]
@@ -600,6 +606,62 @@ def test_twins_of_other_widths_are_refused_by_name(make_llama: Make, tmp_path: P
     assert len(run.table("twins")) == 3
 
 
+def test_every_other_has_a_default_folder_of_its_own(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = make_llama(name="base")
+    runs = [
+        similarity(base, other, roles="query", null_draws=0)
+        for other in (make_llama(name="a", seed=1), make_llama(name="b", seed=2))
+    ]
+    assert runs[0].path != runs[1].path
+    for run in runs:
+        own, other = run.manifest["checkpoint"]["identity"], run.manifest["settings"]["twins"]["other"]
+        assert run.path == Path("runs") / f"base-{own[:8]}-{other[:8]}"
+
+
+def test_either_checkpoint_has_a_revision(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def opened(path: str, *, revision: str | None, token: str | None) -> lmscope.Checkpoint:
+        asked[Path(path).name] = revision, token
+        return lmscope.open_checkpoint(path)
+
+    monkeypatch.setattr(sys.modules["lmscope.runs.similarity"], "as_checkpoint", opened)
+    arguments = [
+        "similarity",
+        make_llama(name="base"),
+        make_llama(name="tuned"),
+        "-o",
+        tmp_path / "run",
+        "-q",
+    ]
+    options = ["--roles", "key", "--revision", "v1", "--other-revision", "v2", "--token", "t"]
+    result = CliRunner().invoke(app, [*map(str, arguments), *options])
+    assert result.exit_code == 0, result.output
+    assert asked == {"base": ("v1", "t"), "tuned": ("v2", "t")}
+
+
+def test_nothing_is_imported_at_the_first_pairs_cost(make_llama: Make, tmp_path: Path) -> None:
+    script = (
+        "import sys, lmscope\nfrom lmscope.runs import pair_pass\n"
+        "inner, new = pair_pass._Pass.compare, []\n"
+        "def compare(*given):\n"
+        "    before = set(sys.modules)\n"
+        "    inner(*given)\n"
+        "    new.extend(set(sys.modules) - before)\n"
+        "pair_pass._Pass.compare = compare\n"
+        "lmscope.similarity(sys.argv[1], out=sys.argv[2], roles='up', progress=False)\n"
+        "print(sorted(new))"
+    )
+    command = [sys.executable, "-c", script, str(make_llama()), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_twin_that_fails_is_told_of_its_own(make_llama: Make, tmp_path: Path) -> None:
     def change(tensors: dict[str, np.ndarray]) -> None:
         tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = np.inf
@@ -625,6 +687,8 @@ def test_wrong_usage(make_llama: Make, minilm_path: Path, tmp_path: Path) -> Non
             similarity(source, out=tmp_path / "run", **settings)
     with pytest.raises(UsageError, match="control"):
         similarity(source, source, out=tmp_path / "run", control=True)
+    with pytest.raises(UsageError, match="other_revision: there is no second checkpoint"):
+        similarity(source, out=tmp_path / "run", other_revision="v2")
     with pytest.raises(UsageError, match=r"no matrix of .* has a twin in .*: its vectors"):
         similarity(source, minilm_path, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -54,6 +54,7 @@ def similarity(
     seed: int = 0,
     false_positive_rate: float = 0.01,
     revision: str | None = None,
+    other_revision: str | None = None,
     token: str | None = None,
 ) -> Run:
     """DOCS of all pairs of layers of every role, or of the twins in two checkpoints; no page.
@@ -78,6 +79,7 @@ def similarity(
         memory: what the pass may take, such as ``"8GB"``; half of what is free when None.
         seed: of the null's signs and of the control.
         false_positive_rate: of `matched_share`, for each vector.
+        revision, other_revision: branch, tag or commit of a hub id, of either side.
 
     The other arguments, errors and resuming as in `analyze`; a record is a pair. Raises `UsageError` also
     where memory does not hold two matrices, where no matrix of `ckpt` has a twin in `other`, and where the
@@ -92,20 +94,23 @@ def similarity(
     roles_of_indices = () if indices is None else index_roles(indices)
     if roles_of_indices and other is not None:
         raise UsageError("indices: they compare the layers of one checkpoint, not two checkpoints")
+    if other_revision is not None and other is None:
+        raise UsageError("other_revision: there is no second checkpoint that it could be of")
     device = check_device(device)
     budget = memory_budget(memory)
     checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
-    path = default_run_path(checkpoint) if out is None else Path(out)
+    twin = None if other is None else as_checkpoint(other, revision=other_revision, token=token)
+    path = default_run_path(checkpoint, twin) if out is None else Path(out)
     arguments: dict[str, Any] = {"memory": budget, "device": device, "progress": progress}
-    if other is None:
+    if twin is None:
         # Before anything is computed.
         lines = index_lines(checkpoint, roles_of_indices, vectors, selection)
         _check_some_pair(checkpoint, settings, selection)
         run_similarity(checkpoint, path, settings, selection, control=control, **arguments)
         if lines:
-            run_indices(checkpoint, path, lines, vectors, device=device, progress=progress)
+            run_indices(checkpoint, path, lines, vectors, selection, device=device, progress=progress)
     else:
-        run_twins(checkpoint, as_checkpoint(other, token=token), path, settings, selection, **arguments)
+        run_twins(checkpoint, twin, path, settings, selection, **arguments)
     return open_run(path)
 
 

@@ -202,7 +202,7 @@ def cost(summary: SimilaritySummary) -> str:
         for name in ("waiting_seconds", "packing_seconds", "comparing_seconds")
     ]
     return (
-        f"{told['pairs']} pairs in {total:.0f} s: {shares[0]} waiting for reads, {shares[1]} packing, "
+        f"DOCS: {told['pairs']} pairs in {total:.0f} s: {shares[0]} waiting for reads, {shares[1]} packing, "
         f"{shares[2]} comparing; {told['reads']} reads, {format_bytes(told['read_bytes'])}, at most "
         f"{format_bytes(told['largest_packed_bytes'])} packed"
     )
