@@ -386,6 +386,12 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     assert (down["zero_columns_x"], down["zero_columns_y"], down["pairs"]) == (1, 0, 95 * 96)
     assert {row["warning"] for row in rows.values() if row not in zero} == {""}
     assert {row["warning"] for row in zero} == {f"{side} all zero: no directions to compare" for side in "xy"}
+    zeros = "model.layers.2.mlp.gate_proj.weight"
+    assert table[zeros] == ("analysed", "all zero: no directions to compare")
+    # Also as others see it, and where nothing is left to compare.
+    spectra = lmscope.spectra(run.manifest["checkpoint"]["path"], out=run.path, draws=1, progress=False)
+    assert statuses(spectra) == table
+    assert statuses(similarity(run.manifest["checkpoint"]["path"], out=run.path)) == table
     summary = run.similarity()
     assert summary.zero == ("model.layers.2.mlp.gate_proj.weight",)
     assert "all zero, so without directions to compare: model.layers.2.mlp.gate" in summary._repr_html_()
@@ -498,6 +504,29 @@ def test_complete_spectra_stay_analysed_while_similarities_are_left(
         similarity(source, out=out, roles="up,down")
     rows = [(row["role"], row["status"]) for row in run.ledger.to_pylist() if row["status"] != "skipped"]
     assert sorted(rows) == [("down", "planned")] * 3 + [("up", "analysed")] * 3
+
+
+def test_what_killed_spectra_left_stays_planned(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    source, out = make_llama(layers=3), tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("lmscope.analyses.spectra.spectrum_verdict", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lmscope.spectra(source, out=out, include=["*embed*", "*up_proj*"], draws=1, progress=False)
+    run = similarity(source, out=out, roles="down")
+    found = {row["role"]: row["status"] for row in run.ledger.to_pylist()}
+    assert (found["token_embedding"], found["up"], found["down"], found["gate"]) == (
+        *("planned", "planned"),
+        *("analysed", "skipped"),
+    )
+    # A later pass of its own decides anew what is left.
+    lmscope.spectra(source, out=out, roles="token_embedding", draws=1, progress=False)
+    found = {row["role"]: row["status"] for row in run.ledger.to_pylist()}
+    assert (found["token_embedding"], found["up"]) == ("analysed", "skipped")
 
 
 def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:

@@ -68,9 +68,11 @@ class Costs:
 
 @dataclass
 class PairsDone:
-    """Matrices by (source, name): those in a record of this pass, and those that failed with the reason."""
+    """Matrices by (source, name): those in a record of this pass, those that are all zero, and those that
+    failed with the reason."""
 
     compared: set[tuple[int, str]] = field(default_factory=set)
+    zero: set[tuple[int, str]] = field(default_factory=set)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
     costs: Costs = field(default_factory=Costs)
 
@@ -106,6 +108,8 @@ class _Pass:
             try:
                 packed = PackedColumns(as_columns(values, matrix.vectors))
                 self.held[matrix.key] = _Held(packed, _digest(values))
+                if len(packed.zero_columns) == packed.columns:
+                    self.done.zero.add(matrix.key)
             except Exception as error:
                 self.done.failed[matrix.key] = _as_stored(error, values)
         self.done.costs.reads += 1

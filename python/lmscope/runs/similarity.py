@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
+from lmscope.runs.ledger import ALL_ZERO, Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
@@ -309,7 +309,7 @@ def _fill(
 
     def write_ledger() -> None:
         folder.write_ledger(ledger_rows(checkpoint, selection, {**others, analysis.name: own}))
-        folder.write_failures(analysis.name, own.failed)
+        write_findings(folder, analysis.name, own)
 
     write_ledger()
     wanted, left = sum(map(len, comparison.groups)), sum(map(len, missing))
@@ -344,6 +344,7 @@ def _before(checkpoint: Checkpoint, folder: RunFolder, comparison: _Comparison) 
         found.without |= dict.fromkeys(paired, ("skipped", _FAILED_PARTNERS))
     else:
         found.recorded, found.pending = own_names(name, comparison.standing), tried
+        found.remarks = dict.fromkeys(folder.all_zero(name), ALL_ZERO)
     return found
 
 
@@ -360,6 +361,7 @@ def _settle(found: Findings, comparison: _Comparison, done: PairsDone) -> None:
     if name == "control":
         return
     found.recorded |= {tensor for source, tensor in done.compared if source == 0}
+    found.remarks |= {tensor: ALL_ZERO for source, tensor in done.zero if source == 0}
     for tensor in found.pending - found.recorded - found.failed.keys():
         found.without[tensor] = "skipped", _FAILED_PARTNERS
     found.pending = set()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
+from lmscope.runs.ledger import Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.selection import Selection
@@ -112,7 +112,7 @@ def run_indices(
 
         def write_ledger() -> None:
             folder.write_ledger(ledger_rows(checkpoint, selection, {**of_others, NAME: own}))
-            folder.write_failures(NAME, own.failed)
+            write_findings(folder, NAME, own)
 
         write_ledger()
         if not missing:

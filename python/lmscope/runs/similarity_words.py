@@ -28,14 +28,14 @@ ROLE_COLUMNS = (
     "null",
     "control",
     "excess",
-    "far",
+    "half apart",
     "Gini",
     "blocks",
 )
 EXPERTS_TITLE = "How alike experts are (DOCS), by role"
-EXPERT_COLUMNS = ("role", "experts", "within layer", "chance", "next layer", "best there", "least alike")
+EXPERT_COLUMNS = ("role", "experts", "within layer", "chance", "next layer", "best in next", "least alike")
 TWINS_TITLE = "How alike both checkpoints are (DOCS), by role"
-TWIN_COLUMNS = ("role", "twins", "identical", "score", "excess", "lowest", "of")
+TWIN_COLUMNS = ("role", "twins", "identical", "score", "excess", "lowest", "lowest of")
 ALIKE_TITLE = "Most alike pairs (DOCS)"
 ALIKE_COLUMNS = ("pair", "roles", "identical", "score", "chance", "matched", "mutual")
 
@@ -64,7 +64,9 @@ def role_cells(role: RoleSimilarity) -> tuple[str, ...]:
         str(role.layers),
         *(_score(value) for value in (role.neighbours, role.baseline, role.null, role.control)),
         _percent(role.excess),
-        *(_score(value) for value in (role.far, role.gini)),
+        _score(role.far),
+        # One pair has no contrast.
+        _score(role.gini if role.pairs > 1 else None),
         blocks or "-",
     )
 
@@ -113,8 +115,10 @@ def alike(summary: SimilaritySummary) -> str:
     """One sentence about the most alike pairs that the table leaves out; empty without pairs of layers."""
     if summary.more_alike:
         return f'{summary.more_alike} more pairs stand out: the table "similarity" of the run has all'
-    if summary.alike or not (summary.roles or summary.experts):
+    if summary.alike:
         return ""
+    if not (summary.roles or summary.experts):
+        return "" if summary.twins else "Nothing could be compared."
     return "No two layers or experts stand out as copies of each other."
 
 
@@ -133,7 +137,8 @@ def twin_cells(twin: TwinSimilarity) -> tuple[str, ...]:
 
 def contrast_cells(contrast: RoleContrast) -> tuple[str, ...]:
     """A row under `CONTRAST_COLUMNS`."""
-    return contrast.role, str(contrast.layers), *map(_score, contrast.gini.values())
+    known = [value if contrast.layers > 2 else None for value in contrast.gini.values()]
+    return contrast.role, str(contrast.layers), *map(_score, known)
 
 
 def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
@@ -142,10 +147,14 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
     if summary.roles:
         lines = [
             ("neighbours", "mean score of layers next to each other; 1 for a matrix and itself"),
-            ("chance", "score of vectors of independent random directions, for these shapes"),
-            ("null", "score with random signs on the coordinates of one side: what uneven coordinates do"),
+            ("chance", "score of random directions in these shapes; `baseline` in the records"),
+            (
+                "null",
+                "score with random signs on the coordinates of one side: what uneven coordinates do; where it "
+                "lies above chance, trust it; below, both sides share a mean direction",
+            ),
             ("excess", "how far the score lies from chance towards 1"),
-            ("far", "mean score of layers half the depth apart or more"),
+            ("half apart", "mean score of layers half the depth apart or more"),
             ("Gini", "contrast of the layer-by-layer map: 0 where all pairs score alike"),
             (
                 "blocks",
@@ -168,7 +177,7 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
     if summary.experts:
         lines += [
             ("next layer", "mean score of an expert and the same one of the next layer"),
-            ("best there", "mean score of an expert and its nearest one of the next layer"),
+            ("best in next", "mean score of an expert and its nearest one of the next layer"),
             (
                 "least alike",
                 "the expert whose mean score lies below those of its layer by more than their spread",
@@ -177,8 +186,17 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
     if summary.twins:
         lines += [
             ("identical", "pairs of matrices that are equal byte for byte"),
-            ("of", "whose that score is"),
+            ("lowest of", "the matrix with the lowest score"),
         ]
+    numbered = {one.role for one in (*summary.roles, *summary.contrasts) if one.role.endswith(")")}
+    if numbered:
+        lines.append(
+            (
+                ", ".join(sorted(numbered)),
+                "the second such matrix of a layer, or one with vectors of another length: cross-attention, or a "
+                "projection in two factors",
+            )
+        )
     return lines
 
 
