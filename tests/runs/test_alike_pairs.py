@@ -38,7 +38,7 @@ def test_copied_layers_are_named_with_what_is_copied(make_llama: Make, tmp_path:
     source, out = make_llama(layers=8, change=copies), tmp_path / "run"
     summary = lmscope.similarity(source, out=out, progress=False, null_draws=0).similarity()
     found = [(one.layer_x, one.layer_y, [pair.role for pair in one.pairs]) for one in summary.alike]
-    roles = ["query", "key", "value", "attention output", "gate", "up", "down"]
+    roles = ["query", "key", "value", "attention_output", "gate", "up", "down"]
     assert found == [(3, 6, roles), (1, 7, ["gate", "up", "down"]), (0, 5, ["query"])]
     first, second, third = summary.alike
     assert all(pair.identical and pair.score == 1 for pair in first.pairs)
@@ -151,3 +151,19 @@ def test_the_least_alike_expert_is_named_only_where_it_is(tmp_path: Path) -> Non
         "model.layers.1.mlp.experts.gate_up_proj#expert3.gate",
         "model.layers.1.mlp.experts.gate_up_proj#expert3.up",
     }
+
+
+def test_one_pair_has_no_contrast_and_none_no_table(make_llama: Make, tmp_path: Path) -> None:
+    summary = lmscope.similarity(make_llama(), out=tmp_path / "two", progress=False, roles="up").similarity()
+    cells = dict(zip(words.ROLE_COLUMNS, words.role_cells(summary.roles[0]), strict=True))
+    assert cells["Gini"] == "-"
+
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        for name in tensors:
+            tensors[name][...] = np.nan
+
+    source = make_llama(name="nan", change=change)
+    result = CliRunner().invoke(app, ["similarity", str(source), "-o", str(tmp_path / "nan")])
+    assert result.exit_code == 4
+    assert "Nothing could be compared." in result.stdout
+    assert "neighbours" not in result.stdout

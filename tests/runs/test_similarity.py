@@ -733,7 +733,7 @@ def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
         "query",
         "key",
         "value",
-        "attention output",
+        "attention_output",
         "up",
         "down",
     ]

@@ -81,9 +81,9 @@ def alike_places(
         for name in ("score", "baseline", "excess", "matched_share", "mutual_share")
     }
     roles = np.array(table.column("role").to_pylist(), dtype=object)
-    titles = np.array([role.replace("_", " ") for role in roles], dtype=object)
+    titles = roles.copy()
     for one in maps:
-        titles[one.rows[one.rows >= 0]] = one.title
+        titles[one.rows[one.rows >= 0]] = one.numbered_role
     identical = np.asarray(table.column("identical"), dtype=bool)
     beside = np.abs(number["position_x"] - number["position_y"])
     # Farther than neighbours is one kind; experts are never farther.

@@ -201,7 +201,7 @@ def _role(
     if control is not None and controls is not None:
         drawn = _mean(_column(controls, "score")[control.at_distance(1, 1)])
     return RoleSimilarity(
-        role=one.title,
+        role=one.numbered_role,
         layers=len(one.layers),
         pairs=len(there),
         identical=int(np.asarray(table.column("identical"))[there].sum()),
@@ -318,7 +318,7 @@ def _contrasts(similarity: pyarrow.Table, indices: pyarrow.Table) -> list[RoleCo
     columns = {"docs": "score", **{name: name for name in INDICES}}
     return [
         RoleContrast(
-            role=one.title,
+            role=one.numbered_role,
             layers=len(one.layers),
             gini={name: _finite(gini(one.values(both.column(column)))) for name, column in columns.items()},
         )

@@ -75,7 +75,7 @@ def expert_cells(experts: ExpertSimilarity) -> tuple[str, ...]:
     """A row under `EXPERT_COLUMNS`."""
     loner = f" ({experts.loner_score:.3f})" if experts.loner_score is not None else ""
     return (
-        experts.role.replace("_", " "),
+        experts.role,
         f"{experts.layers} x {experts.experts}",
         *(_score(v) for v in (experts.within, experts.baseline, experts.same_expert, experts.best_partner)),
         experts.loner + loner or "-",
@@ -125,7 +125,7 @@ def alike(summary: SimilaritySummary) -> str:
 def twin_cells(twin: TwinSimilarity) -> tuple[str, ...]:
     """A row under `TWIN_COLUMNS`."""
     return (
-        twin.role.replace("_", " "),
+        twin.role,
         str(twin.twins),
         str(twin.identical),
         _score(twin.score),
@@ -150,8 +150,8 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
             ("chance", "score of random directions in these shapes; `baseline` in the records"),
             (
                 "null",
-                "score with random signs on the coordinates of one side: what uneven coordinates do; where it "
-                "lies above chance, trust it; below, both sides share a mean direction",
+                "score with random signs on the coordinates of one side: above chance where coordinates are "
+                "uneven, below where vectors of one side are alike; where there is one, trust it",
             ),
             ("excess", "how far the score lies from chance towards 1"),
             ("half apart", "mean score of layers half the depth apart or more"),
@@ -188,13 +188,13 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
             ("identical", "pairs of matrices that are equal byte for byte"),
             ("lowest of", "the matrix with the lowest score"),
         ]
-    numbered = {one.role for one in (*summary.roles, *summary.contrasts) if one.role.endswith(")")}
+    numbered = {one.role for one in summary.roles if one.role.endswith(")")}
     if numbered:
         lines.append(
             (
                 ", ".join(sorted(numbered)),
-                "the second such matrix of a layer, or one with vectors of another length: cross-attention, or a "
-                "projection in two factors",
+                "the second such matrix of a layer, or one with vectors of another length, as in "
+                "cross-attention or a projection in two factors",
             )
         )
     return lines

@@ -64,7 +64,7 @@ def _p_value(chance: Chance) -> str:
 def role_cells(role: RoleSummary) -> tuple[str, ...]:
     """A row under `ROLE_COLUMNS`."""
     return (
-        role.role.replace("_", " "),
+        role.role,
         str(role.matrices),
         str(role.learnt),
         f"{role.share:.1%}",
