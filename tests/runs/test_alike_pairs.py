@@ -163,7 +163,7 @@ def test_one_pair_has_no_contrast_and_none_no_table(make_llama: Make, tmp_path: 
             tensors[name][...] = np.nan
 
     source = make_llama(name="nan", change=change)
-    result = CliRunner().invoke(app, ["similarity", str(source), "-o", str(tmp_path / "nan")])
+    result = CliRunner().invoke(app, ["similarity", str(source), "-o", str(tmp_path / "run")])
     assert result.exit_code == 4
     assert "Nothing could be compared." in result.stdout
     assert "neighbours" not in result.stdout
