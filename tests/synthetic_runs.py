@@ -97,7 +97,7 @@ def write_70b_run(folder: Path, *, layers: int = 80, smaller_by: int = 1) -> Pat
     for name, role, layer, whole in places:
         shape = tuple(side // smaller_by for side in whole)
         analysed = len(shape) == 2
-        status, reason = ("analysed", "") if analysed else ("skipped", "vector: has no spectrum")
+        status, reason = ("analysed", "") if analysed else ("skipped", "vector: only matrices are analysed")
         ledger.append(ledger_row(name, role, layer, shape, status, reason))
         if analysed:
             records.append(_record(name, role, layer, shape, layers))

@@ -88,7 +88,8 @@ def test_stored_biases_are_compared_by_value(tmp_path: Path, equal: bool) -> Non
     else:
         assert row.tied_to is None
         assert row.reason == (
-            "the config ties it to cls.predictions.bias, but its values differ; vector: has no spectrum"
+            "the config ties it to cls.predictions.bias, but its values differ; "
+            "vector: only matrices are analysed"
         )
     np.testing.assert_array_equal(open_checkpoint(tmp_path).load(alias), other)
 

@@ -187,7 +187,7 @@ def test_norms_that_changed_are_told_in_the_ledger(base: Path, tmp_path: Path) -
     found = statuses(run)
     assert found["model.norm.weight"] == (
         "skipped",
-        "vector: has no spectrum; in tuned 16 of 64 entries differ, relative change 0.25",
+        "vector: only matrices are analysed; in tuned 16 of 64 entries differ, relative change 0.25",
     )
     assert found["model.layers.1.input_layernorm.weight"][1].endswith("; identical in tuned")
     assert "64 of 64 entries differ" in found["model.layers.0.input_layernorm.weight"][1]

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,10 +16,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 import lmscope
 from lmscope.analyses.pair import BINS
 from lmscope.analyses.similarity import Docs
+from lmscope.cli import app
 from lmscope.runs import UsageError
 from lmscope.runs.cost import packed_bytes
 from lmscope.runs.memory import memory_budget
@@ -266,6 +270,30 @@ def test_a_broken_cost_hides_no_result(
     assert "cost.json: " in caplog.text
 
 
+def test_the_cost_is_that_of_the_call(make_llama: Make, tmp_path: Path) -> None:
+    source, tuned, out = make_llama(layers=3), make_llama(name="tuned", seed=1), tmp_path / "run"
+    assert similarity(source, out=out, roles="up").similarity().cost["pairs"] == 3
+    # Nothing is left to compute, or nothing of these settings was computed last.
+    assert similarity(source, out=out, roles="up").similarity().cost == {}
+    assert similarity(source, out=out, roles="up", seed=1).similarity().cost["pairs"] == 3
+    assert similarity(source, tuned, out=out, roles="up").similarity().cost["pairs"] == 2
+    assert similarity(source, tuned, out=out, roles="up").similarity().cost == {}
+
+
+def test_a_selection_without_a_pair_is_refused(make_llama: Make, tmp_path: Path) -> None:
+    source, tuned, out = make_llama(layers=3), make_llama(name="tuned"), tmp_path / "run"
+    for chosen in ({"layers": 1}, {"include": "*embed*"}):
+        with pytest.raises(UsageError, match=r"no two matrices of .* are compared"):
+            similarity(source, out=out, **chosen)
+    with pytest.raises(UsageError, match="no matrix of layers 2 has a twin in tuned"):
+        similarity(source, tuned, out=out, layers=2)
+    assert not out.exists()
+    # Spectra need no pair.
+    run = lmscope.analyze(source, out=out, layers=1, roles="up", draws=1, progress=False)
+    assert by_names(run) == {}
+    assert len(run.table("spectra")) == 1
+
+
 def test_memory_changes_reads_and_nothing_else(make_llama: Make, tmp_path: Path) -> None:
     source = make_llama(layers=8)
     size = packed_bytes(64, 96, "bfloat16")
@@ -342,8 +370,10 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     run = lmscope.analyze(make_llama(layers=4, change=change), out=tmp_path / "run", draws=1, progress=False)
     table = statuses(run)
     status, reason = table["model.layers.1.mlp.up_proj.weight"]
-    assert status == "failed"
-    assert "NaN" in reason
+    assert (status, reason) == ("failed", "w has NaN at row 3, column 5; all values must be finite")
+    for analysis in ("spectra", "similarity"):
+        (failed,) = json.loads((run.path / analysis / "failures.json").read_text()).values()
+        assert failed == {"model.layers.1.mlp.up_proj.weight": reason}
     assert [name for name, (status, _) in table.items() if status == "failed"] == [
         "model.layers.1.mlp.up_proj.weight"
     ]
@@ -356,6 +386,12 @@ def test_a_matrix_that_fails_costs_nothing_else(make_llama: Make, tmp_path: Path
     assert (down["zero_columns_x"], down["zero_columns_y"], down["pairs"]) == (1, 0, 95 * 96)
     assert {row["warning"] for row in rows.values() if row not in zero} == {""}
     assert {row["warning"] for row in zero} == {f"{side} all zero: no directions to compare" for side in "xy"}
+    zeros = "model.layers.2.mlp.gate_proj.weight"
+    assert table[zeros] == ("analysed", "all zero: no directions to compare")
+    # Also as others see it, and where nothing is left to compare.
+    spectra = lmscope.spectra(run.manifest["checkpoint"]["path"], out=run.path, draws=1, progress=False)
+    assert statuses(spectra) == table
+    assert statuses(similarity(run.manifest["checkpoint"]["path"], out=run.path)) == table
     summary = run.similarity()
     assert summary.zero == ("model.layers.2.mlp.gate_proj.weight",)
     assert "all zero, so without directions to compare: model.layers.2.mlp.gate" in summary._repr_html_()
@@ -470,6 +506,29 @@ def test_complete_spectra_stay_analysed_while_similarities_are_left(
     assert sorted(rows) == [("down", "planned")] * 3 + [("up", "analysed")] * 3
 
 
+def test_what_killed_spectra_left_stays_planned(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    source, out = make_llama(layers=3), tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("lmscope.analyses.spectra.spectrum_verdict", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lmscope.spectra(source, out=out, include=["*embed*", "*up_proj*"], draws=1, progress=False)
+    run = similarity(source, out=out, roles="down")
+    found = {row["role"]: row["status"] for row in run.ledger.to_pylist()}
+    assert (found["token_embedding"], found["up"], found["down"], found["gate"]) == (
+        *("planned", "planned"),
+        *("analysed", "skipped"),
+    )
+    # A later pass of its own decides anew what is left.
+    lmscope.spectra(source, out=out, roles="token_embedding", draws=1, progress=False)
+    found = {row["role"]: row["status"] for row in run.ledger.to_pylist()}
+    assert (found["token_embedding"], found["up"]) == ("analysed", "skipped")
+
+
 def test_the_control_hides_no_failure(make_llama: Make, tmp_path: Path) -> None:
     run = similarity(make_llama(layers=3, change=spoiled), out=tmp_path / "run", roles="up", control=True)
     assert statuses(run)["model.layers.1.mlp.up_proj.weight"][0] == "failed"
@@ -576,6 +635,62 @@ def test_twins_of_other_widths_are_refused_by_name(make_llama: Make, tmp_path: P
     assert len(run.table("twins")) == 3
 
 
+def test_every_other_has_a_default_folder_of_its_own(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = make_llama(name="base")
+    runs = [
+        similarity(base, other, roles="query", null_draws=0)
+        for other in (make_llama(name="a", seed=1), make_llama(name="b", seed=2))
+    ]
+    assert runs[0].path != runs[1].path
+    for run in runs:
+        own, other = run.manifest["checkpoint"]["identity"], run.manifest["settings"]["twins"]["other"]
+        assert run.path == Path("runs") / f"base-{own[:8]}-{other[:8]}"
+
+
+def test_either_checkpoint_has_a_revision(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def opened(path: str, *, revision: str | None, token: str | None) -> lmscope.Checkpoint:
+        asked[Path(path).name] = revision, token
+        return lmscope.open_checkpoint(path)
+
+    monkeypatch.setattr(sys.modules["lmscope.runs.similarity"], "as_checkpoint", opened)
+    arguments = [
+        "similarity",
+        make_llama(name="base"),
+        make_llama(name="tuned"),
+        "-o",
+        tmp_path / "run",
+        "-q",
+    ]
+    options = ["--roles", "key", "--revision", "v1", "--other-revision", "v2", "--token", "t"]
+    result = CliRunner().invoke(app, [*map(str, arguments), *options])
+    assert result.exit_code == 0, result.output
+    assert asked == {"base": ("v1", "t"), "tuned": ("v2", "t")}
+
+
+def test_nothing_is_imported_at_the_first_pairs_cost(make_llama: Make, tmp_path: Path) -> None:
+    script = (
+        "import sys, lmscope\nfrom lmscope.runs import pair_pass\n"
+        "inner, new = pair_pass._Pass.compare, []\n"
+        "def compare(*given):\n"
+        "    before = set(sys.modules)\n"
+        "    inner(*given)\n"
+        "    new.extend(set(sys.modules) - before)\n"
+        "pair_pass._Pass.compare = compare\n"
+        "lmscope.similarity(sys.argv[1], out=sys.argv[2], roles='up', progress=False)\n"
+        "print(sorted(new))"
+    )
+    command = [sys.executable, "-c", script, str(make_llama()), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_twin_that_fails_is_told_of_its_own(make_llama: Make, tmp_path: Path) -> None:
     def change(tensors: dict[str, np.ndarray]) -> None:
         tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = np.inf
@@ -601,6 +716,8 @@ def test_wrong_usage(make_llama: Make, minilm_path: Path, tmp_path: Path) -> Non
             similarity(source, out=tmp_path / "run", **settings)
     with pytest.raises(UsageError, match="control"):
         similarity(source, source, out=tmp_path / "run", control=True)
+    with pytest.raises(UsageError, match="other_revision: there is no second checkpoint"):
+        similarity(source, out=tmp_path / "run", other_revision="v2")
     with pytest.raises(UsageError, match=r"no matrix of .* can be compared with its twin in .*: its vectors"):
         similarity(source, minilm_path, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -616,7 +733,7 @@ def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
         "query",
         "key",
         "value",
-        "attention output",
+        "attention_output",
         "up",
         "down",
     ]

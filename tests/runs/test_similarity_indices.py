@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lmscope
+from lmscope.analyses import representation_indices
 from lmscope.analyses.layer_map import gini
 from lmscope.analyses.representation_indices import INDICES, Decomposed
 from lmscope.runs import UsageError
@@ -98,9 +99,7 @@ def test_a_run_that_stopped_goes_on_layer_by_layer(
     assert without_seconds(run) == without_seconds(whole)
 
 
-def test_zero_matrices_have_no_value_and_failed_ones_no_record(
-    make_llama: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_zero_matrices_have_no_value_and_failed_ones_no_record(make_llama: Make, tmp_path: Path) -> None:
     def change(tensors: dict[str, np.ndarray]) -> None:
         tensors[NAME.format(1)][...] = 0
         tensors[NAME.format(2)][3, 3] = np.nan
@@ -111,10 +110,44 @@ def test_zero_matrices_have_no_value_and_failed_ones_no_record(
     assert list(rows) == [(0, 1), (0, 3), (1, 3)]
     assert math.isnan(rows[0, 1]["linear_cka"])
     assert 0 < rows[0, 3]["linear_cka"] < 1
-    assert f"no other indices of {NAME.format(2)}: matrix holds NaN or Inf" in caplog.text
     statuses = {row["name"]: row["status"] for row in run.ledger.to_pylist()}
     assert statuses[NAME.format(2)] == "failed"
     assert run.report().is_file()
+
+
+def test_what_the_indices_failed_on_is_in_the_ledger_and_stays_there(
+    make_llama: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = make_llama(layers=4), tmp_path / "run"
+    calls = 0
+
+    class Failing(Decomposed):
+        def __init__(self, *arguments: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise MemoryError("no room")
+            super().__init__(*arguments)
+
+    def found() -> tuple[str, str]:
+        rows = {row["name"]: row for row in lmscope.open_run(out).ledger.to_pylist()}
+        return rows[NAME.format(0)]["status"], rows[NAME.format(0)]["reason"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(representation_indices, "Decomposed", Failing)
+        run = similarity(source, out=out, roles="query", indices="query")
+    assert [(row["layer_x"], row["layer_y"]) for row in run.table("indices").to_pylist()] == [
+        (1, 2),
+        (1, 3),
+        (2, 3),
+    ]
+    assert found() == ("failed", "MemoryError: no room")
+    # Other verbs do not forget it, and it is over once it succeeds.
+    lmscope.spectra(source, out=out, roles="query", draws=1, progress=False)
+    assert found() == ("failed", "MemoryError: no room")
+    similarity(source, out=out, roles="query", indices="query")
+    assert found() == ("analysed", "")
+    assert len(run.table("indices")) == 6
 
 
 def test_an_orthogonally_initialised_model_is_one_for_other_indices_and_chance_for_docs(

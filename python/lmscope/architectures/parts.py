@@ -249,9 +249,12 @@ def _status(
     if math.prod(shape) == 0:
         return "skipped", "no elements"
     if len(shape) < 2:
-        return "skipped", "vector: has no spectrum" if shape else "scalar: has no spectrum"
+        return (
+            "skipped",
+            "vector: only matrices are analysed" if shape else "scalar: only matrices are analysed",
+        )
     if role == "bias":
-        return "skipped", "one bias vector for each expert: has no spectrum"
+        return "skipped", "one bias vector for each expert: only matrices are analysed"
     if _INTEGERS.fullmatch(dtype):
         return "refused", f"{dtype} matrix: integers of unknown meaning, perhaps quantised weights"
     if dtype not in FLOATS:

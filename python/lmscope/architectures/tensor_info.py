@@ -29,7 +29,7 @@ class TensorInfo:
     ``shape`` is out x in for matrices, whatever the file's orientation (embeddings: entries x hidden);
     ``stored_name`` and ``stored_shape`` say where the part lies in the file. ``tied_to`` names the row whose
     values this one shares; such an alias owns no elements and no bytes. ``status`` is "planned", "skipped"
-    (has no spectrum: vectors, buffers, aliases) or "refused" (not understood); ``reason`` says why, and also
+    (no matrix: vectors, buffers, aliases) or "refused" (not understood); ``reason`` says why, and also
     marks a role that was guessed.
     """
 

@@ -124,6 +124,9 @@ Revision = Annotated[
 TunedRevision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of TUNED.", rich_help_panel=_HOW)
 ]
+OtherRevision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of OTHER.", rich_help_panel=_HOW)
+]
 Token = Annotated[
     str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=_HOW)
 ]

@@ -31,6 +31,7 @@ def similarity(
     false_positive_rate: options.MatchRate = 0.01,
     device: options.Device = "auto",
     revision: options.Revision = None,
+    other_revision: options.OtherRevision = None,
     token: options.Token = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -64,6 +65,7 @@ def similarity(
             seed=seed,
             false_positive_rate=false_positive_rate,
             revision=revision,
+            other_revision=other_revision,
             token=token,
         )
         finish(run, report=None, as_json=json, quiet=quiet, spectra=False)

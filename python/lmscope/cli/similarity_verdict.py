@@ -22,9 +22,10 @@ def print_similarity(summary: SimilaritySummary) -> None:
     out = console()
     for title, columns, rows in words.tables(summary):
         _print(title, columns, rows)
-    out.print()
-    out.print(legend_table(words.legend(summary)))
-    for told in filter(None, (words.zero(summary), words.cost(summary))):
+    if legend := words.legend(summary):
+        out.print()
+        out.print(legend_table(legend))
+    for told in filter(None, (words.alike(summary), words.zero(summary), words.cost(summary))):
         out.print()
         out.print(escape(visible(told)), soft_wrap=not out.is_terminal)
     out.print()
@@ -34,8 +35,13 @@ def _print(title: str, columns: Sequence[str], rows: Iterable[Iterable[str]]) ->
     out = console()
     table = plain_table(title)
     for name in columns:
-        text = name in ("role", "blocks", "least alike", "of")
-        table.add_column(name, justify="left" if text else "right", no_wrap=name != "of", overflow="fold")
+        text = name in ("role", "blocks", "least alike", "lowest of", "pair", "roles", "identical")
+        table.add_column(
+            name,
+            justify="left" if text else "right",
+            no_wrap=name not in ("lowest of", "pair", "roles"),
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(escape(visible(cell)) for cell in row))
     out.print()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmscope.runs.summary import RunSummary
 
 _MOST_MESSAGES = 10
+_OF_SPECTRA = ("measure", "false_positive_rate", "chance", "roles", "top")
 
 
 def finish(
@@ -42,13 +43,16 @@ def finish(
     alike = run.similarity() if similarity and PAIR_ANALYSES & run.manifest["settings"].keys() else None
     moved = run.difference() if difference else None
     if as_json:
+        told = asdict(summary)
+        if "spectra" not in run.manifest["settings"]:
+            told = {name: value for name, value in told.items() if name not in _OF_SPECTRA}
         print_json(
             {
                 "run": str(run.path),
                 "report": None if report is None else str(report),
                 "checkpoint": run.manifest["checkpoint"],
                 "settings": run.manifest["settings"],
-                **asdict(summary),
+                **told,
                 **({} if alike is None else {"similarity": asdict(alike)}),
                 **({} if moved is None else {"difference": asdict(moved)}),
             }

@@ -60,6 +60,11 @@ class PairMap:
         return self.rows[(apart >= nearest) & (apart <= far) & (self.rows >= 0)]
 
     @property
+    def numbered_role(self) -> str:
+        """The title with the role as records and selections spell it."""
+        return self.role + self.title[len(self.role) :]
+
+    @property
     def is_contiguous(self) -> bool:
         """Whether no layer that has such a matrix is left out between two of its lines."""
         return self.positions == list(range(self.positions[0], self.positions[0] + len(self.positions)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
@@ -31,8 +32,9 @@ _WAY_OUT = (
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
+_PENDING = "pending.json"
 _FAILURES = "failures.json"
-_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|cost\.json|failures\.json")
+_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|(cost|failures|pending)\.json")
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -229,8 +231,22 @@ class RunFolder:
             return {name for table in tables for name in table.column("name").to_pylist()}
         return own_names(analysis, self._pairs(analysis, keys))
 
-    def write_cost(self, analysis: str, cost: Mapping[str, Any]) -> None:
-        """Writes what the last pass of an analysis took, as plain JSON values."""
+    def all_zero(self, analysis: str) -> set[str]:
+        """Names of this checkpoint's matrices that have no score in pairs, as they are all zero."""
+        found: set[str] = set()
+        if analysis in PAIR_ANALYSES and "warning" in SCHEMAS[analysis].names:
+            for key in self._current_keys(analysis):
+                table = _read(self._record(analysis, key), ["name_x", "name_y", "warning"])
+                for row in table.filter(pc.not_equal(table.column("warning"), "")).to_pylist():
+                    sides = row["warning"].partition(" all zero")[0].split(" and ")
+                    found |= {row[f"name_{side}"] for side in sides if analysis != "twins" or side == "x"}
+        return found
+
+    def write_cost(self, analysis: str, cost: Mapping[str, Any] | None) -> None:
+        """Writes what the last pass of an analysis took, as plain JSON values; None: it has taken nothing."""
+        if cost is None:
+            self._remove(self.path / analysis / _COST)
+            return
         text = json.dumps(cost, indent=2, allow_nan=False)
         self._write(self.path / analysis / _COST, lambda file: file.write(text.encode()))
 
@@ -243,24 +259,34 @@ class RunFolder:
 
         Empty where none did, and in folders from before failures were kept.
         """
-        return dict(self._all_failures(analysis).get(self._asked_now(analysis), {}))
+        return dict(self._by_settings(analysis, _FAILURES, dict).get(self._asked_now(analysis), {}))
 
     def write_failures(self, analysis: str, failures: Mapping[str, str]) -> None:
         """Replaces the failures under the manifest's settings; those under other settings stay."""
-        kept, asked = self._all_failures(analysis), self._asked_now(analysis)
-        if kept.get(asked, {}) == failures:
+        self._replace(analysis, _FAILURES, dict(failures))
+
+    def pending(self, analysis: str) -> set[str]:
+        """Tensors that the last pass under the manifest's settings left, if it was cut short."""
+        return set(self._by_settings(analysis, _PENDING, list).get(self._asked_now(analysis), []))
+
+    def write_pending(self, analysis: str, names: Iterable[str]) -> None:
+        """Replaces what is left under the manifest's settings; what is under other settings stays."""
+        self._replace(analysis, _PENDING, sorted(names))
+
+    def _replace(self, analysis: str, file: str, entry: dict[str, str] | list[str]) -> None:
+        kept, asked = self._by_settings(analysis, file, type(entry)), self._asked_now(analysis)
+        if kept.get(asked, type(entry)()) == entry:
             return
         kept.pop(asked, None)
-        content = {**kept, **({asked: dict(failures)} if failures else {})}
-        text = json.dumps(content, indent=2)
-        self._write(self.path / analysis / _FAILURES, lambda file: file.write(text.encode()))
+        text = json.dumps({**kept, **({asked: entry} if entry else {})}, indent=2)
+        self._write(self.path / analysis / file, lambda target: target.write(text.encode()))
 
-    def _all_failures(self, analysis: str) -> dict[str, dict[str, str]]:
+    def _by_settings(self, analysis: str, file: str, kind: type) -> dict[str, Any]:
         """By the first half of the records' keys."""
-        content = _json_object(self.path / analysis / _FAILURES)
-        if not all(isinstance(entry, dict) for entry in content.values()):
-            file = self.path / analysis / _FAILURES
-            raise ResultsError(f"{file}: unreadable: not reasons by settings and tensor; {_WAY_OUT}")
+        content = _json_object(self.path / analysis / file)
+        if not all(isinstance(entry, kind) for entry in content.values()):
+            path = self.path / analysis / file
+            raise ResultsError(f"{path}: unreadable: not tensors by settings; {_WAY_OUT}")
         return content
 
     def _asked_now(self, analysis: str) -> str:
@@ -325,6 +351,14 @@ class RunFolder:
                 f"{self.path}: holds results of another checkpoint, {recorded.get('path')}; "
                 "choose another folder for this one"
             )
+
+    def _remove(self, path: Path) -> None:
+        if not self._locked:
+            raise RuntimeError("RunFolder is written to only inside lock()")
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be removed: {error.strerror}") from error
 
     def _write(self, path: Path, write: Any) -> None:
         if not self._locked:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lmscope.results import RunFolder
     from lmscope.runs.selection import Selection
 
+ALL_ZERO = "all zero: no directions to compare"
+
 
 def ledger_row(tensor: TensorInfo, status: str | None = None, reason: str | None = None) -> dict[str, Any]:
     """One row; status and reason are the tensor's own unless given."""
@@ -37,12 +39,14 @@ class Findings:
         failed: those that it failed on, with the reason.
         pending: those that are left to the pass; of pairs also those that are in records.
         without: status and reason of those that it has nothing to do with.
+        remarks: what is to be told of recorded ones.
     """
 
     recorded: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
     without: dict[str, tuple[str, str]] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
 def ledger_rows(
@@ -70,7 +74,8 @@ def _status(tensor: TensorInfo, selection: Selection, findings: Sequence[Finding
             if name in found.failed:
                 return "failed", found.failed[name]
         if any(name in found.recorded and name not in found.pending for found in findings):
-            return "analysed", tensor.reason
+            remarks = dict.fromkeys(found.remarks[name] for found in findings if name in found.remarks)
+            return "analysed", "; ".join(filter(None, (tensor.reason, *remarks)))
         if any(name in found.pending for found in findings):
             return "planned", tensor.reason
     if tensor.status != "skipped" and tensor not in selection:
@@ -82,9 +87,26 @@ def _status(tensor: TensorInfo, selection: Selection, findings: Sequence[Finding
 
 def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:
     """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings."""
+    from lmscope.results import PAIR_ANALYSES
+
     stored: dict[str, Findings] = {}
     for name in folder.manifest["settings"].keys() - set(analyses):
         # The control's matrices are no tensors of the checkpoint.
-        recorded = set() if name == "control" else folder.analysed(name)
-        stored[name] = Findings(recorded, folder.failures(name))
+        if name == "control":
+            stored[name] = Findings(failed=folder.failures(name))
+            continue
+        stored[name] = Findings(
+            recorded=folder.analysed(name),
+            failed=folder.failures(name),
+            pending=folder.pending(name),
+            remarks=dict.fromkeys(folder.all_zero(name), ALL_ZERO),
+        )
+        if name not in PAIR_ANALYSES:
+            stored[name].pending -= stored[name].recorded
     return stored
+
+
+def write_findings(folder: RunFolder, name: str, found: Findings) -> None:
+    """Keep what other passes cannot see from the records of analysis `name`: failures, and what is left."""
+    folder.write_failures(name, found.failed)
+    folder.write_pending(name, found.pending)

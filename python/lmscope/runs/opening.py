@@ -33,10 +33,12 @@ def label(checkpoint: Checkpoint) -> str:
     return f"{parent}/{checkpoint.name}" if says_nothing and parent else checkpoint.name
 
 
-def default_run_path(checkpoint: Checkpoint) -> Path:
-    """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``."""
+def default_run_path(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Path:
+    """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``;
+    with ``-<those of the other's>`` for a comparison with another checkpoint."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", label(checkpoint).replace("/", "--")).strip("-.") or "checkpoint"
-    return Path("runs") / f"{name}-{checkpoint.identity[:8]}"
+    identities = [one.identity[:8] for one in (checkpoint, other) if one is not None]
+    return Path("runs") / "-".join((name, *identities))
 
 
 def check_run_path(path: Path, checkpoint: Checkpoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import time
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -67,9 +68,11 @@ class Costs:
 
 @dataclass
 class PairsDone:
-    """Matrices by (source, name): those in a record of this pass, and those that failed with the reason."""
+    """Matrices by (source, name): those in a record of this pass, those that are all zero, and those that
+    failed with the reason."""
 
     compared: set[tuple[int, str]] = field(default_factory=set)
+    zero: set[tuple[int, str]] = field(default_factory=set)
     failed: dict[tuple[int, str], str] = field(default_factory=dict)
     costs: Costs = field(default_factory=Costs)
 
@@ -105,9 +108,10 @@ class _Pass:
             try:
                 packed = PackedColumns(as_columns(values, matrix.vectors))
                 self.held[matrix.key] = _Held(packed, _digest(values))
+                if len(packed.zero_columns) == packed.columns:
+                    self.done.zero.add(matrix.key)
             except Exception as error:
-                turned = " (of the transpose)" if matrix.vectors == "rows" else ""
-                self.done.failed[matrix.key] = reason_of(error) + turned
+                self.done.failed[matrix.key] = _as_stored(error, values)
         self.done.costs.reads += 1
         if self.last_read.get(matrix.source) != matrix.tensor.stored_name:
             self.done.costs.read_bytes += _whole_bytes(matrix)
@@ -215,6 +219,7 @@ def run_pairs(
         keys = [(pair.x.key, pair.y.key) for pair in group]
         steps += [(index, step) for step in schedule(keys, sizes, room)]
     loads = [matrices[index][step.item] for index, step in steps if isinstance(step, Load)]
+    _import_all()
     running = _Pass(folder, analysis, reporter)
     pairs = [pair for group in groups for pair in group]
     with contextlib.ExitStack() as stack:
@@ -248,6 +253,12 @@ def run_pairs(
             raise
         running.write()
     return running.done
+
+
+def _import_all() -> None:
+    """What a comparison imports, so that the first one's time is its own."""
+    for name in ("lmscope.analyses.pair", "lmscope.kernels.column_cosine", "scipy.stats"):
+        importlib.import_module(name)
 
 
 def check_memory(groups: Iterable[Sequence[Pair]], memory: int) -> None:
@@ -306,6 +317,18 @@ def _whole_bytes(matrix: Matrix) -> int:
 def _no_score(x: PackedColumns, y: PackedColumns) -> str:
     zero = [side for side, packed in (("x", x), ("y", y)) if len(packed.zero_columns) == packed.columns]
     return f"{' and '.join(zero)} all zero: no directions to compare" if zero else ""
+
+
+def _as_stored(error: Exception, values: NDArray[Any]) -> str:
+    """The reason, with the place of a NaN or Inf in the stored matrix and not in its transpose."""
+    from lmscope.kernels.entry_statistics import entry_statistics
+
+    if isinstance(error, ValueError):
+        try:
+            entry_statistics(values)
+        except ValueError as stored:
+            return reason_of(stored)
+    return reason_of(error)
 
 
 def _digest(weights: NDArray[Any]) -> bytes:

@@ -120,8 +120,9 @@ class Run:
             tables.get("control"),
             tables.get("twins"),
             tables.get("indices"),
-            self._cost(of),
+            self._cost("similarity") or self._cost("twins"),
             seed=settings[of]["seed"],
+            false_positive_rate=settings[of]["false_positive_rate"],
         )
 
     def difference(self, *, top: int = 5) -> DifferenceSummary:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
+from lmscope.runs.ledger import ALL_ZERO, Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
@@ -23,7 +23,7 @@ from lmscope.runs.settings import SimilaritySettings, check_device, similarity_s
 from lmscope.runs.similarity_indices import index_lines, index_roles, run_indices
 from lmscope.runs.streaming import check_selection, in_words, load_each
 from lmscope.runs.twins import no_twins, twins_of
-from lmscope.runs.vectors import Pair, layer_groups, layer_pairs
+from lmscope.runs.vectors import COMPARED_ROLES, Pair, layer_groups, layer_pairs
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
@@ -54,6 +54,7 @@ def similarity(
     seed: int = 0,
     false_positive_rate: float = 0.01,
     revision: str | None = None,
+    other_revision: str | None = None,
     token: str | None = None,
 ) -> Run:
     """DOCS of all pairs of layers of every role, or of the twins in two checkpoints; no page.
@@ -78,6 +79,7 @@ def similarity(
         memory: what the pass may take, such as ``"8GB"``; half of what is free when None.
         seed: of the null's signs and of the control.
         false_positive_rate: of `matched_share`, for each vector.
+        revision, other_revision: branch, tag or commit of a hub id, of either side.
 
     The other arguments, errors and resuming as in `analyze`; a record is a pair. Raises `UsageError` also
     where memory does not hold two matrices, where no matrix of `ckpt` has a twin in `other`, and where the
@@ -92,19 +94,23 @@ def similarity(
     roles_of_indices = () if indices is None else index_roles(indices)
     if roles_of_indices and other is not None:
         raise UsageError("indices: they compare the layers of one checkpoint, not two checkpoints")
+    if other_revision is not None and other is None:
+        raise UsageError("other_revision: there is no second checkpoint that it could be of")
     device = check_device(device)
     budget = memory_budget(memory)
     checkpoint = as_checkpoint(ckpt, revision=revision, token=token)
-    path = default_run_path(checkpoint) if out is None else Path(out)
+    twin = None if other is None else as_checkpoint(other, revision=other_revision, token=token)
+    path = default_run_path(checkpoint, twin) if out is None else Path(out)
     arguments: dict[str, Any] = {"memory": budget, "device": device, "progress": progress}
-    if other is None:
+    if twin is None:
         # Before anything is computed.
         lines = index_lines(checkpoint, roles_of_indices, vectors, selection)
+        _check_some_pair(checkpoint, settings, selection)
         run_similarity(checkpoint, path, settings, selection, control=control, **arguments)
         if lines:
-            run_indices(checkpoint, path, lines, vectors, device=device, progress=progress)
+            run_indices(checkpoint, path, lines, vectors, selection, device=device, progress=progress)
     else:
-        run_twins(checkpoint, as_checkpoint(other, token=token), path, settings, selection, **arguments)
+        run_twins(checkpoint, twin, path, settings, selection, **arguments)
     return open_run(path)
 
 
@@ -136,6 +142,7 @@ def run_similarity(
         for comparison in comparisons:
             # Before the manifest names settings that nothing may be computed under.
             check_memory(comparison.missing, memory)
+        _forget_costs(folder)
         begin_run(folder, checkpoint, dict.fromkeys(weights, key), device)
         for comparison in comparisons:
             _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
@@ -170,11 +177,18 @@ def run_twins(
         "other_path": str(other.path),
     }
     selected = [pair for pair in pairs if pair.x.tensor in selection]
+    if not selected and not any(
+        tensor.status == "refused" or refused.get(tensor.name, ("",))[0] == "refused"
+        for tensor in checkpoint
+        if tensor in selection
+    ):
+        raise UsageError(f"no matrix of {selection} has a twin in {label(other)}")
     weights: dict[int, Reader] = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         _check_other(folder, other)
         comparison = _comparison(checkpoint, folder, "twins", settings, key, [selected], weights, refused)
         check_memory(comparison.missing, memory)
+        _forget_costs(folder)
         begin_run(folder, checkpoint, {"twins": key}, device)
         _fill(checkpoint, folder, comparison, selection, memory, reporter_for(progress))
 
@@ -184,6 +198,23 @@ def check_room(
 ) -> None:
     """Raise `UsageError` where two matrices that would be compared do not fit into `memory`."""
     check_memory(_layer_groups(checkpoint, settings, selection), memory)
+
+
+def _check_some_pair(checkpoint: Checkpoint, settings: SimilaritySettings, selection: Selection) -> None:
+    """Raise `UsageError` where nothing would be compared, unless the ledger will say which are refused."""
+    check_selection(checkpoint, selection)
+    if any(_layer_groups(checkpoint, settings, selection)) or _any_refused(checkpoint, selection):
+        return
+    chosen = f"of {selection}" if str(selection) else f"of {label(checkpoint)}"
+    raise UsageError(
+        f"no two matrices {chosen} are compared: similarities are between layers, or experts of neighbouring "
+        f"layers, of one role ({', '.join(COMPARED_ROLES)}) and with vectors of one length; "
+        "`lmscope inspect` lists layers and roles"
+    )
+
+
+def _any_refused(checkpoint: Checkpoint, selection: Selection) -> bool:
+    return any(tensor.status == "refused" and tensor in selection for tensor in checkpoint)
 
 
 def _layer_groups(
@@ -209,6 +240,14 @@ def _check_other(folder: RunFolder, other: Checkpoint) -> None:
             f"out: {folder.path} holds the twins in {held['other_name']} ({held['other_path']}); choose "
             f"another folder for those in {label(other)} ({other.path})"
         )
+
+
+def _forget_costs(folder: RunFolder) -> None:
+    """Those of an earlier call: what is told is what this one takes."""
+    from lmscope.results import PAIR_ANALYSES
+
+    for name in PAIR_ANALYSES & folder.manifest.get("settings", {}).keys():
+        folder.write_cost(name, None)
 
 
 def _selected(pair: Pair, selection: Selection) -> bool:
@@ -268,7 +307,7 @@ def _fill(
 
     def write_ledger() -> None:
         folder.write_ledger(ledger_rows(checkpoint, selection, {**others, analysis.name: own}))
-        folder.write_failures(analysis.name, own.failed)
+        write_findings(folder, analysis.name, own)
 
     write_ledger()
     wanted, left = sum(map(len, comparison.groups)), sum(map(len, missing))
@@ -303,6 +342,7 @@ def _before(checkpoint: Checkpoint, folder: RunFolder, comparison: _Comparison) 
         found.without |= dict.fromkeys(paired, ("skipped", _FAILED_PARTNERS))
     else:
         found.recorded, found.pending = own_names(name, comparison.standing), tried
+        found.remarks = dict.fromkeys(folder.all_zero(name), ALL_ZERO)
     return found
 
 
@@ -319,6 +359,7 @@ def _settle(found: Findings, comparison: _Comparison, done: PairsDone) -> None:
     if name == "control":
         return
     found.recorded |= {tensor for source, tensor in done.compared if source == 0}
+    found.remarks |= {tensor: ALL_ZERO for source, tensor in done.zero if source == 0}
     for tensor in found.pending - found.recorded - found.failed.keys():
         found.without[tensor] = "skipped", _FAILED_PARTNERS
     found.pending = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
+from lmscope.runs.ledger import Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.selection import Selection
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
 
 NAME = "indices"
-
-_LOG = logging.getLogger(__name__)
 
 # LAPACK's gesdd and what follows it, on one core of a 2020s server.
 _DECOMPOSITION_FLOPS = 1e10
@@ -78,18 +76,19 @@ def run_indices(
     path: Path,
     lines: Sequence[Sequence[Matrix]],
     vectors: str,
+    selection: Selection,
     *,
     device: str,
     progress: bool,
 ) -> None:
     """Write the missing records of `index_lines` into the result folder `path`: a file for every layer with
-    those behind it.
+    those behind it, and the ledger before and after.
 
-    Two matrices are in memory at a time, in float64 with their decompositions. One that cannot be read, or
-    holds NaN or Inf, has no records and is warned of.
+    Two matrices are in memory at a time, in float64 with their decompositions. One that cannot be read or
+    decomposed has no records and becomes "failed"; the others go on.
     """
     from lmscope import __version__
-    from lmscope.results import RunFolder
+    from lmscope.results import RunFolder, own_names
 
     key = {"vectors": vectors}
     asked = (checkpoint.identity, NAME, key, __version__)
@@ -102,6 +101,20 @@ def run_indices(
         if len(missing) < len(pairs):
             told = f"{NAME}: {in_words(key)}"
             reporter.stands(len(pairs) - len(missing), of=len(pairs), settings=told)
+        tried = {matrix.tensor.name for pair in missing for matrix in pair}
+        own = Findings(
+            recorded=own_names(NAME, standing),
+            # Those that are tried again are over until they fail again.
+            failed={one: why for one, why in folder.failures(NAME).items() if one not in tried},
+            pending=tried,
+        )
+        of_others = stored_findings(folder, [NAME])
+
+        def write_ledger() -> None:
+            folder.write_ledger(ledger_rows(checkpoint, selection, {**of_others, NAME: own}))
+            write_findings(folder, NAME, own)
+
+        write_ledger()
         if not missing:
             return
         rest: dict[str, tuple[Matrix, list[Matrix]]] = {}
@@ -113,16 +126,17 @@ def run_indices(
                 matrices=len(missing),
                 total_bytes=sum(tensor.nbytes for tensor in order),
                 seconds=sum(_seconds(x, y) for x, y in missing),
-                noun="pairs",
+                noun="pairs (indices)",
             )
-            failed: dict[str, str] = {}
+            unread: set[str] = set()
 
             def load(matrix: Matrix) -> Decomposed | None:
                 """None where the matrix is zero or has failed."""
                 try:
                     return _decomposed(next(weights), matrix)
-                except ValueError as error:
-                    failed[matrix.tensor.name] = reason_of(error)
+                except Exception as error:
+                    own.failed[matrix.tensor.name] = reason_of(error)
+                    unread.add(matrix.tensor.name)
                     return None
 
             for x, others in rest.values():
@@ -133,16 +147,21 @@ def run_indices(
                     reporter.begin(text, seconds=_seconds(x, y))
                     start = time.perf_counter()
                     second = load(y)
-                    if not failed.keys() & {x.tensor.name, y.tensor.name}:
-                        row = _row(x, y, first, second)
-                        rows.append({**row, "seconds": time.perf_counter() - start})
+                    if not unread & {x.tensor.name, y.tensor.name}:
+                        try:
+                            row = _row(x, y, first, second)
+                        except Exception as error:
+                            own.failed[x.tensor.name] = f"with {y.tensor.name}: {reason_of(error)}"
+                        else:
+                            rows.append({**row, "seconds": time.perf_counter() - start})
+                            own.recorded |= {x.tensor.name, y.tensor.name}
                     reporter.finish(text, read_bytes=y.tensor.nbytes)
                 if rows:
                     which = "\n".join(f"{row['name_x']}\t{row['name_y']}" for row in rows)
                     record = folder.record_key(checkpoint.identity, which, NAME, key, __version__)
                     folder.write(NAME, record, *rows)
-            for name, reason in failed.items():
-                _LOG.warning("no other indices of %s: %s", name, reason)
+        own.pending = set()
+        write_ledger()
 
 
 def _decomposed(weights: NDArray[Any] | str, matrix: Matrix) -> Decomposed | None:

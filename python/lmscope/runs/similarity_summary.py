@@ -16,6 +16,7 @@ from lmscope.analyses.layer_blocks import layer_blocks
 from lmscope.analyses.layer_map import gini
 from lmscope.architectures import ROLES
 from lmscope.runs import similarity_words
+from lmscope.runs.alike_pairs import LEVEL, AlikePlaces, alike_places
 
 if TYPE_CHECKING:
     import pyarrow
@@ -60,7 +61,11 @@ class RoleSimilarity:
 @dataclass(frozen=True)
 class ExpertSimilarity:
     """Experts of one role: mean scores of pairs within a layer, of the same expert in neighbouring layers,
-    and of an expert's best partner in the next layer; and the expert least like those of its layer."""
+    and of an expert's best partner in the next layer.
+
+    `loner` is the expert whose mean score in its layer lies lowest, where it lies below those of the others
+    by more than their spread explains (Grubbs' test, corrected for the number of experts); else "".
+    """
 
     role: str
     layers: int
@@ -97,9 +102,10 @@ class RoleContrast:
 
 @dataclass(frozen=True)
 class SimilaritySummary:
-    """`cost` is what the last pass of "similarity", else of "twins", took; empty if it found all records.
+    """`cost` is what the last call took for "similarity" or "twins"; empty if it found all records.
 
-    `zero` names the matrices that are all zero and so have no scores.
+    `zero` names the matrices that are all zero and so have no scores. `alike` has the layers and experts that
+    stand out as copies, the clearest first, and `more_alike` how many more there are.
     """
 
     roles: tuple[RoleSimilarity, ...]
@@ -108,13 +114,16 @@ class SimilaritySummary:
     contrasts: tuple[RoleContrast, ...]
     cost: dict[str, Any]
     zero: tuple[str, ...] = ()
+    alike: tuple[AlikePlaces, ...] = ()
+    more_alike: int = 0
 
     def _repr_html_(self) -> str:
         parts: list[str] = []
         for title, columns, rows in similarity_words.tables(self):
             parts += [html_repr.line(title), html_repr.table(columns, rows)]
         parts += [html_repr.line(f"{name}: {meaning}") for name, meaning in similarity_words.legend(self)]
-        parts += map(html_repr.line, filter(None, [similarity_words.zero(self)]))
+        told = (similarity_words.alike(self), similarity_words.zero(self))
+        parts += map(html_repr.line, filter(None, told))
         return html_repr.block("Similarity", *parts)
 
 
@@ -126,15 +135,21 @@ def summarise_similarity(
     cost: dict[str, Any],
     *,
     seed: int = 0,
+    false_positive_rate: float = 0.01,
+    top: int = 10,
 ) -> SimilaritySummary:
-    """Reduce the records of pairs; `seed` is that of the permutations behind the blocks."""
+    """Reduce the records of pairs; `seed` is that of the permutations behind the blocks, the rate that of
+    matched_share."""
     from lmscope.results.layer_maps import layer_maps
 
     roles: list[RoleSimilarity] = []
+    alike: tuple[tuple[AlikePlaces, ...], int] = ((), 0)
     if similarity is not None:
+        ours = layer_maps(similarity)
+        alike = alike_places(similarity, ours, false_positive_rate, top=top)
         maps = [] if control is None else layer_maps(control)
         controls = {name: one for one in maps for name in one.names}
-        for one in sorted(layer_maps(similarity), key=lambda one: _place(one.role)):
+        for one in sorted(ours, key=lambda one: _place(one.role)):
             roles.append(_role(one, similarity, controls.get(one.names[0]), control, seed))
     return SimilaritySummary(
         roles=tuple(roles),
@@ -145,6 +160,8 @@ def summarise_similarity(
         zero=tuple(
             dict.fromkeys([*_zero(similarity, "xy"), *_zero(twins, "x"), *_zero(twins, "y", "twin ")])
         ),
+        alike=alike[0],
+        more_alike=alike[1],
     )
 
 
@@ -184,7 +201,7 @@ def _role(
     if control is not None and controls is not None:
         drawn = _mean(_column(controls, "score")[control.at_distance(1, 1)])
     return RoleSimilarity(
-        role=one.title,
+        role=one.numbered_role,
         layers=len(one.layers),
         pairs=len(there),
         identical=int(np.asarray(table.column("identical"))[there].sum()),
@@ -222,16 +239,15 @@ def _experts(table: pyarrow.Table) -> list[ExpertSimilarity]:
             same[row["role"]].append(row["score"])
     found: list[ExpertSimilarity] = []
     for role in sorted(by_role, key=_place):
-        within, baselines, means = [], [], {}
+        within, baselines, means = [], [], []
         for one in by_role[role]:
             scores, base = one.values(table.column("score")), one.values(table.column("baseline"))
             upper = np.triu_indices(len(scores), 1)
             within.append(scores[upper])
             baselines.append(base[upper])
-            for name, line in zip(one.names, scores, strict=True):
-                if (mean := _mean(line)) is not None:
-                    means[name] = mean
-        loner = min(means, key=lambda name: (means[name], name), default="")
+            of_layer = {name: _mean(line) for name, line in zip(one.names, scores, strict=True)}
+            means.append({name: mean for name, mean in of_layer.items() if mean is not None})
+        loner, loner_score = _loner(means)
         found.append(
             ExpertSimilarity(
                 role=role,
@@ -242,9 +258,29 @@ def _experts(table: pyarrow.Table) -> list[ExpertSimilarity]:
                 same_expert=_mean(same[role]),
                 best_partner=_mean([score for key, score in best.items() if key[0] == role]),
                 loner=loner,
-                loner_score=means.get(loner),
+                loner_score=loner_score,
             )
         )
+    return found
+
+
+def _loner(layers: list[dict[str, float]]) -> tuple[str, float | None]:
+    """The expert whose mean lies farthest below those of its layer, and its mean; none where chance may do
+    that (Grubbs' test, one-sided)."""
+    from scipy.special import stdtr
+
+    found: tuple[str, float | None] = "", None
+    smallest = LEVEL / max(1, sum(map(len, layers)))
+    for means in layers:
+        values, n = np.array(list(means.values())), len(means)
+        if n < 3 or not np.ptp(values):
+            continue
+        name = min(means, key=lambda one: (means[one], one))
+        deviation = (values.mean() - means[name]) / values.std(ddof=1)
+        rest = (n - 1) ** 2 / n - deviation**2
+        p_value = float(stdtr(n - 2, -deviation * math.sqrt((n - 2) / rest))) if rest > 0 else 0.0
+        if p_value <= smallest:
+            smallest, found = p_value, (name, means[name])
     return found
 
 
@@ -282,7 +318,7 @@ def _contrasts(similarity: pyarrow.Table, indices: pyarrow.Table) -> list[RoleCo
     columns = {"docs": "score", **{name: name for name in INDICES}}
     return [
         RoleContrast(
-            role=one.title,
+            role=one.numbered_role,
             layers=len(one.layers),
             gini={name: _finite(gini(one.values(both.column(column)))) for name, column in columns.items()},
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.cost import SIDE_BY_SIDE_BYTES, bytes_of_stored, verdict_bytes
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
+from lmscope.runs.ledger import Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.progress import Reporter
 from lmscope.runs.selection import Selection, ranges
 from lmscope.runs.side_by_side import SideBySide
@@ -151,7 +151,7 @@ def run_matrix_analyses(
     def write_ledger() -> None:
         folder.write_ledger(ledger_rows(checkpoint, selection, {**others, **own}))
         for name, found in own.items():
-            folder.write_failures(name, found.failed)
+            write_findings(folder, name, found)
 
     reporting = Lock()
 
