@@ -278,8 +278,14 @@ class RunFolder:
         if kept.get(asked, type(entry)()) == entry:
             return
         kept.pop(asked, None)
-        text = json.dumps({**kept, **({asked: entry} if entry else {})}, indent=2)
-        self._write(self.path / analysis / file, lambda target: target.write(text.encode()))
+        if entry:
+            kept[asked] = entry
+        path = self.path / analysis / file
+        if not kept:
+            self._remove(path)
+            return
+        text = json.dumps(kept, indent=2)
+        self._write(path, lambda target: target.write(text.encode()))
 
     def _by_settings(self, analysis: str, file: str, kind: type) -> dict[str, Any]:
         """By the first half of the records' keys."""
