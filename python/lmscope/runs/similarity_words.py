@@ -158,7 +158,7 @@ def legend(summary: SimilaritySummary) -> list[tuple[str, str]]:
             ("Gini", "contrast of the layer-by-layer map: 0 where all pairs score alike"),
             (
                 "blocks",
-                "runs of layers more alike than a sum of layers and distance gives; uneven drift makes some, too",
+                "runs of layers more alike than layers and distance add up to; uneven drift makes some too",
             ),
         ]
         if any(role.control is not None for role in summary.roles):
