@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 import lmscope
 from lmscope.runs.benchmarks.fingerprint import fingerprint
@@ -69,18 +67,15 @@ def evidence(source: Path, out: Path) -> dict[str, Any]:
     beside = [row for row in rows if row["null_draws"]]
     roles = []
     for role in summary.roles:
-        mine = [row for row in beside if row["role"].replace("_", " ") == role.role]
+        mine = [row for row in beside if row["role"] == role.role]
         z = np.array([row["z"] for row in mine])
-        draws = mine[0]["null_draws"]
-        # One score against so many draws, their mean and deviation estimated.
-        p_values = stats.t.sf(z / math.sqrt(1 + 1 / draws), draws - 1)
         roles.append(
             {
                 **asdict(role),
-                "null_draws": draws,
+                "null_draws": mine[0]["null_draws"],
                 "z_median": float(np.median(z)),
                 "z_smallest": float(z.min()),
-                "p_value_largest": float(p_values.max()),
+                "p_value_largest": max(row["null_p_value"] for row in mine),
                 "matched_share": float(np.mean([row["matched_share"] for row in mine])),
                 "neighbours_above_null_mean": int(sum(row["score"] > row["null_mean"] for row in mine)),
                 "neighbour_pairs": len(mine),

@@ -56,7 +56,7 @@ def tables(summary: DifferenceSummary) -> Iterator[tuple[str, tuple[str, ...], l
     """Title, columns and rows of the tables that the summary fills."""
     roles: list[tuple[str, ...]] = [
         (
-            one.role.replace("_", " "),
+            one.role,
             str(one.matrices),
             str(one.identical),
             str(one.moved),
