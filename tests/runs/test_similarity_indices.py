@@ -212,3 +212,11 @@ def test_refusals_come_before_anything_is_written(make_llama: Make, tmp_path: Pa
 
 def test_roles_as_names_or_text() -> None:
     assert index_roles("query, up") == index_roles(["query", "up,query"]) == ("query", "up")
+
+
+def test_the_ledger_says_the_same_with_indices_and_without(make_llama: Make, tmp_path: Path) -> None:
+    source = make_llama(layers=2)
+    plain = similarity(source, out=tmp_path / "plain")
+    more = similarity(source, out=tmp_path / "more", indices="query")
+    assert more.ledger.equals(plain.ledger)
+    assert "planned" not in more.ledger.column("status").to_pylist()

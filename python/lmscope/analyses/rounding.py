@@ -37,7 +37,7 @@ class Grid:
     """Spacing of the numbers of one type around every entry of a matrix.
 
     Attributes:
-        precision: the type, one of :data:`PRECISIONS`.
+        precision: the type, one of ``PRECISIONS``.
         coarsest: largest spacing in the matrix.
         halvings: uint8, rows x columns: the spacing at an entry is ``coarsest * 2**-halvings``. 255 stands
             for everything finer, which adds nothing to an error of the matrix.
@@ -49,7 +49,7 @@ class Grid:
 
     @property
     def root_mean_square_error(self) -> float:
-        """Of one rounding, over the entries: the root of the mean of spacing^2 / 12."""
+        """Root of the mean of spacing^2 / 12 over the entries, that of one rounding."""
         counts = np.bincount(self.halvings.ravel(), minlength=_MOST_HALVINGS + 1)
         squares = float(counts @ _HALVED.astype(np.float64) ** 2) / self.halvings.size
         return self.coarsest * math.sqrt(squares / 12)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lmscope.runs.selection import Selection
 
 ALL_ZERO = "all zero: no directions to compare"
+ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
 
 
 def ledger_row(tensor: TensorInfo, status: str | None = None, reason: str | None = None) -> dict[str, Any]:

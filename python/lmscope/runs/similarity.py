@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import ALL_ZERO, Findings, ledger_rows, stored_findings, write_findings
+from lmscope.runs.ledger import ALL_ZERO, ALONE, Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Reader = Callable[[Sequence[Any]], Weights]
 
-_ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
 _FAILED_PARTNERS = "similarity failed on all its partners"
 
 
@@ -332,7 +331,7 @@ def _before(checkpoint: Checkpoint, folder: RunFolder, comparison: _Comparison) 
         # Those that are tried again are over until they fail again.
         failed={one: why for one, why in folder.failures(name).items() if one not in tried},
         without={
-            tensor.name: comparison.without.get(tensor.name, ("skipped", _ALONE))
+            tensor.name: comparison.without.get(tensor.name, ("skipped", ALONE))
             for tensor in checkpoint
             if tensor.status == "planned" and tensor.name not in paired
         },

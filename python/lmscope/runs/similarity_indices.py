@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import Findings, ledger_rows, stored_findings, write_findings
+from lmscope.runs.ledger import ALONE, Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.progress import reporter_for
 from lmscope.runs.selection import Selection
@@ -107,6 +107,8 @@ def run_indices(
             # Those that are tried again are over until they fail again.
             failed={one: why for one, why in folder.failures(NAME).items() if one not in tried},
             pending=tried,
+            # As the comparison before this one, whose words no record keeps.
+            without={tensor.name: ("skipped", ALONE) for tensor in checkpoint if tensor.status == "planned"},
         )
         of_others = stored_findings(folder, [NAME])
 
