@@ -24,10 +24,13 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from written_llama import llama_tensors, save_llama
 
+_AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma", "f16c"}
 FEATURES = {
     "scalar": set[str](),
     "avx2": {"avx2", "fma", "f16c"},
-    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma", "f16c"},
+    "avx512": _AVX512,
+    "avx512_bf16": _AVX512 | {"avx512_bf16"},
+    "amx": _AVX512 | {"avx512_bf16", "amx_tile", "amx_bf16"},
 }
 
 
@@ -65,6 +68,11 @@ def check_kernels() -> None:
     stream.update(w[37:])
     streamed = stream.result()
     check(bool(np.all(abs(streamed.values - exact) <= streamed.bounds + 1e-15)), "streamed singular values")
+
+    cosines = lmscope.column_cosine(w, w[:, ::-1])
+    check(bool(np.all(cosines.max_abs_x == 1.0)), "columns and their copies have cosine 1")
+    check(cosines.pairs == 60 * 60, f"pairs of columns: {cosines.pairs}")
+    check(lmscope.docs(w, w[:, ::-1]).score == 1.0, "DOCS of a matrix and itself")
 
     diagonal, off_diagonal = rng.random((1, 40)) + 0.5, rng.random((1, 39))
     ranked = np.linalg.svd(np.diag(diagonal[0]) + np.diag(off_diagonal[0], 1), compute_uv=False)

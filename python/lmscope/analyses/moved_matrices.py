@@ -38,7 +38,7 @@ class Moved:
 
     @property
     def matrices(self) -> int:
-        """Those that moved by more than rounding explains; of the showing ones only where they exceed chance."""
+        """Those that moved by more than rounding explains; showing ones only where they exceed chance."""
         return self.far + (self.showing if self.exceeded else 0)
 
     def sentence(self) -> str:
