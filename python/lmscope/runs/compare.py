@@ -105,8 +105,7 @@ def compare(
     pairs, without = twins_of(first, second, of_pairs, same_shape=True)
     if not pairs:
         raise UsageError(f"tuned: {no_twins(first, second, without)}")
-    beside = default_run_path(first)
-    path = beside.with_name(f"{beside.name}-{second.identity[:8]}") if out is None else Path(out)
+    path = default_run_path(first, second) if out is None else Path(out)
     _check_memory(first, second, pairs, path, of_difference, selection, budget)
     run_twins(
         first,
