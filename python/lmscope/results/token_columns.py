@@ -115,6 +115,7 @@ POSITION_COLUMNS: dict[str, Column] = {
         pa.list_(pa.int64()), "tokens before it in the order in which the Lasso's path takes them in"
     ),
     "lasso_alphas": Column(pa.list_(pa.float64()), "alpha at which each of them enters, descending"),
+    "left_out": Column(pa.string(), "what could not be had here, and why; empty where nothing"),
 }
 """One row per sampled position."""
 
