@@ -18,7 +18,7 @@ from lmscope.representations.windows import Window, cut, window_size
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Passage", "StatesError", "capture"]
+__all__ = ["Passage", "StatesError", "capture", "capture_windows"]
 
 # Windows shorter than this share of the longest one go into a forward pass of their own.
 _SHORTEST = 0.75
@@ -93,19 +93,41 @@ def capture(
     (``nonfinite="keep"`` hands them over, with ``Passage.problems``) or a layer of nothing but zeros, as
     weights that were offloaded give.
     """
+    if isinstance(texts, (str, Mapping)):
+        raise TypeError("texts: one text was given; give a list of texts")
+    windows = cut(model, texts_of(texts, text_column), window_size(model, window))
+    return capture_windows(
+        model,
+        windows,
+        layers=layers,
+        special_tokens=special_tokens,
+        batch_tokens=batch_tokens,
+        attention=attention,
+        nonfinite=nonfinite,
+    )
+
+
+def capture_windows(
+    model: LanguageModel,
+    windows: Iterable[Window],
+    *,
+    layers: Literal["last", "all"] | int | Iterable[int] = "last",
+    special_tokens: Literal["keep", "drop"] = "keep",
+    batch_tokens: int = 4096,
+    attention: Literal["last"] | Iterable[int] | None = None,
+    nonfinite: Literal["raise", "keep"] = "raise",
+) -> Iterator[Passage]:
+    """:func:`capture` of windows that :func:`cut` made: all of them, or some."""
     if special_tokens not in ("keep", "drop"):
         raise ValueError(f"special_tokens: {special_tokens!r} is neither 'keep' nor 'drop'")
     if nonfinite not in ("raise", "keep"):
         raise ValueError(f"nonfinite: {nonfinite!r} is neither 'raise' nor 'keep'")
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens: {batch_tokens} is less than 1")
-    if isinstance(texts, (str, Mapping)):
-        raise TypeError("texts: one text was given; give a list of texts")
     wanted = _numbers("layers", layers, model.depth, model.depth + 1)
     blocks = _numbers("attention", () if attention is None else attention, model.depth - 1, model.depth)
-    size = window_size(model, window)
     forward = _Forward(model, wanted, blocks, special_tokens == "drop", nonfinite == "keep")
-    return _passages(forward, cut(model, texts_of(texts, text_column), size), batch_tokens)
+    return _passages(forward, iter(windows), batch_tokens)
 
 
 def _numbers(name: str, chosen: str | int | Iterable[int], last: int, count: int) -> tuple[int, ...]:
