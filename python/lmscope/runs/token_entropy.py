@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.progress import Reporter
+from lmscope.runs.memory import free_memory
+from lmscope.runs.progress import Reporter, format_bytes
 from lmscope.runs.streaming import reason_of
+from lmscope.runs.token_reading import Reading
 from lmscope.runs.token_settings import TokenSettings
+from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
-    from lmscope.analyses.conditional_entropy import ConditionalEntropy
     from lmscope.analyses.representation_entropy import Entropy
     from lmscope.representations import LanguageModel, Passage
     from lmscope.representations.windows import Window
+
+_LOG = logging.getLogger(__name__)
 
 _GRAM_COPIES = 3
 """The Gram matrix of a stream, and what its eigenvalues take."""
@@ -38,59 +43,131 @@ class _Layer:
     problem: str = ""
 
 
-def layer_bytes(model: LanguageModel) -> int:
-    """Bytes that one layer takes while a text is read."""
-    return _GRAM_COPIES * 8 * model.hidden_size**2
+def write_entropies(
+    store: TokenStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
+) -> None:
+    """Write the record of every wanted layer that has none."""
+    model = reading.model
+    wanted = _wanted(model, settings)
+    names = {layer: f"{reading.checkpoint.identity} layer {layer}" for layer in wanted}
+    missing = [layer for layer in wanted if not store.has("entropy", names[layer])]
+    tell = reporter()
+    if len(missing) < len(wanted):
+        tell.stands(len(wanted) - len(missing), of=len(wanted), settings=f"entropy of {reading.label}")
+    if not missing:
+        return
+    rounds = _rounds(missing, model)
+    twins = (model, model.untrained(settings.seed)) if settings.untrained else (model,)
+    causal = model.kind == "causal"
+    readings = int(causal) + len(rounds) * len(twins) * _passes(settings)
+    seconds = readings * sum(_seconds(model, window) for window in reading.windows)
+    told = {layer: f"{reading.label}, layer {layer}" for layer in wanted}
+    of_losses = f"{reading.label}, conditional entropy"
+    failed: dict[str, str] = {}
+    with tell:
+        tell.start(matrices=readings * len(reading.windows), total_bytes=0, seconds=seconds, noun="windows")
+        losses = None
+        if causal:
+            try:
+                losses = _conditional(reading, tell)
+            except ValueError as error:
+                failed[of_losses] = reason_of(error)
+        about = {**_about(reading, settings), **_with_ends("conditional_entropy", losses)}
+        for layers in rounds:
+            found = [_layers(one, reading.windows, layers, settings, tell) for one in twins]
+            for layer in layers:
+                row = _row(about, layer, [one[layer] for one in found], model, settings)
+                if isinstance(row, str):
+                    failed[told[layer]] = row
+                else:
+                    store.write("entropy", names[layer], [row])
+    store.settle("entropy", [of_losses, *(told[layer] for layer in missing)], failed)
 
 
-def forward_seconds(model: LanguageModel, tokens: int) -> float:
-    """Estimate of one pass over so many tokens."""
-    return 2 * model.parameters_without_embedding * tokens / _FLOPS
+def _wanted(model: LanguageModel, settings: TokenSettings) -> list[int]:
+    if settings.layers is None:
+        return list(range(model.depth + 1))
+    return sorted({layer for layer in settings.layers if layer <= model.depth} | {model.depth})
 
 
-def passes(settings: TokenSettings) -> int:
-    """How often a text is read: the mean comes first where rows are scaled after it is subtracted."""
+def _rounds(layers: Sequence[int], model: LanguageModel) -> list[Sequence[int]]:
+    """As many layers at a time as half of the free memory holds."""
+    a_layer = _GRAM_COPIES * 8 * model.hidden_size**2
+    at_once = max(1, free_memory() // 2 // a_layer)
+    if at_once < len(layers):
+        _LOG.warning(
+            f"{model.label}: the Gram matrices of {len(layers)} layers take "
+            f"{format_bytes(a_layer * len(layers))}, more than half of the free memory: the text is read once "
+            f"more for every {at_once} of them"
+        )
+    return [layers[start : start + at_once] for start in range(0, len(layers), at_once)]
+
+
+def _passes(settings: TokenSettings) -> int:
+    """The mean comes first where rows are scaled after it is subtracted."""
     return 2 if settings.center and settings.normalize_rows else 1
 
 
-def entropy_rows(
-    model: LanguageModel,
-    twin: LanguageModel | None,
-    windows: Sequence[Window],
-    layers: Sequence[int],
-    settings: TokenSettings,
-    conditional: ConditionalEntropy | None,
-    reporter: Reporter,
-) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Layer by layer the record, or the reason why there is none; all `layers` are held at a time."""
-    trained = _layers(model, windows, layers, settings, reporter)
-    untrained = None if twin is None else _layers(twin, windows, layers, settings, reporter)
-    about = {
-        "checkpoint": model.label,
+def _seconds(model: LanguageModel, window: Window) -> float:
+    return 2 * model.parameters_without_embedding * len(window.ids) / _FLOPS
+
+
+def _about(reading: Reading, settings: TokenSettings) -> dict[str, Any]:
+    """The columns that all layers share."""
+    model = reading.model
+    return {
+        "checkpoint": reading.label,
+        "identity": reading.checkpoint.identity,
         "model_type": model.model_type,
         "parameters": model.parameters,
         "parameters_without_embedding": model.parameters_without_embedding,
         "layers": model.depth,
-        "texts": len({window.text for window in windows}),
+        "texts": len(reading.texts),
         "epsilon2": settings.epsilon2,
         "centered": settings.center,
         "rows_normalized": settings.normalize_rows,
         "special_tokens": settings.special,
-        **_with_ends("conditional_entropy", conditional and (conditional.mean, conditional.low, conditional.high)),
     }
-    for layer in layers:
-        mine, theirs = trained[layer], None if untrained is None else untrained[layer]
-        problem = mine.problem or (theirs.problem if theirs is not None else "")
-        if problem:
-            yield layer, problem
-            continue
-        try:
-            columns = _columns(mine, theirs, settings)
-        except Exception as error:
-            yield layer, reason_of(error)
-            continue
-        final_norm = model.final_norm if layer == model.depth else None
-        yield layer, {**about, "layer": layer, "final_norm": final_norm, **columns}
+
+
+def _conditional(reading: Reading, reporter: Reporter) -> tuple[float, float, float] | None:
+    """Mean loss with its interval over windows; None where no window has two tokens."""
+    from lmscope.analyses.conditional_entropy import conditional_entropy
+
+    text = f"{reading.label}, losses"
+    losses = []
+    for window in reading.windows:
+        reporter.begin(text, seconds=_seconds(reading.model, window))
+        losses.append(reading.own_losses(window))
+        reporter.finish(text, read_bytes=0)
+    some = [one for one in losses if len(one)]
+    if not some:
+        return None
+    found = conditional_entropy(some)
+    return found.mean, found.low, found.high
+
+
+def _row(
+    about: Mapping[str, Any],
+    layer: int,
+    found: Sequence[_Layer],
+    model: LanguageModel,
+    settings: TokenSettings,
+) -> dict[str, Any] | str:
+    """The record of a layer, or why there is none; `found` is the model's, then its twin's."""
+    problem = next((one.problem for one in found if one.problem), "")
+    if problem:
+        return problem
+    try:
+        columns = _columns(found[0], found[1] if len(found) > 1 else None, settings)
+    except ValueError as error:
+        return reason_of(error)
+    return {
+        **about,
+        "layer": layer,
+        "final_norm": model.final_norm if layer == model.depth else None,
+        **columns,
+    }
 
 
 def _layers(
@@ -105,7 +182,7 @@ def _layers(
 
     found = {layer: _Layer(np.zeros(model.hidden_size)) for layer in layers}
     arguments = _arguments(settings)
-    twice = passes(settings) == 2
+    twice = _passes(settings) == 2
     streams: dict[int, StreamingEntropy] = {}
     if not twice:
         streams = {layer: StreamingEntropy(model.hidden_size, **arguments) for layer in layers}
@@ -166,18 +243,26 @@ def _read(
         nonfinite="keep",
     )
     for window in windows:
-        reporter.begin(text, seconds=forward_seconds(model, len(window.ids)))
-        passage = next(passages)
-        for layer, one in found.items():
-            if one.problem or not len(passage.ids):
-                continue
-            try:
-                one.problem = passage.problems.get(layer, "")
-                if not one.problem:
-                    take(layer, passage)
-            except ValueError as error:
-                one.problem = f"text {passage.text}, window {passage.window}, layer {layer}: {reason_of(error)}"
+        reporter.begin(text, seconds=_seconds(model, window))
+        going_on = {layer: one for layer, one in found.items() if not one.problem}
+        try:
+            passage = next(passages) if going_on else None
+        except ValueError as error:
+            passage = None
+            for one in going_on.values():
+                one.problem = reason_of(error)
+        if passage is not None and len(passage.ids):
+            for layer, one in going_on.items():
+                one.problem = passage.problems.get(layer) or _problem(take, layer, passage)
         reporter.finish(text, read_bytes=0)
+
+
+def _problem(take: Callable[[int, Passage], None], layer: int, passage: Passage) -> str:
+    try:
+        take(layer, passage)
+    except ValueError as error:
+        return f"text {passage.text}, window {passage.window}, layer {layer}: {reason_of(error)}"
+    return ""
 
 
 def _averaged(windows: Sequence[Window]) -> set[tuple[int, int]]:

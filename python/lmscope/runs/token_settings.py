@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,10 @@ class TokenSettings:
     dtype: str
     seed: int
 
-    def keys(self) -> dict[str, dict[str, Any]]:
-        """Analysis -> the settings that its records depend on.
+    def keys(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Analysis -> the settings that its records depend on; `identities` are those of the checkpoints.
 
-        Layers and further checkpoints are in none: each has records of its own.
+        Layers are in none: each has a record of its own, and so has each checkpoint.
         """
         read = {"texts": self.texts, "window": self.window, "dtype": self.dtype}
         sampled = {**read, "positions": self.positions, "min_context": self.min_context, "seed": self.seed}
@@ -55,6 +55,7 @@ class TokenSettings:
         }
         return {
             "entropy": entropy,
+            "entropy_law": {**entropy, "checkpoints": list(identities)},
             "passages": sampled,
             "positions": {**sampled, "steps": self.steps},
             "selection": {
