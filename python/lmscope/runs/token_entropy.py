@@ -60,7 +60,7 @@ def write_entropies(
     twins = (model, model.untrained(settings.seed)) if settings.untrained else (model,)
     causal = model.kind == "causal"
     readings = int(causal) + len(rounds) * len(twins) * _passes(settings)
-    seconds = readings * sum(_seconds(model, window) for window in reading.windows)
+    seconds = readings * sum(forward_seconds(model, window) for window in reading.windows)
     told = {layer: f"{reading.label}, layer {layer}" for layer in wanted}
     of_losses = f"{reading.label}, conditional entropy"
     failed: dict[str, str] = {}
@@ -108,7 +108,8 @@ def _passes(settings: TokenSettings) -> int:
     return 2 if settings.center and settings.normalize_rows else 1
 
 
-def _seconds(model: LanguageModel, window: Window) -> float:
+def forward_seconds(model: LanguageModel, window: Window) -> float:
+    """Estimate of one pass over a window."""
     return 2 * model.parameters_without_embedding * len(window.ids) / _FLOPS
 
 
@@ -137,7 +138,7 @@ def _conditional(reading: Reading, reporter: Reporter) -> tuple[float, float, fl
     text = f"{reading.label}, losses"
     losses = []
     for window in reading.windows:
-        reporter.begin(text, seconds=_seconds(reading.model, window))
+        reporter.begin(text, seconds=forward_seconds(reading.model, window))
         losses.append(reading.own_losses(window))
         reporter.finish(text, read_bytes=0)
     some = [one for one in losses if len(one)]
@@ -243,7 +244,7 @@ def _read(
         nonfinite="keep",
     )
     for window in windows:
-        reporter.begin(text, seconds=_seconds(model, window))
+        reporter.begin(text, seconds=forward_seconds(model, window))
         going_on = {layer: one for layer, one in found.items() if not one.problem}
         try:
             passage = next(passages) if going_on else None

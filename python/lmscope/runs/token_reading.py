@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
     from lmscope.representations.windows import Window
 
+_SNIPPET = 80
+
 Paths = str | os.PathLike[str]
 
 
@@ -27,7 +29,9 @@ def texts_of(text: Paths | Iterable[Paths] | None, texts: Iterable[str] | None, 
     from lmscope.representations import TextError, read_texts
 
     if (text is None) == (texts is None):
-        raise UsageError("text: give the file to read, --text FILE" if text is None else "text, texts: give one")
+        raise UsageError(
+            "text: give the file to read, --text FILE" if text is None else "text, texts: give one"
+        )
     if texts is not None:
         found = list(texts)
         if not found or not all(isinstance(one, str) and one.strip() for one in found):
@@ -50,6 +54,11 @@ def digest(texts: Sequence[str]) -> str:
         found.update(len(data).to_bytes(8, "little"))
         found.update(data)
     return found.hexdigest()[:16]
+
+
+def snippet(text: str) -> str:
+    """Its beginning, on one line."""
+    return " ".join(text[: 4 * _SNIPPET].split())[:_SNIPPET]
 
 
 class Reading:

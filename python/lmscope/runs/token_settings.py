@@ -13,8 +13,11 @@ from lmscope.runs.settings import checked_seed, real_number, whole_number
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 SPECIAL = ("keep", "drop")
-MOST_DISTANCE_TEXTS = 16
-"""Texts that are compared with each other, the first ones: the states of all of them are held."""
+MOST_DISTANCE_TEXTS = 12
+"""Texts that are compared with each other, the first ones: the states of all of them are held, ..."""
+
+MOST_DISTANCE_TOKENS = 2048
+"""... of the first so many tokens of each."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,14 @@ class TokenSettings:
                 "ridge": self.ridge,
                 "divergence": self.divergence,
             },
-            "distances": {**read, "special": self.special, "most_texts": MOST_DISTANCE_TEXTS},
+            "distances": {
+                **read,
+                "special": self.special,
+                "epsilon2": self.epsilon2,
+                "normalize_rows": self.normalize_rows,
+                "most_texts": MOST_DISTANCE_TEXTS,
+                "most_tokens": MOST_DISTANCE_TOKENS,
+            },
         }
 
     @property

@@ -36,6 +36,4 @@ class TokenStore:
     def _key(self, analysis: str, name: str) -> str:
         from lmscope import __version__
 
-        return self._folder.record_key(
-            self._identity, name, analysis, self._settings[analysis], __version__
-        )
+        return self._folder.record_key(self._identity, name, analysis, self._settings[analysis], __version__)
