@@ -186,11 +186,13 @@ def test_no_more_than_a_batch_is_held(llama: LanguageModel) -> None:
 
 MEMORY_PROGRAM = """
 import sys
+import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from lmscope.representations import LanguageModel, capture
 from lmscope.runs.benchmarks.peak_memory import PeakMemory
 sys.path.insert(0, sys.argv[1])
 from tiny_tokenizers import character_tokenizer
+torch.set_num_threads(1)  # threads that wait for each other on a busy machine take minutes
 sizes = dict(hidden_size=256, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, vocab_size=60)
 model = LanguageModel(LlamaForCausalLM(LlamaConfig(**sizes)), character_tokenizer(60), "causal", "tiny")
 def states(windows):
