@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,16 +21,14 @@ ENTROPY_COLUMNS = (
     *("checkpoint", "layer", "entropy", "per passage", "random", "largest", "untrained"),
     *("effective rank", "Diff-eRank"),
 )
-SELECTOR_COLUMNS = (
-    *("method", "k", "KL deleted", "KL all layers", "KL last layer", "residual", "gain", "cosine"),
-)
-SELECTOR_SCORES = dict(
-    zip(
-        SELECTOR_COLUMNS[2:],
-        ("kl_deleted", "kl_all_layers", "kl_last_layer", "ridge_residual", "information_gain", "cosine"),
-        strict=True,
-    )
-)
+SCORE_COLUMNS = {
+    "KL deleted": "kl_deleted",
+    "KL all layers": "kl_all_layers",
+    "KL last layer": "kl_last_layer",
+    "residual": "ridge_residual",
+    "gain": "information_gain",
+    "cosine": "cosine",
+}
 LAW_TITLE = "Entropy over parameters"
 LAW_COLUMNS = ("form", "models", "exponent", "R2", "AIC", "refused")
 FORMS = {"power": "power law", "power_offset": "power law and offset"}
@@ -55,6 +53,7 @@ BUDGETED = frozenset(METHODS) - {"all_but_lasso"}
 """Methods that choose k tokens: those that can be best at k."""
 
 _FEW_TOKENS = 8
+_FEW_PASSAGES = 10
 _MOST_LAYERS = 3
 
 
@@ -65,17 +64,17 @@ def tables(summary: TokensSummary) -> Iterator[tuple[str, tuple[str, ...], list[
         yield ENTROPY_TITLE, ENTROPY_COLUMNS, entropies
     scores = _scores(summary)
     methods = list(dict.fromkeys(method for method, _, _ in scores))
+    taken = {score for _, _, score in scores}
+    columns = {column: score for column, score in SCORE_COLUMNS.items() if score in taken}
     if summary.k is not None:
         yield (
             f"Selected tokens at k = {summary.k}, mean of {_positions(summary)} with 95 % interval",
-            SELECTOR_COLUMNS,
-            [_selector_cells(scores, method, summary.k) for method in methods],
+            ("method", *columns),
+            [_selector_cells(scores, method, summary.k, columns.values()) for method in methods],
         )
     ks = sorted({k for _, k, _ in scores})
     if len(ks) > 1:
-        column, score = next(
-            (column, score) for column, score in SELECTOR_SCORES.items() if ("random", ks[0], score) in scores
-        )
+        column, score = next(iter(columns.items()))
         rows = [
             (
                 METHODS[method],
@@ -94,10 +93,9 @@ def _scores(summary: TokensSummary) -> dict[tuple[str, int, str], SelectionSumma
 
 
 def _selector_cells(
-    scores: Mapping[tuple[str, int, str], SelectionSummary], method: str, k: int
+    scores: Mapping[tuple[str, int, str], SelectionSummary], method: str, k: int, told: Iterable[str]
 ) -> tuple[str, ...]:
-    """A row under `SELECTOR_COLUMNS`; scores that were not taken are empty."""
-    found = (scores.get((method, k, name)) for name in SELECTOR_SCORES.values())
+    found = (scores.get((method, k, name)) for name in told)
     return METHODS[method], *("" if one is None else _interval(one) for one in found)
 
 
@@ -191,6 +189,10 @@ def _of_selectors(summary: TokensSummary) -> Iterator[str]:
                 f"By the model's next token at k = {summary.k}, {way}, the tokens of "
                 f"{METHODS[best.method]} cost least: {_value(best.mean)} nats{_beside(best)}."
             )
+    if 1 < summary.passages < _FEW_PASSAGES and rows:
+        yield (
+            f"The intervals draw from {summary.passages} passages: from so few they come out too narrow."
+        )
     if summary.spread is not None:
         spread = summary.spread
         yield (
@@ -230,9 +232,10 @@ def legend(summary: TokensSummary) -> list[tuple[str, str]]:
             ("untrained", "the same configuration with random weights on the same text"),
             ("Diff-eRank", "untrained effective rank less the model's"),
         ]
+    if any(one.score in WAYS for one in summary.selectors):
+        told.append(("KL", "nats between the model's next token given all tokens and given the chosen ones"))
     if summary.k is not None:
         told += [
-            ("KL", "nats between the model's next token with all tokens and with the chosen ones alone"),
             ("residual", "squared residual of the state, of norm 1, fitted by the chosen ones' (ridge)"),
             ("gain", "nats that the state adds to the chosen ones': lower where they say more of it"),
         ]
@@ -246,8 +249,7 @@ def failures(summary: TokensSummary) -> list[str]:
 
 def _read(one: CheckpointEntropy) -> str:
     texts = f"{one.texts} text{'s' if one.texts != 1 else ''}"
-    windows = f", cut into windows: {one.passages} passages" if one.passages > one.texts else ""
-    return f"{texts}{windows}"
+    return f"{texts} cut into windows, {one.passages} passages" if one.passages > one.texts else texts
 
 
 def _positions(summary: TokensSummary) -> str:
