@@ -19,6 +19,12 @@ _ROWS = {
     "twins": "One row per matrix and its twin in a second checkpoint.",
     "indices": "One row per pair of layers of the roles that other indices were asked for.",
     "difference": "One row per matrix and its twin in a tuned checkpoint: tuned minus base.",
+    "entropy": "One row per checkpoint and layer: entropy of its hidden states, pooled and by passage.",
+    "entropy_law": "One row per form of the law of entropy over size, where several checkpoints were given.",
+    "passages": "One row per window of a text that holds a sampled position.",
+    "positions": "One row per sampled position.",
+    "selection": "One row per sampled position, method and k. Lower is better in all but `cosine`.",
+    "distances": "One row per pair of texts.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

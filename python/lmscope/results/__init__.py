@@ -3,7 +3,7 @@
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, own_names, record_key
 from lmscope.results.run_tables import RunTables
-from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA
+from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA, TOKEN_ANALYSES
 
 __all__ = [
     "LEDGER",
@@ -11,6 +11,7 @@ __all__ = [
     "SCHEMAS",
     "SCHEMA_VERSION",
     "SPECTRA",
+    "TOKEN_ANALYSES",
     "ResultsError",
     "RunFolder",
     "RunLocked",

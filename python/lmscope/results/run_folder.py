@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
-from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, table_of
+from lmscope.results.schemas import (
+    LEDGER,
+    PAIR_ANALYSES,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    TOKEN_ANALYSES,
+    table_of,
+)
+from lmscope.results.token_columns import TOKEN_ORDER
 
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
@@ -34,11 +42,13 @@ _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 _PENDING = "pending.json"
 _FAILURES = "failures.json"
+_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES
 _IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|(cost|failures|pending)\.json")
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
-    """File name of a record: what was asked (16 hex digits), a dash, of which tensor (16 hex digits).
+    """File name of a record: what was asked (16 hex digits), a dash, of which tensor (16 hex digits), or of
+    which layer, passage or text.
 
     The first half is the same for all tensors, so that a folder that holds records of several settings can be
     read for one of them. ``settings`` must be plain JSON values (ValueError or TypeError otherwise); their
@@ -185,7 +195,7 @@ class RunFolder:
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         return any(
             self.has(analysis, record_key(identity, tensor, analysis, settings[analysis], version))
-            for analysis in settings.keys() - PAIR_ANALYSES
+            for analysis in settings.keys() - _NOT_BY_TENSOR
         )
 
     def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -210,8 +220,8 @@ class RunFolder:
         """Records as one table, in the order of ``keys``.
 
         By default all records of the settings that the manifest names, in the ledger's order (pairs by x,
-        then by y); files of other settings and leftovers of killed writers are passed over. ResultsError
-        names a record that is missing or unreadable.
+        then by y; those of hidden states by ``TOKEN_ORDER``); files of other settings and leftovers of
+        killed writers are passed over. ResultsError names a record that is missing or unreadable.
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
@@ -221,11 +231,15 @@ class RunFolder:
             if table.schema != schema:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
         table = pa.concat_tables(tables) if tables else schema.empty_table()
+        if analysis in TOKEN_ANALYSES:
+            return table.sort_by([(column, "ascending") for column in TOKEN_ORDER[analysis]])
         return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
 
     def analysed(self, analysis: str) -> set[str]:
         """Names of this checkpoint's tensors that are in a record of the manifest's settings."""
         keys = self._current_keys(analysis)
+        if analysis in TOKEN_ANALYSES:
+            return set()
         if analysis not in PAIR_ANALYSES:
             tables = [_read(self._record(analysis, key), ["name"]) for key in keys]
             return {name for table in tables for name in table.column("name").to_pylist()}
@@ -334,7 +348,7 @@ class RunFolder:
         if settings is None or not (self.path / LEDGER_FILE).is_file():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        if analysis in PAIR_ANALYSES:
+        if analysis in _NOT_BY_TENSOR:
             return [path.stem for path in self._files(analysis, self._asked_now(analysis))]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
+from lmscope.results.columns import Column, schema_of
+from lmscope.results.token_columns import TOKEN_COLUMNS
+
 SCHEMA_VERSION = 1
 """Raised by one whenever a column changes its meaning; folders of another version are refused."""
-
-
-class Column(NamedTuple):
-    """Type and meaning of a column; the meaning gives its unit where it has one."""
-
-    kind: pa.DataType
-    meaning: str
-    nullable: bool = False
-
-
-def _schema(columns: Mapping[str, Column]) -> pa.Schema:
-    return pa.schema([pa.field(name, column.kind, column.nullable) for name, column in columns.items()])
-
 
 _NAME = Column(
     pa.string(), "the tensor's name in the checkpoint; a part of a fused tensor has #part behind it"
@@ -44,7 +34,7 @@ LEDGER_COLUMNS: dict[str, Column] = {
     ),
     "tied_to": Column(pa.string(), "the row whose values this one shares", nullable=True),
 }
-LEDGER = _schema(LEDGER_COLUMNS)
+LEDGER = schema_of(LEDGER_COLUMNS)
 """Every tensor of the checkpoint; ``elements`` add up to the checkpoint's."""
 
 SPECTRA_COLUMNS: dict[str, Column] = {
@@ -257,13 +247,17 @@ COLUMNS: dict[str, dict[str, Column]] = {
     "twins": PAIR_COLUMNS,
     "indices": INDEX_COLUMNS,
     "difference": DIFFERENCE_COLUMNS,
+    **TOKEN_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 
 PAIR_ANALYSES = frozenset({"similarity", "control", "twins", "indices"})
 """Their records are pairs of matrices, many to a file."""
 
-SCHEMAS: dict[str, pa.Schema] = {analysis: _schema(columns) for analysis, columns in COLUMNS.items()}
+TOKEN_ANALYSES = frozenset(TOKEN_COLUMNS)
+"""Their records are of hidden states, of no tensor: by layer, by passage or by text."""
+
+SCHEMAS: dict[str, pa.Schema] = {analysis: schema_of(columns) for analysis, columns in COLUMNS.items()}
 
 SPECTRA = SCHEMAS["spectra"]
 

@@ -87,11 +87,14 @@ def _status(tensor: TensorInfo, selection: Selection, findings: Sequence[Finding
 
 
 def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:
-    """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings."""
-    from lmscope.results import PAIR_ANALYSES
+    """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings.
+
+    Those of hidden states say nothing of tensors.
+    """
+    from lmscope.results import PAIR_ANALYSES, TOKEN_ANALYSES
 
     stored: dict[str, Findings] = {}
-    for name in folder.manifest["settings"].keys() - set(analyses):
+    for name in folder.manifest["settings"].keys() - set(analyses) - TOKEN_ANALYSES:
         # The control's matrices are no tensors of the checkpoint.
         if name == "control":
             stored[name] = Findings(failed=folder.failures(name))
