@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lmscope.analyses.token_selection import summarise_selection
 from lmscope.results import ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
@@ -90,6 +91,12 @@ class Records:
         """Rows sorted by layer, role and expert; matrices without a layer where they stand in the model:
         embeddings first, pooler and unembedding last."""
         return sorted(self.rows("spectra"), key=_place)
+
+    @cached_property
+    def selection_means(self) -> list[Row]:
+        """Mean and 95 % interval over positions of every score, by method and k; empty without selections."""
+        rows = self.rows("selection")
+        return summarise_selection(rows) if rows else []
 
     def settings(self, analysis: str) -> Mapping[str, Any]:
         """What the analysis was asked for; empty where the run does not hold it."""

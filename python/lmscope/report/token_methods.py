@@ -33,6 +33,12 @@ METHODS = {
 }
 """Of the records' methods, in the order of a legend."""
 
+
+def look_of(name: str) -> Method:
+    """Of any method, also one that a later version records."""
+    return METHODS.get(name) or Method(name.replace("_", " "), GREY, "star-open", "longdash")
+
+
 SPREAD = ("lasso", "attention", "random", "all_but_lasso")
 """Methods whose curves say whether information is spread over the tokens."""
 

@@ -43,13 +43,9 @@ class Position:
 
 def shown_positions(records: Records) -> list[Position]:
     """Of at most so many positions as a page holds, whole passages taken evenly from first to last."""
-    rows = sorted(
-        records.rows("positions"), key=lambda row: (row["text"], row["window"], row["position"])
-    )
+    rows = sorted(records.rows("positions"), key=lambda row: (row["text"], row["window"], row["position"]))
     passages = {(row["text"], row["window"]): row for row in records.rows("passages")}
-    by_passage = [
-        list(group) for _, group in groupby(rows, key=lambda row: (row["text"], row["window"]))
-    ]
+    by_passage = [list(group) for _, group in groupby(rows, key=lambda row: (row["text"], row["window"]))]
     wanted = _spread(by_passage)
     places = {(row["text"], row["window"], row["position"]) for row in wanted}
     chosen: dict[tuple[int, int, int], list[Row]] = defaultdict(list)
@@ -58,7 +54,9 @@ def shown_positions(records: Records) -> list[Position]:
         if place in places:
             chosen[place].append(row)
     return [
-        Position(row, passages[row["text"], row["window"]], chosen[row["text"], row["window"], row["position"]])
+        Position(
+            row, passages[row["text"], row["window"]], chosen[row["text"], row["window"], row["position"]]
+        )
         for row in wanted
         if (row["text"], row["window"]) in passages
     ]
@@ -68,7 +66,9 @@ def how_many(records: Records, shown: list[Position]) -> str:
     """``30 of 200 sampled positions``, or all of them."""
     held = len(records.rows("positions"))
     of_all = f"All {held}" if len(shown) == held else f"{len(shown)} of {held}"
-    return f"{of_all} sampled {'position' if held == 1 else 'positions'} of {count(_passages(shown), 'passage')}"
+    return (
+        f"{of_all} sampled {'position' if held == 1 else 'positions'} of {count(_passages(shown), 'passage')}"
+    )
 
 
 def _passages(shown: list[Position]) -> int:

@@ -6,28 +6,29 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from lmscope.report.templates import render
-from lmscope.report.token_methods import METHODS, SCORES
+from lmscope.report.token_methods import METHODS, SCORES, look_of
 from lmscope.report.token_positions import Position
 from lmscope.report.token_text import in_text
 from lmscope.report.words import number
+from lmscope.visible import visible
 
 _SCORES = """
+{% from "controls.html.jinja" import heading %}
 <div class="controls"><h3>Scores here</h3><button data-save="tokens-scores">Data (CSV)</button></div>
 <div class="scroll"><table class="sortable" id="tokens-scores" data-file="tokens-scores-{{ position.key }}">
-<thead><tr><th><button>Selector</button><th class="n"><button>k</button>
-{% for score in scores.values() %}<th class="n" title="{{ score.label }}"><button>{{ score.label }}</button>{% endfor %}
-<th data-csv='["Places of the tokens"]'></tr></thead>
+<thead><tr>{{ heading("Selector") }}{{ heading("k", true) }}
+{% for score in scores.values() %}{{ heading(score.label, true) }}{% endfor %}</tr></thead>
 <tbody>
 {% for row, mark in rows %}
-<tr class="of-k k{{ row.k }} {{ mark }}"><td>{{ methods[row.method].label if row.method in methods else row.method }}
+<tr class="of-k k{{ row.k }} {{ mark }}"><td>{{ look_of(row.method).label }}
 <td class="n">{{ row.k }}
 {% for score in scores %}{% set value = row[score] %}
-<td class="n" data-sort="{{ value if value is not none }}">{{ value | number }}
+<td class="n" data-sort="{{ "%.6g" | format(value) if value is not none }}">{{ value | number }}
 {% endfor %}
-<td data-csv='{{ [row.selected | join(" ")] | tojson }}'></tr>
+</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -61,23 +62,24 @@ def strip(position: Position, marks: Mapping[str, str], neighbours: Sequence[Pos
         (row, marks.get(row["method"], ""))
         for row in sorted(position.selections, key=lambda row: (row["k"], _rank(row["method"])))
     ]
-    below = render(_SCORES, position=position, rows=rows, scores=scores, methods=METHODS)
-    loss = position.row["loss"]
-    said = (
-        ""
-        if loss is None
-        else f'<p class="note">The model gave this token a loss of {number(loss)} nats.</p>'
-    )
-    return f'<div class="strip">{Markup("").join(tokens)}</div>{said}{below}'
+    below = render(_SCORES, position=position, rows=rows, scores=scores, look_of=look_of)
+    return Markup('<div class="strip">{}</div>{}{}').format(Markup("").join(tokens), _said(position), below)
+
+
+def _said(position: Position) -> Markup:
+    loss, missing = position.row["loss"], visible(position.row["left_out"])
+    words = [
+        *([f"The model gave this token a loss of {number(loss)} nats."] if loss is not None else []),
+        *([f"Not to be had here: {missing}."] if missing else []),
+    ]
+    return Markup('<p class="note">{}</p>').format(" ".join(words)) if words else Markup("")
 
 
 def _rank(method: str) -> int:
     return list(METHODS).index(method) if method in METHODS else len(METHODS)
 
 
-def _token(
-    place: int, token: str, special: bool, target: int, classes: list[str], key: str | None
-) -> Markup:
+def _token(place: int, token: str, special: bool, target: int, classes: list[str], key: str | None) -> Markup:
     kind = ["target"] if place == target else ["later"] if place > target else classes
     names = [*kind, *(["special"] if special else [])]
     words = Markup(' class="{}"').format(" ".join(names)) if names else Markup("")
@@ -104,5 +106,7 @@ def rules(marks: Mapping[str, str], ks: Sequence[int], first: str) -> Markup:
         shown = f'#section-tokens:has(option[value="{mark}"]:checked)'
         if mark != marks[first]:
             lines.append(f"{shown} tr.{mark} td:first-child {{ box-shadow: inset 4px 0 var(--second); }}")
-    lines.append(f"#section-tokens tr.{marks[first]} td:first-child {{ box-shadow: inset 4px 0 var(--bar); }}")
-    return Markup("\n".join(map(str, map(escape, lines)))).replace("&#34;", '"').replace("&gt;", ">")
+    lines.append(
+        f"#section-tokens tr.{marks[first]} td:first-child {{ box-shadow: inset 4px 0 var(--bar); }}"
+    )
+    return Markup("\n".join(lines))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmscope.report.figures import GREY, STATE, Figure, Variant, of_trace, without_chart
+from lmscope.report.figures import STATE, Figure, Variant, of_trace
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
-from lmscope.report.token_methods import METHODS, SCORES, SPREAD, Method
+from lmscope.report.token_methods import METHODS, SCORES, SPREAD, Method, look_of
 from lmscope.report.words import as_html, count, listing, number
 
 ORDER = 41
@@ -24,19 +24,22 @@ _TEMPLATE = """
   <select data-part="selectors">
   {% for key, name in lines.items() %}<option value="{{ key }}">{{ name }}</option>{% endfor %}
   </select></label> <button data-save="selectors">Data (CSV)</button></div>
-<div class="figure" id="selectors" role="img" aria-label="Score of every selector against the tokens kept"></div>
+<div class="figure" id="selectors" role="img"
+aria-label="Score of every selector against the tokens kept"></div>
 <div data-html="selectors"></div>
 """
 
 _BELOW = """
-<p class="note">{{ note }}. Bands and brackets are 95 % intervals of the mean, from resampling the positions.</p>
+<p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, from
+resampling the positions.</p>
 <div class="scroll"><table><thead><tr><th>Selector
 {% for k in ks %}<th class="n">k = {{ k }}{% endfor %}
 </tr></thead><tbody>
 {% for label, cells in rows %}
 <tr><td>{{ label }}
 {% for cell in cells %}<td class="n">
-{% if cell %}{{ cell.mean | number }} <span class="note">[{{ cell.low | number }}, {{ cell.high | number }}]</span>{% else %}–{% endif %}
+{% if cell %}{{ cell.mean | number }}
+<span class="note">[{{ cell.low | number }}, {{ cell.high | number }}]</span>{% else %}–{% endif %}
 {% endfor %}
 </tr>
 {% endfor %}
@@ -74,13 +77,13 @@ def section(records: Records) -> Section | None:
                 _BELOW,
                 note=score.note,
                 ks=ks,
-                rows=[(_look(name).label, found) for name, found in cells if name in shown and any(found)],
+                rows=[(look_of(name).label, found) for name, found in cells if name in shown and any(found)],
             ),
             note=score.note,
         )
 
     figure = Figure(
-        [trace for name in named for trace in _line(_look(name))],
+        [trace for name in named for trace in _line(look_of(name))],
         _layout(ks),
         {
             f"{score}:{line}": f"{SCORES[score].label}: {name}"
@@ -121,21 +124,19 @@ def _about(records: Records, positions: int) -> str:
 
 
 def _grounds(scores: Any) -> str:
-    own = [SCORES[key].label.lower() for key in ("ridge_residual", "information_gain", "cosine") if key in scores]
+    own = [
+        SCORES[key].label.lower() for key in ("ridge_residual", "information_gain", "cosine") if key in scores
+    ]
     words = [f"{listing(own)}: Lasso's own ground, as it minimises the residual"] if own else []
     if any(key.startswith("kl_") for key in scores):
         words.append(
-            "KL, the divergence of the model's own prediction, is the fair judge; masked in the last layer it "
-            "is attention's ground"
+            "KL, the divergence of the model's own prediction, is the fair judge; masked in the last layer "
+            "it is attention's ground"
         )
     else:
         words.append("an encoder predicts no next token, so there is no divergence to judge by")
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _look(name: str) -> Method:
-    return METHODS.get(name) or Method(name.replace("_", " "), GREY, "star-open", "longdash")
 
 
 def _shown(named: list[str], lines: str) -> list[str]:
@@ -163,7 +164,7 @@ def _line(look: Method) -> list[dict[str, Any]]:
         "cliponaxis": False,
         "hoverinfo": "text",
     }
-    return [band, {**band, "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.13)"}, line]
+    return [band, {**band, "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.1)"}, line]
 
 
 def _values(name: str, rows: list[Row], visible: bool) -> list[dict[str, Any]]:
@@ -178,8 +179,9 @@ def _values(name: str, rows: list[Row], visible: bool) -> list[dict[str, Any]]:
             "visible": shown,
             "customdata": [row["positions"] for row in rows],
             "hovertext": [
-                f"{as_html(_look(name).label)}, k = {row['k']}: {number(row['mean'])}"
-                f"<br>95 % [{number(row['low'])}, {number(row['high'])}], {count(row['positions'], 'position')}"
+                f"{as_html(look_of(name).label)}, k = {row['k']}: {number(row['mean'])}"
+                f"<br>95 % [{number(row['low'])}, {number(row['high'])}], "
+                f"{count(row['positions'], 'position')}"
                 for row in rows
             ],
         },

@@ -43,7 +43,9 @@ def section(records: Records) -> Section | None:
     def variant(key: str) -> Variant:
         label, note = _MEASURES[key]
         cells = [[_cell(by_pair, first, second) for second in texts] for first in texts]
-        values = [[row and row[key] for row in line] for line in cells]
+        values: list[list[float | None]] = [
+            [None if row is None else row[key] for row in line] for line in cells
+        ]
         known = [value for line in values for value in line if value is not None]
         return Variant(
             label,
@@ -92,8 +94,8 @@ def section(records: Records) -> Section | None:
         title="Texts: how far apart",
         template=_TEMPLATE,
         values={"figure": figure},
-        shows="One cell per pair of texts: how far apart their tokens' states lie in the last layer, by their "
-        "means or by their covariances. Dark is far; hover to read how the texts begin.",
+        shows="One cell per pair of texts: how far apart their tokens' states lie in the last layer, by "
+        "their means or by their covariances. Dark is far; hover to read how the texts begin.",
         surprise="Texts of one subject that lie far apart, or of two that lie close. A text that is far from "
         "all others by every measure is often of another length or language.",
         figure=figure,
@@ -101,7 +103,7 @@ def section(records: Records) -> Section | None:
 
 
 def _cell(by_pair: dict[tuple[int, int], Row], first: int, second: int) -> Row | None:
-    """The pair's row in this order or, as most measures are symmetric and one order is recorded, the other."""
+    """The pair's row in either order: the measures are symmetric."""
     return by_pair.get((first, second)) or by_pair.get((second, first))
 
 

@@ -30,7 +30,7 @@ _TEMPLATE = """
 {% for passage, positions in groups %}
 <optgroup label="{{ passage }}">
 {% for position in positions %}
-<option value="{{ position.key }}"{% if position.key == first %} selected{% endif %}>{{ position.name }}</option>
+<option value="{{ position.key }}">{{ position.name }}</option>
 {% endfor %}
 </optgroup>
 {% endfor %}
@@ -40,7 +40,8 @@ _TEMPLATE = """
 <button data-step="1" data-of="tokens" aria-label="next position">›</button></span>
 <span class="together" role="radiogroup" aria-label="how many tokens are selected">k
 {% for k in ks %}
-<label><input type="radio" name="tokens-k" id="tokens-k-{{ k }}"{% if k == first_k %} checked{% endif %}>{{ k }}</label>
+<label><input type="radio" name="tokens-k" id="tokens-k-{{ k }}"
+{%- if k == first_k %} checked{% endif %}>{{ k }}</label>
 {% endfor %}</span>
 {% if others %}
 <label>Beside Lasso <select>
@@ -49,12 +50,11 @@ _TEMPLATE = """
 {% endif %}
 <button data-save="tokens">Data (CSV)</button>
 </div>
-<p class="note">{{ held }}.
-<span class="strip key"><i class="target">token</i></span> the token itself,
-<span class="strip key"><i class="first">token</i></span> selected by Lasso,
-{% if others %}<span class="strip key"><i class="second">token</i></span> by the other selector,{% endif %}
-<span class="strip key"><button tabindex="-1">token</button></span> another sampled position: click it.
-↵ new line, ␣ space.</p>
+<p class="note strip key">{{ held }}.
+<i class="target">token</i> the target, <i class="first">token</i> selected by Lasso,
+{%- if others %} <i class="second">token</i> by the other selector,{% endif %}
+&#32;<button tabindex="-1">token</button> another sampled position: click it; ↵ new line,
+<span class="plain-text">␣ space.</span></p>
 <h3 class="chosen" data-title="tokens"></h3>
 <div data-html="tokens"></div>
 <h3>Both rankings</h3>
@@ -84,7 +84,7 @@ def section(records: Records) -> Section | None:
         return Variant(
             position.name,
             [_bars(position, left, right, number), _bars(position, right, left, percent)],
-            {} if right else {"annotations": [_NO_ATTENTION]},
+            {"xaxis2": {"visible": bool(right)}, "annotations": [] if right else [_NO_ATTENTION]},
             html=strip(position, marks, near, scores),
             note="order of entry into the Lasso beside attention in the last block",
         )
@@ -108,7 +108,6 @@ def section(records: Records) -> Section | None:
         values={
             "rules": rules(marks, ks, _FIRST),
             "groups": groups,
-            "first": figure.first,
             "ks": ks,
             "first_k": min(ks, key=lambda k: abs(k - _PREFERRED_K)),
             "others": [(mark, METHODS[method].label) for method, mark in marks.items() if method != _FIRST],
@@ -152,7 +151,7 @@ def _bars(position: Position, entries: Entries, others: Entries, words: Any) -> 
     return {
         "x": list(entries.values()),
         "y": [as_html(name) for name in names],
-        "marker": {"opacity": [1.0 if place in others else 0.45 for place in entries]},
+        "marker": {"opacity": [1.0 if place in others or not others else 0.45 for place in entries]},
         "hovertext": [
             f"{as_html(name)}: {words(value)}" for name, value in zip(names, entries.values(), strict=True)
         ],
@@ -183,7 +182,13 @@ _NO_ATTENTION = {
 
 
 def _axes(domain: list[float], title: str, form: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    x = {"domain": domain, "title": {"text": title}, "rangemode": "tozero", "fixedrange": True, "tickformat": form}
+    x = {
+        "domain": domain,
+        "title": {"text": title},
+        "rangemode": "tozero",
+        "fixedrange": True,
+        "tickformat": form,
+    }
     y = {
         "type": "category",
         "autorange": "reversed",
