@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
+    from lmscope.runs.tokens import tokens
 
 __version__ = _version("lmscope")
 
@@ -59,6 +60,7 @@ _HOME = {
     "singular_values": "lmscope.kernels.singular_values",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
 }
 
@@ -94,6 +96,7 @@ __all__ = [
     "singular_values",
     "spectra",
     "spectrum_verdict",
+    "tokens",
     "use_isa",
 ]
 

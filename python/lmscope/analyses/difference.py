@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.intake import finite_rows, matrix, whole
 from lmscope.analyses.nulls import ROUNDINGS
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DifferenceVerdict", "difference_verdict"]
 
-_DTYPES = [np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)]
 FEW_CHANGED = 0.5
 _FEW_SPACINGS = 2.0
 _SAFE_EXPONENT = 300
@@ -169,8 +166,8 @@ def difference_verdict(
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding may be {' or '.join(map(repr, ROUNDINGS))}, got {rounding!r}")
-    draws, seed = _whole("draws", draws, 1), _whole("seed", seed, 0)
-    x, y = _matrix("base", base), _matrix("tuned", tuned)
+    draws, seed = whole("draws", draws, 1), whole("seed", seed, 0)
+    x, y = matrix("base", base), matrix("tuned", tuned)
     if x.shape != y.shape:
         raise ValueError(f"base and tuned must have one shape, got {x.shape} and {y.shape}")
     return _verdict(x, y, rounding, draws, seed)
@@ -246,7 +243,7 @@ def _shift(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> int:
     largest = 0.0
     for rows in row_blocks(x.shape):
         largest = max(
-            largest, *(float(np.abs(_finite(*one, rows)).max()) for one in (("base", x), ("tuned", y)))
+            largest, *(float(np.abs(finite_rows(*one, rows)).max()) for one in (("base", x), ("tuned", y)))
         )
     exponent = math.frexp(largest)[1]
     return 0 if abs(exponent) <= _SAFE_EXPONENT else -exponent
@@ -325,7 +322,7 @@ def _subtract(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> _Taken:
     changed, changed_rows, of_base, of_tuned, product = 0, 0, 0.0, 0.0, 0.0
     columns = np.zeros(x.shape[1], np.bool_)
     for rows in row_blocks(x.shape):
-        a, b = _finite("base", x, rows), _finite("tuned", y, rows)
+        a, b = finite_rows("base", x, rows), finite_rows("tuned", y, rows)
         np.subtract(b, a, out=difference[rows])
         differ = difference[rows] != 0
         changed += int(np.count_nonzero(differ))
@@ -352,42 +349,6 @@ def _in_spacings(x: npt.NDArray[Any], y: npt.NDArray[Any], grids: tuple[Grid, Gr
         of_change += float(np.sum(difference[differ] ** 2))
         of_spacings += float(np.sum(np.maximum(one, other) ** 2))
     return math.sqrt(of_change / of_spacings) if of_spacings else math.inf
-
-
-def _finite(name: str, matrix: npt.NDArray[Any], rows: slice) -> Values:
-    block = matrix[rows].astype(np.float64)
-    if not np.isfinite(block).all():
-        row, column = np.argwhere(~np.isfinite(block))[0]
-        raise ValueError(f"{name} has {block[row, column]} at row {rows.start + row}, column {column}")
-    return block
-
-
-def _matrix(name: str, given: Any) -> npt.NDArray[Any]:
-    """As a numpy array, without a copy."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(given, torch.Tensor):
-        if given.device.type != "cpu":
-            raise TypeError(f"{name} must be a CPU tensor, got one on {given.device}")
-        given = given.detach()
-        short = given.dtype == torch.bfloat16
-        given = given.view(torch.uint16).numpy().view(ml_dtypes.bfloat16) if short else given.numpy()
-    if not isinstance(given, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(given).__name__}")
-    if given.dtype not in _DTYPES:
-        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {given.dtype}")
-    if given.ndim != 2 or not given.size:
-        raise ValueError(f"{name} must be a matrix with rows and columns, got shape {given.shape}")
-    return given
-
-
-def _whole(name: str, number: Any, least: int) -> int:
-    try:
-        whole = operator.index(number)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {number!r}") from None
-    if not least <= whole < 2**63:
-        raise ValueError(f"{name} must be from {least} up, below 2**63, got {number}")
-    return whole
 
 
 def lost_in_part(changed_share: float, spacings: float) -> bool:

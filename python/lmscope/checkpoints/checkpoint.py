@@ -35,6 +35,10 @@ def open_checkpoint(
     return Checkpoint(find_source(path_or_id, revision, token))
 
 
+# Folder names that tell nothing of what is in them.
+_NO_NAMES = {"model", "model.safetensors", "checkpoint", "weights", "final"}
+
+
 class Checkpoint:
     """Iterates :class:`TensorInfo` in natural order of names; made by :func:`open_checkpoint`.
 
@@ -91,6 +95,12 @@ class Checkpoint:
             tensors_by_role(self.tensors),
             *(html_repr.line(f"Warning: {text}") for text in self.warnings),
         )
+
+    @property
+    def label(self) -> str:
+        """The name, behind its parent folder's where it alone says nothing, like ``model``."""
+        parent = Path(self.path).absolute().parent.name
+        return f"{parent}/{self.name}" if self.name.lower() in _NO_NAMES and parent else self.name
 
     def load(self, name: str) -> NDArray[Any]:
         """One part by its row's name: out x in, in the stored dtype (bfloat16 through ml_dtypes).

@@ -69,6 +69,20 @@ def download(repo_id: str, revision: str | None, token: str | None) -> tuple[Pat
     return folder, ()
 
 
+def add_files(repo_id: str, commit: str, names: Iterable[str], token: str | None) -> None:
+    """Brings those of the files that the repository has into a commit's snapshot folder in the cache.
+
+    CheckpointError where that fails; offline, what the snapshot has must do.
+    """
+    from huggingface_hub import snapshot_download
+
+    patterns = [glob.escape(name) for name in names]
+    try:
+        snapshot_download(repo_id, revision=commit, token=token, allow_patterns=patterns)
+    except Exception as error:  # as in download
+        raise unavailable(repo_id, commit, error) from error
+
+
 def unavailable(repo_id: str, revision: str | None, error: Exception) -> CheckpointError:
     """What an error of the hub's client means for who asked."""
     from huggingface_hub.errors import (

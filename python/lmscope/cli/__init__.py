@@ -23,6 +23,7 @@ from lmscope.cli.output import show_warnings, wrong_usage
 from lmscope.cli.report import report
 from lmscope.cli.similarity import similarity
 from lmscope.cli.spectra import spectra
+from lmscope.cli.tokens import tokens
 
 
 class _BareFlags:
@@ -81,7 +82,7 @@ def _root(
         raise typer.Exit(2)
 
 
-_VERBS = (inspect, analyze, spectra, similarity, compare, report, bench)
+_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, report, bench)
 for _verb in _VERBS:
     app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 _WHICH = "Which matrices"
-_HOW = "How"
+HOW = "How"
 _OUTPUT = "Output"
 
 CheckpointArgument = Annotated[
@@ -50,24 +50,24 @@ Nulls = Annotated[
     typer.Option(
         metavar="LIST",
         help="What spectra are compared with: iid, permutation, sign_flip.",
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
-Draws = Annotated[int, typer.Option(help="Random draws per matrix and drawn null.", rich_help_panel=_HOW)]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.", rich_help_panel=_HOW)]
+Draws = Annotated[int, typer.Option(help="Random draws per matrix and drawn null.", rich_help_panel=HOW)]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", rich_help_panel=HOW)]
 FalsePositiveRate = Annotated[
-    float, typer.Option(help="Share of pure-noise matrices that an iid test may flag.", rich_help_panel=_HOW)
+    float, typer.Option(help="Share of pure-noise matrices that an iid test may flag.", rich_help_panel=HOW)
 ]
 MatchRate = Annotated[
     float,
-    typer.Option(help="Share of random vectors that count as matched.", rich_help_panel=_HOW),
+    typer.Option(help="Share of random vectors that count as matched.", rich_help_panel=HOW),
 ]
 Vectors = Annotated[
     str,
     typer.Option(
         help="What is compared: neurons (columns of attention output and down, rows of all else), rows or "
         "columns.",
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
 NullDraws = Annotated[
@@ -75,7 +75,7 @@ NullDraws = Annotated[
     typer.Option(
         help="Draws of random signs for neighbouring layers. Default: half their number, 3 to 19.",
         show_default=False,
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
 TwinNullDraws = Annotated[
@@ -83,20 +83,20 @@ TwinNullDraws = Annotated[
     typer.Option(
         help="Draws of random signs for every pair of twins. Default: 3.",
         show_default=False,
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
 Rounding = Annotated[
     str,
     typer.Option(
         help="Whose rounding is noise: both, or tuned where the tuning began from exactly BASE.",
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
 Control = Annotated[
     bool,
     typer.Option(
-        "--control", help="Compare random matrices of the same shapes as well.", rich_help_panel=_HOW
+        "--control", help="Compare random matrices of the same shapes as well.", rich_help_panel=HOW
     ),
 ]
 Indices = Annotated[
@@ -105,7 +105,7 @@ Indices = Annotated[
         metavar="ROLES",
         help="Roles, such as query,key, whose layers CKA, CCA and others compare as well; at most 2048 "
         "vectors a matrix.",
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
 Memory = Annotated[
@@ -114,21 +114,19 @@ Memory = Annotated[
         metavar="SIZE",
         help="What comparisons may take, such as 8GB. Default: half of what is free.",
         show_default=False,
-        rich_help_panel=_HOW,
+        rich_help_panel=HOW,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=_HOW)]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_HOW)
-]
+Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=HOW)]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=HOW)]
 TunedRevision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of TUNED.", rich_help_panel=_HOW)
+    str | None, typer.Option(help="Branch, tag or commit of TUNED.", rich_help_panel=HOW)
 ]
 OtherRevision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of OTHER.", rich_help_panel=_HOW)
+    str | None, typer.Option(help="Branch, tag or commit of OTHER.", rich_help_panel=HOW)
 ]
 Token = Annotated[
-    str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=_HOW)
+    str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=HOW)
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=_OUTPUT)

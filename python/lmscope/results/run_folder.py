@@ -183,7 +183,7 @@ class RunFolder:
         return table.set_column(index, table.schema.field(index), [statuses])
 
     def _stored_ledger(self) -> pa.Table:
-        if not (self.path / LEDGER_FILE).is_file():
+        if not self.has_ledger():
             raise ResultsError(
                 f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the "
                 "command that made it (lmscope analyze, spectra, similarity or compare) begins it again"
@@ -197,6 +197,9 @@ class RunFolder:
             self.has(analysis, record_key(identity, tensor, analysis, settings[analysis], version))
             for analysis in settings.keys() - _NOT_BY_TENSOR
         )
+
+    def has_ledger(self) -> bool:
+        return (self.path / LEDGER_FILE).is_file()
 
     def write_ledger(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replaces the ledger; ValueError where a row does not have the columns of ``schemas.LEDGER``."""
@@ -345,7 +348,7 @@ class RunFolder:
     def _current_keys(self, analysis: str) -> list[str]:
         manifest = self.manifest
         settings = manifest.get("settings", {}).get(analysis)
-        if settings is None or not (self.path / LEDGER_FILE).is_file():
+        if settings is None or not self.has_ledger():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         if analysis in _NOT_BY_TENSOR:

@@ -76,12 +76,14 @@ ENTROPY_COLUMNS: dict[str, Column] = {
 ENTROPY_LAW_COLUMNS: dict[str, Column] = {
     "form": Column(pa.string(), "power or power_offset: without or with a constant added"),
     "layer": Column(pa.int32(), "-1: the last layer of every model"),
-    "exponent": _real_or_null("of the number of parameters; null where refused, as all that follow"),
+    "exponent": _real_or_null(
+        "of the number of parameters, in normalized over iid_normalized; null where refused, as what follows"
+    ),
     "exponent_low": _real_or_null("lower end of its 95 % interval"),
     "exponent_high": _real_or_null("upper end of it"),
-    "coefficient": _real_or_null("factor of the power"),
+    "coefficient": _real_or_null("factor of the power, for one parameter"),
     "offset": _real_or_null("constant added to it; 0 for power"),
-    "r2": _real_or_null("share of the variance that the fit explains, on the scale that it was fitted on"),
+    "r2": _real_or_null("share of the variance of the logarithms that the fit explains"),
     "aic": _real_or_null("Akaike's criterion: the smaller is the better of two forms"),
     "models": Column(pa.int32(), "checkpoints that the fit rests on, or would have"),
     "refused": Column(pa.string(), "why nothing was fitted; null where something was", nullable=True),
@@ -130,11 +132,13 @@ SELECTION_COLUMNS: dict[str, Column] = {
     "information_gain": _real("what the token's state adds to theirs, nats"),
     "cosine": _real("between the token's state and that fit"),
     "kl_last_layer": _real_or_null(
-        "divergence of the next token's distribution from that of the whole prompt, nats, where the last "
+        "divergence from the next token's distribution after the whole prompt, nats, where the last "
         "block attends only to the chosen tokens; null for encoders and without --divergence"
     ),
     "kl_all_layers": _real_or_null("the same where every block attends only to them"),
-    "kl_deleted": _real_or_null("the same where the others are deleted from the prompt"),
+    "kl_deleted": _real_or_null(
+        "the same where the others are deleted from the prompt; null for all_but_lasso, which keeps nearly all"
+    ),
 }
 """One row per sampled position, method and k. Lower is better in all but cosine."""
 
@@ -144,9 +148,9 @@ DISTANCE_COLUMNS: dict[str, Column] = {
     "snippet_x": Column(pa.string(), _SNIPPET),
     "snippet_y": Column(pa.string(), _SNIPPET),
     "mean": _real("Euclidean distance of the means of their states in the last layer"),
-    "frobenius": _real("Frobenius norm of the difference of their covariances"),
-    "bures_wasserstein": _real("squared Bures-Wasserstein distance of their covariances"),
-    "log_det": _real("log-determinant divergence of their covariances"),
+    "frobenius": _real("Frobenius norm of the difference of their states' second moments"),
+    "bures_wasserstein": _real("Bures-Wasserstein distance of these moments"),
+    "log_det": _real("log-determinant divergence of these moments, nats"),
 }
 """One row per pair of texts."""
 

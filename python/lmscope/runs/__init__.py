@@ -11,6 +11,7 @@ from lmscope.runs.inspect import Inspection, inspect
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.similarity import similarity
 from lmscope.runs.spectra import spectra
+from lmscope.runs.tokens import tokens
 
 __all__ = [
     "Inspection",
@@ -22,4 +23,5 @@ __all__ = [
     "open_run",
     "similarity",
     "spectra",
+    "tokens",
 ]

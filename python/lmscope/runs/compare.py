@@ -15,7 +15,7 @@ from lmscope.runs.cost import bytes_of_stored, difference_bytes, difference_seco
 from lmscope.runs.errors import UsageError
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
-from lmscope.runs.opening import as_checkpoint, default_run_path, label
+from lmscope.runs.opening import as_checkpoint, default_run_path
 from lmscope.runs.progress import format_bytes, reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, select
@@ -151,7 +151,7 @@ def _check_is_merged(argument: str, checkpoint: Checkpoint) -> None:
     adapter = next((tensor.name for tensor in checkpoint if _LORA.search(tensor.name)), None)
     if adapter is not None:
         raise UsageError(
-            f"{argument}: {label(checkpoint)} holds LoRA matrices that are not merged into a model, such as "
+            f"{argument}: {checkpoint.label} holds LoRA matrices that are not merged into a model, such as "
             f"{adapter}: merge them first (merge_and_unload of peft) and compare the merged folder"
         )
 
@@ -192,7 +192,7 @@ def _key(base: Checkpoint, tuned: Checkpoint, settings: DifferenceSettings) -> d
     return {
         **settings.key(),
         "other": tuned.identity,
-        "other_name": label(tuned),
+        "other_name": tuned.label,
         "other_path": str(tuned.path),
         "unmatched": unmatched(base, tuned),
     }

@@ -89,7 +89,7 @@ def inspect(
     Raises `CheckpointError` where the checkpoint cannot be read.
     """
     from lmscope.checkpoints import Checkpoint, list_remote_checkpoint
-    from lmscope.runs.opening import as_checkpoint, label
+    from lmscope.runs.opening import as_checkpoint
 
     listed = None
     if not isinstance(ckpt, Checkpoint):
@@ -97,7 +97,7 @@ def inspect(
     checkpoint = listed or as_checkpoint(ckpt, revision=revision, token=token)
     tensors = tuple(checkpoint)
     return Inspection(
-        name=label(checkpoint),
+        name=checkpoint.label,
         path=str(checkpoint.path),
         identity=None if listed else checkpoint.identity,
         model_type=checkpoint.model_type,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.machine import machine
-from lmscope.runs.opening import label
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
@@ -25,7 +24,7 @@ def begin_run(
 
     folder.write_manifest(
         checkpoint={
-            "name": label(checkpoint),
+            "name": checkpoint.label,
             "path": str(checkpoint.path),
             "identity": checkpoint.identity,
             "model_type": checkpoint.model_type,

@@ -12,8 +12,6 @@ from lmscope.runs.errors import UsageError
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
 
-_NO_NAMES = {"model", "model.safetensors", "checkpoint", "weights", "final"}
-
 
 def as_checkpoint(
     ckpt: str | os.PathLike[str] | Checkpoint, *, revision: str | None = None, token: str | None = None
@@ -26,17 +24,10 @@ def as_checkpoint(
     return open_checkpoint(os.fspath(ckpt), revision=revision, token=token)
 
 
-def label(checkpoint: Checkpoint) -> str:
-    """The checkpoint's name, behind its parent folder's where it alone says nothing, like ``model``."""
-    parent = Path(checkpoint.path).absolute().parent.name
-    says_nothing = checkpoint.name.lower() in _NO_NAMES
-    return f"{parent}/{checkpoint.name}" if says_nothing and parent else checkpoint.name
-
-
 def default_run_path(checkpoint: Checkpoint, other: Checkpoint | None = None) -> Path:
     """``runs/<label>-<first 8 digits of the identity>`` in the working directory, ``/`` written as ``--``;
     with ``-<those of the other's>`` for a comparison with another checkpoint."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", label(checkpoint).replace("/", "--")).strip("-.") or "checkpoint"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.label.replace("/", "--")).strip("-.") or "checkpoint"
     identities = [one.identity[:8] for one in (checkpoint, other) if one is not None]
     return Path("runs") / "-".join((name, *identities))
 

@@ -89,7 +89,7 @@ class Reporter(Protocol):
 
     def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         """Before the first matrix: how much there is; `seconds` is the sum of the estimates, `noun` what is
-        counted, such as pairs."""
+        counted, such as pairs. Without `total_bytes` nothing is told of bytes."""
 
     def stands(self, records: int, *, of: int, settings: str) -> None:
         """Before `start`: so many of the wanted records were there already, under these settings."""
@@ -153,12 +153,16 @@ class LineReporter(SilentReporter):
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = self._clock()
             print(
-                f"lmscope: {self._matrices} of {self._of_matrices} {self._noun}, "
-                f"{format_bytes(self._bytes)} of {format_bytes(self._of_bytes)} read, "
+                f"lmscope: {self._matrices} of {self._of_matrices} {self._noun}, {self._read()}"
                 f"about {format_seconds(self._pace.left)} left",
                 file=self._stream,
                 flush=True,
             )
+
+    def _read(self) -> str:
+        if not self._of_bytes:
+            return ""
+        return f"{format_bytes(self._bytes)} of {format_bytes(self._of_bytes)} read, "
 
 
 class BarReporter(SilentReporter):
@@ -209,7 +213,7 @@ class BarReporter(SilentReporter):
         self._progress = Progress(
             Bar(),
             TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {noun}"),
-            Read(),
+            *([Read()] if total_bytes else []),
             Left(),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=Console(file=self._stream),

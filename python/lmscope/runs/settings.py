@@ -57,8 +57,8 @@ def spectra_settings(
             raise UsageError(f"nulls: {name!r} is no null; choose from {', '.join(NULLS)}")
     if not names:
         raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
-    draws, seed = _draws(draws), _seed(seed)
-    rate = _number("false_positive_rate", false_positive_rate)
+    draws, seed = _draws(draws), checked_seed(seed)
+    rate = real_number("false_positive_rate", false_positive_rate)
     if not SMALLEST_RATE <= rate < 1.0:
         raise UsageError(
             f"false_positive_rate: {false_positive_rate!r} must be at least {SMALLEST_RATE} and below 1"
@@ -90,11 +90,11 @@ def similarity_settings(
     """Check the settings of the similarity analysis; raises `UsageError` naming the first wrong one."""
     if vectors not in VECTORS:
         raise UsageError(f"vectors: {vectors!r} is not known; choose from {', '.join(VECTORS)}")
-    draws = None if null_draws is None else _whole("null_draws", null_draws)
+    draws = None if null_draws is None else whole_number("null_draws", null_draws)
     if draws is not None and draws < 0:
         raise UsageError(f"null_draws: {draws!r} must not be negative")
-    seed = _seed(seed)
-    rate = _number("false_positive_rate", false_positive_rate)
+    seed = checked_seed(seed)
+    rate = real_number("false_positive_rate", false_positive_rate)
     if not 0 < rate < 1:
         raise UsageError(f"false_positive_rate: {false_positive_rate!r} must lie between 0 and 1")
     return SimilaritySettings(vectors, draws, seed, rate)
@@ -116,31 +116,31 @@ def difference_settings(*, rounding: str, draws: int, seed: int) -> DifferenceSe
     """Check the settings of the difference; raises `UsageError` naming the first wrong one."""
     if rounding not in ROUNDINGS:
         raise UsageError(f"rounding: {rounding!r} is not known; choose from {', '.join(ROUNDINGS)}")
-    return DifferenceSettings(rounding, _draws(draws), _seed(seed))
+    return DifferenceSettings(rounding, _draws(draws), checked_seed(seed))
 
 
 def _draws(draws: Any) -> int:
-    found = _whole("draws", draws)
+    found = whole_number("draws", draws)
     if found < 1:
         raise UsageError(f"draws: {found!r} must be at least 1")
     return found
 
 
-def _seed(seed: Any) -> int:
-    found = _whole("seed", seed)
+def checked_seed(seed: Any) -> int:
+    found = whole_number("seed", seed)
     if not 0 <= found < 2**63:
         raise UsageError(f"seed: {seed!r} must be from 0 up, below 2**63")
     return found
 
 
-def _number(name: str, value: Any) -> float:
+def real_number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         raise UsageError(f"{name}: {value!r} is no number") from None
 
 
-def _whole(name: str, number: Any) -> int:
+def whole_number(name: str, number: Any) -> int:
     # numpy's integers count, True does not.
     if isinstance(number, bool) or not isinstance(number, numbers.Integral):
         raise UsageError(f"{name}: {number!r} is no whole number")

@@ -14,7 +14,7 @@ from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import ALL_ZERO, ALONE, Findings, ledger_rows, stored_findings, write_findings
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.memory import memory_budget
-from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
+from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.pair_pass import PairAnalysis, PairsDone, Weights, check_memory, random_weights, run_pairs
 from lmscope.runs.progress import Reporter, reporter_for
 from lmscope.runs.run import Run, open_run
@@ -172,7 +172,7 @@ def run_twins(
     key = {
         **settings.key(),
         "other": other.identity,
-        "other_name": label(other),
+        "other_name": other.label,
         "other_path": str(other.path),
     }
     selected = [pair for pair in pairs if pair.x.tensor in selection]
@@ -181,7 +181,7 @@ def run_twins(
         for tensor in checkpoint
         if tensor in selection
     ):
-        raise UsageError(f"no matrix of {selection} has a twin in {label(other)}")
+        raise UsageError(f"no matrix of {selection} has a twin in {other.label}")
     weights: dict[int, Reader] = {0: partial(load_each, checkpoint), 1: partial(load_each, other)}
     with RunFolder.create(path, checkpoint.identity).lock() as folder:
         _check_other(folder, other)
@@ -204,7 +204,7 @@ def _check_some_pair(checkpoint: Checkpoint, settings: SimilaritySettings, selec
     check_selection(checkpoint, selection)
     if any(_layer_groups(checkpoint, settings, selection)) or _any_refused(checkpoint, selection):
         return
-    chosen = f"of {selection}" if str(selection) else f"of {label(checkpoint)}"
+    chosen = f"of {selection}" if str(selection) else f"of {checkpoint.label}"
     raise UsageError(
         f"no two matrices {chosen} are compared: similarities are between layers, or experts of neighbouring "
         f"layers, of one role ({', '.join(COMPARED_ROLES)}) and with vectors of one length; "
@@ -237,7 +237,7 @@ def _check_other(folder: RunFolder, other: Checkpoint) -> None:
     if held and held["other"] != other.identity:
         raise UsageError(
             f"out: {folder.path} holds the twins in {held['other_name']} ({held['other_path']}); choose "
-            f"another folder for those in {label(other)} ({other.path})"
+            f"another folder for those in {other.label} ({other.path})"
         )
 
 

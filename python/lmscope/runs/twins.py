@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmscope.runs.opening import label
 from lmscope.runs.selection import ranges
 from lmscope.runs.settings import SimilaritySettings
 from lmscope.runs.vectors import Matrix, Pair, vectors_of
@@ -42,11 +41,11 @@ def twins_of(
             refused = barred[place]
             without[tensor.name] = (
                 "refused",
-                f"its twin {refused.name} in {label(other)} is refused: {refused.reason}",
+                f"its twin {refused.name} in {other.label} is refused: {refused.reason}",
             )
             continue
         if twin is None:
-            without[tensor.name] = "skipped", f"{label(other)} has no such matrix in that place"
+            without[tensor.name] = "skipped", f"{other.label} has no such matrix in that place"
             continue
         vectors = vectors_of(tensor.role, settings.vectors)
         x, y = (Matrix(one, vectors, source, place[1]) for source, one in enumerate((tensor, twin)))
@@ -54,10 +53,10 @@ def twins_of(
             without[tensor.name] = (
                 "refused",
                 f"its vectors ({vectors}) have length {x.depth}, those of its twin {twin.name} in "
-                f"{label(other)} {y.depth}",
+                f"{other.label} {y.depth}",
             )
         elif same_shape and x.count != y.count:
-            without[tensor.name] = "refused", _other_shape(tensor, twin, label(other))
+            without[tensor.name] = "refused", _other_shape(tensor, twin, other.label)
         else:
             pairs.append(Pair(x, y, draws))
     return pairs, without
@@ -79,15 +78,14 @@ def unmatched(checkpoint: Checkpoint, other: Checkpoint) -> list[str]:
         )
     if lonely or left:
         told.append(
-            f"{_count(lonely, label(checkpoint))} and {_count(left, label(other))} have no counterpart and "
+            f"{_count(lonely, checkpoint.label)} and {_count(left, other.label)} have no counterpart and "
             "are not compared."
         )
     ties = {place: tensor.tied_to for place, tensor in _aliases(checkpoint).items()}
     for place, tensor in theirs.items():
         if place in ties and place not in ours:
             told.append(
-                f"{label(checkpoint)} ties {tensor.name} to {ties[place]}, {label(other)} holds one of its "
-                "own."
+                f"{checkpoint.label} ties {tensor.name} to {ties[place]}, {other.label} holds one of its own."
             )
     return told
 
@@ -112,10 +110,8 @@ def no_twins(checkpoint: Checkpoint, other: Checkpoint, without: Mapping[str, tu
     """Why no pair is left, as a sentence without a full stop."""
     refused = [f"{name}: {reason}" for name, (status, reason) in without.items() if status == "refused"]
     if refused:
-        return (
-            f"no matrix of {label(checkpoint)} can be compared with its twin in {label(other)}; {refused[0]}"
-        )
-    return f"no matrix of {label(checkpoint)} has a twin in {label(other)}"
+        return f"no matrix of {checkpoint.label} can be compared with its twin in {other.label}; {refused[0]}"
+    return f"no matrix of {checkpoint.label} has a twin in {other.label}"
 
 
 def _other_shape(tensor: TensorInfo, twin: TensorInfo, other: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmscope.runs.opening import label
 from lmscope.runs.selection import Selection
 from lmscope.runs.streaming import load_each
 
@@ -40,7 +39,7 @@ def vector_changes(base: Checkpoint, tuned: Checkpoint, selection: Selection) ->
         contextlib.closing(load_each(tuned, others)) as of_tuned,
     ):
         for tensor, x, y in zip(ours, of_base, of_tuned, strict=True):
-            told[tensor.name] = "skipped", f"{tensor.reason}; {_change(x, y, label(tuned))}"
+            told[tensor.name] = "skipped", f"{tensor.reason}; {_change(x, y, tuned.label)}"
     return told
 
 

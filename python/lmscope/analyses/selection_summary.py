@@ -1,0 +1,268 @@
+"""Selectors compared over many positions: means and paired differences with bootstrap intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope import html_repr
+from lmscope.analyses import intake
+
+__all__ = [
+    "SCORES",
+    "DistributedInformation",
+    "SelectionSummary",
+    "distributed_information",
+    "summarise_selection",
+]
+
+SCORES = ("ridge_residual", "information_gain", "cosine", "kl_last_layer", "kl_all_layers", "kl_deleted")
+_CURVES = ("lasso", "attention", "random", "all_but_lasso", "all")
+
+Floats = npt.NDArray[np.float64]
+Rows = Iterable[Mapping[str, Any]]
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SelectionSummary:
+    """One score of one method at one budget, over positions.
+
+    Attributes:
+        method, k, score: which; ``score`` is one of ``SCORES``.
+        mean, low, high: over the positions that have the score, with a bootstrap interval.
+        positions: how many those are.
+        minus_lasso, minus_lasso_low, minus_lasso_high: mean of this method's score less the Lasso's at the same
+            position and budget, over the positions that have both; NaN where the rows hold no Lasso.
+        minus_attention, minus_attention_low, minus_attention_high: the same against attention.
+        clusters: how many passages were drawn from, or positions where the rows hold a single passage.
+    """
+
+    method: str
+    k: int
+    score: str
+    mean: float
+    low: float
+    high: float
+    positions: int
+    minus_lasso: float
+    minus_lasso_low: float
+    minus_lasso_high: float
+    minus_attention: float
+    minus_attention_low: float
+    minus_attention_high: float
+    clusters: int
+
+
+@dataclass(frozen=True, repr=False)
+class DistributedInformation:
+    """Is what explains a token in few others, or in all? Curves of the squared residual over budgets.
+
+    Attributes:
+        ks: the budgets, ascending.
+        residual, low, high: for ``lasso``, ``attention``, ``random``, ``all_but_lasso`` and ``all``, float64
+            of shape (ks,): mean squared residual of ridge regression over positions, and its interval.
+        kept_share, kept_share_low, kept_share_high: float64, shape (ks,): what all tokens but the Lasso's k
+            explain, 1 - residual, over what all tokens explain (a ratio of means). Near 1: the tokens that
+            were chosen hold nothing that the others do not.
+        lasso_share, lasso_share_low, lasso_share_high: the same of the Lasso's k tokens alone.
+        positions, clusters: how many positions, and passages drawn from.
+        confidence: of the intervals.
+    """
+
+    ks: tuple[int, ...]
+    residual: dict[str, Floats]
+    low: dict[str, Floats]
+    high: dict[str, Floats]
+    kept_share: Floats
+    kept_share_low: Floats
+    kept_share_high: Floats
+    lasso_share: Floats
+    lasso_share_low: Floats
+    lasso_share_high: Floats
+    positions: int
+    clusters: int
+    confidence: float
+
+    def __repr__(self) -> str:
+        most = f"{self.kept_share[-1]:.4g} ({self.kept_share_low[-1]:.4g} to {self.kept_share_high[-1]:.4g})"
+        return f"DistributedInformation(ks={self.ks}, kept_share={most} at k={self.ks[-1]})"
+
+    def _repr_html_(self) -> str:
+        curves: dict[str, Floats] = {
+            **{f"residual, {method}": mean for method, mean in self.residual.items()},
+            "explained without the Lasso's tokens": self.kept_share,
+            "explained by the Lasso's tokens": self.lasso_share,
+        }
+        rows = [(name, *(html_repr.number(float(value)) for value in curve)) for name, curve in curves.items()]
+        return html_repr.block(
+            f"Squared residuals over {self.positions} positions",
+            html_repr.table(("curve", *(f"k={k}" for k in self.ks)), rows),
+        )
+
+
+def summarise_selection(
+    rows: Rows, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> list[SelectionSummary]:
+    """Every method at every budget: mean of each score, and paired differences against Lasso and attention.
+
+    Intervals are percentiles of a bootstrap that draws whole passages, as positions of one passage share its
+    text; rows of a single passage are drawn position by position. All methods share the draws. A single
+    position has no interval (NaN).
+
+    Args:
+        rows: mappings with text, window, position, method, k and scores (see ``SCORES``), one for each
+            position, method and budget, as the record ``selection`` holds them; a score that is missing, None or
+            NaN is left out.
+        draws: of the bootstrap.
+        confidence: of the intervals.
+        seed: of the draws.
+
+    Raises:
+        ValueError: no rows, two rows of the same position, method and budget, draws or confidence out of range.
+    """
+    table = _Table(rows, _Draws(draws, confidence, seed))
+    found = []
+    for score in SCORES:
+        values = table.scores(score)
+        if values is None:
+            continue
+        for method in table.methods:
+            for k in table.ks:
+                own = values.get((method, k))
+                if own is None or np.isnan(own).all():
+                    continue
+                lasso, attention = (
+                    table.interval(own - values[other, k]) if (other, k) in values else (math.nan,) * 3
+                    for other in ("lasso", "attention")
+                )
+                count = int((~np.isnan(own)).sum())
+                found.append(
+                    SelectionSummary(
+                        method, k, score, *table.interval(own), count, *lasso, *attention, table.clusters
+                    )
+                )
+    return found
+
+
+def distributed_information(
+    rows: Rows, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> DistributedInformation:
+    """How much the tokens that the Lasso does not choose still explain (arXiv 2402.03471, its last experiment).
+
+    Args:
+        rows: as for :func:`summarise_selection`, of unit rows, with ``ridge_residual`` of the methods lasso,
+            attention, random, all_but_lasso and all at every position and budget; others are not read.
+        draws, confidence, seed: of the bootstrap.
+
+    Raises:
+        ValueError: as :func:`summarise_selection`; a method or a residual that is missing.
+    """
+    table = _Table((row for row in rows if row["method"] in _CURVES), _Draws(draws, confidence, seed))
+    values = table.scores("ridge_residual") or {}
+    for method in _CURVES:
+        for k in table.ks:
+            if (method, k) not in values or np.isnan(values[method, k]).any():
+                raise ValueError(
+                    f"rows must hold the ridge_residual of {method} at k={k} for every position: choose with "
+                    f"methods=METHODS + CURVES"
+                )
+
+    def curve(intervals: Sequence[Interval]) -> tuple[Floats, Floats, Floats]:
+        mean, low, high = np.array(intervals).T
+        return mean, low, high
+
+    curves = {m: curve([table.interval(values[m, k]) for k in table.ks]) for m in _CURVES}
+    shares = {
+        m: curve([table.ratio(1 - values[m, k], 1 - values["all", k]) for k in table.ks])
+        for m in ("all_but_lasso", "lasso")
+    }
+    return DistributedInformation(
+        table.ks,
+        *({m: curves[m][part] for m in _CURVES} for part in range(3)),
+        *shares["all_but_lasso"],
+        *shares["lasso"],
+        table.units,
+        table.clusters,
+        confidence,
+    )
+
+
+@dataclass(frozen=True)
+class _Draws:
+    count: int
+    confidence: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        intake.whole("draws", self.count, 1)
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {self.confidence}")
+
+
+class _Table:
+    """Rows as one vector over positions for each method and budget, and one set of draws for all of them."""
+
+    def __init__(self, rows: Rows, draws: _Draws) -> None:
+        self._rows = list(rows)
+        if not self._rows:
+            raise ValueError("rows holds none: give one for each position, method and budget")
+        places: dict[tuple[Any, ...], int] = {}
+        for row in self._rows:
+            places.setdefault((row["text"], row["window"], row["position"]), len(places))
+        self._places = places
+        self.units = len(places)
+        self.methods = tuple(dict.fromkeys(str(row["method"]) for row in self._rows))
+        self.ks = tuple(sorted({int(row["k"]) for row in self._rows}))
+        passage: dict[tuple[Any, ...], int] = {}
+        passages = np.array([passage.setdefault(place[:2], len(passage)) for place in places])
+        self._cluster = passages if passages.max() > 0 else np.arange(self.units)
+        self.clusters = int(self._cluster.max()) + 1
+        generator = np.random.default_rng(draws.seed)
+        uniform = np.full(self.clusters, 1 / self.clusters)
+        self._counts = generator.multinomial(self.clusters, uniform, size=draws.count).astype(np.float64)
+        self._ends = (0.5 - draws.confidence / 2, 0.5 + draws.confidence / 2)
+
+    def scores(self, score: str) -> dict[tuple[str, int], Floats] | None:
+        """Per method and budget, NaN where a position lacks the score; None where all do."""
+        if not any(row.get(score) is not None for row in self._rows):
+            return None
+        found: dict[tuple[str, int], Floats] = {}
+        seen = set()
+        for row in self._rows:
+            place = self._places[row["text"], row["window"], row["position"]]
+            key = (str(row["method"]), int(row["k"]))
+            if (place, key) in seen:
+                raise ValueError(
+                    f"rows holds two of text {row['text']}, window {row['window']}, position {row['position']}, "
+                    f"method {key[0]}, k={key[1]}"
+                )
+            seen.add((place, key))
+            value = row.get(score)
+            found.setdefault(key, np.full(self.units, np.nan))[place] = math.nan if value is None else value
+        return found
+
+    def interval(self, values: Floats) -> Interval:
+        """Mean of what is not NaN, and its interval."""
+        return self.ratio(values, np.ones(self.units))
+
+    def ratio(self, above: Floats, below: Floats) -> Interval:
+        """Sum of ``above`` over sum of ``below``, where neither is NaN, and its interval."""
+        there = ~(np.isnan(above) | np.isnan(below))
+        if not there.any():
+            return math.nan, math.nan, math.nan
+        tops = np.bincount(self._cluster, np.where(there, above, 0.0), minlength=self.clusters)
+        bottoms = np.bincount(self._cluster, np.where(there, below, 0.0), minlength=self.clusters)
+        mean = float(tops.sum() / bottoms.sum())
+        if self.clusters == 1:
+            return mean, math.nan, math.nan
+        drawn = self._counts @ bottoms
+        # A draw of passages that all lack the score says nothing.
+        told = drawn != 0
+        low, high = np.quantile((self._counts @ tops)[told] / drawn[told], self._ends)
+        return mean, float(low), float(high)

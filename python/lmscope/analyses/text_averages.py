@@ -1,0 +1,180 @@
+"""Entropies averaged over texts, with intervals, and against an untrained twin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope import html_repr
+from lmscope.analyses.representation_entropy import Entropy
+
+__all__ = ["AverageEntropy", "DiffErank", "average_entropies", "confidence_of", "diff_erank", "t_interval"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class AverageEntropy:
+    """Means over texts with Student t intervals; NaN ends for one text.
+
+    Attributes:
+        normalized, normalized_low, normalized_high: mean of the texts' ``normalized``.
+        matrix_entropy: mean of the texts' ``matrix_entropy``, nats.
+        effective_rank, effective_rank_low, effective_rank_high: exponential of that mean and of its interval.
+        texts: how many.
+        confidence: of the intervals.
+    """
+
+    normalized: float
+    normalized_low: float
+    normalized_high: float
+    matrix_entropy: float
+    effective_rank: float
+    effective_rank_low: float
+    effective_rank_high: float
+    texts: int
+    confidence: float
+
+    def __repr__(self) -> str:
+        return (
+            f"AverageEntropy(normalized={self.normalized:.6g} ({self.normalized_low:.6g} to "
+            f"{self.normalized_high:.6g}), effective_rank={self.effective_rank:.6g} "
+            f"({self.effective_rank_low:.6g} to {self.effective_rank_high:.6g}), texts={self.texts})"
+        )
+
+    def _repr_html_(self) -> str:
+        ends = [
+            ("normalised", self.normalized, self.normalized_low, self.normalized_high),
+            ("effective rank", self.effective_rank, self.effective_rank_low, self.effective_rank_high),
+        ]
+        return html_repr.block(
+            f"Entropy averaged over {self.texts} texts",
+            html_repr.table(
+                ("measure", "mean", f"{self.confidence:.0%} interval from", "to"),
+                [(name, *map(html_repr.number, numbers)) for name, *numbers in ends],
+            ),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class DiffErank:
+    """Effective rank that training took away: untrained less trained, above 0 where training compressed.
+
+    Attributes:
+        difference, low, high: ``exp(mean untrained matrix entropy) - exp(mean trained one)`` over texts, and
+            its interval (linearised, Student t over pairs).
+        pairwise, pairwise_low, pairwise_high: mean over texts of the difference of the text's effective
+            ranks.
+        texts: how many; for one, the ends are NaN.
+        confidence: of the intervals.
+    """
+
+    difference: float
+    low: float
+    high: float
+    pairwise: float
+    pairwise_low: float
+    pairwise_high: float
+    texts: int
+    confidence: float
+
+    def __repr__(self) -> str:
+        return f"DiffErank({self.difference:.6g} ({self.low:.6g} to {self.high:.6g}), texts={self.texts})"
+
+    def _repr_html_(self) -> str:
+        ends = [
+            ("mean entropy, then exponential", self.difference, self.low, self.high),
+            ("mean of the texts' differences", self.pairwise, self.pairwise_low, self.pairwise_high),
+        ]
+        return html_repr.block(
+            f"Diff-eRank over {self.texts} texts",
+            html_repr.table(
+                ("convention", "untrained less trained", f"{self.confidence:.0%} interval from", "to"),
+                [(name, *map(html_repr.number, numbers)) for name, *numbers in ends],
+            ),
+        )
+
+
+def average_entropies(entropies: Iterable[Entropy], *, confidence: float = 0.95) -> AverageEntropy:
+    """Means over texts of the entropies of each, with intervals for the mean over texts like these.
+
+    Matrix entropies are averaged first and exponentiated then, as in Diff-eRank's code (Wei et al., arXiv
+    2401.17139). Texts are taken as independent; each counts once, whatever its length.
+
+    Raises:
+        ValueError: no entropies, different settings or dimensions, or a confidence outside (0, 1).
+    """
+    found = _alike(entropies)
+    normalized = t_interval(np.array([one.normalized for one in found]), confidence)
+    matrix = t_interval(np.array([one.matrix_entropy for one in found]), confidence)
+    rank, low, high = (math.exp(end) for end in matrix)
+    return AverageEntropy(*normalized, matrix[0], rank, low, high, len(found), confidence)
+
+
+def diff_erank(
+    trained: Entropy | Iterable[Entropy], untrained: Entropy | Iterable[Entropy], *, confidence: float = 0.95
+) -> DiffErank:
+    """Effective rank of an untrained twin less that of the trained model, on the same texts in the same
+    order.
+
+    Args:
+        trained, untrained: one entropy each, or one for each text.
+        confidence: of the intervals.
+
+    Raises:
+        ValueError: different numbers of texts, settings, tokens or dimensions, or none.
+    """
+    pair = [_alike([one] if isinstance(one, Entropy) else one) for one in (trained, untrained)]
+    if len(pair[0]) != len(pair[1]):
+        raise ValueError(f"trained has {len(pair[0])} texts, untrained {len(pair[1])}")
+    for text, (one, other) in enumerate(zip(*pair, strict=True)):
+        if (one.tokens, one.dimensions, one.settings) != (other.tokens, other.dimensions, other.settings):
+            raise ValueError(f"text {text} is not the same in trained and untrained: {one} and {other}")
+    after, before = (np.array([one.matrix_entropy for one in side]) for side in pair)
+    ranks = math.exp(before.mean()), math.exp(after.mean())
+    # To first order, the difference moves with the mean of these.
+    linear = ranks[0] * before - ranks[1] * after
+    middle, low, high = t_interval(linear, confidence)
+    difference = ranks[0] - ranks[1]
+    return DiffErank(
+        difference,
+        difference + (low - middle),
+        difference + (high - middle),
+        *t_interval(np.exp(before) - np.exp(after), confidence),
+        len(before),
+        confidence,
+    )
+
+
+def confidence_of(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    return confidence
+
+
+def t_interval(values: Floats, confidence: float) -> tuple[float, float, float]:
+    """Mean, and the ends of Student's interval for it; NaN ends for one value."""
+    from scipy import stats
+
+    confidence_of(confidence)
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def _alike(entropies: Iterable[Entropy]) -> list[Entropy]:
+    found = list(entropies)
+    if not found:
+        raise ValueError("entropies holds none: give one for each text")
+    for text, one in enumerate(found):
+        if (one.dimensions, one.settings) != (found[0].dimensions, found[0].settings):
+            raise ValueError(
+                f"text {text} has other dimensions or settings than text 0: {one} and {found[0]}"
+            )
+    return found

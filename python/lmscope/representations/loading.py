@@ -1,0 +1,181 @@
+"""Loads a checkpoint's model and tokenizer through transformers, and refuses what it would make up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lmscope.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from lmscope.checkpoints.hub import add_files
+from lmscope.representations.language_model import LanguageModel
+from lmscope.representations.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_model"]
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+_MORE_TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+)
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+# No hidden state depends on it: it comes behind the last one.
+_TOLERATED = ("pooler.",)
+
+
+def load_model(
+    ckpt: str | os.PathLike[str] | Checkpoint,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    token: str | None = None,
+) -> LanguageModel:
+    """A checkpoint's model and tokenizer, ready for :func:`lmscope.capture`.
+
+    ``ckpt`` is a folder, a hub id (at ``revision``) or an open checkpoint, with config.json and tokenizer
+    beside the weights. ``device="auto"`` takes CUDA where torch sees it, else the CPU; ``dtype="auto"`` the
+    checkpoint's own, also on a CPU, where bfloat16 is right but may be slower than ``"float32"``. The model
+    is causal where config.json names a causal architecture, else the encoder, or the bare decoder, without
+    its head.
+
+    CheckpointError where the checkpoint cannot be read, has no config or no tokenizer, is quantised, needs
+    code of its own, or lacks weights that transformers would draw at random; an encoder's pooler may be
+    missing, as no hidden state depends on it. ValueError for a wrong device or dtype.
+    """
+    import torch
+
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype: {dtype!r} is none of {', '.join(_DTYPES)}")
+    place = _device(device)
+    checkpoint = (
+        ckpt
+        if isinstance(ckpt, Checkpoint)
+        else open_checkpoint(os.fspath(ckpt), revision=revision, token=token)
+    )
+    folder = Path(checkpoint.path)
+    _refuse_what_cannot_run(checkpoint, folder)
+    wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
+    with quiet_transformers():
+        tokenizer = _tokenizer(checkpoint, folder, token)
+        kind, model, missing = _model(folder, wanted)
+    return LanguageModel(
+        model.to(place), tokenizer, kind, checkpoint.label, checkpoint.identity, frozenset(missing)
+    )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: {name!r} is not a device of torch") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {name!r}, but torch sees no CUDA device")
+    return device
+
+
+def _refuse_what_cannot_run(checkpoint: Checkpoint, folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(
+            "a weight file alone cannot be run: give the folder that holds config.json and the tokenizer",
+            file=folder,
+        )
+    if checkpoint.model_type is None:
+        raise CheckpointError(
+            "no config.json with a model_type: it says which model the weights are of",
+            file=folder,
+            expected="config.json",
+            found=", ".join(sorted(entry.name for entry in folder.iterdir())[:8]),
+        )
+    quantised = checkpoint.config.get("quantization_config")
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        raise CheckpointError(
+            f"a quantised checkpoint ({method or 'no method named'}) is not run: dequantise it and save it "
+            "again",
+            file=folder / "config.json",
+        )
+    if "auto_map" in checkpoint.config and not _known(checkpoint.model_type):
+        raise CheckpointError(
+            "running it would need code of its own, which lmscope never does", file=folder / "config.json"
+        )
+
+
+def _known(model_type: str) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
+
+
+def _tokenizer(checkpoint: Checkpoint, folder: Path, token: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    if "/" in checkpoint.name:  # a hub id, at the commit that its snapshot folder is named after
+        add_files(checkpoint.name, folder.name, (*_TOKENIZER_FILES, *_MORE_TOKENIZER_FILES), token)
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise CheckpointError(
+            "no tokenizer: put its files beside the weights, as save_pretrained writes them",
+            file=folder,
+            expected=f"one of {', '.join(_TOKENIZER_FILES)}",
+            found=", ".join(sorted(entry.name for entry in folder.iterdir())[:12]),
+        )
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # each tokenizer class has errors of its own
+        raise CheckpointError(f"its tokenizer cannot be loaded: {_first_line(error)}", file=folder) from error
+
+
+def _model(folder: Path, dtype: Any) -> tuple[Literal["causal", "encoder"], Any, set[str]]:
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+        kind = _kind(config)
+        auto = AutoModelForCausalLM if kind == "causal" else AutoModel
+        loaded: Any = auto.from_pretrained(str(folder), config=config, dtype=dtype, output_loading_info=True)
+        model, info = loaded
+    except Exception as error:  # transformers raises whatever a model's code raises
+        raise CheckpointError(f"transformers cannot load it: {_first_line(error)}", file=folder) from error
+    missing = {str(name) for name in info["missing_keys"]}
+    drawn = sorted(name for name in missing if not any(part in name for part in _TOLERATED))
+    if drawn:
+        some = ", ".join(drawn[:4]) + (", ..." if len(drawn) > 4 else "")
+        raise CheckpointError(
+            f"the weights lack {len(drawn)} tensors that transformers would draw at random: {some}",
+            file=folder,
+        )
+    return kind, model, missing
+
+
+def _kind(config: Any) -> Literal["causal", "encoder"]:
+    """By the architecture that the config names; where it names none, by what its model type is for."""
+    from transformers.models.auto import modeling_auto
+
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if config.architectures:
+        return "causal" if config.architectures[0] in causal.values() else "encoder"
+    masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    model_type = config.model_type
+    return "causal" if model_type in causal and model_type not in masked else "encoder"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")

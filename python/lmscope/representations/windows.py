@@ -1,0 +1,86 @@
+"""Cuts texts into windows that a model can take in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.representations.language_model import LanguageModel
+from lmscope.representations.texts import TextError
+
+__all__ = ["Window", "cut", "window_size"]
+
+DEFAULT_WINDOW = 512
+
+
+@dataclass(frozen=True)
+class Window:
+    """Token ids with the tokenizer's special tokens around them; see :class:`lmscope.Passage`."""
+
+    text: int
+    window: int
+    windows: int
+    start: int
+    ids: list[int]
+    special: npt.NDArray[np.bool_]
+
+
+def window_size(model: LanguageModel, window: int | None) -> int:
+    """The largest number of tokens of one pass; ValueError where the model or its tokenizer forbids it."""
+    if window is None:
+        return min(model.context or DEFAULT_WINDOW, DEFAULT_WINDOW)
+    if model.context is not None and window > model.context:
+        raise ValueError(
+            f"window: {window} tokens, but {model.label} takes at most {model.context}; texts longer than "
+            "the window are cut into several"
+        )
+    around = model.tokenizer.num_special_tokens_to_add(pair=False)
+    if window <= around:
+        raise ValueError(
+            f"window: {window} tokens leave no room for text beside the {around} special tokens of each "
+            "window"
+        )
+    return window
+
+
+def cut(model: LanguageModel, texts: Iterable[str], window: int) -> Iterator[Window]:
+    """The windows of each text in order, each with the special tokens that the tokenizer puts around a text.
+
+    TextError for a text without tokens of its own, and for a token that the model has no embedding for.
+    """
+    tokenizer = model.tokenizer
+    around = tokenizer.num_special_tokens_to_add(pair=False)
+    flagged = _special_ids(tokenizer)
+    for number, text in enumerate(texts):
+        encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        ids: list[int] = list(encoded["input_ids"])
+        content = len(ids) - around
+        if content < 1:
+            raise TextError(f"texts: text {number} is empty: {text[:40]!r} gives no token; leave it out")
+        if max(ids) >= model.vocabulary:
+            raise TextError(
+                f"texts: text {number} has token {max(ids)}, but the embedding of {model.label} has "
+                f"{model.vocabulary} rows; the tokenizer is another model's"
+            )
+        before = 0
+        while before < around and encoded["special_tokens_mask"][before]:
+            before += 1
+        head, body, tail = ids[:before], ids[before : before + content], ids[before + content :]
+        room = window - around
+        windows = -(-content // room)
+        for index in range(windows):
+            start = index * room
+            own = body[start : start + room]
+            special = [True] * len(head) + [token in flagged for token in own] + [True] * len(tail)
+            yield Window(number, index, windows, start, head + own + tail, np.array(special))
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """Ids that mean something else than text, like the end of a document; an unknown word is text."""
+    attributes = {key: value for key, value in tokenizer.special_tokens_map.items() if key != "unk_token"}
+    names = [name for value in attributes.values() for name in ([value] if isinstance(value, str) else value)]
+    return set(tokenizer.convert_tokens_to_ids(names))

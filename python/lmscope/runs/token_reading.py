@@ -1,0 +1,122 @@
+"""A checkpoint on its texts: the model is loaded, and the texts are cut, when something asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.runs.errors import UsageError
+from lmscope.runs.opening import label
+
+if TYPE_CHECKING:
+    from lmscope.checkpoints import Checkpoint
+    from lmscope.representations import LanguageModel
+    from lmscope.representations.windows import Window
+
+_SNIPPET = 80
+
+Paths = str | os.PathLike[str]
+
+
+def texts_of(text: Paths | Iterable[Paths] | None, texts: Iterable[str] | None, split: str) -> list[str]:
+    """The texts of files, or those given; raises `UsageError` where there are none or one cannot be read."""
+    from lmscope.representations import TextError, read_texts
+
+    if (text is None) == (texts is None):
+        raise UsageError(
+            "text: give the file to read, --text FILE" if text is None else "text, texts: give one"
+        )
+    if texts is not None:
+        found = list(texts)
+        if not found or not all(isinstance(one, str) and one.strip() for one in found):
+            raise UsageError("texts: give at least one text, none of them empty")
+        return found
+    paths = [text] if isinstance(text, (str, os.PathLike)) else list(text or ())
+    if not paths:
+        raise UsageError("text: no file given")
+    try:
+        return read_texts(paths, split=split)  # type: ignore[arg-type]
+    except (TextError, ValueError) as error:
+        raise UsageError(f"text: {error}" if isinstance(error, TextError) else str(error)) from None
+
+
+def digest(texts: Sequence[str]) -> str:
+    """16 hex digits that two lists of texts share where they are equal."""
+    found = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        found.update(len(data).to_bytes(8, "little"))
+        found.update(data)
+    return found.hexdigest()[:16]
+
+
+def snippet(text: str) -> str:
+    """Its beginning, on one line."""
+    return " ".join(text[: 4 * _SNIPPET].split())[:_SNIPPET]
+
+
+class Reading:
+    """One checkpoint and the texts. Raises `CheckpointError` and `UsageError` where the model is first used."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, window: int | None, device: str, dtype: str
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.texts = texts
+        self._window = window
+        self._device = device
+        self._dtype = dtype
+        self._losses: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
+
+    @property
+    def label(self) -> str:
+        return label(self.checkpoint)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        from lmscope.representations import load_model
+
+        try:
+            return load_model(self.checkpoint, device=self._device, dtype=self._dtype)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """All of them, in the texts' order."""
+        from lmscope.representations.windows import cut, window_size
+
+        try:
+            found = list(cut(self.model, self.texts, window_size(self.model, self._window)))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if sum(int((~window.special).sum()) for window in found) < 2:
+            raise UsageError(
+                f"text: one token for {self.label}; entropy and selection need several, give more text"
+            )
+        return found
+
+    def losses(self, window: Window) -> npt.NDArray[np.float64]:
+        """Nats of the window's tokens from the second on; the model is causal."""
+        place = window.text, window.window
+        if place not in self._losses:
+            from lmscope.representations.next_token import next_token_losses
+
+            self._losses[place] = next_token_losses(self.model, window.ids).losses
+        return self._losses[place]
+
+    def own_losses(self, window: Window) -> npt.NDArray[np.float64]:
+        """Those of tokens that are not special."""
+        return self.losses(window)[~window.special[1:]]
+
+    def forget(self) -> None:
+        """Let go of the model and all that was made with it."""
+        self.__dict__.pop("model", None)
+        self.__dict__.pop("windows", None)
+        self._losses.clear()

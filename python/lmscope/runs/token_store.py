@@ -1,0 +1,39 @@
+"""Records of the token analyses in a result folder: what stands, what is written, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmscope.results import RunFolder
+
+
+class TokenStore:
+    """The locked folder of the checkpoint `identity`, under the settings of each analysis.
+
+    A record has a name of its own: a layer of a checkpoint, a passage, a pair of texts.
+    """
+
+    def __init__(self, folder: RunFolder, identity: str, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._settings = settings
+
+    def has(self, analysis: str, name: str) -> bool:
+        return self._folder.has(analysis, self._key(analysis, name))
+
+    def write(self, analysis: str, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._folder.write(analysis, self._key(analysis, name), *rows)
+
+    def settle(self, analysis: str, tried: Iterable[str], failed: Mapping[str, str]) -> None:
+        """Keep why records failed; those that were `tried` and did not fail again are over."""
+        kept = self._folder.failures(analysis)
+        for name in tried:
+            kept.pop(name, None)
+        self._folder.write_failures(analysis, {**kept, **failed})
+
+    def _key(self, analysis: str, name: str) -> str:
+        from lmscope import __version__
+
+        return self._folder.record_key(self._identity, name, analysis, self._settings[analysis], __version__)

@@ -1,0 +1,214 @@
+"""What the token analyses of a run found, in a few rows: entropies, selectors, the law over sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmscope import html_repr
+from lmscope.runs import tokens_words
+
+if TYPE_CHECKING:
+    import pyarrow
+
+DIVERGENCES = ("kl_deleted", "kl_all_layers", "kl_last_layer")
+SCORES = (*DIVERGENCES, "ridge_residual", "information_gain", "cosine")
+_USUAL_K = 8
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LayerEntropy:
+    """One layer of one checkpoint, all tokens pooled, but for `mean_normalized`, that of passages."""
+
+    layer: int
+    normalized: float
+    mean_normalized: Interval | None
+    iid: float
+    cap: float
+    untrained: float | None
+    effective_rank: float
+    diff_erank: float | None
+    mean_diff_erank: Interval | None
+
+
+@dataclass(frozen=True)
+class CheckpointEntropy:
+    """All layers of one checkpoint that were read."""
+
+    checkpoint: str
+    parameters: int
+    blocks: int
+    tokens: int
+    dimensions: int
+    passages: int
+    conditional_entropy: Interval | None
+    layers: tuple[LayerEntropy, ...]
+
+
+@dataclass(frozen=True)
+class SelectorSummary:
+    """One method at one k: each score's mean over positions; scores that were not taken are absent."""
+
+    method: str
+    k: int
+    positions: int
+    scores: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class PairedSummary:
+    """The mean difference, method less `against`, of one score at one k over the same positions."""
+
+    method: str
+    against: str
+    k: int
+    score: str
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class LawSummary:
+    """One form of the law of entropy over parameters; `refused` says why nothing was fitted."""
+
+    form: str
+    exponent: Interval | None
+    r2: float | None
+    aic: float | None
+    models: int
+    refused: str | None
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """Two texts and how far apart their states are."""
+
+    text_x: int
+    text_y: int
+    snippet_x: str
+    snippet_y: str
+    mean: float
+    bures_wasserstein: float
+
+
+@dataclass(frozen=True, repr=False)
+class TokensSummary:
+    """`k` is where the methods are told beside each other; `failures` has analysis, record and reason."""
+
+    entropies: tuple[CheckpointEntropy, ...]
+    selectors: tuple[SelectorSummary, ...]
+    paired: tuple[PairedSummary, ...]
+    k: int | None
+    positions: int
+    passages: int
+    left_out: tuple[str, ...]
+    law: tuple[LawSummary, ...]
+    nearest_texts: TextPair | None
+    farthest_texts: TextPair | None
+    failures: tuple[dict[str, str], ...]
+
+    def __repr__(self) -> str:
+        layers = sum(len(one.layers) for one in self.entropies)
+        return (
+            f"<TokensSummary: entropy of {layers} layers ({', '.join(one.checkpoint for one in self.entropies)}), "
+            f"{self.positions} positions in {self.passages} passages>"
+        )
+
+    def _repr_html_(self) -> str:
+        parts = [html_repr.line(text) for text in tokens_words.sentences(self)]
+        for title, columns, rows in tokens_words.tables(self):
+            parts += [html_repr.line(title), html_repr.table(columns, rows)]
+        return html_repr.block("Tokens", *parts)
+
+
+def summarise_tokens(
+    tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]], *, seed: int
+) -> TokensSummary:
+    """Reduce the tables of the token analyses; `seed` is that of the bootstrap over passages."""
+    from lmscope.analyses.token_selection import summarise_selection
+
+    chosen = tables["selection"].drop_columns(["selected"]).to_pylist()
+    ks = sorted({row["k"] for row in chosen})
+    selectors, paired = _selectors(summarise_selection(chosen, seed=seed)) if chosen else ((), ())
+    places = tables["positions"].select(["text", "window", "left_out"]).to_pylist()
+    distances = sorted(tables["distances"].to_pylist(), key=lambda row: float(row["bures_wasserstein"]))
+    return TokensSummary(
+        entropies=_entropies(tables["entropy"].to_pylist()),
+        selectors=selectors,
+        paired=paired,
+        k=min(ks, key=lambda k: (abs(k - _USUAL_K), k)) if ks else None,
+        positions=len(places),
+        passages=tables["passages"].num_rows,
+        left_out=tuple(dict.fromkeys(row["left_out"] for row in places if row["left_out"])),
+        law=tuple(_law(row) for row in tables["entropy_law"].to_pylist()),
+        nearest_texts=_text_pair(distances[0]) if distances else None,
+        farthest_texts=_text_pair(distances[-1]) if distances else None,
+        failures=tuple(
+            {"analysis": analysis, "name": name, "reason": reason}
+            for analysis, found in failures.items()
+            for name, reason in found.items()
+        ),
+    )
+
+
+def _interval(row: Mapping[str, Any], name: str) -> Interval | None:
+    if row[name] is None:
+        return None
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+
+
+def _entropies(rows: Iterable[Mapping[str, Any]]) -> tuple[CheckpointEntropy, ...]:
+    by_checkpoint: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_checkpoint.setdefault(row["identity"], []).append(row)
+    return tuple(
+        CheckpointEntropy(
+            checkpoint=mine[0]["checkpoint"],
+            parameters=mine[0]["parameters"],
+            blocks=mine[0]["layers"],
+            tokens=mine[0]["tokens"],
+            dimensions=mine[0]["dimensions"],
+            passages=mine[0]["passages"],
+            conditional_entropy=_interval(mine[0], "conditional_entropy"),
+            layers=tuple(
+                LayerEntropy(
+                    layer=row["layer"],
+                    normalized=row["normalized"],
+                    mean_normalized=_interval(row, "mean_normalized"),
+                    iid=row["iid_normalized"],
+                    cap=row["cap"],
+                    untrained=row["untrained_normalized"],
+                    effective_rank=row["effective_rank"],
+                    diff_erank=row["diff_erank"],
+                    mean_diff_erank=_interval(row, "mean_diff_erank"),
+                )
+                for row in mine
+            ),
+        )
+        for mine in by_checkpoint.values()
+    )
+
+
+def _law(row: Mapping[str, Any]) -> LawSummary:
+    return LawSummary(
+        form=row["form"],
+        exponent=_interval(row, "exponent"),
+        r2=row["r2"],
+        aic=row["aic"],
+        models=row["models"],
+        refused=row["refused"],
+    )
+
+
+def _text_pair(row: Mapping[str, Any]) -> TextPair:
+    names = ("text_x", "text_y", "snippet_x", "snippet_y", "mean", "bures_wasserstein")
+    return TextPair(**{name: row[name] for name in names})

@@ -1,0 +1,256 @@
+"""What the token analyses found, as cells of tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmscope.runs.tokens_summary import (
+        CheckpointEntropy,
+        Interval,
+        LawSummary,
+        LayerEntropy,
+        SelectorSummary,
+        TokensSummary,
+    )
+
+ENTROPY_TITLE = "Entropy of the hidden states, by layer"
+ENTROPY_COLUMNS = (
+    *("checkpoint", "layer", "entropy", "per passage", "random", "largest", "untrained"),
+    *("effective rank", "Diff-eRank"),
+)
+SELECTOR_COLUMNS = (
+    *("method", "k", "KL deleted", "KL all layers", "KL last layer", "residual", "gain", "cosine"),
+)
+SELECTOR_SCORES = dict(
+    zip(
+        SELECTOR_COLUMNS[2:],
+        ("kl_deleted", "kl_all_layers", "kl_last_layer", "ridge_residual", "information_gain", "cosine"),
+        strict=True,
+    )
+)
+LAW_TITLE = "Entropy over parameters"
+LAW_COLUMNS = ("form", "models", "exponent", "R2", "AIC", "refused")
+FORMS = {"power": "power law", "power_offset": "power law and offset"}
+METHODS = {
+    "lasso": "Lasso",
+    "attention": "attention",
+    "attention_without_sinks": "attention without sinks",
+    "attention_value_norm": "attention x value norm",
+    "cosine": "largest |cosine|",
+    "omp": "matching pursuit",
+    "recent": "most recent",
+    "random": "random",
+    "complement": "random, not Lasso's",
+    "all_but_lasso": "all but Lasso's",
+}
+WAYS = {
+    "kl_deleted": "with the others deleted from the prompt",
+    "kl_all_layers": "with the others masked in all layers",
+    "kl_last_layer": "with the others masked in the last layer",
+}
+BUDGETED = frozenset(METHODS) - {"all_but_lasso"}
+"""Methods that choose k tokens: those that can be best at k."""
+
+_FEW_TOKENS = 8
+_MOST_LAYERS = 3
+
+
+def tables(summary: TokensSummary) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Title, columns and rows of the tables that the summary fills."""
+    entropies = [entropy_cells(one, layer) for one in summary.entropies for layer in told_layers(one)]
+    if entropies:
+        yield ENTROPY_TITLE, ENTROPY_COLUMNS, entropies
+    if summary.selectors:
+        at_k = [one for one in summary.selectors if one.k == summary.k]
+        yield (
+            f"Selected tokens at k = {summary.k}, mean of {_positions(summary)} with 95 % interval",
+            SELECTOR_COLUMNS,
+            [selector_cells(one) for one in at_k],
+        )
+        yield from _by_k(summary)
+    if summary.law:
+        yield LAW_TITLE, LAW_COLUMNS, [law_cells(one) for one in summary.law]
+
+
+def _by_k(summary: TokensSummary) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    ks = sorted({one.k for one in summary.selectors})
+    if len(ks) < 2:
+        return
+    given = {name for one in summary.selectors for name in one.scores}
+    name = "kl_deleted" if "kl_deleted" in given else "ridge_residual"
+    title = next(column for column, score in SELECTOR_SCORES.items() if score == name)
+    found = {(one.method, one.k): one.scores[name] for one in summary.selectors if name in one.scores}
+    rows = [
+        (
+            METHODS.get(method, method),
+            *(_value(found[method, k].mean) if (method, k) in found else "" for k in ks),
+        )
+        for method in dict.fromkeys(one.method for one in summary.selectors)
+    ]
+    yield f"{title} by k", ("method", *(f"k = {k}" for k in ks)), rows
+
+
+def told_layers(one: CheckpointEntropy) -> list[LayerEntropy]:
+    """First, middle and last of those that were read."""
+    if len(one.layers) <= _MOST_LAYERS:
+        return list(one.layers)
+    return [one.layers[0], one.layers[len(one.layers) // 2], one.layers[-1]]
+
+
+def entropy_cells(one: CheckpointEntropy, layer: LayerEntropy) -> tuple[str, ...]:
+    """A row under `ENTROPY_COLUMNS`."""
+    return (
+        one.checkpoint,
+        f"{layer.layer} of {one.blocks}",
+        _share(layer.normalized),
+        "" if layer.mean_normalized is None else _interval(layer.mean_normalized),
+        _share(layer.iid),
+        _share(layer.cap),
+        "" if layer.untrained is None else _share(layer.untrained),
+        f"{layer.effective_rank:.1f}",
+        "" if layer.diff_erank is None else f"{layer.diff_erank:.1f}",
+    )
+
+
+def selector_cells(one: SelectorSummary) -> tuple[str, ...]:
+    """A row under `SELECTOR_COLUMNS`; scores that were not taken are empty."""
+    scores = (one.scores.get(name) for name in SELECTOR_SCORES.values())
+    cells = ("" if score is None else _interval(score) for score in scores)
+    return METHODS.get(one.method, one.method), str(one.k), *cells
+
+
+def law_cells(law: LawSummary) -> tuple[str, ...]:
+    """A row under `LAW_COLUMNS`."""
+    return (
+        FORMS.get(law.form, law.form),
+        str(law.models),
+        "" if law.exponent is None else _interval(law.exponent),
+        "" if law.r2 is None else f"{law.r2:.2f}",
+        "" if law.aic is None else f"{law.aic:.1f}",
+        law.refused or "",
+    )
+
+
+def sentences(summary: TokensSummary) -> list[str]:
+    """What the tables say, and what they do not."""
+    told = [text for one in summary.entropies for text in _of_entropy(one)]
+    told += _of_selectors(summary)
+    told += [f"{text[0].upper()}{text[1:]}." for text in summary.left_out]
+    if summary.nearest_texts is not None and summary.farthest_texts is not None:
+        near, far = summary.nearest_texts, summary.farthest_texts
+        if near != far:
+            told.append(
+                f"By the covariances of their states texts {near.text_x} and {near.text_y} are nearest "
+                f"(Bures-Wasserstein {_value(near.bures_wasserstein)}), {far.text_x} and {far.text_y} "
+                f"farthest ({_value(far.bures_wasserstein)})."
+            )
+    return told
+
+
+def _of_entropy(one: CheckpointEntropy) -> Iterator[str]:
+    last = one.layers[-1]
+    beside = f"independent random rows have {_share(last.iid)}"
+    if last.untrained is not None:
+        beside += f", the untrained model {_share(last.untrained)}"
+    yield (
+        f"{one.checkpoint}: normalised entropy {_share(last.normalized)} in layer {last.layer}, "
+        f"{one.tokens} tokens in {one.dimensions} dimensions; {beside}."
+    )
+    ratio = one.tokens / one.dimensions
+    if ratio < _FEW_TOKENS:
+        yield (
+            f"{one.checkpoint}: {ratio:.1f} tokens per dimension, and below {_FEW_TOKENS} even random rows' "
+            "entropy depends on the width: compare with that of random rows, not between models."
+        )
+    if one.conditional_entropy is not None:
+        found = one.conditional_entropy
+        yield (
+            f"{one.checkpoint}: a token costs the model {found.mean:.3f} nats given those before it "
+            f"({found.low:.3f} to {found.high:.3f})."
+        )
+
+
+def _of_selectors(summary: TokensSummary) -> Iterator[str]:
+    rows = [one for one in summary.selectors if one.k == summary.k and one.method in BUDGETED]
+    residuals = [one for one in rows if "ridge_residual" in one.scores]
+    if residuals:
+        best = min(residuals, key=lambda one: one.scores["ridge_residual"].mean)
+        yield (
+            f"At k = {summary.k} {METHODS[best.method]} leaves the smallest ridge residual "
+            f"({_value(best.scores['ridge_residual'].mean)}): the own ground of Lasso and matching pursuit, "
+            "which choose by it."
+        )
+    for score, way in WAYS.items():
+        scored = [one for one in rows if score in one.scores]
+        if not scored:
+            continue
+        best = min(scored, key=lambda one: one.scores[score].mean)
+        text = (
+            f"By the model's next token at k = {summary.k}, {way}, the tokens of {METHODS[best.method]} cost "
+            f"least: {_value(best.scores[score].mean)} nats"
+        )
+        yield f"{text}{_beside(summary, best, score)}."
+
+
+def _beside(summary: TokensSummary, best: SelectorSummary, score: str) -> str:
+    """The paired differences to Lasso and attention, where `best` is neither."""
+    told = []
+    for row in summary.paired:
+        if (row.k, row.score) != (summary.k, score):
+            continue
+        if row.method != best.method or row.against == best.method:
+            continue
+        other, found = METHODS[row.against], row.difference
+        if found.high < 0:
+            least, most = _value(-found.high), _value(-found.low)
+            told.append(f"{_value(-found.mean)} less than {other}'s ({least} to {most})")
+        else:
+            told.append(f"not told apart from {other}'s")
+    return f"; {', '.join(told)}" if told else ""
+
+
+def legend(summary: TokensSummary) -> list[tuple[str, str]]:
+    """Columns and what they say."""
+    told = []
+    if summary.entropies:
+        told += [
+            ("layer", "0: what enters the first block; the last is behind the final norm, if there is one"),
+            ("entropy", "normalised coding length of all tokens; 1 where all directions are used alike"),
+            ("per passage", "mean over passages, each a matrix of its own, with its 95 % interval"),
+            ("random", "entropy of independent Gaussian rows, as many and as wide"),
+            ("largest", "the most that so many tokens can have"),
+            ("untrained", "the same configuration with random weights on the same text"),
+            ("Diff-eRank", "untrained effective rank less the model's"),
+        ]
+    if summary.selectors:
+        told += [
+            ("KL", "nats between the model's next token with all tokens and with the chosen ones alone"),
+            ("residual", "squared residual of the state, of norm 1, fitted by the chosen ones' (ridge)"),
+            ("gain", "nats that the state adds to the chosen ones': lower where they say more of it"),
+        ]
+    return told
+
+
+def failures(summary: TokensSummary) -> list[str]:
+    """One line each."""
+    return ["{analysis}: {name}: {reason}".format(**one) for one in summary.failures]
+
+
+def _positions(summary: TokensSummary) -> str:
+    plural = "s" if summary.passages != 1 else ""
+    return f"{summary.positions} positions in {summary.passages} passage{plural}"
+
+
+def _interval(found: Interval) -> str:
+    return f"{_value(found.mean)} ({_value(found.low)} to {_value(found.high)})"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _value(value: float) -> str:
+    """Three digits, without an exponent where that is short."""
+    return f"{value:.3f}" if 0.01 <= abs(value) < 100 or value == 0 else f"{value:.3g}"
