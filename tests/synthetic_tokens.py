@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lmscope.analyses.entropy_law import fit_entropy_law
 from lmscope.results import RunFolder, record_key
 
 from .synthetic_runs import ledger_row
@@ -74,7 +75,7 @@ def write_tokens_run(
         records["positions"][key] = [position for position, _ in made]
         records["selection"][key] = [row for _, rows in made for row in rows]
     if len(sizes) > 1:
-        records["entropy_law"] = {"all": [_law(form, sizes, law) for form in ("power", "power_offset")]}
+        records["entropy_law"] = {"all": _law(sizes, law)}
     settings = {name: {"text": ["notes.txt"], "seed": 0} for name in records}
     with run.lock():
         run.write_manifest(
@@ -227,7 +228,7 @@ def _entropy(index: int, size: int, layer: int, encoder: bool, twin: bool) -> di
     layers = _layers(index)
     width = DIMENSIONS * (index + 1)
     iid = 1 - 0.004 * (index + 1)
-    normalized = iid - 0.35 * (size / 1e6) ** -0.11 * (0.4 + 0.6 * layer / layers)
+    normalized = iid * _ratio(index, size) * (1 + 0.05 * (layers - layer))
     rank = width * normalized * 0.6
     row: dict[str, Any] = {
         "checkpoint": "tiny-prose" if index == 0 else f"prose-{size}",
@@ -270,23 +271,26 @@ def _entropy(index: int, size: int, layer: int, encoder: bool, twin: bool) -> di
     return row
 
 
-def _law(form: str, sizes: tuple[int, ...], refused: str | None) -> dict[str, Any]:
-    fitted = {
-        "exponent": -0.11 if form == "power" else -0.16,
-        "exponent_low": -0.13 if form == "power" else -0.31,
-        "exponent_high": -0.09 if form == "power" else 0.02,
-        "coefficient": 0.35 * 1e6**0.11 if form == "power" else 0.3 * 1e6**0.16,
-        "offset": 0.0 if form == "power" else 0.05,
-        "r2": 0.98,
-        "aic": -31.2 if form == "power" else -29.4,
-    }
-    return {
-        "form": form,
-        "layer": -1,
-        **(dict.fromkeys(fitted) if refused else fitted),
-        "models": len(sizes),
-        "refused": refused,
-    }
+def _ratio(index: int, size: int) -> float:
+    """Of the last layer's entropy to that of random rows: a law, and scatter about it."""
+    return 0.6 * (size / 1e6) ** -0.06 * math.exp(0.02 * math.sin(5.0 * index))
+
+
+def _law(sizes: tuple[int, ...], refused: str | None) -> list[dict[str, Any]]:
+    """The law of the last layers' rows."""
+    last = [_entropy(index, size, _layers(index), False, True) for index, size in enumerate(sizes)]
+    fitted = fit_entropy_law(
+        *([row[name] for row in last] for name in ("parameters", "normalized", "iid_normalized")),
+        tokens=[row["tokens"] for row in last],
+        dimensions=[row["dimensions"] for row in last],
+    )
+    numbers = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset", "r2", "aic")
+    rows = []
+    for fit in fitted.fits:
+        why = refused or fit.refused
+        values = {name: None if why else getattr(fit, name) for name in numbers}
+        rows.append({"form": fit.form, "layer": -1, **values, "models": fit.models, "refused": why})
+    return rows
 
 
 def _distances(passages: list[dict[str, Any]], random: np.random.Generator) -> list[dict[str, Any]]:

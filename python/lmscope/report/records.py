@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lmscope.analyses.token_selection import summarise_selection
+from lmscope.analyses.selection_summary import summarise_selection
 from lmscope.results import ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
@@ -94,9 +95,9 @@ class Records:
 
     @cached_property
     def selection_means(self) -> list[Row]:
-        """Mean and 95 % interval over positions of every score, by method and k; empty without selections."""
+        """`summarise_selection` of the run's selections, as rows; empty without any."""
         rows = self.rows("selection")
-        return summarise_selection(rows) if rows else []
+        return [_finite(asdict(one)) for one in summarise_selection(rows)] if rows else []
 
     def settings(self, analysis: str) -> Mapping[str, Any]:
         """What the analysis was asked for; empty where the run does not hold it."""

@@ -30,6 +30,7 @@ METHODS = {
     "random": Method("random", GREY, "circle-open", "dot"),
     "complement": Method("random, none of Lasso's", GREY, "diamond-open", "dash"),
     "all_but_lasso": Method("all but Lasso's", BLUE, "circle-open", "dash"),
+    "all": Method("all earlier tokens", GREY, "square-open", "longdash"),
 }
 """Of the records' methods, in the order of a legend."""
 
@@ -39,7 +40,10 @@ def look_of(name: str) -> Method:
     return METHODS.get(name) or Method(name.replace("_", " "), GREY, "star-open", "longdash")
 
 
-SPREAD = ("lasso", "attention", "random", "all_but_lasso")
+WITHOUT_BUDGET = ("all_but_lasso", "all")
+"""Not k tokens but most of them: beside the others only where the question is what is left in these."""
+
+SPREAD = ("lasso", "attention", "random", *WITHOUT_BUDGET)
 """Methods whose curves say whether information is spread over the tokens."""
 
 _KL = "divergence of the next token's distribution from that of the whole prompt, in nats, lower is better"

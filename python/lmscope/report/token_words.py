@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lmscope.report.entropy_rows import by_checkpoint
 from lmscope.report.records import Records, Row
-from lmscope.report.token_methods import METHODS
+from lmscope.report.token_methods import METHODS, WITHOUT_BUDGET
 from lmscope.report.words import count, listing, number
 
-_BUDGETED = [name for name in METHODS if name != "all_but_lasso"]
+_BUDGETED = METHODS.keys() - set(WITHOUT_BUDGET)
 _PREFERRED_K = 8
 
 
@@ -30,7 +30,6 @@ def _selection(records: Records) -> list[str]:
     if not rows:
         return []
     best = rows[0]
-    near = [row for row in rows[1:] if row["low"] <= best["high"]]
     judged = (
         "the model's next-token prediction stays nearest to that of the whole prompt with "
         if by_kl
@@ -41,10 +40,20 @@ def _selection(records: Records) -> list[str]:
     sentence = f"{kept}, {judged}{_said(best, unit=by_kl)}"
     if beside:
         sentence += f", beside {listing([_said(row, unit=False) for row in beside])}"
-    if near:
-        intervals, overlap = ("interval", "overlaps") if len(near) == 1 else ("intervals", "overlap")
-        sentence += f"; the {intervals} of {listing([_label(row) for row in near])} {overlap} with it"
-    return [f"{sentence}."]
+    return [f"{sentence}.{_paired(rows)}"]
+
+
+def _paired(rows: list[Row]) -> str:
+    """Lasso against attention at the same positions."""
+    row = next((row for row in rows if row["method"] == "lasso"), None)
+    if row is None or row["minus_attention_low"] is None:
+        return ""
+    low, high = row["minus_attention_low"], row["minus_attention_high"]
+    unclear = ": these positions do not tell them apart" if low <= 0 <= high else ""
+    return (
+        f" Position by position, Lasso less attention is {number(row['minus_attention'])} "
+        f"(95 % {number(low)} to {number(high)}){unclear}."
+    )
 
 
 def _said(row: Row, *, unit: bool) -> str:

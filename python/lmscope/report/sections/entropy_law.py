@@ -27,10 +27,7 @@ _TEMPLATE = """
 {% if figure %}
 <div class="controls"><button data-save="entropy_law">Data (CSV)</button></div>
 <div class="figure" id="entropy_law" role="img"
-aria-label="Entropy below random rows against parameters"></div>
-{% endif %}
-{% if unseen %}
-<p class="note">At or above random rows, so not in the chart: {{ unseen | join(", ") }}.</p>
+aria-label="Entropy over that of random rows against parameters"></div>
 {% endif %}
 {% if fits %}
 <div class="scroll"><table><thead><tr><th>Form<th class="n">Exponent<th class="n">95 % interval
@@ -53,9 +50,7 @@ def section(records: Records) -> Section | None:
     if not rows or not checkpoints:
         return None
     fits = [row for row in rows if row["refused"] is None]
-    # Both axes are logarithmic: a point at or above the random rows has no place.
-    points = [(one, _below(one, rows[0]["layer"])) for one in checkpoints]
-    seen = [(one, below) for one, below in points if below > 0]
+    seen = [one for one in checkpoints if one.last["layer"] == one.last["layers"]]
     figure = _figure(seen, fits) if len(seen) > 1 else None
     return Section(
         key="entropy_law",
@@ -66,22 +61,15 @@ def section(records: Records) -> Section | None:
             "forms": _FORMS,
             "fits": fits,
             "refused": _refused(rows),
-            "unseen": [one.label for one, below in points if below <= 0],
             "verdict": _verdict(fits),
         },
-        shows="One point per checkpoint: how far its normalized entropy lies below that of random rows of "
-        "the same number and width, in the last layer, against its parameters; both axes are logarithmic. "
-        "What the sizes alone do to entropy is taken off: on noise it falls with width and looks like a law.",
+        shows="One point per checkpoint: normalized entropy of its last layer, over that of random rows as "
+        "many and as wide, against its parameters; both axes are logarithmic. Dividing by the random rows "
+        "takes off what width alone does: on noise, too, entropy falls with width and looks like a law.",
         surprise="An exponent whose interval contains 0 is no law. Two forms of nearly equal AIC: the "
         "sizes cannot tell them apart. A point off the line is a model that was trained otherwise.",
         figure=figure,
     )
-
-
-def _below(one: CheckpointRows, layer: int) -> float:
-    """Random rows less the model; in the last layer where the law's is -1."""
-    row = one.last if layer < 0 else next((row for row in one.rows if row["layer"] == layer), one.last)
-    return float(row["iid_normalized"] - row["normalized"])
 
 
 def _refused(rows: list[Row]) -> list[tuple[str, str]]:
@@ -100,7 +88,7 @@ def _verdict(fits: list[Row]) -> str:
         form = _FORMS[best["form"]]
         return f"The interval of the exponent of the {form} contains 0: these models show no law."
     way = "grows" if best["exponent"] > 0 else "shrinks"
-    words = f"The distance from random rows {way} with size: exponent {number(best['exponent'])}"
+    words = f"Entropy over that of random rows {way} with size: exponent {number(best['exponent'])}"
     if not others:
         return f"{words}."
     apart = others[0]["aic"] - best["aic"]
@@ -108,31 +96,32 @@ def _verdict(fits: list[Row]) -> str:
     return f"{words} in the {_FORMS[best['form']]}, the form of the lower AIC (by {number(apart)}{telling})."
 
 
-def _figure(seen: list[tuple[CheckpointRows, float]], fits: list[Row]) -> Figure:
-    sizes = [one.last["parameters"] for one, _ in seen]
+def _figure(seen: list[CheckpointRows], fits: list[Row]) -> Figure:
+    sizes = [one.last["parameters"] for one in seen]
+    ratios = [one.last["normalized"] / one.last["iid_normalized"] for one in seen]
     points = {
         "type": "scatter",
         "mode": "markers+text",
         "name": "checkpoint",
         "x": sizes,
-        "y": [below for _, below in seen],
-        "text": [as_html(one.label) for one, _ in seen],
-        "textposition": f"{'top' if seen[0][1] >= seen[-1][1] else 'bottom'} right",
+        "y": ratios,
+        "text": [as_html(one.label) for one in seen],
+        "textposition": f"{'top' if ratios[0] >= ratios[-1] else 'bottom'} right",
         "textfont": {"size": 11},
         "marker": {"color": BLUE, "size": 10},
         "cliponaxis": False,
         "hoverinfo": "text",
         "hovertext": [
             f"<b>{as_html(one.label)}</b><br>{number(one.last['parameters'])} parameters"
-            f"<br>{number(below)} below random rows: {number(one.last['normalized'], 4)} beside "
+            f"<br>{number(ratio, 4)} of random rows: {number(one.last['normalized'], 4)} beside "
             f"{number(one.last['iid_normalized'], 4)}"
-            for one, below in seen
+            for one, ratio in zip(seen, ratios, strict=True)
         ],
     }
     start, decades = math.log10(min(sizes)), math.log10(max(sizes) / min(sizes)) or 1.0
     grid = np.geomspace(min(sizes), max(sizes), _CURVE_POINTS)
     curves = [_curve(row, grid) for row in fits]
-    label = "Entropy below random rows"
+    label = "Entropy over random rows"
     return Figure(
         [points, *curves],
         {
@@ -151,21 +140,21 @@ def _figure(seen: list[tuple[CheckpointRows, float]], fits: list[Row]) -> Figure
             },
             "yaxis": {
                 "type": "log",
-                "title": {"text": "random rows − model"},
+                "title": {"text": "model / random rows"},
                 "automargin": True,
                 "fixedrange": True,
             },
         },
-        {"below": label},
+        {"ratio": label},
         lambda key: Variant(
             label,
             [{} for _ in range(1 + len(curves))],
-            note="normalized entropy of random rows less the model's",
+            note="normalized entropy of the last layer over that of random rows as many and as wide",
         ),
-        first="below",
+        first="ratio",
         columns=["what", "checkpoint", "parameters", STATE],
         parts=[
-            ["checkpoint", [one.label for one, _ in seen], of_trace(0, "x"), of_trace(0, "y")],
+            ["checkpoint", [one.label for one in seen], of_trace(0, "x"), of_trace(0, "y")],
             *(
                 [_FORMS[row["form"]], "", of_trace(index, "x"), of_trace(index, "y")]
                 for index, row in enumerate(fits, start=1)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmscope.report.figures import STATE, Figure, Variant, of_trace
+from lmscope.report.figures import STATE, Figure, Variant
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
-from lmscope.report.token_methods import METHODS, SCORES, SPREAD, Method, look_of
+from lmscope.report.token_methods import METHODS, SCORES, SPREAD, WITHOUT_BUDGET, Method, look_of
 from lmscope.report.words import as_html, count, listing, number
 
 ORDER = 41
 
 _LINES = {"all": "every selector", "spread": "is information spread?"}
+
+_BESIDE = [
+    *("low", "high", "positions", "minus_lasso", "minus_lasso_low", "minus_lasso_high"),
+    *("minus_attention", "minus_attention_low", "minus_attention_high"),
+]
 
 _TEMPLATE = """
 <div class="controls"><label>Score
@@ -31,7 +36,7 @@ aria-label="Score of every selector against the tokens kept"></div>
 
 _BELOW = """
 <p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, from
-resampling the positions.</p>
+resampling whole passages; differences are of the same positions.</p>
 <div class="scroll"><table><thead><tr><th>Selector
 {% for k in ks %}<th class="n">k = {{ k }}{% endfor %}
 </tr></thead><tbody>
@@ -80,6 +85,7 @@ def section(records: Records) -> Section | None:
                 rows=[(look_of(name).label, found) for name, found in cells if name in shown and any(found)],
             ),
             note=score.note,
+            parts=[_lines_of(name, [row for row in found if row]) for name, found in cells if name in shown],
         )
 
     figure = Figure(
@@ -92,18 +98,7 @@ def section(records: Records) -> Section | None:
         },
         variant,
         first=f"{next(iter(scores))}:all",
-        columns=["selector", "k", STATE, "low", "high", "positions"],
-        parts=[
-            [
-                name,
-                of_trace(3 * index + 2, "x"),
-                of_trace(3 * index + 2, "y"),
-                of_trace(3 * index, "y"),
-                of_trace(3 * index + 1, "y"),
-                of_trace(3 * index + 2, "customdata"),
-            ]
-            for index, name in enumerate(named)
-        ],
+        columns=["selector", "k", STATE, *_BESIDE],
     )
     return Section(
         key="selectors",
@@ -140,7 +135,7 @@ def _grounds(scores: Any) -> str:
 
 
 def _shown(named: list[str], lines: str) -> list[str]:
-    return [name for name in named if (name in SPREAD if lines == "spread" else name != "all_but_lasso")]
+    return [name for name in named if (name in SPREAD if lines == "spread" else name not in WITHOUT_BUDGET)]
 
 
 def _line(look: Method) -> list[dict[str, Any]]:
@@ -177,15 +172,31 @@ def _values(name: str, rows: list[Row], visible: bool) -> list[dict[str, Any]]:
             "x": x,
             "y": [row["mean"] for row in rows],
             "visible": shown,
-            "customdata": [row["positions"] for row in rows],
-            "hovertext": [
-                f"{as_html(look_of(name).label)}, k = {row['k']}: {number(row['mean'])}"
-                f"<br>95 % [{number(row['low'])}, {number(row['high'])}], "
-                f"{count(row['positions'], 'position')}"
-                for row in rows
-            ],
+            "hovertext": [_hover(name, row) for row in rows],
         },
     ]
+
+
+def _hover(name: str, row: Row) -> str:
+    lines = [
+        f"{as_html(look_of(name).label)}, k = {row['k']}: {number(row['mean'])}",
+        f"95 % {_interval(row['low'], row['high'])}, {count(row['positions'], 'position')}",
+    ]
+    for other in ("lasso", "attention"):
+        difference = row[f"minus_{other}"]
+        if name != other and difference is not None:
+            ends = _interval(row[f"minus_{other}_low"], row[f"minus_{other}_high"])
+            lines.append(f"less {look_of(other).label}: {number(difference)} {ends}")
+    return "<br>".join(lines)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"[{number(low)}, {number(high)}]"
+
+
+def _lines_of(name: str, rows: list[Row]) -> list[Any]:
+    """The data of one line, as the columns name them."""
+    return [name, *([row[column] for row in rows] for column in ("k", "mean", *_BESIDE))]
 
 
 def _layout(ks: list[int]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from lmscope.report.figures import BLUE, STATE, VERMILLION, Figure, Variant, of_trace
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
-from lmscope.report.token_methods import METHODS
+from lmscope.report.token_methods import METHODS, WITHOUT_BUDGET
 from lmscope.report.token_positions import Position, how_many, shown_positions
 from lmscope.report.token_strip import rules, scored, strip
 from lmscope.report.token_text import alone
@@ -19,7 +19,7 @@ from lmscope.report.words import as_html, number, percent
 ORDER = 40
 
 _RANKED = 12
-_UNMARKED = ("random", "complement", "all_but_lasso")
+_UNMARKED = ("random", "complement", *WITHOUT_BUDGET)
 _FIRST = "lasso"
 _PREFERRED_K = 8
 
