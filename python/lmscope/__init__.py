@@ -11,14 +11,28 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
+    from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
+    from lmscope.analyses.iid_entropy import IidEntropy, iid_entropy
+    from lmscope.analyses.information_gain import (
+        InformationGain,
+        SequenceGain,
+        information_gain,
+        sequence_gains,
+    )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.analyses.streaming_entropy import StreamingEntropy
+    from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
+    from lmscope.analyses.text_distances import TextDistances, text_distances
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
@@ -30,72 +44,122 @@ if TYPE_CHECKING:
 __version__ = _version("lmscope")
 
 _HOME = {
+    "AverageEntropy": "lmscope.analyses.text_averages",
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
+    "ConditionalEntropy": "lmscope.analyses.conditional_entropy",
     "CudaError": "lmscope.kernels.runtime",
+    "DiffErank": "lmscope.analyses.text_averages",
     "DifferenceVerdict": "lmscope.analyses.difference",
     "Docs": "lmscope.analyses.similarity",
+    "Entropy": "lmscope.analyses.representation_entropy",
+    "EntropyLaw": "lmscope.analyses.entropy_law",
+    "IidEntropy": "lmscope.analyses.iid_entropy",
+    "InformationGain": "lmscope.analyses.information_gain",
+    "LanguageModel": "lmscope.representations",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
+    "Passage": "lmscope.representations",
     "Run": "lmscope.runs",
+    "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
+    "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
+    "TextDistances": "lmscope.analyses.text_distances",
     "analyze": "lmscope.runs",
+    "average_entropies": "lmscope.analyses.text_averages",
+    "capture": "lmscope.representations",
     "column_cosine": "lmscope.kernels.column_cosine",
     "compare": "lmscope.runs",
+    "conditional_entropy": "lmscope.analyses.conditional_entropy",
     "cuda_available": "lmscope.kernels.runtime",
+    "diff_erank": "lmscope.analyses.text_averages",
     "difference_verdict": "lmscope.analyses.difference",
     "docs": "lmscope.analyses.similarity",
+    "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
+    "iid_entropy": "lmscope.analyses.iid_entropy",
+    "information_gain": "lmscope.analyses.information_gain",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
+    "load_model": "lmscope.representations",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "read_texts": "lmscope.representations",
+    "representation_entropy": "lmscope.analyses.representation_entropy",
+    "sequence_gains": "lmscope.analyses.information_gain",
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
+    "skill_entropy": "lmscope.analyses.conditional_entropy",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
 }
 
 __all__ = [
+    "AverageEntropy",
     "Checkpoint",
     "CheckpointError",
     "ColumnCosine",
+    "ConditionalEntropy",
     "CudaError",
+    "DiffErank",
     "DifferenceVerdict",
     "Docs",
+    "Entropy",
+    "EntropyLaw",
+    "IidEntropy",
+    "InformationGain",
+    "LanguageModel",
     "MarchenkoPastur",
     "PackedColumns",
+    "Passage",
     "Run",
+    "SequenceGain",
     "SingularValues",
     "SpectrumVerdict",
+    "StreamingEntropy",
     "StreamingSingularValues",
     "TensorInfo",
+    "TextDistances",
     "__version__",
     "analyze",
+    "average_entropies",
+    "capture",
     "column_cosine",
     "compare",
+    "conditional_entropy",
     "cuda_available",
+    "diff_erank",
     "difference_verdict",
     "docs",
+    "fit_entropy_law",
     "fit_marchenko_pastur",
     "get_num_threads",
+    "iid_entropy",
+    "information_gain",
     "inspect",
     "isa",
+    "load_model",
     "open_checkpoint",
     "open_run",
+    "read_texts",
+    "representation_entropy",
+    "sequence_gains",
     "set_num_threads",
     "similarity",
     "singular_values",
+    "skill_entropy",
     "spectra",
     "spectrum_verdict",
+    "text_distances",
     "tokens",
     "use_isa",
 ]

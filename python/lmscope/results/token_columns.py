@@ -125,7 +125,7 @@ SELECTION_COLUMNS: dict[str, Column] = {
     "text": _TEXT,
     "window": _WINDOW,
     "position": _POSITION,
-    "method": Column(pa.string(), "what chose the tokens: lasso, attention, cosine, random, ..."),
+    "method": Column(pa.string(), "what chose the tokens: lasso, attention, cosine, random, ..., all"),
     "k": Column(pa.int32(), "how many were asked for; fewer where fewer come before the position"),
     "selected": Column(pa.list_(pa.int64()), "places of the chosen tokens, ascending"),
     "ridge_residual": _real("squared residual of the ridge fit of the token's state by theirs"),
@@ -137,7 +137,7 @@ SELECTION_COLUMNS: dict[str, Column] = {
     ),
     "kl_all_layers": _real_or_null("the same where every block attends only to them"),
     "kl_deleted": _real_or_null(
-        "the same where the others are deleted from the prompt; null for all_but_lasso, which keeps nearly all"
+        "the same where the others are deleted from the prompt; null for all_but_lasso and all"
     ),
 }
 """One row per sampled position, method and k. Lower is better in all but cosine."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lmscope.runs.difference_summary import DifferenceSummary
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
+    from lmscope.runs.tokens_summary import TokensSummary
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class Run:
 
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
-        per pair of matrices ("similarity", its "control", "twins", "difference", "indices").
+        per pair of matrices ("similarity", its "control", "twins", "difference", "indices"); of hidden states
+        per layer ("entropy"), passage, position or pair of texts.
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -139,6 +141,23 @@ class Run:
         if settings.get("twins", {}).get("other") == settings["difference"]["other"]:
             twins = self.table("twins")
         return summarise_difference(self.table("difference"), twins, settings["difference"], top=top)
+
+    def tokens(self) -> TokensSummary:
+        """Entropies of hidden states beside noise and untrained twins, and selected tokens by every score.
+
+        Raises `UsageError` where the run holds none.
+        """
+        from lmscope.results import TOKEN_ANALYSES
+        from lmscope.runs.tokens_summary import summarise_tokens
+
+        settings = self.manifest["settings"]
+        if "entropy" not in settings:
+            raise UsageError(f"tokens: the run {self.path} holds none; `lmscope tokens` adds them")
+        return summarise_tokens(
+            {name: self.table(name) for name in TOKEN_ANALYSES},
+            {name: self._folder.failures(name) for name in sorted(TOKEN_ANALYSES)},
+            seed=settings["entropy"]["seed"],
+        )
 
     def _cost(self, analysis: str) -> dict[str, Any]:
         """What the last pass took; where that cannot be read a warning and nothing: no result hangs on it."""
@@ -241,6 +260,8 @@ class Run:
             verdict = [html_repr.line(error)]
         if PAIR_ANALYSES & asked.keys():
             verdict.append(html_repr.line("run.similarity() shows how alike matrices are."))
+        if "entropy" in asked:
+            verdict.append(html_repr.line("run.tokens() shows entropies and selected tokens."))
         if "difference" in asked:
             verdict.append(html_repr.line("run.difference() shows what moved."))
         return html_repr.block(checkpoint["name"], html_repr.facts(known), *verdict, self._page_link())

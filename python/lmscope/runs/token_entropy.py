@@ -96,9 +96,8 @@ def _rounds(layers: Sequence[int], model: LanguageModel) -> list[Sequence[int]]:
     at_once = max(1, free_memory() // 2 // a_layer)
     if at_once < len(layers):
         _LOG.warning(
-            f"{model.label}: the Gram matrices of {len(layers)} layers take "
-            f"{format_bytes(a_layer * len(layers))}, more than half of the free memory: the text is read once "
-            f"more for every {at_once} of them"
+            f"{model.label}: {len(layers)} layers take {format_bytes(a_layer * len(layers))}, more than half "
+            f"of the free memory: the text is read again for every {at_once} of them"
         )
     return [layers[start : start + at_once] for start in range(0, len(layers), at_once)]
 

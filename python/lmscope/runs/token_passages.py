@@ -17,6 +17,9 @@ from lmscope.runs.token_settings import TokenSettings
 from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
     from lmscope.analyses.token_selection import Selections
     from lmscope.representations import LanguageModel, Passage
     from lmscope.representations.windows import Window
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 ANALYSES = ("passages", "positions", "selection")
-ALL_BUT_LASSO = "all_but_lasso"
 
 _A_PASSAGE = 5
 """Positions of one passage: running the model on it costs more than another position does."""
@@ -103,15 +105,13 @@ def write_passages(
 def _rows(reading: Reading, sample: Sample, settings: TokenSettings) -> dict[str, Rows]:
     """Rows of each table. Raises ValueError where states are not finite."""
     from lmscope.analyses.selection_scores import score_selections
-    from lmscope.analyses.token_selection import METHODS, select_tokens
+    from lmscope.analyses.token_selection import CURVES, METHODS, select_tokens
 
     model = reading.model
     passage, left_out = _passage(model, sample.window)
     states = passage.states[model.depth].cpu()
     block = model.depth - 1
-    weights, norms = passage.attention.get(block), passage.value_norms.get(block)
-    if weights is not None:
-        weights, norms = weights.float().cpu().numpy(), None if norms is None else norms.cpu().numpy()
+    weights, norms = (_array(found.get(block)) for found in (passage.attention, passage.value_norms))
     lacking = {name for name in METHODS if name.startswith("attention") and weights is None}
     if weights is not None and norms is None:
         lacking = {"attention_value_norm"}
@@ -124,7 +124,7 @@ def _rows(reading: Reading, sample: Sample, settings: TokenSettings) -> dict[str
         value_norms=norms,
         special=passage.special,
         seed=_seed(settings.seed, passage.text, passage.window),
-        methods=[*(name for name in METHODS if name not in lacking), ALL_BUT_LASSO],
+        methods=[name for name in METHODS + CURVES if name not in lacking],
     )
     scores = score_selections(states, selections, ridge=settings.ridge)
     divergences = _divergences(model, passage, selections, settings, left_out)
@@ -177,6 +177,10 @@ def _rows(reading: Reading, sample: Sample, settings: TokenSettings) -> dict[str
     return {"passages": [head], "positions": positions, "selection": selected}
 
 
+def _array(values: torch.Tensor | None) -> NDArray[np.float32] | None:
+    return None if values is None else values.float().cpu().numpy()
+
+
 def _passage(model: LanguageModel, window: Window) -> tuple[Passage, list[str]]:
     """The window with the last block's attention where the model gives it, and what it does not give."""
     from lmscope.representations import NoAttentionWeights
@@ -211,8 +215,8 @@ def _divergences(
         asked = [
             (method, k)
             for method in selections.sets
-            # Nearly the whole prompt again for every k.
-            if not (way == "deleted" and method == ALL_BUT_LASSO)
+            # Nearly the whole prompt again for every k; of all tokens it is 0.
+            if method != "all" and not (way == "deleted" and method == "all_but_lasso")
             for k in selections.ks
         ]
         sets = [[selections.sets[method][index][k] for method, k in asked] for index in range(len(at))]

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.opening import label
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
@@ -62,7 +61,7 @@ def snippet(text: str) -> str:
 
 
 class Reading:
-    """One checkpoint and the texts. Raises `CheckpointError` and `UsageError` where the model is first used."""
+    """One checkpoint and the texts; raises `CheckpointError` and `UsageError` when first used."""
 
     def __init__(
         self, checkpoint: Checkpoint, texts: Sequence[str], *, window: int | None, device: str, dtype: str
@@ -76,7 +75,7 @@ class Reading:
 
     @property
     def label(self) -> str:
-        return label(self.checkpoint)
+        return self.checkpoint.label
 
     @cached_property
     def model(self) -> LanguageModel:

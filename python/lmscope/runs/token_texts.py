@@ -98,7 +98,8 @@ def _states(
         passage = next(passages)
         # A copy: what is captured is a view of the whole batch.
         parts.setdefault(passage.text, []).append(passage.states[model.depth].cpu().clone())
-        problems.update({passage.text: problem for problem in passage.problems.values()})
+        if passage.problems:
+            problems[passage.text] = passage.problems[model.depth]
         reporter.finish(text, read_bytes=0)
     return {number: problems.get(number) or torch.cat(found) for number, found in parts.items()}
 

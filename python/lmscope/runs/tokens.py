@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import ledger_rows
 from lmscope.runs.manifest import begin_run
-from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, label, ties_are_recorded
+from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import Selection, ranges
@@ -86,8 +86,8 @@ def tokens(
         device: "auto", "cpu" or "cuda".
         revision: branch, tag or commit of `ckpt` where it is a hub id.
 
-    Memory: the model, its twin, and about 24 bytes times the squared hidden size for each layer; where that is
-    more than half of what is free, layers are read in several rounds. States are never held together.
+    Memory: the model, its twin, and about 24 bytes times the squared hidden size for each layer; where that
+    is more than half of what is free, layers are read in several rounds. States are never held together.
 
     The result folder, resuming and errors as in `analyze`; a record is a layer of a checkpoint, a passage, or
     a pair of texts. What fails is kept with its reason (`Run.tokens().failures`), the rest stands.
@@ -130,7 +130,7 @@ def _check_different(checkpoints: Sequence[Checkpoint]) -> None:
     seen: dict[str, str] = {}
     for one in checkpoints:
         if one.identity in seen:
-            raise UsageError(f"others: {label(one)} is given twice ({seen[one.identity]}, {one.path})")
+            raise UsageError(f"others: {one.label} is given twice ({seen[one.identity]}, {one.path})")
         seen[one.identity] = str(one.path)
 
 

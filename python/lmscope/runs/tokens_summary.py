@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ from lmscope.runs import tokens_words
 if TYPE_CHECKING:
     import pyarrow
 
-DIVERGENCES = ("kl_deleted", "kl_all_layers", "kl_last_layer")
-SCORES = (*DIVERGENCES, "ridge_residual", "information_gain", "cosine")
+    from lmscope.analyses.selection_summary import SelectionSummary
+
 _USUAL_K = 8
 
 
@@ -48,6 +48,7 @@ class CheckpointEntropy:
     checkpoint: str
     parameters: int
     blocks: int
+    texts: int
     tokens: int
     dimensions: int
     passages: int
@@ -56,24 +57,12 @@ class CheckpointEntropy:
 
 
 @dataclass(frozen=True)
-class SelectorSummary:
-    """One method at one k: each score's mean over positions; scores that were not taken are absent."""
+class Spread:
+    """Shares of what all earlier tokens explain of a state: by the Lasso's `k` alone, and by all others."""
 
-    method: str
     k: int
-    positions: int
-    scores: dict[str, Interval]
-
-
-@dataclass(frozen=True)
-class PairedSummary:
-    """The mean difference, method less `against`, of one score at one k over the same positions."""
-
-    method: str
-    against: str
-    k: int
-    score: str
-    difference: Interval
+    by_lasso: Interval
+    by_others: Interval
 
 
 @dataclass(frozen=True)
@@ -102,12 +91,13 @@ class TextPair:
 
 @dataclass(frozen=True, repr=False)
 class TokensSummary:
-    """`k` is where the methods are told beside each other; `failures` has analysis, record and reason."""
+    """`selectors` are means of scores over positions; `k` is where sentences tell of them. `failures` has
+    analysis, record and reason."""
 
     entropies: tuple[CheckpointEntropy, ...]
-    selectors: tuple[SelectorSummary, ...]
-    paired: tuple[PairedSummary, ...]
+    selectors: tuple[SelectionSummary, ...]
     k: int | None
+    spread: Spread | None
     positions: int
     passages: int
     left_out: tuple[str, ...]
@@ -118,9 +108,10 @@ class TokensSummary:
 
     def __repr__(self) -> str:
         layers = sum(len(one.layers) for one in self.entropies)
+        names = ", ".join(one.checkpoint for one in self.entropies)
         return (
-            f"<TokensSummary: entropy of {layers} layers ({', '.join(one.checkpoint for one in self.entropies)}), "
-            f"{self.positions} positions in {self.passages} passages>"
+            f"<TokensSummary: entropy of {layers} layers ({names}), {self.positions} positions in "
+            f"{self.passages} passages>"
         )
 
     def _repr_html_(self) -> str:
@@ -134,18 +125,18 @@ def summarise_tokens(
     tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]], *, seed: int
 ) -> TokensSummary:
     """Reduce the tables of the token analyses; `seed` is that of the bootstrap over passages."""
-    from lmscope.analyses.token_selection import summarise_selection
+    from lmscope.analyses.selection_summary import summarise_selection
 
     chosen = tables["selection"].drop_columns(["selected"]).to_pylist()
     ks = sorted({row["k"] for row in chosen})
-    selectors, paired = _selectors(summarise_selection(chosen, seed=seed)) if chosen else ((), ())
+    k = min(ks, key=lambda k: (abs(k - _USUAL_K), k)) if ks else None
     places = tables["positions"].select(["text", "window", "left_out"]).to_pylist()
     distances = sorted(tables["distances"].to_pylist(), key=lambda row: float(row["bures_wasserstein"]))
     return TokensSummary(
         entropies=_entropies(tables["entropy"].to_pylist()),
-        selectors=selectors,
-        paired=paired,
-        k=min(ks, key=lambda k: (abs(k - _USUAL_K), k)) if ks else None,
+        selectors=tuple(summarise_selection(chosen, seed=seed)) if chosen else (),
+        k=k,
+        spread=None if k is None else _spread(chosen, k, seed),
         positions=len(places),
         passages=tables["passages"].num_rows,
         left_out=tuple(dict.fromkeys(row["left_out"] for row in places if row["left_out"])),
@@ -158,6 +149,22 @@ def summarise_tokens(
             for name, reason in found.items()
         ),
     )
+
+
+def _spread(rows: Sequence[Mapping[str, Any]], k: int, seed: int) -> Spread | None:
+    """None where the model has no attention, whose curve stands beside."""
+    from lmscope.analyses.selection_summary import distributed_information
+
+    if not any(row["method"] == "attention" for row in rows):
+        return None
+    found = distributed_information(rows, seed=seed)
+    at = found.ks.index(k)
+
+    def share(name: str) -> Interval:
+        ends = (getattr(found, f"{name}_share{end}")[at] for end in ("", "_low", "_high"))
+        return Interval(*map(float, ends))
+
+    return Spread(k, share("lasso"), share("kept"))
 
 
 def _interval(row: Mapping[str, Any], name: str) -> Interval | None:
@@ -175,6 +182,7 @@ def _entropies(rows: Iterable[Mapping[str, Any]]) -> tuple[CheckpointEntropy, ..
             checkpoint=mine[0]["checkpoint"],
             parameters=mine[0]["parameters"],
             blocks=mine[0]["layers"],
+            texts=mine[0]["texts"],
             tokens=mine[0]["tokens"],
             dimensions=mine[0]["dimensions"],
             passages=mine[0]["passages"],

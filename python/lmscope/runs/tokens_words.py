@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmscope.analyses.selection_summary import SelectionSummary
     from lmscope.runs.tokens_summary import (
         CheckpointEntropy,
         Interval,
         LawSummary,
         LayerEntropy,
-        SelectorSummary,
         TokensSummary,
     )
 
@@ -62,34 +63,42 @@ def tables(summary: TokensSummary) -> Iterator[tuple[str, tuple[str, ...], list[
     entropies = [entropy_cells(one, layer) for one in summary.entropies for layer in told_layers(one)]
     if entropies:
         yield ENTROPY_TITLE, ENTROPY_COLUMNS, entropies
-    if summary.selectors:
-        at_k = [one for one in summary.selectors if one.k == summary.k]
+    scores = _scores(summary)
+    methods = list(dict.fromkeys(method for method, _, _ in scores))
+    if summary.k is not None:
         yield (
             f"Selected tokens at k = {summary.k}, mean of {_positions(summary)} with 95 % interval",
             SELECTOR_COLUMNS,
-            [selector_cells(one) for one in at_k],
+            [_selector_cells(scores, method, summary.k) for method in methods],
         )
-        yield from _by_k(summary)
+    ks = sorted({k for _, k, _ in scores})
+    if len(ks) > 1:
+        column, score = next(
+            (column, score) for column, score in SELECTOR_SCORES.items() if ("random", ks[0], score) in scores
+        )
+        rows = [
+            (
+                METHODS[method],
+                *(_value(scores[method, k, score].mean) if (method, k, score) in scores else "" for k in ks),
+            )
+            for method in methods
+        ]
+        yield f"{column} by k", ("method", *(f"k = {k}" for k in ks)), rows
     if summary.law:
         yield LAW_TITLE, LAW_COLUMNS, [law_cells(one) for one in summary.law]
 
 
-def _by_k(summary: TokensSummary) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    ks = sorted({one.k for one in summary.selectors})
-    if len(ks) < 2:
-        return
-    given = {name for one in summary.selectors for name in one.scores}
-    name = "kl_deleted" if "kl_deleted" in given else "ridge_residual"
-    title = next(column for column, score in SELECTOR_SCORES.items() if score == name)
-    found = {(one.method, one.k): one.scores[name] for one in summary.selectors if name in one.scores}
-    rows = [
-        (
-            METHODS.get(method, method),
-            *(_value(found[method, k].mean) if (method, k) in found else "" for k in ks),
-        )
-        for method in dict.fromkeys(one.method for one in summary.selectors)
-    ]
-    yield f"{title} by k", ("method", *(f"k = {k}" for k in ks)), rows
+def _scores(summary: TokensSummary) -> dict[tuple[str, int, str], SelectionSummary]:
+    """By method, k and score; of the curves' methods only those that choose less than all."""
+    return {(one.method, one.k, one.score): one for one in summary.selectors if one.method in METHODS}
+
+
+def _selector_cells(
+    scores: Mapping[tuple[str, int, str], SelectionSummary], method: str, k: int
+) -> tuple[str, ...]:
+    """A row under `SELECTOR_COLUMNS`; scores that were not taken are empty."""
+    found = (scores.get((method, k, name)) for name in SELECTOR_SCORES.values())
+    return METHODS[method], *("" if one is None else _interval(one) for one in found)
 
 
 def told_layers(one: CheckpointEntropy) -> list[LayerEntropy]:
@@ -112,13 +121,6 @@ def entropy_cells(one: CheckpointEntropy, layer: LayerEntropy) -> tuple[str, ...
         f"{layer.effective_rank:.1f}",
         "" if layer.diff_erank is None else f"{layer.diff_erank:.1f}",
     )
-
-
-def selector_cells(one: SelectorSummary) -> tuple[str, ...]:
-    """A row under `SELECTOR_COLUMNS`; scores that were not taken are empty."""
-    scores = (one.scores.get(name) for name in SELECTOR_SCORES.values())
-    cells = ("" if score is None else _interval(score) for score in scores)
-    return METHODS.get(one.method, one.method), str(one.k), *cells
 
 
 def law_cells(law: LawSummary) -> tuple[str, ...]:
@@ -156,7 +158,7 @@ def _of_entropy(one: CheckpointEntropy) -> Iterator[str]:
         beside += f", the untrained model {_share(last.untrained)}"
     yield (
         f"{one.checkpoint}: normalised entropy {_share(last.normalized)} in layer {last.layer}, "
-        f"{one.tokens} tokens in {one.dimensions} dimensions; {beside}."
+        f"{one.tokens} tokens in {one.dimensions} dimensions ({_read(one)}); {beside}."
     )
     ratio = one.tokens / one.dimensions
     if ratio < _FEW_TOKENS:
@@ -174,40 +176,44 @@ def _of_entropy(one: CheckpointEntropy) -> Iterator[str]:
 
 def _of_selectors(summary: TokensSummary) -> Iterator[str]:
     rows = [one for one in summary.selectors if one.k == summary.k and one.method in BUDGETED]
-    residuals = [one for one in rows if "ridge_residual" in one.scores]
+    residuals = [one for one in rows if one.score == "ridge_residual"]
     if residuals:
-        best = min(residuals, key=lambda one: one.scores["ridge_residual"].mean)
+        best = min(residuals, key=lambda one: one.mean)
         yield (
             f"At k = {summary.k} {METHODS[best.method]} leaves the smallest ridge residual "
-            f"({_value(best.scores['ridge_residual'].mean)}): the own ground of Lasso and matching pursuit, "
-            "which choose by it."
+            f"({_value(best.mean)}): the own ground of Lasso and matching pursuit, which choose by it."
         )
     for score, way in WAYS.items():
-        scored = [one for one in rows if score in one.scores]
-        if not scored:
-            continue
-        best = min(scored, key=lambda one: one.scores[score].mean)
-        text = (
-            f"By the model's next token at k = {summary.k}, {way}, the tokens of {METHODS[best.method]} cost "
-            f"least: {_value(best.scores[score].mean)} nats"
+        scored = [one for one in rows if one.score == score]
+        if scored:
+            best = min(scored, key=lambda one: one.mean)
+            yield (
+                f"By the model's next token at k = {summary.k}, {way}, the tokens of "
+                f"{METHODS[best.method]} cost least: {_value(best.mean)} nats{_beside(best)}."
+            )
+    if summary.spread is not None:
+        spread = summary.spread
+        yield (
+            f"Of what all earlier tokens explain of a state the Lasso's {spread.k} explain "
+            f"{_percent(spread.by_lasso)}, all but these {_percent(spread.by_others)}."
         )
-        yield f"{text}{_beside(summary, best, score)}."
 
 
-def _beside(summary: TokensSummary, best: SelectorSummary, score: str) -> str:
+def _beside(best: SelectionSummary) -> str:
     """The paired differences to Lasso and attention, where `best` is neither."""
     told = []
-    for row in summary.paired:
-        if (row.k, row.score) != (summary.k, score):
+    for other, mean, low, high in (
+        ("lasso", best.minus_lasso, best.minus_lasso_low, best.minus_lasso_high),
+        ("attention", best.minus_attention, best.minus_attention_low, best.minus_attention_high),
+    ):
+        if best.method == other or math.isnan(mean):
             continue
-        if row.method != best.method or row.against == best.method:
-            continue
-        other, found = METHODS[row.against], row.difference
-        if found.high < 0:
-            least, most = _value(-found.high), _value(-found.low)
-            told.append(f"{_value(-found.mean)} less than {other}'s ({least} to {most})")
+        if high < 0:
+            told.append(
+                f"{_value(-mean)} less than those of {METHODS[other]} ({_value(-high)} to {_value(-low)})"
+            )
         else:
-            told.append(f"not told apart from {other}'s")
+            told.append(f"not told apart from those of {METHODS[other]}")
     return f"; {', '.join(told)}" if told else ""
 
 
@@ -224,7 +230,7 @@ def legend(summary: TokensSummary) -> list[tuple[str, str]]:
             ("untrained", "the same configuration with random weights on the same text"),
             ("Diff-eRank", "untrained effective rank less the model's"),
         ]
-    if summary.selectors:
+    if summary.k is not None:
         told += [
             ("KL", "nats between the model's next token with all tokens and with the chosen ones alone"),
             ("residual", "squared residual of the state, of norm 1, fitted by the chosen ones' (ridge)"),
@@ -238,13 +244,23 @@ def failures(summary: TokensSummary) -> list[str]:
     return ["{analysis}: {name}: {reason}".format(**one) for one in summary.failures]
 
 
+def _read(one: CheckpointEntropy) -> str:
+    texts = f"{one.texts} text{'s' if one.texts != 1 else ''}"
+    windows = f", cut into windows: {one.passages} passages" if one.passages > one.texts else ""
+    return f"{texts}{windows}"
+
+
 def _positions(summary: TokensSummary) -> str:
     plural = "s" if summary.passages != 1 else ""
     return f"{summary.positions} positions in {summary.passages} passage{plural}"
 
 
-def _interval(found: Interval) -> str:
+def _interval(found: Interval | SelectionSummary) -> str:
     return f"{_value(found.mean)} ({_value(found.low)} to {_value(found.high)})"
+
+
+def _percent(found: Interval) -> str:
+    return f"{100 * found.mean:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def _share(value: float) -> str:
