@@ -20,7 +20,7 @@ KS = (1, 2, 4, 8)
 DIMENSIONS = 64
 METHODS = (
     *("lasso", "attention", "attention_without_sinks", "attention_value_norm", "cosine", "omp"),
-    *("recent", "random", "complement", "all_but_lasso"),
+    *("recent", "random", "complement", "all_but_lasso", "all"),
 )
 # How far from the whole prompt's prediction each selector's tokens are left, to begin with.
 _KL = {"lasso": 1.6, "attention": 1.1, "attention_without_sinks": 1.2, "attention_value_norm": 1.25}
@@ -69,7 +69,7 @@ def write_tokens_run(
     }
     for passage in passages:
         length = len(passage["tokens"])
-        places = sorted(random.choice(np.arange(8, length), positions, replace=False).tolist())
+        places = sorted(random.choice(np.arange(12, length), positions, replace=False).tolist())
         key = str(passage["text"])
         made = [_position(passage, place, encoder, attention, random) for place in places]
         records["positions"][key] = [position for position, _ in made]
@@ -185,14 +185,19 @@ def _position(
         if not with_attention and method.startswith("attention"):
             continue
         for k in KS:
-            if method == "all_but_lasso":
-                chosen = [one for one in range(1, place) if one not in order[:k]] or [1]
+            if method in ("all_but_lasso", "all"):
+                left_out = order[:k] if method == "all_but_lasso" else []
+                chosen = [one for one in range(1, place) if one not in left_out]
             else:
                 chosen = rankings[method][:k] or [1]
             residual, gain, cosine = _residual(states, place, chosen)
             kept = max(0.02, _KL.get(method, 2.0) * (1 - len(chosen) / (place + 6)) * math.exp(-0.12 * k))
             noise = random.lognormal(0, 0.5, 3)
-            kl = [None] * 3 if encoder else (kept * noise * np.array([0.3, 0.6, 1.0])).tolist()
+            kl = (kept * noise * np.array([0.3, 0.6, 1.0])).tolist()
+            if encoder or method == "all":
+                kl = [None] * 3
+            elif method == "all_but_lasso":
+                kl[2] = None
             rows.append(
                 {
                     "text": passage["text"],

@@ -59,7 +59,7 @@ def test_figures_hold_what_the_records_say(causal: Path) -> None:
         assert list(lines["Lasso"].x) == list(KS)
         assert list(lines["Lasso"].y) == pytest.approx(means)
         assert ("all but Lasso&#x27;s" in lines) is state.endswith("spread")
-        assert len(lines) == (4 if state.endswith("spread") else len(METHODS) - 1)
+        assert len(lines) == (5 if state.endswith("spread") else len(METHODS) - 2)
 
     entropies = run.table("entropy").to_pylist()
     biggest = [row for row in entropies if row["parameters"] == SIZES[-1]]
@@ -73,7 +73,7 @@ def test_figures_hold_what_the_records_say(causal: Path) -> None:
     points, power, with_constant = run.plot("entropy_law").data
     last = {row["parameters"]: row for row in entropies if row["layer"] == row["layers"]}
     assert list(points.x) == list(SIZES)
-    assert list(points.y) == [last[size]["iid_normalized"] - last[size]["normalized"] for size in SIZES]
+    assert list(points.y) == [last[size]["normalized"] / last[size]["iid_normalized"] for size in SIZES]
     law = {row["form"]: row for row in run.table("entropy_law").to_pylist()}
     for curve, fit in ((power, law["power"]), (with_constant, law["power_offset"])):
         at = np.array(curve.x)
@@ -215,14 +215,18 @@ def test_switches_change_the_charts(causal: Path, watched: Watched) -> None:
     watched.open(build(causal))
     scores, lines = (watched.page.locator(f"select[data-part=selectors] >> nth={at}") for at in (0, 1))
     shown = "plot.data.filter((line) => line.name && line.visible !== false).map((line) => line.name)"
-    assert len(watched.plot("selectors", shown)) == len(METHODS) - 1
+    assert len(watched.plot("selectors", shown)) == len(METHODS) - 2
     before = watched.plot("selectors", "plot.data[2].y")
     scores.select_option("ridge_residual")
     assert watched.plot("selectors", "plot.data[2].y") != before
     assert "own ground of Lasso" in watched.page.inner_text("[data-html=selectors]")
     lines.select_option("spread")
-    assert watched.plot("selectors", shown) == ["Lasso", "attention", "random", "all but Lasso&#x27;s"]
-    assert watched.page.locator("[data-html=selectors] tbody tr").count() == 4
+    assert watched.plot("selectors", shown) == [
+        *("Lasso", "attention", "random", "all but Lasso&#x27;s", "all earlier tokens")
+    ]
+    assert (
+        watched.page.locator("[data-html=selectors] tbody tr").count() == 7
+    )  # two of them shares of what all explain
     for figure, state in (("entropy", "mean_effective_rank"), ("text_distances", "frobenius")):
         value = {"entropy": "plot.data[2].y", "text_distances": "plot.data[0].z"}[figure]
         before = watched.plot(figure, value)
@@ -271,7 +275,7 @@ def test_data_of_every_chart_and_table(causal: Path, watched: Watched) -> None:
     name, lines = saved(watched, "tokens-scores")
     assert name == f"tiny-prose-tokens-scores-0-0-{position['position']}.csv"
     assert len(lines) == len(METHODS) * len(KS)
-    rows = {(row["method"], row["k"]): row for row in run.table("selection").slice(0, 40).to_pylist()}
+    rows = {(row["method"], row["k"]): row for row in run.table("selection").slice(0, len(lines)).to_pylist()}
     for line in lines:
         if line["Selector"] == "Lasso":
             row = rows["lasso", int(line["k"])]
@@ -279,7 +283,7 @@ def test_data_of_every_chart_and_table(causal: Path, watched: Watched) -> None:
 
     name, lines = saved(watched, "selectors")
     assert name.startswith("tiny-prose-selectors-kl_deleted")
-    assert len(lines) == (len(METHODS) - 1) * len(KS)
+    assert len(lines) == (len(METHODS) - 2) * len(KS)
     assert {line["positions"] for line in lines} == {"20"}
     assert all(
         float(line["low"]) < float(line["KL, others deleted: every selector"]) < float(line["high"])

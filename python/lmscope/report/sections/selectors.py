@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmscope.analyses.selection_summary import distributed_information
 from lmscope.report.figures import STATE, Figure, Variant
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -63,6 +64,8 @@ def section(records: Records) -> Section | None:
     lines = {key: name for key, name in _LINES.items() if key == "all" or "all_but_lasso" in held}
     most = max(row["positions"] for row in means)
 
+    shares = _shares(records) if held.issuperset(SPREAD) else []
+
     def variant(key: str) -> Variant:
         score_key, lines_key = key.split(":")
         score = scores[score_key]
@@ -82,7 +85,10 @@ def section(records: Records) -> Section | None:
                 _BELOW,
                 note=score.note,
                 ks=ks,
-                rows=[(look_of(name).label, found) for name, found in cells if name in shown and any(found)],
+                rows=[
+                    *((look_of(name).label, found) for name, found in cells if name in shown and any(found)),
+                    *(shares if key == "ridge_residual:spread" else []),
+                ],
             ),
             note=score.note,
             parts=[_lines_of(name, [row for row in found if row]) for name, found in cells if name in shown],
@@ -132,6 +138,17 @@ def _grounds(scores: Any) -> str:
         words.append("an encoder predicts no next token, so there is no divergence to judge by")
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _shares(records: Records) -> list[tuple[str, list[Row]]]:
+    """Of what all earlier tokens explain of a state: the parts that Lasso's and the others do, over k."""
+    found = distributed_information(records.rows("selection"))
+    rows = []
+    for label, name in (("Lasso's explain, of what all do", "lasso"), ("all but Lasso's explain", "kept")):
+        curves = (getattr(found, f"{name}_share{end}").tolist() for end in ("", "_low", "_high"))
+        cells = [{"mean": mean, "low": low, "high": high} for mean, low, high in zip(*curves, strict=True)]
+        rows.append((label, cells))
+    return rows
 
 
 def _shown(named: list[str], lines: str) -> list[str]:
