@@ -14,6 +14,7 @@ import pytest
 import lmscope
 
 from ..checkpoints.hub_server import Hub, folder_files, serve
+from ..synthetic_tokens import TEXTS
 from ..tiny_tokenizers import character_tokenizer
 from ..written_llama import VOCABULARY, llama_tensors, save_llama
 
@@ -37,7 +38,8 @@ def run(tmp_path: Path, hub: Hub) -> Run:
     work = tmp_path / "work"
     for place, seed in {"checkpoint": 0, "base": 1, "tuned": 2}.items():
         save_llama(work / "path" / "to" / place, llama_tensors(2, seed), 2)
-    character_tokenizer(VOCABULARY).save_pretrained(work / "path" / "to" / "checkpoint")
+        character_tokenizer(VOCABULARY).save_pretrained(work / "path" / "to" / place)
+    (work / "notes.txt").write_text("".join(TEXTS), encoding="utf-8")
     (work / "CKPT").symlink_to(work / "path" / "to" / "checkpoint")
     for name, place in {"OTHER": "tuned", "BASE": "base", "TUNED": "tuned"}.items():
         (work / name).symlink_to(work / "path" / "to" / place)

@@ -5,9 +5,12 @@
   const { figures, themes } = page;
   const shown = {};
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const on = (event, selector, act) => {
-    all(selector).forEach((element) => element.addEventListener(event, (happened) => act(element, element.dataset, happened)));
-  };
+  // Heard on the document: a variant's HTML brings links and tables of its own.
+  const on = (event, selector, act) =>
+    document.addEventListener(event, ({ target }) => {
+      const element = target.closest(selector);
+      if (element) act(element, element.dataset);
+    });
   const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
   const dark = matchMedia("screen and (prefers-color-scheme: dark)");
 
@@ -21,9 +24,8 @@
   }
 
   function outline(figure) {
-    const cell = figure.selects && figure.cells[shown[figure.selects]];
-    if (!cell) return {};
-    const [x, y] = cell;
+    const [x, y] = figure.cells[shown[figure.selects]] ?? [];
+    if (x === undefined) return {};
     const line = { color: dark.matches ? "#ff9d4d" : "#d55e00", width: 3 };
     return { shapes: [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line }] };
   }
@@ -33,11 +35,10 @@
 
   function draw(id) {
     const figure = figures[id];
-    const variant = state(id);
-    const data = traces(figure, variant);
+    const data = traces(figure, state(id));
     for (const trace of data) if (trace.colorscale && dark.matches) trace.reversescale = true;
-    const theme = merge(themes[dark.matches ? "dark" : "light"], figure.layout);
-    const layout = merge(merge(theme, variant.layout), outline(figure));
+    const parts = [figure.layout, state(id).layout, outline(figure)];
+    const layout = parts.reduce((base, over) => merge(base, over), themes[dark.matches ? "dark" : "light"]);
     // After a resize plotly.js takes the element's height, not the layout's.
     document.getElementById(id).style.height = `${layout.height}px`;
     return Plotly.react(id, data, layout, figure.config);
@@ -51,7 +52,7 @@
     all(`[data-html="${id}"]`).forEach((element) => (element.innerHTML = variant.html));
     all(`select[data-switch="${id}"]`).forEach((element) => (element.value = key));
     all(`[data-part="${id}"]`).forEach((element, index) => (element.value = key.split(":")[index]));
-    all(`[data-show="${id}"]`).forEach((link) => link.closest("tr").classList.toggle("chosen", link.dataset.key === key));
+    all(`tr [data-show="${id}"]`).forEach((link) => link.closest("tr").classList.toggle("chosen", link.dataset.key === key));
     draw(id);
     for (const [other, { selects, follows }] of Object.entries(figures)) {
       if (selects === id && shown[other] && figures[other].cells[key]) draw(other);
@@ -64,16 +65,15 @@
     document.getElementById(`section-${id}`).scrollIntoView({ behavior: "smooth" });
   }
 
-  for (const [id, figure] of Object.entries(figures)) {
-    if (!shown[id]) show(id, figure.first);
-    if (!figure.selects) continue;
-    document.getElementById(id).on("plotly_click", ({ points }) => {
-      if (points[0].customdata != null) showAndGo(figure.selects, String(points[0].customdata));
+  for (const [id, { first, selects }] of Object.entries(figures)) {
+    if (!shown[id]) show(id, first);
+    document.getElementById(id).on("plotly_click", ({ points: [{ customdata }] }) => {
+      if (selects && customdata != null) showAndGo(selects, String(customdata));
     });
   }
   on("change", "select[data-switch]", (select) => show(select.dataset.switch, select.value));
   on("change", "[data-part]", (_, { part: id }) => show(id, all(`[data-part="${id}"]`).map(({ value }) => value).join(":")));
-  on("click", "[data-show]", (_, { show: id, key }) => showAndGo(id, key));
+  on("click", "[data-show]", (link, { show: id, key }) => (link.closest(`#section-${id}`) ? show : showAndGo)(id, key));
   on("click", "[data-step]", (_, { of, step }) => {
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);
     show(of, options[(selectedIndex + Number(step) + options.length) % options.length].value);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lmscope.analyses.selection_summary import summarise_selection
 from lmscope.results import ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
@@ -90,6 +92,12 @@ class Records:
         """Rows sorted by layer, role and expert; matrices without a layer where they stand in the model:
         embeddings first, pooler and unembedding last."""
         return sorted(self.rows("spectra"), key=_place)
+
+    @cached_property
+    def selection_means(self) -> list[Row]:
+        """`summarise_selection` of the run's selections, as rows; empty without any."""
+        rows = self.rows("selection")
+        return [_finite(asdict(one)) for one in summarise_selection(rows)] if rows else []
 
     def settings(self, analysis: str) -> Mapping[str, Any]:
         """What the analysis was asked for; empty where the run does not hold it."""

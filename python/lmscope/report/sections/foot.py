@@ -18,6 +18,7 @@ from lmscope.report.words import plain
 ORDER = 90
 
 _SHARED = ("seed", "false_positive_rate")
+_TOKENS = {"entropy", "selection"}
 
 Call = tuple[str, list[str], dict[str, Any]]
 """Verb, checkpoints, settings."""
@@ -118,7 +119,30 @@ def _calls(records: Records) -> list[Call]:
         known = ("vectors", "null_draws", *_SHARED)
         # Before `analyze`, which builds the page.
         calls.insert(0, ("similarity", [source, other], _given(records, "twins", known)))
+    if _TOKENS & set(records.analyses):
+        calls.insert(0, ("tokens", [source, *_other_checkpoints(records)], _of_tokens(records)))
     return calls
+
+
+def _other_checkpoints(records: Records) -> list[str]:
+    """By their names: where they stood is not recorded."""
+    own = records.checkpoint.get("identity")
+    rows = records.rows("entropy")
+    return list(dict.fromkeys(row["checkpoint"] for row in rows if row["identity"] != own))
+
+
+def _of_tokens(records: Records) -> dict[str, Any]:
+    """What was read is recorded as a digest, not as a path."""
+    of_entropy = ("window", "special", "epsilon2", "center", "normalize_rows", "untrained", "dtype")
+    of_selection = ("window", "positions", "min_context", "ridge", "divergence", "dtype")
+    ks = records.settings("selection").get("ks")
+    return {
+        "text": "FILE",
+        **_given(records, "selection", of_selection),
+        **_given(records, "entropy", of_entropy),
+        **({"k": ks} if ks else {}),
+        **_given(records, "entropy" if "entropy" in records.analyses else "selection", ("seed",)),
+    }
 
 
 def _given(records: Records, analysis: str, names: Iterable[str]) -> dict[str, Any]:
@@ -135,7 +159,10 @@ def _python(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
 def _shell(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
     options = []
     for key, value in settings.items():
-        option = f"--{key.replace('_', '-')}"
-        values = ",".join(value) if isinstance(value, list) else str(value)
-        options.append(option if value is True else f"{option} {shlex.quote(values)}")
+        name = key.replace("_", "-")
+        values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if isinstance(value, bool):
+            options.append(f"--{'' if value else 'no-'}{name}")
+        else:
+            options.append(f"--{name} {shlex.quote(values)}")
     return " ".join(["lmscope", verb, *map(shlex.quote, sources), *options, "-o RUN"])

@@ -8,6 +8,7 @@ from lmscope.analyses.moved_matrices import moved_matrices
 from lmscope.analyses.nulls import SMALLEST_SIDE
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
+from lmscope.report.token_words import token_sentences
 from lmscope.report.words import count, listing, percent, plain
 
 ORDER = 10
@@ -17,7 +18,7 @@ _TEMPLATE = """
 <h1>{{ model }}</h1>
 <p class="about">{{ about | join(" · ") }}</p>
 <p class="verdict">{{ verdict }}</p>
-{% if doubt %}<p class="verdict second">{{ doubt }}</p>{% endif %}
+{% for more in others %}<p class="verdict second">{{ more }}</p>{% endfor %}
 <ul class="tiles">
 {% for value, label, status in tiles %}
   <li class="{{ status }}"><b>{{ value | number }}</b> {{ label }}</li>
@@ -37,11 +38,12 @@ def section(records: Records) -> Section:
         for status, number in statuses.items()
         if (number, plain(status), status) not in tiles
     ]
+    verdict, *others = filter(None, [_verdict(records), _doubt(records), *token_sentences(records)])
     values = {
         "model": records.model,
         "about": _about(records),
-        "verdict": _verdict(records),
-        "doubt": _doubt(records),
+        "verdict": verdict,
+        "others": others,
         "tiles": tiles,
     }
     return Section("summary", "", _TEMPLATE, values)
@@ -59,6 +61,8 @@ def _verdict(records: Records) -> str:
         return moved
     if not records.spectra and {"similarity", "twins"} & set(records.analyses):
         return "This run compares matrices with each other; no spectra have been computed in it."
+    if not records.spectra and token_sentences(records):
+        return ""
     if not records.spectra:
         return "No spectra have been computed in this run yet: the ledger below says what was found and why."
     tested = [row for row in records.spectra if row["learnt"] is not None]

@@ -1,0 +1,81 @@
+"""What the token analyses found, in sentences that claim no more than the intervals allow."""
+
+from __future__ import annotations
+
+from lmscope.report.entropy_rows import by_checkpoint
+from lmscope.report.records import Records, Row
+from lmscope.report.token_methods import METHODS, WITHOUT_BUDGET
+from lmscope.report.words import count, listing, number
+
+_BUDGETED = METHODS.keys() - set(WITHOUT_BUDGET)
+_PREFERRED_K = 8
+
+
+def token_sentences(records: Records) -> list[str]:
+    """One of the selection and one of the entropy, as far as the run holds them."""
+    return [*_selection(records), *_entropy(records)]
+
+
+def _selection(records: Records) -> list[str]:
+    means = [row for row in records.selection_means if row["method"] in _BUDGETED]
+    if not means:
+        return []
+    held = {row["score"] for row in means}
+    by_kl = "kl_deleted" in held
+    score = "kl_deleted" if by_kl else "ridge_residual"
+    k = min({row["k"] for row in means}, key=lambda one: abs(one - _PREFERRED_K))
+    rows = sorted(
+        (row for row in means if (row["score"], row["k"]) == (score, k)), key=lambda row: row["mean"]
+    )
+    if not rows:
+        return []
+    best = rows[0]
+    judged = (
+        "the model's next-token prediction stays nearest to that of the whole prompt with "
+        if by_kl
+        else "the smallest ridge residual (Lasso's own ground) is left by "
+    )
+    beside = [row for row in rows[1:] if row["method"] in ("lasso", "attention", "random")]
+    kept = f"At {count(best['positions'], 'sampled position')} and {count(k, 'token')} kept"
+    sentence = f"{kept}, {judged}{_said(best, unit=by_kl)}"
+    if beside:
+        sentence += f", beside {listing([_said(row, unit=False) for row in beside])}"
+    return [f"{sentence}.{_paired(rows)}"]
+
+
+def _paired(rows: list[Row]) -> str:
+    """Lasso against attention at the same positions."""
+    row = next((row for row in rows if row["method"] == "lasso"), None)
+    if row is None or row["minus_attention_low"] is None:
+        return ""
+    low, high = row["minus_attention_low"], row["minus_attention_high"]
+    unclear = ": these positions do not tell them apart" if low <= 0 <= high else ""
+    return (
+        f" Position by position, Lasso less attention is {number(row['minus_attention'])} "
+        f"(95 % {number(low)} to {number(high)}){unclear}."
+    )
+
+
+def _said(row: Row, *, unit: bool) -> str:
+    kl = f"KL {number(row['mean'])} nats" if unit else number(row["mean"])
+    return f"{_label(row)} ({kl}, 95 % {number(row['low'])} to {number(row['high'])})"
+
+
+def _label(row: Row) -> str:
+    return METHODS[row["method"]].label
+
+
+def _entropy(records: Records) -> list[str]:
+    checkpoints = by_checkpoint(records)
+    own = records.checkpoint.get("identity")
+    one = next((one for one in checkpoints if one.last["identity"] == own), None)
+    if one is None:
+        return []
+    row = one.last
+    beside = [f"random rows have {number(row['iid_normalized'])}"]
+    if row["untrained_normalized"] is not None:
+        beside.append(f"the untrained twin {number(row['untrained_normalized'])}")
+    return [
+        f"The normalized entropy of the last layer read is {number(row['normalized'])} over "
+        f"{count(row['tokens'], 'token')} in {number(row['dimensions'])} dimensions; {listing(beside)}."
+    ]
