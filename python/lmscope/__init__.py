@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
@@ -35,14 +36,17 @@ _HOME = {
     "CudaError": "lmscope.kernels.runtime",
     "DifferenceVerdict": "lmscope.analyses.difference",
     "Docs": "lmscope.analyses.similarity",
+    "LanguageModel": "lmscope.representations",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
+    "Passage": "lmscope.representations",
     "Run": "lmscope.runs",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "analyze": "lmscope.runs",
+    "capture": "lmscope.representations",
     "column_cosine": "lmscope.kernels.column_cosine",
     "compare": "lmscope.runs",
     "cuda_available": "lmscope.kernels.runtime",
@@ -52,8 +56,10 @@ _HOME = {
     "get_num_threads": "lmscope.kernels.runtime",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
+    "load_model": "lmscope.representations",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "read_texts": "lmscope.representations",
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
@@ -69,8 +75,10 @@ __all__ = [
     "CudaError",
     "DifferenceVerdict",
     "Docs",
+    "LanguageModel",
     "MarchenkoPastur",
     "PackedColumns",
+    "Passage",
     "Run",
     "SingularValues",
     "SpectrumVerdict",
@@ -78,6 +86,7 @@ __all__ = [
     "TensorInfo",
     "__version__",
     "analyze",
+    "capture",
     "column_cosine",
     "compare",
     "cuda_available",
@@ -87,8 +96,10 @@ __all__ = [
     "get_num_threads",
     "inspect",
     "isa",
+    "load_model",
     "open_checkpoint",
     "open_run",
+    "read_texts",
     "set_num_threads",
     "similarity",
     "singular_values",

@@ -14,7 +14,8 @@ import pytest
 import lmscope
 
 from ..checkpoints.hub_server import Hub, folder_files, serve
-from ..written_llama import llama_tensors, save_llama
+from ..tiny_tokenizers import character_tokenizer
+from ..written_llama import VOCABULARY, llama_tensors, save_llama
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_generated" not in path.parts)
@@ -36,6 +37,7 @@ def run(tmp_path: Path, hub: Hub) -> Run:
     work = tmp_path / "work"
     for place, seed in {"checkpoint": 0, "base": 1, "tuned": 2}.items():
         save_llama(work / "path" / "to" / place, llama_tensors(2, seed), 2)
+    character_tokenizer(VOCABULARY).save_pretrained(work / "path" / "to" / "checkpoint")
     (work / "CKPT").symlink_to(work / "path" / "to" / "checkpoint")
     for name, place in {"OTHER": "tuned", "BASE": "base", "TUNED": "tuned"}.items():
         (work / name).symlink_to(work / "path" / "to" / place)

@@ -48,8 +48,8 @@ class LanguageModel:
         for name, parameter in self.model.named_parameters():
             if parameter.is_meta:
                 raise ValueError(
-                    f"model: {self.label} has no values for {name}: it was offloaded to the meta device; load "
-                    "it whole on one device"
+                    f"model: {self.label} has no values for {name}, which was offloaded to the meta device; "
+                    "load the model whole on one device"
                 )
         self.model.eval()
         self.model.requires_grad_(False)

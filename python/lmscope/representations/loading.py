@@ -112,6 +112,10 @@ def _refuse_what_cannot_run(checkpoint: Checkpoint, folder: Path) -> None:
             "again",
             file=folder / "config.json",
         )
+    if checkpoint.config.get("is_encoder_decoder"):
+        raise CheckpointError(
+            f"an encoder-decoder ({checkpoint.model_type}); causal models and encoders are run", file=folder
+        )
     if "auto_map" in checkpoint.config and not _known(checkpoint.model_type):
         raise CheckpointError(
             "running it would need code of its own, which lmscope never does", file=folder / "config.json"

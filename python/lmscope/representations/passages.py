@@ -81,8 +81,8 @@ def capture(
     ``hidden_states``: 0 the embeddings, i behind block i; the last one is behind the final norm where the
     model has one (``model.final_norm``). A text longer than ``window`` tokens (None: the model's context, at
     most 512) is cut into consecutive windows, each with the tokenizer's special tokens around it and seen by
-    the model alone. ``special_tokens="drop"`` leaves the special tokens out of what is handed over; the model has
-    seen them. ``attention`` are blocks, numbered from 0, or ``"last"``. The other blocks compute as they
+    the model alone. ``special_tokens="drop"`` leaves the special tokens out of what is handed over; the model
+    has seen them. ``attention`` are blocks, numbered from 0, or ``"last"``. The other blocks compute as they
     would, the wanted ones by the model's eager attention, whose rounding may differ from that of others.
 
     At most ``batch_tokens`` tokens' states, or one window's, are held at a time; windows of similar length
@@ -104,8 +104,9 @@ def capture(
     wanted = _numbers("layers", layers, model.depth, model.depth + 1)
     blocks = _numbers("attention", () if attention is None else attention, model.depth - 1, model.depth)
     size = window_size(model, window)
-    forward = _Forward(model, wanted, blocks, special_tokens == "drop", nonfinite == "keep")
-    return _passages(forward, cut(model, texts_of(texts, text_column), size), batch_tokens)
+    forward = _Forward(model, wanted, blocks, special_tokens == "drop")
+    windows = cut(model, texts_of(texts, text_column), size)
+    return _passages(forward, windows, batch_tokens, keep_nonfinite=nonfinite == "keep")
 
 
 def _numbers(name: str, chosen: str | int | Iterable[int], last: int, count: int) -> tuple[int, ...]:
@@ -122,14 +123,20 @@ def _numbers(name: str, chosen: str | int | Iterable[int], last: int, count: int
     return tuple(sorted({int(number) for number in numbers}))
 
 
-def _passages(forward: _Forward, windows: Iterator[Window], batch_tokens: int) -> Iterator[Passage]:
+def _passages(
+    forward: _Forward, windows: Iterator[Window], batch_tokens: int, *, keep_nonfinite: bool
+) -> Iterator[Passage]:
     for batch in _batches(windows, batch_tokens):
         done: dict[int, Passage] = {}
         for rows in _similar_lengths(batch):
             done.update(zip(rows, forward([batch[row] for row in rows]), strict=True))
         # Popped, so that what the consumer drops is free before the next batch is run.
         for row in range(len(batch)):
-            yield done.pop(row)
+            passage = done.pop(row)
+            if passage.problems and not keep_nonfinite:
+                raise StatesError(next(iter(passage.problems.values())))
+            yield passage
+            del passage
 
 
 def _batches(windows: Iterator[Window], batch_tokens: int) -> Iterator[list[Window]]:
@@ -166,12 +173,10 @@ class _Forward:
         layers: tuple[int, ...],
         blocks: tuple[int, ...],
         drop_special: bool,
-        keep_nonfinite: bool,
     ) -> None:
         self._model = model
         self._layers = layers
         self._drop_special = drop_special
-        self._keep_nonfinite = keep_nonfinite
         self._strings = TokenStrings(model.tokenizer)
         self._recorder = AttentionRecorder(model, blocks) if blocks else None
         self._final_norm_applied = model.depth in layers and model.final_norm is not None
@@ -201,8 +206,9 @@ class _Forward:
         if values.is_meta or not any(
             values[row, : len(window.ids)].any() for row, window in enumerate(windows)
         ):
+            first = min(windows, key=lambda window: (window.text, window.window))
             raise StatesError(
-                f"{_place(windows[0])}, layer {layer} of {self._model.label}: every hidden state is zero, as "
+                f"{_place(first)}, layer {layer} of {self._model.label}: every hidden state is zero, as "
                 "after weights were offloaded; load the model whole on one device"
             )
 
@@ -211,13 +217,7 @@ class _Forward:
         ids = np.asarray(window.ids, np.int64)[kept]
         tokens = self._strings(ids)
         own = {layer: values[row, kept] for layer, values in states.items()}
-        problems: dict[int, str] = {}
-        for layer, values in own.items():
-            problem = self._nonfinite(window, kept, tokens, layer, values)
-            if problem is not None and not self._keep_nonfinite:
-                raise StatesError(problem)
-            if problem is not None:
-                problems[layer] = problem
+        problems = ((layer, self._nonfinite(window, kept, tokens, layer, one)) for layer, one in own.items())
         weights = self._recorder.weights if self._recorder else {}
         norms = self._recorder.value_norms if self._recorder else {}
         return Passage(
@@ -232,7 +232,7 @@ class _Forward:
             attention={block: one[row][:, kept][:, :, kept] for block, one in sorted(weights.items())},
             value_norms={block: one[row][:, kept] for block, one in sorted(norms.items())},
             final_norm_applied=self._final_norm_applied,
-            problems=problems,
+            problems={layer: problem for layer, problem in problems if problem is not None},
         )
 
     def _nonfinite(
