@@ -99,7 +99,9 @@ class DistributedInformation:
             "explained without the Lasso's tokens": self.kept_share,
             "explained by the Lasso's tokens": self.lasso_share,
         }
-        rows = [(name, *(html_repr.number(float(value)) for value in curve)) for name, curve in curves.items()]
+        rows = [
+            (name, *(html_repr.number(float(value)) for value in curve)) for name, curve in curves.items()
+        ]
         return html_repr.block(
             f"Squared residuals over {self.positions} positions",
             html_repr.table(("curve", *(f"k={k}" for k in self.ks)), rows),

@@ -72,7 +72,9 @@ def token_ids(model: LanguageModel, ids: Any) -> torch.Tensor:
         )
     tokens = torch.as_tensor(ids, dtype=torch.int64, device=model.model.device)
     if tokens.ndim != 1 or len(tokens) == 0:
-        raise ValueError(f"ids must be the tokens of one window, one-dimensional; found shape {tuple(tokens.shape)}")
+        raise ValueError(
+            f"ids must be the tokens of one window, one-dimensional; found shape {tuple(tokens.shape)}"
+        )
     return tokens
 
 
