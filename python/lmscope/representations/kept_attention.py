@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lmscope.representations.quiet import quiet_transformers
+
 if TYPE_CHECKING:
     import torch
 
@@ -125,11 +127,13 @@ def attention(model: Any, through: Recorder | Prober) -> Iterator[None]:
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     previous = model.config._attn_implementation
     token = _active.set(through)
-    model.set_attn_implementation(_NAME)
+    with quiet_transformers():
+        model.set_attn_implementation(_NAME)
     try:
         yield
     finally:
-        model.set_attn_implementation(previous)
+        with quiet_transformers():
+            model.set_attn_implementation(previous)
         _active.reset(token)
 
 

@@ -250,4 +250,8 @@ class KeptTokens:
 
 def _expected(probability: torch.Tensor, log_probability: torch.Tensor) -> float:
     """Mean of ``log_probability``; tokens of probability 0 count nothing, whatever their logarithm."""
-    return float((probability * log_probability).where(probability > 0, 0.0).sum())
+    mean = float(probability @ log_probability)
+    # 0 * -inf, where a model rules tokens out.
+    if mean != mean:
+        mean = float((probability * log_probability).where(probability > 0, 0.0).sum())
+    return mean
