@@ -153,17 +153,21 @@ void Design::copy_columns(const std::vector<int64_t>& columns, double* target) c
     });
 }
 
-void validate(const MatrixView& x, const MatrixView& y) {
-    for (const auto& [matrix, name] : {std::pair(&x, "x"), std::pair(&y, "y")}) {
-        if (matrix->device != Device::cpu)
-            throw UnsupportedDType(std::string(name) + " is a CUDA tensor; the Lasso runs on the CPU: pass " + name +
-                                   ".cpu()");
-        if (matrix->rows == 0 || matrix->columns == 0)
-            throw InvalidArgument(std::string(name) + " has no elements: its shape is " + std::to_string(matrix->rows) +
-                                  " x " + std::to_string(matrix->columns));
-    }
+void require_matrix(const MatrixView& matrix, const char* argument) {
+    if (matrix.device != Device::cpu)
+        throw UnsupportedDType(std::string(argument) +
+                               " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
+    if (matrix.rows < 1 || matrix.columns < 1)
+        throw InvalidArgument(std::string(argument) + " has shape (" + std::to_string(matrix.rows) + ", " +
+                              std::to_string(matrix.columns) + "); it needs at least one row and one column");
+}
+
+void require_problem(const MatrixView& x, const MatrixView& y) {
+    require_matrix(x, "x");
+    require_matrix(y, "y");
     if (x.rows != y.rows)
-        throw InvalidArgument("x has " + std::to_string(x.rows) + " samples, y has " + std::to_string(y.rows));
+        throw InvalidArgument("x and y must have the same number of rows, got " + std::to_string(x.rows) + " and " +
+                              std::to_string(y.rows));
     if (y.columns != 1) throw InvalidArgument("y must hold one target, got " + std::to_string(y.columns));
 }
 

@@ -40,7 +40,9 @@ private:
     std::vector<double> squares_;
 };
 
-// Throws InvalidArgument unless both have elements, as many rows, and y one column.
-void validate(const MatrixView& x, const MatrixView& y);
+// Throw InvalidArgument unless the matrix has elements, and unless y is one column of as many rows as x; UnsupportedDType
+// for a CUDA tensor.
+void require_matrix(const MatrixView& matrix, const char* argument);
+void require_problem(const MatrixView& x, const MatrixView& y);
 
 }  // namespace lmscope::lasso::single

@@ -115,7 +115,7 @@ private:
 }  // namespace
 
 LassoPath lasso_path(const MatrixView& x, const MatrixView& y, const LassoPathSettings& settings) {
-    lasso::single::validate(x, y);
+    lasso::single::require_problem(x, y);
     for (const double alpha : settings.alphas)
         if (!(alpha > 0 && std::isfinite(alpha)))
             throw InvalidArgument(std::string(settings.relative ? "alpha_ratio" : "alpha") +
