@@ -152,17 +152,27 @@ Path::Event Path::next(double bound) const {
 }
 
 bool Path::move_to(double bound, int64_t leaving) {
-    for (size_t i = 0; i < active_.size(); ++i) w_[i] = correlations_[active_[i]] - bound * signs_[i];
-    factor_.solve(w_);
-    for (size_t i = 0; i < active_.size(); ++i)
-        if (active_[i] == leaving) w_[i] = 0;
+    std::vector<double> right;
+    for (size_t i = 0; i < active_.size(); ++i) right.push_back(correlations_[active_[i]] - bound * signs_[i]);
+    std::fill(w_.begin(), w_.end(), 0.0);
     std::copy_n(correlations_, count_, gradient_.begin());
-    for (size_t i = 0; i < active_.size(); ++i) loops().axpy(count_, -w_[i], column(active_[i]), gradient_.data());
-    double violation = 0;
-    for (const double value : gradient_) violation = std::max(violation, std::fabs(value) - bound);
-    for (size_t i = 0; i < active_.size(); ++i)
-        violation = std::max(violation, std::fabs(gradient_[static_cast<size_t>(active_[i])] - bound * signs_[i]));
-    return violation <= most_violation * largest_;
+    // Twice where once is not enough: the second solution refines the first.
+    for (int pass = 0; pass < 2; ++pass) {
+        factor_.solve(right);
+        for (size_t i = 0; i < active_.size(); ++i) {
+            if (active_[i] == leaving) right[i] = -w_[i];
+            w_[i] += right[i];
+            loops().axpy(count_, -right[i], column(active_[i]), gradient_.data());
+        }
+        double violation = 0;
+        for (const double value : gradient_) violation = std::max(violation, std::fabs(value) - bound);
+        for (size_t i = 0; i < active_.size(); ++i) {
+            right[i] = gradient_[static_cast<size_t>(active_[i])] - bound * signs_[i];
+            violation = std::max(violation, std::fabs(right[i]));
+        }
+        if (violation <= most_violation * largest_) return true;
+    }
+    return false;
 }
 
 HomotopyPath Path::follow(const HomotopySettings& settings) {
@@ -195,7 +205,11 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
         const int64_t code = event.code;
         set_direction();
         event = next(bound);
-        bound = event.code < count_ ? bound - event.step : 0.0;
+        bound -= event.step;
+        if (event.code == count_ || bound <= rounding_share * largest_) {
+            bound = 0;
+            event.code = count_;
+        }
         if (!move_to(bound, event.code < 0 ? -1 - event.code : count_)) {
             path.end = PathEnd::rounding;
             return path;
