@@ -24,6 +24,7 @@ from lmscope.runs.token_texts import write_distances
 
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
+    from lmscope.representations import LanguageModel
 
 
 def tokens(
@@ -147,7 +148,8 @@ def _run(
     own = first.checkpoint
     keys = settings.keys([reading.checkpoint.identity for reading in readings])
     # Before the manifest names settings that nothing can be computed under.
-    _check_layers(first, settings)
+    _check_layers(first.model, settings)
+    first.windows  # noqa: B018 - raises where the texts cannot be cut
     with RunFolder.create(path, own.identity).lock() as folder:
         begin_run(folder, own, keys, device)
         if not folder.has_ledger():
@@ -163,10 +165,9 @@ def _run(
         write_law(store, folder.rows("entropy"), readings, settings)
 
 
-def _check_layers(reading: Reading, settings: TokenSettings) -> None:
-    beyond = {layer for layer in settings.layers or () if layer > reading.model.depth}
+def _check_layers(model: LanguageModel, settings: TokenSettings) -> None:
+    beyond = {layer for layer in settings.layers or () if layer > model.depth}
     if beyond:
         raise UsageError(
-            f"layers: {reading.label} has no layer {ranges(beyond)}; its hidden states are 0 to "
-            f"{reading.model.depth}"
+            f"layers: {model.label} has no layer {ranges(beyond)}; its hidden states are 0 to {model.depth}"
         )
