@@ -42,7 +42,7 @@ def test_a_batch_gives_what_each_text_gives_alone(model_type: str, padding_side:
 
 
 def test_batches_may_be_of_any_size(llama: LanguageModel) -> None:
-    whole = list(capture(llama, TEXTS, layers=(0, 2, 3)))
+    whole = list(capture(llama, TEXTS, layers=np.array([3, 0, 2])))
     for batch_tokens in (1, 45, 70):
         parts = list(capture(llama, TEXTS, layers=(0, 2, 3), batch_tokens=batch_tokens))
         assert [(one.text, one.window) for one in parts] == [(one.text, one.window) for one in whole]
@@ -127,6 +127,23 @@ def test_a_long_text_is_cut_into_windows(llama: LanguageModel) -> None:
             passage.states[3], alone(llama, passage.ids).last_hidden_state[0], **TOLERANCE
         )
     assert "window 0 of 7, 20 tokens" in repr(passages[0])
+
+
+def test_a_tokenizer_written_in_python() -> None:
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer()  # one token a byte, "</s>" behind each text
+    tiny = tiny_model("gpt2", vocab_size=400)
+    model = LanguageModel(tiny.model, tokenizer, "causal", "tiny gpt2 on bytes")
+    text = "Déjà vu, and more of it"
+    passages = list(capture(model, [text], window=10))
+    assert (
+        np.concatenate([passage.ids[:-1] for passage in passages]).tolist() == tokenizer(text).input_ids[:-1]
+    )
+    assert all(passage.tokens[-1] == "</s>" and passage.special[-1] for passage in passages)
+    assert passages[0].tokens[:2] == ["D", "\xc3"]  # a byte that is no character by itself
+    (dropped,) = capture(model, [text], special_tokens="drop")
+    assert len(dropped.ids) == len(text.encode())
 
 
 def test_the_default_window_is_the_models_context(llama: LanguageModel) -> None:
@@ -242,6 +259,10 @@ def test_texts_that_are_none(llama: LanguageModel) -> None:
         list(capture(llama, ["one", "", "three"]))
     with pytest.raises(TextError, match=r"^texts: text 0 has no column 'text'; it has 'body'$"):
         list(capture(llama, [{"body": "words"}]))
+    (passage,) = capture(llama, ["</s>"])
+    assert passage.special.all()
+    with pytest.raises(TextError, match=r"^text 0, window 0: nothing but special tokens"):
+        list(capture(llama, ["</s>"], special_tokens="drop"))
     with pytest.raises(TypeError, match=r"^texts: text 0 is of type int; a string is expected$"):
         list(capture(llama, [3]))
     with pytest.raises(TypeError, match=r"^texts: one text was given"):

@@ -194,6 +194,21 @@ def test_devices_and_dtypes_that_are_not_there(folder: Path) -> None:
             load_model(folder, device="cuda:0")
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(folder: Path) -> None:
+    texts = ["a text", "another one"]
+    options = {"layers": "all", "attention": "all"}
+    on_gpu = capture(load_model(folder), texts, **options)
+    on_cpu = capture(load_model(folder, device="cpu"), texts, **options)
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        for here, there in ((one.states, other.states), (one.attention, other.attention)):
+            assert here.keys() == there.keys()
+            for key, values in here.items():
+                assert values.is_cuda
+                torch.testing.assert_close(values.cpu(), there[key], rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("model_type", ["llama", "bert"])
 def test_the_untrained_twin(model_type: str) -> None:
     model = tiny_model(model_type)

@@ -50,6 +50,7 @@ class AttentionRecorder:
             self._run = way
             self.forward([[0]])
             missing = [number for number in blocks if number not in self.weights]
+            self.clear()
             if not missing:
                 return
         kind = type(model.layers[missing[0]]).__name__
@@ -60,9 +61,13 @@ class AttentionRecorder:
 
     def forward(self, rows: list[list[int]], **options: Any) -> Any:
         """The output of :meth:`LanguageModel.forward`; weights and norms are left here."""
+        self.clear()
+        return self._run(rows, **options)
+
+    def clear(self) -> None:
+        """Lets go of the last forward pass's weights and norms."""
         self.weights.clear()
         self.value_norms.clear()
-        return self._run(rows, **options)
 
     def _through_interface(self, rows: list[list[int]], **options: Any) -> Any:
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmscope.representations.dtype_option import dtype_option
 from lmscope.representations.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _NO_LIMIT = 1 << 40
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LanguageModel:
-    """A transformers model in evaluation mode, without gradients; made by :func:`lmscope.load_model`.
+    """A transformers model, put into evaluation mode without gradients; made by :func:`lmscope.load_model`.
 
     ``kind`` is ``"causal"`` where the model gives next-token logits, else ``"encoder"`` (hidden states only).
     ``identity`` is the checkpoint's, None for a model that was not loaded from one; ``not_loaded`` names
@@ -78,7 +79,7 @@ class LanguageModel:
         """The number of blocks; hidden states are numbered 0 (embeddings) to ``depth``."""
         return int(self.config.num_hidden_layers)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Any, ...]:
         """The blocks, first to last; empty where the model is not a list of as many modules."""
         import torch
@@ -197,7 +198,7 @@ class LanguageModel:
         config = copy.deepcopy(self.model.config)
         with torch.random.fork_rng(devices=[]), quiet_transformers():
             torch.default_generator.manual_seed(seed)
-            model = type(self.model)._from_config(config, dtype=self.dtype)
+            model = type(self.model)._from_config(config, **dtype_option(self.dtype))
         label = f"{self.label}, untrained (seed {seed})"
         return LanguageModel(
             model.to(self.device), self.tokenizer, self.kind, label, not_loaded=self.not_loaded

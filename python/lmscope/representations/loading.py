@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lmscope.checkpoints import Checkpoint, CheckpointError, open_checkpoint
 from lmscope.checkpoints.hub import add_files
+from lmscope.representations.dtype_option import dtype_option
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.quiet import quiet_transformers
 
@@ -153,7 +154,9 @@ def _model(folder: Path, dtype: Any) -> tuple[Literal["causal", "encoder"], Any,
         config = AutoConfig.from_pretrained(str(folder))
         kind = _kind(config)
         auto = AutoModelForCausalLM if kind == "causal" else AutoModel
-        loaded: Any = auto.from_pretrained(str(folder), config=config, dtype=dtype, output_loading_info=True)
+        loaded: Any = auto.from_pretrained(
+            str(folder), config=config, output_loading_info=True, **dtype_option(dtype)
+        )
         model, info = loaded
     except Exception as error:  # transformers raises whatever a model's code raises
         raise CheckpointError(f"transformers cannot load it: {_first_line(error)}", file=folder) from error

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lmscope.representations.attention import AttentionRecorder
 from lmscope.representations.language_model import LanguageModel
-from lmscope.representations.texts import texts_of
+from lmscope.representations.texts import TextError, texts_of
 from lmscope.representations.token_strings import TokenStrings
 from lmscope.representations.windows import Window, cut, window_size
 
@@ -70,7 +70,7 @@ def capture(
     special_tokens: Literal["keep", "drop"] = "keep",
     window: int | None = None,
     batch_tokens: int = 4096,
-    attention: Literal["last"] | Iterable[int] | None = None,
+    attention: Literal["last", "all"] | int | Iterable[int] | None = None,
     text_column: str = "text",
     nonfinite: Literal["raise", "keep"] = "raise",
 ) -> Iterator[Passage]:
@@ -82,16 +82,17 @@ def capture(
     model has one (``model.final_norm``). A text longer than ``window`` tokens (None: the model's context, at
     most 512) is cut into consecutive windows, each with the tokenizer's special tokens around it and seen by
     the model alone. ``special_tokens="drop"`` leaves the special tokens out of what is handed over; the model
-    has seen them. ``attention`` are blocks, numbered from 0, or ``"last"``. The other blocks compute as they
-    would, the wanted ones by the model's eager attention, whose rounding may differ from that of others.
+    has seen them. ``attention`` are blocks, numbered from 0, or ``"last"`` or ``"all"``; they compute by the
+    model's eager attention, which may round otherwise than the one that the other blocks use.
 
-    At most ``batch_tokens`` tokens' states, or one window's, are held at a time; windows of similar length
-    share a forward pass, padded on the right and masked. Consumers that keep no passage keep memory flat.
+    At most ``batch_tokens`` tokens' states, or one window's, are held at a time, besides those of all layers
+    while a forward pass runs; windows of similar length share one, padded on the right and masked. While
+    iterating, a model serves one thread. Consumers that keep no passage keep memory flat.
 
     Raises at the call ValueError for a wrong argument and NoAttentionWeights where a wanted block has none;
-    while iterating TextError for a text without tokens, and StatesError for states that are not finite
-    (``nonfinite="keep"`` hands them over, with ``Passage.problems``) or a layer of nothing but zeros, as
-    weights that were offloaded give.
+    while iterating TextError for a text without tokens of its own, and StatesError for states that are not
+    finite (``nonfinite="keep"`` hands them over, with ``Passage.problems``) or a layer of nothing but zeros,
+    as weights that were offloaded give.
     """
     if isinstance(texts, (str, Mapping)):
         raise TypeError("texts: one text was given; give a list of texts")
@@ -137,7 +138,7 @@ def _numbers(name: str, chosen: str | int | Iterable[int], last: int, count: int
         if chosen == "all":
             return tuple(range(count))
         raise ValueError(f"{name}: {chosen!r} is neither 'last' nor 'all', nor a number")
-    numbers = (chosen,) if isinstance(chosen, int) else tuple(chosen)
+    numbers = tuple(chosen) if isinstance(chosen, Iterable) else (chosen,)
     for number in numbers:
         if not 0 <= number < count:
             raise ValueError(f"{name}: {number} is not between 0 and {count - 1}")
@@ -210,7 +211,10 @@ class _Forward:
         states = {layer: self._layer(output, layer) for layer in self._layers}
         for layer, values in states.items():
             self._refuse_zeros(layer, values, windows)
-        return [self._passage(window, row, states) for row, window in enumerate(windows)]
+        passages = [self._passage(window, row, states) for row, window in enumerate(windows)]
+        if self._recorder is not None:
+            self._recorder.clear()
+        return passages
 
     def _layer(self, output: Any, layer: int) -> torch.Tensor:
         if layer == self._model.depth:
@@ -235,6 +239,10 @@ class _Forward:
 
     def _passage(self, window: Window, row: int, states: Mapping[int, torch.Tensor]) -> Passage:
         kept = np.flatnonzero(~window.special) if self._drop_special else np.arange(len(window.ids))
+        if not kept.size:
+            raise TextError(
+                f"{_place(window)}: nothing but special tokens, which are to be dropped; leave it out"
+            )
         ids = np.asarray(window.ids, np.int64)[kept]
         tokens = self._strings(ids)
         own = {layer: values[row, kept] for layer, values in states.items()}

@@ -27,5 +27,5 @@ class TokenStrings:
             text = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
             if piece.startswith("▁") and not text.startswith(" "):
                 text = f" {text}"
-            self._known[token] = piece if "\ufffd" in text else text
+            self._known[token] = text if text and "\ufffd" not in text else piece
         return self._known[token]
