@@ -41,7 +41,11 @@ def test_one_text_has_no_interval() -> None:
     assert math.isnan(average.normalized_low)
     assert math.isnan(average.effective_rank_high)
     found = diff_erank(one, text(1, 1))
-    assert found.difference == pytest.approx(found.pairwise) == pytest.approx(text(1, 1).effective_rank - one.effective_rank)
+    assert (
+        found.difference
+        == pytest.approx(found.pairwise)
+        == pytest.approx(text(1, 1).effective_rank - one.effective_rank)
+    )
     assert math.isnan(found.low)
 
 
