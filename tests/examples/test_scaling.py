@@ -87,3 +87,9 @@ def test_a_minute_model(example: dict[str, ModuleType], tmp_path: Path) -> None:
     assert (tmp_path / "16-1" / "model.safetensors").read_bytes() != weights
     found = lmscope.open_checkpoint(path)
     assert {tensor.role for tensor in found} >= {"query", "down", "token_embedding"}
+
+
+def test_measure_asks_for_models(example: dict[str, ModuleType], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="holds no trained model"):
+        example["measure"].measure(tmp_path)
+    assert example["measure"].trained(FOLDER) == []
