@@ -246,7 +246,7 @@ def _fit_offset(logs: Floats, ratio: Floats, boot: _Bootstrap) -> LawFit:
     def best(relative: Floats) -> Floats:
         """Exponent of least squares for each row of values over ``ratio``, between those tried by a
         parabola."""
-        held = np.einsum("gmk,bm->gbk", bases, relative, optimize=True)
+        held = relative @ bases
         left = (relative**2).sum(axis=1) - (held**2).sum(axis=2)
         place = np.clip(np.argmin(left, axis=0), 1, _EXPONENTS.size - 2)
         before, at, after = (left[place + step, np.arange(len(relative))] for step in (-1, 0, 1))
