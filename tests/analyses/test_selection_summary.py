@@ -88,6 +88,8 @@ def test_one_passage_is_drawn_position_by_position_and_one_position_has_no_inter
     assert math.isnan(single.low)
     assert math.isnan(single.high)
     assert math.isnan(single.minus_attention)
+    assert repr(found).startswith("SelectionSummary(lasso, k=1, ridge_residual=0.45 (")
+    assert "ridge_residual" in found._repr_html_()
 
 
 def test_the_seed_decides_the_intervals_and_the_order_of_rows_nothing() -> None:
@@ -147,9 +149,7 @@ def test_wrong_rows_are_named() -> None:
         summarise_selection([])
     with pytest.raises(ValueError, match="rows holds two of text 0, window 0, position 3, method lasso, k=1"):
         summarise_selection([row(0, 3, "lasso", 1.0), row(0, 3, "lasso", 1.0)])
-    with pytest.raises(
-        ValueError, match="must hold the ridge_residual of attention at k=1 for every"
-    ):
+    with pytest.raises(ValueError, match="must hold the ridge_residual of attention at k=1 for every"):
         distributed_information([row(0, 3, "lasso", 1.0)])
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got 2"):
         summarise_selection([row(0, 3, "lasso", 1.0)], confidence=2)

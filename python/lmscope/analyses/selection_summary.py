@@ -29,7 +29,7 @@ Rows = Iterable[Mapping[str, Any]]
 Interval = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SelectionSummary:
     """One score of one method at one budget, over positions.
 
@@ -57,6 +57,27 @@ class SelectionSummary:
     minus_attention_low: float
     minus_attention_high: float
     clusters: int
+
+    def __repr__(self) -> str:
+        return (
+            f"SelectionSummary({self.method}, k={self.k}, {self.score}={self.mean:.4g} "
+            f"({self.low:.4g} to {self.high:.4g}), minus_lasso={self.minus_lasso:.4g}, "
+            f"positions={self.positions})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (words, *(html_repr.number(getattr(self, name + end)) for end in ("", "_low", "_high")))
+            for name, words in (
+                ("minus_lasso", "minus the Lasso's"),
+                ("minus_attention", "minus attention's"),
+            )
+        ]
+        mean = (self.score, *map(html_repr.number, (self.mean, self.low, self.high)))
+        return html_repr.block(
+            f"{self.method}, k={self.k}, {self.positions} positions",
+            html_repr.table(("score", "mean", "from", "to"), [mean, *rows]),
+        )
 
 
 @dataclass(frozen=True, repr=False)

@@ -60,6 +60,7 @@ class KeptTokens:
 
     def __init__(self, model: LanguageModel, ids: Any, *, special: npt.ArrayLike | None = None) -> None:
         self._model = model.model
+        self._label = model.label
         self._ids = token_ids(model, ids)
         tokens = len(self._ids)
         if special is None:
@@ -70,6 +71,9 @@ class KeptTokens:
         self._recorded: Recorder | None = None
         self._states: torch.Tensor | None = None
         self._checked = False
+
+    def __repr__(self) -> str:
+        return f"KeptTokens({len(self._ids)} tokens, {self._label})"
 
     def divergence(self, position: int, sets: Sets, way: str, keep_special: bool = True) -> Floats:
         """KL(full || kept) in nats of the next-token distribution at ``position``, one for each set.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lmscope import html_repr
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +26,7 @@ _ROW_BYTES = 16 << 20
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NextTokenLosses:
     """What a causal model expects after each token of a passage, in nats.
 
@@ -34,6 +37,22 @@ class NextTokenLosses:
 
     losses: Floats
     entropies: Floats
+
+    def __repr__(self) -> str:
+        mean = f"{self.losses.mean():.4g}" if len(self.losses) else "none"
+        return f"NextTokenLosses({len(self.entropies)} tokens, mean loss {mean}, nats)"
+
+    def _repr_html_(self) -> str:
+        means = [values.mean() if len(values) else math.nan for values in (self.losses, self.entropies)]
+        return html_repr.block(
+            f"Next-token losses, {len(self.entropies)} tokens",
+            html_repr.facts(
+                [
+                    ("mean loss, nats", html_repr.number(float(means[0]))),
+                    ("mean predictive entropy, nats", html_repr.number(float(means[1]))),
+                ]
+            ),
+        )
 
 
 def next_token_losses(model: LanguageModel, ids: Any) -> NextTokenLosses:
