@@ -28,11 +28,28 @@ if TYPE_CHECKING:
     from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
+    from lmscope.analyses.selection_scores import (
+        SelectionScore,
+        SelectionScores,
+        score_selection,
+        score_selections,
+    )
+    from lmscope.analyses.selection_summary import (
+        DistributedInformation,
+        SelectionSummary,
+        distributed_information,
+        summarise_selection,
+    )
+    from lmscope.analyses.similarity import Docs, docs
+    from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.kept_tokens import KeptTokens
+    from lmscope.representations.next_token import NextTokenLosses, next_token_losses
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
@@ -52,16 +69,23 @@ _HOME = {
     "CudaError": "lmscope.kernels.runtime",
     "DiffErank": "lmscope.analyses.text_averages",
     "DifferenceVerdict": "lmscope.analyses.difference",
+    "DistributedInformation": "lmscope.analyses.selection_summary",
     "Docs": "lmscope.analyses.similarity",
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "InformationGain": "lmscope.analyses.information_gain",
+    "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
     "Run": "lmscope.runs",
+    "SelectionScore": "lmscope.analyses.selection_scores",
+    "SelectionScores": "lmscope.analyses.selection_scores",
+    "SelectionSummary": "lmscope.analyses.selection_summary",
+    "Selections": "lmscope.analyses.token_selection",
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
@@ -70,6 +94,7 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
     "analyze": "lmscope.runs",
+    "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
     "capture": "lmscope.representations",
     "column_cosine": "lmscope.kernels.column_cosine",
@@ -78,6 +103,7 @@ _HOME = {
     "cuda_available": "lmscope.kernels.runtime",
     "diff_erank": "lmscope.analyses.text_averages",
     "difference_verdict": "lmscope.analyses.difference",
+    "distributed_information": "lmscope.analyses.selection_summary",
     "docs": "lmscope.analyses.similarity",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
@@ -87,10 +113,14 @@ _HOME = {
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
     "load_model": "lmscope.representations",
+    "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
+    "score_selection": "lmscope.analyses.selection_scores",
+    "score_selections": "lmscope.analyses.selection_scores",
+    "select_tokens": "lmscope.analyses.token_selection",
     "sequence_gains": "lmscope.analyses.information_gain",
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
@@ -98,6 +128,7 @@ _HOME = {
     "skill_entropy": "lmscope.analyses.conditional_entropy",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
@@ -112,16 +143,23 @@ __all__ = [
     "CudaError",
     "DiffErank",
     "DifferenceVerdict",
+    "DistributedInformation",
     "Docs",
     "Entropy",
     "EntropyLaw",
     "IidEntropy",
     "InformationGain",
+    "KeptTokens",
     "LanguageModel",
     "MarchenkoPastur",
+    "NextTokenLosses",
     "PackedColumns",
     "Passage",
     "Run",
+    "SelectionScore",
+    "SelectionScores",
+    "SelectionSummary",
+    "Selections",
     "SequenceGain",
     "SingularValues",
     "SpectrumVerdict",
@@ -131,6 +169,7 @@ __all__ = [
     "TextDistances",
     "__version__",
     "analyze",
+    "attention_sinks",
     "average_entropies",
     "capture",
     "column_cosine",
@@ -139,6 +178,7 @@ __all__ = [
     "cuda_available",
     "diff_erank",
     "difference_verdict",
+    "distributed_information",
     "docs",
     "fit_entropy_law",
     "fit_marchenko_pastur",
@@ -148,10 +188,14 @@ __all__ = [
     "inspect",
     "isa",
     "load_model",
+    "next_token_losses",
     "open_checkpoint",
     "open_run",
     "read_texts",
     "representation_entropy",
+    "score_selection",
+    "score_selections",
+    "select_tokens",
     "sequence_gains",
     "set_num_threads",
     "similarity",
@@ -159,6 +203,7 @@ __all__ = [
     "skill_entropy",
     "spectra",
     "spectrum_verdict",
+    "summarise_selection",
     "text_distances",
     "tokens",
     "use_isa",

@@ -283,6 +283,9 @@ def test_one_token_has_an_entropy_and_no_loss() -> None:
     found = next_token_losses(model_of("llama"), [5])
     assert found.losses.shape == (0,)
     assert found.entropies.shape == (1,)
+    assert repr(found) == "NextTokenLosses(1 tokens, mean loss none, nats)"
+    assert "predictive entropy" in found._repr_html_()
+    assert repr(KeptTokens(model_of("llama"), [5])) == "KeptTokens(1 tokens, tiny llama)"
 
 
 def test_logits_of_a_large_vocabulary_come_in_blocks_of_at_most_32_mb() -> None:

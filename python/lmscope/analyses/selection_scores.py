@@ -1,4 +1,4 @@
-"""How well chosen tokens explain a token: ridge regression, information gain, cosine, by small Gram solves."""
+"""How well chosen tokens explain a token: ridge regression, information gain, cosine."""
 
 from __future__ import annotations
 
@@ -137,7 +137,8 @@ def score_selections(states: Any, selections: Selections, *, ridge: float = 0.01
         sets = [by_k[k] for by_k in by_position for k in selections.ks]
         for into, values in zip(by_score, _scores(gram, at, sets, strength), strict=True):
             into[method] = values.reshape(shape)
-    return SelectionScores(*by_score, strength)
+    objective, residual, gain, cosine = by_score
+    return SelectionScores(objective, residual, gain, cosine, strength)
 
 
 def _scores(

@@ -29,7 +29,7 @@ Rows = Iterable[Mapping[str, Any]]
 Interval = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SelectionSummary:
     """One score of one method at one budget, over positions.
 
@@ -37,8 +37,8 @@ class SelectionSummary:
         method, k, score: which; ``score`` is one of ``SCORES``.
         mean, low, high: over the positions that have the score, with a bootstrap interval.
         positions: how many those are.
-        minus_lasso, minus_lasso_low, minus_lasso_high: mean of this method's score less the Lasso's at the same
-            position and budget, over the positions that have both; NaN where the rows hold no Lasso.
+        minus_lasso, minus_lasso_low, minus_lasso_high: mean of this method's score less the Lasso's at the
+            same position and budget, over the positions that have both; NaN where the rows hold no Lasso.
         minus_attention, minus_attention_low, minus_attention_high: the same against attention.
         clusters: how many passages were drawn from, or positions where the rows hold a single passage.
     """
@@ -57,6 +57,27 @@ class SelectionSummary:
     minus_attention_low: float
     minus_attention_high: float
     clusters: int
+
+    def __repr__(self) -> str:
+        return (
+            f"SelectionSummary({self.method}, k={self.k}, {self.score}={self.mean:.4g} "
+            f"({self.low:.4g} to {self.high:.4g}), minus_lasso={self.minus_lasso:.4g}, "
+            f"positions={self.positions})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (words, *(html_repr.number(getattr(self, name + end)) for end in ("", "_low", "_high")))
+            for name, words in (
+                ("minus_lasso", "minus the Lasso's"),
+                ("minus_attention", "minus attention's"),
+            )
+        ]
+        mean = (self.score, *map(html_repr.number, (self.mean, self.low, self.high)))
+        return html_repr.block(
+            f"{self.method}, k={self.k}, {self.positions} positions",
+            html_repr.table(("score", "mean", "from", "to"), [mean, *rows]),
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,14 +140,15 @@ def summarise_selection(
 
     Args:
         rows: mappings with text, window, position, method, k and scores (see ``SCORES``), one for each
-            position, method and budget, as the record ``selection`` holds them; a score that is missing, None or
-            NaN is left out.
+            position, method and budget, as the record ``selection`` holds them; a score that is missing, None
+            or NaN is left out.
         draws: of the bootstrap.
         confidence: of the intervals.
         seed: of the draws.
 
     Raises:
-        ValueError: no rows, two rows of the same position, method and budget, draws or confidence out of range.
+        ValueError: no rows, two rows of the same position, method and budget, draws or confidence out of
+            range.
     """
     table = _Table(rows, _Draws(draws, confidence, seed))
     found = []
@@ -155,7 +177,7 @@ def summarise_selection(
 def distributed_information(
     rows: Rows, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
 ) -> DistributedInformation:
-    """How much the tokens that the Lasso does not choose still explain (arXiv 2402.03471, its last experiment).
+    """How much the tokens that the Lasso does not choose still explain (arXiv 2402.03471).
 
     Args:
         rows: as for :func:`summarise_selection`, of unit rows, with ``ridge_residual`` of the methods lasso,
@@ -184,9 +206,12 @@ def distributed_information(
         m: curve([table.ratio(1 - values[m, k], 1 - values["all", k]) for k in table.ks])
         for m in ("all_but_lasso", "lasso")
     }
+    residual, low, high = ({m: curves[m][part] for m in _CURVES} for part in range(3))
     return DistributedInformation(
         table.ks,
-        *({m: curves[m][part] for m in _CURVES} for part in range(3)),
+        residual,
+        low,
+        high,
         *shares["all_but_lasso"],
         *shares["lasso"],
         table.units,
@@ -241,8 +266,8 @@ class _Table:
             key = (str(row["method"]), int(row["k"]))
             if (place, key) in seen:
                 raise ValueError(
-                    f"rows holds two of text {row['text']}, window {row['window']}, position {row['position']}, "
-                    f"method {key[0]}, k={key[1]}"
+                    f"rows holds two of text {row['text']}, window {row['window']}, position "
+                    f"{row['position']}, method {key[0]}, k={key[1]}"
                 )
             seen.add((place, key))
             value = row.get(score)

@@ -1,4 +1,4 @@
-"""Which earlier tokens matter for a token: Lasso, attention, cosines, pursuit, and what chance would choose."""
+"""Which earlier tokens matter for a token: Lasso, attention, cosines, pursuit, and chance."""
 
 from __future__ import annotations
 
@@ -249,7 +249,8 @@ def attention_sinks(
     threshold = intake.positive("sink share", share)
     received = np.tril(weights, -1).sum(axis=0)
     later = np.arange(tokens)[::-1]
-    return _special(special, tokens) | ((later >= _SINK_QUERIES) & (received > threshold * later))
+    sinks: Flags = _special(special, tokens) | ((later >= _SINK_QUERIES) & (received > threshold * later))
+    return sinks
 
 
 def _lasso(
@@ -276,7 +277,7 @@ def _lasso(
             orders[place] = design[entered[by_time]]
             alphas[place] = np.asarray(path.knots[number])[np.flatnonzero(events >= 0)[first[by_time]]]
 
-    some = np.cumsum(allowed) - allowed
+    some: Indices = np.cumsum(allowed) - allowed
     plain = np.flatnonzero(allowed[at] & (some[at] > 0))
     if plain.size:
         solve(np.flatnonzero(allowed), plain, some[at[plain]])
@@ -293,7 +294,8 @@ def _lasso(
 def _cosines(gram: Floats, position: int) -> Floats:
     norms = np.sqrt(np.diag(gram))
     scale = norms * norms[position]
-    return np.abs(np.divide(gram[position], scale, out=np.zeros(len(gram)), where=scale > 0))
+    cosines: Floats = np.abs(np.divide(gram[position], scale, out=np.zeros(len(gram)), where=scale > 0))
+    return cosines
 
 
 def _pursuit(gram: Floats, position: int, among: Indices, most: int) -> Indices:

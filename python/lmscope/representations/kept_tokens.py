@@ -40,14 +40,14 @@ class KeptTokens:
       changes, so other tokens may still have spoken through the states of those kept.
     - ``"all_layers"``: in every block, the query at t attends to S and t alone. The states of the tokens in S
       are those of the whole passage.
-    - ``"deleted"``: the prompt consists of the tokens in S and the one at t, in their order, at positions 0, 1,
-      ...: what was left out has never been read by any token.
+    - ``"deleted"``: the prompt consists of the tokens in S and the one at t, in their order, at positions 0,
+      1, ...: what was left out has never been read by any token.
 
     The passage goes through the model once; a set costs one token more in the first two ways, and a prompt of
     its own length in the third. Equal sets at one position are computed once.
 
-    In float32 and float64, keeping everything gives 0 up to rounding. In bfloat16 rounding alone gives divergences
-    of some thousandths to hundredths of a nat, above those of good sets: use float32.
+    In float32 and float64, keeping everything gives 0 up to rounding. In bfloat16 rounding alone gives about
+    a thousandth of a nat, as much as some sets do: use float32.
 
     Args:
         model: a causal model.
@@ -60,6 +60,7 @@ class KeptTokens:
 
     def __init__(self, model: LanguageModel, ids: Any, *, special: npt.ArrayLike | None = None) -> None:
         self._model = model.model
+        self._label = model.label
         self._ids = token_ids(model, ids)
         tokens = len(self._ids)
         if special is None:
@@ -71,6 +72,9 @@ class KeptTokens:
         self._states: torch.Tensor | None = None
         self._checked = False
 
+    def __repr__(self) -> str:
+        return f"KeptTokens({len(self._ids)} tokens, {self._label})"
+
     def divergence(self, position: int, sets: Sets, way: str, keep_special: bool = True) -> Floats:
         """KL(full || kept) in nats of the next-token distribution at ``position``, one for each set.
 
@@ -78,8 +82,8 @@ class KeptTokens:
             position: the last token that the model reads.
             sets: index arrays; what they hold at or after ``position`` is refused.
             way: ``"last_layer"``, ``"all_layers"`` or ``"deleted"``.
-            keep_special: keep the special tokens before ``position`` too. Without the token that models use as
-                a sink of attention their distribution is another, whatever the set.
+            keep_special: keep the special tokens before ``position`` too. Without the token that models use
+                as a sink of attention their distribution is another, whatever the set.
 
         Returns:
             float64, shape (sets,).
@@ -157,8 +161,13 @@ class KeptTokens:
             masks = torch.from_numpy(kept).to(full.device)
             states = torch.cat(
                 [
-                    self._probe(recorded, positions[some], masks[some], first_block)
-                    for some in torch.arange(len(at), device=full.device).split(_PROBES)
+                    self._probe(
+                        recorded,
+                        positions[start : start + _PROBES],
+                        masks[start : start + _PROBES],
+                        first_block,
+                    )
+                    for start in range(0, len(at), _PROBES)
                 ]
             )
         return self._against_full(at, full, states)
@@ -173,7 +182,7 @@ class KeptTokens:
         return self._states
 
     def _restrictable(self) -> Recorder:
-        """The recorded passage; checked first: probes that keep everything give the model's own distributions."""
+        """The recorded passage, once probes that keep everything gave the model's own distributions."""
         import torch
 
         full, recorded = self._full_states(), self._recorded
@@ -183,8 +192,8 @@ class KeptTokens:
         kind = self._model.config.model_type
         if not recorded.keys:
             raise ValueError(
-                f"models of type {kind!r} cannot be told which tokens to attend to: their blocks do not go through "
-                'transformers\' attention interface; way="deleted" works'
+                f"models of type {kind!r} cannot be told which tokens to attend to: their blocks do not go "
+                'through transformers\' attention interface; way="deleted" works'
             )
         at = sorted({(len(full) - 1) // 2, len(full) - 1})
         positions = torch.tensor(at, device=full.device)
@@ -193,9 +202,9 @@ class KeptTokens:
         limit = _ROUNDING.get(str(full.dtype).removeprefix("torch."), _COARSE_ROUNDING)
         if not found <= limit:
             raise ValueError(
-                f"models of type {kind!r} read other tokens by more than attention: one token that attends to all "
-                f"others should have the model's own distribution up to {limit:g} nats; found a divergence of "
-                f'{found:.3g}; way="deleted" works'
+                f"models of type {kind!r} read other tokens by more than attention: one token that attends "
+                f"to all others should have the model's own distribution up to {limit:g} nats; found a "
+                f'divergence of {found:.3g}; way="deleted" works'
             )
         self._checked = True
         return recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lmscope import html_repr
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +26,7 @@ _ROW_BYTES = 16 << 20
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NextTokenLosses:
     """What a causal model expects after each token of a passage, in nats.
 
@@ -34,6 +37,22 @@ class NextTokenLosses:
 
     losses: Floats
     entropies: Floats
+
+    def __repr__(self) -> str:
+        mean = f"{self.losses.mean():.4g}" if len(self.losses) else "none"
+        return f"NextTokenLosses({len(self.entropies)} tokens, mean loss {mean}, nats)"
+
+    def _repr_html_(self) -> str:
+        means = [values.mean() if len(values) else math.nan for values in (self.losses, self.entropies)]
+        return html_repr.block(
+            f"Next-token losses, {len(self.entropies)} tokens",
+            html_repr.facts(
+                [
+                    ("mean loss, nats", html_repr.number(float(means[0]))),
+                    ("mean predictive entropy, nats", html_repr.number(float(means[1]))),
+                ]
+            ),
+        )
 
 
 def next_token_losses(model: LanguageModel, ids: Any) -> NextTokenLosses:
@@ -46,7 +65,8 @@ def next_token_losses(model: LanguageModel, ids: Any) -> NextTokenLosses:
         ids: token ids of one window, integers of shape (tokens,).
 
     Raises:
-        ValueError: the model is an encoder, ``ids`` is empty or not one-dimensional, or logits are not finite.
+        ValueError: the model is an encoder, ``ids`` is empty or not one-dimensional, or logits are not
+            finite.
     """
     import torch
 
@@ -63,12 +83,12 @@ def next_token_losses(model: LanguageModel, ids: Any) -> NextTokenLosses:
 
 
 def token_ids(model: LanguageModel, ids: Any) -> torch.Tensor:
-    """``ids`` on the model's device, int64; raises ValueError for an encoder and for anything but one window."""
+    """``ids`` on the model's device, int64; ValueError for an encoder and for anything but one window."""
     import torch
 
     if model.kind != "causal":
         raise ValueError(
-            f"model is of type {model.model.config.model_type!r}, an encoder: it gives no next-token distribution"
+            f"model is of type {model.model_type!r}, an encoder: it gives no next-token distribution"
         )
     tokens = torch.as_tensor(ids, dtype=torch.int64, device=model.model.device)
     if tokens.ndim != 1 or len(tokens) == 0:
@@ -89,9 +109,11 @@ def logits(model: Any, states: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
 
     The head is the model's whole forward pass but for the body: with the scaling and capping that some have.
     """
+    import torch
+
     vocabulary = model.get_output_embeddings().weight.shape[0]
     block = max(1, _LOGITS_BYTES // (4 * vocabulary))
-    dummy = states.new_zeros((1, 1), dtype=int)
+    dummy = torch.zeros((1, 1), dtype=torch.int64, device=states.device)
     given = model.get_decoder()(input_ids=dummy, use_cache=False)
     for start in range(0, len(states), block):
         given.last_hidden_state = states[None, start : start + block]
@@ -119,8 +141,14 @@ def _body_gives(model: Any, output: Any) -> Iterator[None]:
     body = model.get_decoder()
     # An instance may carry a forward of its own, as accelerate's hooks set one.
     before = body.__dict__.get("forward")
-    calls = []
-    body.forward = lambda *_, **__: calls.append(1) or output
+    calls = 0
+
+    def forward(*_: Any, **__: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return output
+
+    body.forward = forward
     try:
         yield
     finally:
