@@ -94,7 +94,7 @@ def test_an_encoder_without_attention_shows_residuals_and_says_what_is_missing(e
     assert not any("attention" in name for name in names)
     page = build(encoder).read_text(encoding="utf-8")
     assert "an encoder predicts no next token" in page
-    assert "the smallest ridge residual (Lasso&#39;s own ground) is left by" in page
+    assert "the smallest ridge residual (own ground of Lasso and matching pursuit) is left by" in page
     chart = plot(Records(encoder), "tokens")
     assert len(chart.data[1].x) == 0
     assert chart.layout.annotations[0].text == "no attention weights"

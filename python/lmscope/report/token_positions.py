@@ -11,7 +11,7 @@ from lmscope.report.token_text import alone
 from lmscope.report.words import count
 
 MOST_POSITIONS = 30
-"""A strip of tokens takes about 20 kB of the page."""
+"""A strip of tokens with its scores takes about 40 kB of the page."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def _selection(records: Records) -> list[str]:
     judged = (
         "the model's next-token prediction stays nearest to that of the whole prompt with "
         if by_kl
-        else "the smallest ridge residual (Lasso's own ground) is left by "
+        else "the smallest ridge residual (own ground of Lasso and matching pursuit) is left by "
     )
     beside = [row for row in rows[1:] if row["method"] in ("lasso", "attention", "random")]
     kept = f"At {count(best['positions'], 'sampled position')} and {count(k, 'token')} kept"

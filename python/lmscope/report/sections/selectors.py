@@ -90,7 +90,8 @@ def section(records: Records) -> Section | None:
                     *(shares if key == "ridge_residual:spread" else []),
                 ],
             ),
-            note=score.note,
+            # Over a figure by itself the legend leaves room for one line.
+            note=score.note.partition(",")[0],
             parts=[_lines_of(name, [row for row in found if row]) for name, found in cells if name in shown],
         )
 

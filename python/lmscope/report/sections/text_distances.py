@@ -13,9 +13,15 @@ from lmscope.report.words import as_html, number
 ORDER = 44
 
 _TEMPLATE = """
-{% from "controls.html.jinja" import measure_choice %}
+{% from "controls.html.jinja" import heading, measure_choice %}
 {{ measure_choice("Colour shows", figure, "text_distances", "text_distances") }}
 <div class="figure" id="text_distances" role="img" aria-label="Map of the distance of every two texts"></div>
+<div class="scroll tall"><table class="sortable" id="texts-table" data-file="texts">
+<thead><tr>{{ heading("Text", true) }}{{ heading("Begins") }}</tr></thead><tbody>
+{% for text in texts %}
+<tr><td class="n">{{ text }}<td class="remark"{{ snippets[text] | csv_if_odd }}>{{ snippets[text] }}</tr>
+{% endfor %}
+</tbody></table></div>
 """
 
 _MEASURES = {
@@ -23,7 +29,7 @@ _MEASURES = {
     "frobenius": ("Frobenius", "Frobenius norm of the difference of the covariances"),
     "bures_wasserstein": (
         "Bures–Wasserstein",
-        "squared distance of two Gaussians of these covariances and equal means",
+        "Wasserstein distance of two Gaussians of these covariances and equal means",
     ),
     "log_det": ("Log-determinant", "log-determinant divergence of the covariances, 0 where they are equal"),
 }
@@ -93,13 +99,19 @@ def section(records: Records) -> Section | None:
         key="text_distances",
         title="Texts: how far apart",
         template=_TEMPLATE,
-        values={"figure": figure},
-        shows="One cell per pair of texts: how far apart their tokens' states lie in the last layer, by "
-        "their means or by their covariances. Dark is far; hover to read how the texts begin.",
+        values={"figure": figure, "texts": texts, "snippets": snippets},
+        shows=f"{_how_many(records, len(texts))} One cell per pair: how far apart their tokens' states lie "
+        "in the last layer, by their means or by their covariances. Dark is far; hover to read how the "
+        "texts begin.",
         surprise="Texts of one subject that lie far apart, or of two that lie close. A text that is far from "
         "all others by every measure is often of another length or language.",
         figure=figure,
     )
+
+
+def _how_many(records: Records, compared: int) -> str:
+    read = max((row["texts"] for row in records.rows("entropy")), default=compared)
+    return f"{compared} of {read} texts." if read > compared else f"{compared} texts."
 
 
 def _cell(by_pair: dict[tuple[int, int], Row], first: int, second: int) -> Row | None:
