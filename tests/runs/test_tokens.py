@@ -294,7 +294,7 @@ def test_memory_for_few_layers_at_a_time(
         ({"texts": TEXTS, "positions": -1}, "positions: -1 must be at least 0"),
         ({"texts": TEXTS, "dtype": "int8"}, "dtype: 'int8' is not known"),
         ({"texts": TEXTS, "device": "tpu"}, "device: 'tpu' is not known"),
-        ({"texts": TEXTS, "split": "word"}, "split: 'word' is not"),
+        ({"texts": TEXTS, "split": "word"}, "split: 'word' is not known; choose from file"),
     ],
 )
 def test_wrong_usage(causal: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

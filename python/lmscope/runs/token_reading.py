@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
     from lmscope.representations.windows import Window
 
+SPLITS = ("file", "paragraph", "line")
+
 _SNIPPET = 80
 
 Paths = str | os.PathLike[str]
@@ -27,6 +29,8 @@ def texts_of(text: Paths | Iterable[Paths] | None, texts: Iterable[str] | None, 
     """The texts of files, or those given; raises `UsageError` where there are none or one cannot be read."""
     from lmscope.representations import TextError, read_texts
 
+    if split not in SPLITS:
+        raise UsageError(f"split: {split!r} is not known; choose from {', '.join(SPLITS)}")
     if (text is None) == (texts is None):
         raise UsageError(
             "text: give the file to read, --text FILE" if text is None else "text, texts: give one"
@@ -41,8 +45,8 @@ def texts_of(text: Paths | Iterable[Paths] | None, texts: Iterable[str] | None, 
         raise UsageError("text: no file given")
     try:
         return read_texts(paths, split=split)  # type: ignore[arg-type]
-    except (TextError, ValueError) as error:
-        raise UsageError(f"text: {error}" if isinstance(error, TextError) else str(error)) from None
+    except TextError as error:
+        raise UsageError(f"text: {error}") from None
 
 
 def digest(texts: Sequence[str]) -> str:

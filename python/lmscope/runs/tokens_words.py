@@ -190,9 +190,7 @@ def _of_selectors(summary: TokensSummary) -> Iterator[str]:
                 f"{METHODS[best.method]} cost least: {_value(best.mean)} nats{_beside(best)}."
             )
     if 1 < summary.passages < _FEW_PASSAGES and rows:
-        yield (
-            f"The intervals draw from {summary.passages} passages: from so few they come out too narrow."
-        )
+        yield (f"The intervals draw from {summary.passages} passages: from so few they come out too narrow.")
     if summary.spread is not None:
         spread = summary.spread
         yield (
