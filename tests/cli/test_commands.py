@@ -368,14 +368,16 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "CheckpointError" in result.stderr
 
 
-@pytest.mark.parametrize("verb", ["inspect", "analyze", "spectra", "report"])
+@pytest.mark.parametrize("verb", ["inspect", "analyze", "spectra", "tokens", "report"])
 def test_help_has_an_example(verb):
     result = lmscope_command(verb, "--help")
     assert result.returncode == 0
     assert f"lmscope {verb} " in " ".join(result.stdout.split())
 
 
-@pytest.mark.parametrize("verb", [[], ["inspect"], ["analyze"], ["spectra"], ["report"], ["bench"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["inspect"], ["analyze"], ["spectra"], ["tokens"], ["report"], ["bench"]]
+)
 def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
     text = lmscope_command(*verb, "--help", COLUMNS="300").stdout
     assert "bool" not in text

@@ -127,10 +127,9 @@ def tokens(
 ) -> None:
     """How rich the hidden states of a text are, layer by layer, and which tokens carry the next one.
 
-    Entropy of every layer beside that of random rows and of the untrained model. At sampled positions the
-    tokens that the Lasso selects, against attention and others: by what they leave unexplained of the state
-    there, and by what happens to the model's next token when only they are kept. A killed run continues
-    where it stopped.
+    Entropy of every layer, beside random rows and the untrained model. At sampled positions the tokens that
+    the Lasso, attention and others select: what they leave of the state there, and what the model says next
+    when only they are kept. A killed run continues where it stopped.
 
     [bold]Example[/bold]: lmscope tokens ./my-model --text notes.txt -o runs/my-model
     """

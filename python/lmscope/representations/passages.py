@@ -115,7 +115,7 @@ def capture_windows(
     layers: Literal["last", "all"] | int | Iterable[int] = "last",
     special_tokens: Literal["keep", "drop"] = "keep",
     batch_tokens: int = 4096,
-    attention: Literal["last"] | Iterable[int] | None = None,
+    attention: Literal["last", "all"] | int | Iterable[int] | None = None,
     nonfinite: Literal["raise", "keep"] = "raise",
 ) -> Iterator[Passage]:
     """:func:`capture` of windows that :func:`cut` made: all of them, or some."""
