@@ -40,3 +40,8 @@ COSINE_ERROR = {"float32": 2e-6, "float64": 1e-12}
 # The maxima: a product and half of each of two squared norms, float64 sums in four parts of depth / 4
 # additions, each off by at most u of a total of 1; for depth 3000, deeper tests take as much more.
 COSINE_MAXIMUM = 2 * 3000 / 4 * UNIT_ROUNDOFF
+
+# Coefficients of unit columns after equally many cyclic sweeps, one side from residuals and one from the Gram
+# matrix: a coordinate is off by the error of its gradient, some 100 u, once per sweep; descent does not
+# amplify it.
+LASSO_ITERATES = 1e-12

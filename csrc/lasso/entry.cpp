@@ -125,10 +125,10 @@ LassoBatch solve_all(const Shared& shared, std::vector<Problem> problems, const 
         for (int64_t j = 0; j < problems[i].limit; ++j)
             largest = std::max(largest, std::fabs(problems[i].correlations[j]));
         // Where all correlations are zero every penalty gives zero; one of their rounding's size can be certified.
-        const double threshold = !ratio        ? alphas[i] * scale
-                                 : largest > 0 ? alphas[i] * largest
-                                               : 2 * shared.product_error * std::sqrt(problems[i].target_squared_norm) *
-                                                     largest_norm;
+        const double threshold =
+            !ratio        ? alphas[i] * scale
+            : largest > 0 ? alphas[i] * largest
+                          : 2 * shared.product_error * std::sqrt(problems[i].target_squared_norm) * largest_norm;
         problems[i].threshold = std::min(threshold, std::numeric_limits<double>::max());
         problems[i].coef = batch.coef.data() + batch.offsets[i];
         batch.alpha.push_back(ratio ? threshold / scale : alphas[i]);
