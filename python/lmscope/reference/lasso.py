@@ -23,7 +23,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 # A column whose part outside the span of the active ones is this share of its norm counts as dependent.
-_DEPENDENT = 1e-7
+_DEPENDENT = 1e-6
 _ROUNDING = 1e-12
 
 
