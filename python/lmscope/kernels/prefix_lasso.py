@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,8 @@ def prefix_lasso(
     """
     if sum(value is not None for value in (alpha, alpha_ratio, k)) != 1:
         raise ValueError(
-            f"give exactly one of alpha, alpha_ratio and k, got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, k={k!r}"
+            f"give exactly one of alpha, alpha_ratio and k, got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, "
+            f"k={k!r}"
         )
     where = _positions(tokens, positions)
     most = _integer(max_iter, "max_iter")
@@ -124,7 +126,7 @@ def prefix_lasso(
     )
     return PrefixLasso(
         positions=where,
-        coef=[coef[first:last] for first, last in zip(offsets[:-1], offsets[1:], strict=True)],
+        coef=[coef[first:last] for first, last in itertools.pairwise(offsets)],
         alpha=alphas,
         alpha_max=alpha_max,
         gap=gap,
