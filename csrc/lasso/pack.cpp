@@ -30,7 +30,9 @@ void PackSolver::solve(std::span<Lane* const> lanes) {
         for (int64_t i = 0; i < now; ++i) kernels_.sweep(pack_);
         sweeps += now;
         if (!above_goal(lanes)) break;
-        for (int i = 0; i < most_newton_steps && kernels_.newton(pack_); ++i) continue;
+        int steps = 0;
+        while (kernels_.newton(pack_) && ++steps < most_newton_steps) {
+        }
         if (!above_goal(lanes)) break;
     }
     for (size_t l = 0; l < lanes.size(); ++l) {

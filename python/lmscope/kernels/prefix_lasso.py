@@ -112,8 +112,8 @@ def prefix_lasso(
     """
     if sum(value is not None for value in (alpha, alpha_ratio, k)) != 1:
         raise ValueError(
-            f"give exactly one of alpha, alpha_ratio and k, got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, "
-            f"k={k!r}"
+            f"give exactly one of alpha, alpha_ratio and k, got alpha={alpha!r}, "
+            f"alpha_ratio={alpha_ratio!r}, k={k!r}"
         )
     where = _positions(tokens, positions)
     most = _integer(max_iter, "max_iter")
@@ -137,9 +137,9 @@ def prefix_lasso(
 
 def _positions(tokens: Any, positions: Any) -> npt.NDArray[np.int64]:
     if positions is None:
-        shape = getattr(tokens, "shape", ())
+        shape: tuple[int, ...] = getattr(tokens, "shape", ())
         # The core refuses what is no matrix.
-        rows = int(shape[0]) if len(shape) == 2 else 2
+        rows = shape[0] if len(shape) == 2 else 2
         if rows < 2:
             raise ValueError(f"tokens has shape {tuple(shape)}; a token and one before it take two rows")
         return np.arange(1, rows, dtype=np.int64)
