@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import _core, html_repr
+from lmscope.kernels.lasso_homotopy import (
+    PrefixLassoOrder,
+    as_integer,
+    as_positions,
+    prefix_lasso_order,
+    share_with,
+)
 
 __all__ = ["PrefixLasso", "prefix_lasso"]
 
@@ -112,13 +118,13 @@ def prefix_lasso(
     """
     if sum(value is not None for value in (alpha, alpha_ratio, k)) != 1:
         raise ValueError(
-            f"give exactly one of alpha, alpha_ratio and k, got alpha={alpha!r}, "
-            f"alpha_ratio={alpha_ratio!r}, k={k!r}"
+            "give exactly one of alpha, alpha_ratio and k, "
+            f"got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, k={k!r}"
         )
-    where = _positions(tokens, positions)
-    most = _integer(max_iter, "max_iter")
+    where = as_positions(tokens, positions)
+    most = as_integer(max_iter, "max_iter")
     if k is not None:
-        penalties = _shares_with(tokens, _integer(k, "k"), where)
+        penalties = _shares_with(tokens, as_integer(k, "k"), where)
     else:
         penalties = np.full(len(where), float(alpha if alpha is not None else alpha_ratio))  # type: ignore[arg-type]
     coef, offsets, alphas, alpha_max, gap, sweeps, converged = _core.lasso_prefixes(
@@ -135,61 +141,21 @@ def prefix_lasso(
     )
 
 
-def _positions(tokens: Any, positions: Any) -> npt.NDArray[np.int64]:
-    if positions is None:
-        shape: tuple[int, ...] = getattr(tokens, "shape", ())
-        # The core refuses what is no matrix.
-        rows = shape[0] if len(shape) == 2 else 2
-        if rows < 2:
-            raise ValueError(f"tokens has shape {tuple(shape)}; a token and one before it take two rows")
-        return np.arange(1, rows, dtype=np.int64)
-    wanted = np.asarray(positions)
-    if wanted.ndim != 1 or wanted.size == 0:
-        raise ValueError(f"positions must be one-dimensional and not empty, got shape {wanted.shape}")
-    if wanted.dtype.kind not in "iu":
-        raise TypeError(f"positions must be integers, got {wanted.dtype}")
-    return np.ascontiguousarray(wanted, dtype=np.int64)
-
-
-def _integer(value: Any, argument: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{argument} must be an integer, got {value!r}") from None
-
-
 def _shares_with(tokens: Any, k: int, positions: npt.NDArray[np.int64]) -> Floats:
     """The share of its alpha_max at which each position has k non-zeros."""
-    from lmscope.kernels.lasso import prefix_lasso_order
-
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    shares = np.empty(len(positions))
-    open_places = np.arange(len(positions))
-    steps = k + 8
-    while len(open_places):
-        order = prefix_lasso_order(tokens, steps=steps, positions=positions[open_places])
-        again = []
-        for place, knots, events in zip(open_places, order.knots, order.events, strict=True):
-            counts = np.cumsum(np.where(events >= 0, 1, -1))
-            if len(events) == steps and counts.max() <= k:
-                again.append(place)
-            else:
-                shares[place] = _share_with(k, knots, counts)
-        open_places = np.array(again, dtype=np.int64)
-        steps *= 2
-    return shares
+    first = _paths(tokens, positions, k)
+
+    def share(place: int) -> float:
+        def path(most: int) -> tuple[Floats, npt.NDArray[np.int64], str]:
+            order, index = (first, place) if most == k else (_paths(tokens, positions[[place]], most), 0)
+            return order.knots[index], order.events[index], order.ends[index]
+
+        return share_with(k, path)
+
+    return np.array([share(place) for place in range(len(positions))])
 
 
-def _share_with(k: int, knots: Floats, counts: npt.NDArray[np.int64]) -> float:
-    """``counts[s]`` are the non-zeros between ``knots[s]`` and ``knots[s + 1]``."""
-    wide = np.flatnonzero(knots[:-1] > knots[1:] * (1 + 1e-12))
-    if not len(wide):
-        return 1.0  # no token enters at any alpha
-    found = counts[wide]
-    number = found[found >= k].min(initial=found.max()) if found.max() >= k else found.max()
-    beyond = np.flatnonzero(found > number)
-    last = np.flatnonzero(found[: beyond[0] if len(beyond) else None] == number)
-    segment = wide[last[-1] if len(last) else np.flatnonzero(found == number)[0]]
-    upper, lower = knots[segment], knots[segment + 1]
-    return float((np.sqrt(upper * lower) if lower > 0 else upper / 2) / knots[0])
+def _paths(tokens: Any, positions: npt.NDArray[np.int64], most_nonzeros: int) -> PrefixLassoOrder:
+    return prefix_lasso_order(tokens, steps=1_000_000, positions=positions, most_nonzeros=most_nonzeros)
