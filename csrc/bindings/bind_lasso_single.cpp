@@ -2,6 +2,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "bindings/arrays.h"
@@ -13,6 +15,8 @@ namespace py = pybind11;
 
 namespace lmscope::bindings {
 namespace {
+
+constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
 const char* name_of(PathEnd end) {
     return end == PathEnd::alpha_zero ? "alpha_zero" : end == PathEnd::limit ? "limit" : "rounding";
@@ -48,24 +52,27 @@ void bind_lasso_single(py::module_& module) {
         py::arg("max_iter"));
     module.def(
         "lasso_homotopy",
-        [](py::handle x, py::handle y, int64_t most_events) {
+        [](py::handle x, py::handle y, int64_t most_events, std::optional<int64_t> most_nonzeros, bool keep_coefs) {
             const Intake design(x, "x"), target(y, "y");
             HomotopyPath path;
             {
                 const py::gil_scoped_release release;
-                path = lasso_homotopy(design.view(), target.view(), {most_events, design.view().columns, true});
+                path = lasso_homotopy(design.view(), target.view(),
+                                      {most_events, most_nonzeros.value_or(unlimited), keep_coefs});
             }
             return to_python(std::move(path));
         },
-        py::arg("x"), py::arg("y"), py::arg("most_events"));
+        py::arg("x"), py::arg("y"), py::arg("most_events"), py::arg("most_nonzeros"), py::arg("keep_coefs"));
     module.def(
         "lasso_prefix_homotopy",
-        [](py::handle tokens, const std::vector<int64_t>& positions, int64_t most_events, int64_t most_nonzeros) {
+        [](py::handle tokens, const std::vector<int64_t>& positions, int64_t most_events,
+           std::optional<int64_t> most_nonzeros) {
             const Intake intake(tokens, "tokens");
             std::vector<HomotopyPath> paths;
             {
                 const py::gil_scoped_release release;
-                paths = lasso_prefix_homotopy(intake.view(), positions, {most_events, most_nonzeros, false});
+                paths = lasso_prefix_homotopy(intake.view(), positions,
+                                              {most_events, most_nonzeros.value_or(unlimited), false});
             }
             py::list found;
             for (HomotopyPath& path : paths) found.append(to_python(std::move(path)));

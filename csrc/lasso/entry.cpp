@@ -119,14 +119,19 @@ LassoBatch solve_all(const Shared& shared, std::vector<Problem> problems, const 
     batch.offsets.push_back(0);
     for (const Problem& problem : problems) batch.offsets.push_back(batch.offsets.back() + problem.limit);
     batch.coef.resize(static_cast<size_t>(batch.offsets.back()));
+    const double largest_norm = *std::max_element(shared.norms, shared.norms + shared.order);
     for (size_t i = 0; i < problems.size(); ++i) {
         double largest = 0;
         for (int64_t j = 0; j < problems[i].limit; ++j)
             largest = std::max(largest, std::fabs(problems[i].correlations[j]));
-        const double threshold = ratio ? alphas[i] * largest : alphas[i] * scale;
+        // Where all correlations are zero every penalty gives zero; one of their rounding's size can be certified.
+        const double threshold =
+            !ratio        ? alphas[i] * scale
+            : largest > 0 ? alphas[i] * largest
+                          : 2 * shared.product_error * std::sqrt(problems[i].target_squared_norm) * largest_norm;
         problems[i].threshold = std::min(threshold, std::numeric_limits<double>::max());
         problems[i].coef = batch.coef.data() + batch.offsets[i];
-        batch.alpha.push_back(ratio ? alphas[i] * (largest / scale) : alphas[i]);
+        batch.alpha.push_back(ratio ? threshold / scale : alphas[i]);
         batch.alpha_max.push_back(largest / scale);
     }
     std::vector<size_t> order(problems.size());

@@ -2,31 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "lasso/certificate.h"
-#include "runtime/aligned_buffer.h"
-#include "runtime/blas.h"
+#include "lasso/full_sweeps.h"
+#include "lasso/lane.h"
+#include "lasso/pack.h"
 
 namespace lmscope::lasso {
 namespace {
 
-// Larger working sets take part in full sweeps: their Gram matrices, one per lane, would leave the cache.
-constexpr int64_t largest_pack = 256;
-constexpr int64_t first_working_set = 32;
+constexpr int64_t first_working_set = 16;
 constexpr int64_t sweeps_between_checks = 10;
-
-struct Lane {
-    Problem* problem;
-    bool open = true;
-    std::vector<uint8_t> screened;
-    std::vector<int64_t> support;
-    std::vector<double> coef;
-    std::vector<int64_t> working_set;
-    AlignedBuffer gradient;
-    double inner_goal = 0;
-};
+// In a row, where each but the last one ends at a coefficient's change of sign.
+constexpr int most_newton_steps = 50;
 
 class Group {
 public:
@@ -43,22 +34,26 @@ public:
     }
 
     void solve() {
+        PackSolver packs(shared_, settings_, kernels_);
         for (;;) {
             std::vector<Lane*> sparse;
             std::vector<Lane*> dense;
             for (Lane& lane : lanes_)
                 if (lane.open && !finished(lane)) {
                     if (!settings_.plain) choose_working_set(lane);
-                    const bool fits = !settings_.plain && std::ssize(lane.working_set) <= largest_pack;
+                    const bool fits = !settings_.plain && std::ssize(lane.working_set) <= largest_working_set;
                     (fits ? sparse : dense).push_back(&lane);
                 }
             if (sparse.empty() && dense.empty()) return;
             std::stable_sort(sparse.begin(), sparse.end(), [](const Lane* a, const Lane* b) {
                 return a->working_set.size() < b->working_set.size();
             });
-            for (size_t first = 0; first < sparse.size(); first += pack_lanes)
-                solve_pack(sparse.data() + first, std::min<size_t>(pack_lanes, sparse.size() - first));
-            if (!dense.empty()) sweep_all(dense);
+            for (std::span<Lane* const> rest = sparse; !rest.empty();) {
+                const size_t now = std::min<size_t>(pack_lanes, rest.size());
+                packs.solve(rest.first(now));
+                rest = rest.subspan(now);
+            }
+            if (!dense.empty()) solve_dense(dense);
         }
     }
 
@@ -67,26 +62,19 @@ private:
     // holding, or where the sweeps are used up.
     bool finished(Lane& lane) {
         Problem& problem = *lane.problem;
-        lane.support.clear();
-        lane.coef.clear();
+        lane.refresh(shared_, kernels_);
         double correlation = 0;
-        for (int64_t j = 0; j < problem.limit; ++j)
-            if (problem.coef[j] != 0) {
-                lane.support.push_back(j);
-                lane.coef.push_back(problem.coef[j]);
-                correlation += problem.coef[j] * problem.correlations[j];
-            }
-        const int64_t terms = std::ssize(lane.support);
-        kernels_.gradient(problem.limit, problem.correlations, shared_.gram, shared_.order, terms, lane.support.data(),
-                          lane.coef.data(), lane.gradient.data());
-        const Gap gap = duality_gap({.count = problem.limit,
-                                     .gradient = lane.gradient.data(),
-                                     .coef = problem.coef,
-                                     .column_norms = shared_.norms,
-                                     .target_norm = std::sqrt(problem.target_squared_norm),
-                                     .target_dot_residual = problem.target_squared_norm - correlation,
-                                     .threshold = problem.threshold,
-                                     .relative_error = 1.001 * (shared_.product_error + rounding(terms + 4))});
+        for (size_t i = 0; i < lane.support.size(); ++i)
+            correlation += lane.support_coef[i] * problem.correlations[lane.support[i]];
+        const Gap gap =
+            duality_gap({.count = problem.limit,
+                         .gradient = lane.gradient.data(),
+                         .coef = problem.coef,
+                         .column_norms = shared_.norms,
+                         .target_norm = std::sqrt(problem.target_squared_norm),
+                         .target_dot_residual = problem.target_squared_norm - correlation,
+                         .threshold = problem.threshold,
+                         .relative_error = 1.001 * (shared_.product_error + rounding(std::ssize(lane.support) + 4))});
         const double goal = settings_.tolerance * problem.target_squared_norm;
         const bool rounding_decides = gap.upper > goal && gap.computed < 0.01 * (gap.upper - gap.computed);
         problem.gap = gap.upper;
@@ -124,131 +112,16 @@ private:
         std::sort(lane.working_set.begin(), lane.working_set.end());
     }
 
-    void solve_pack(Lane* const* lanes, size_t count) {
-        int64_t order = 1;
-        for (size_t l = 0; l < count; ++l) order = std::max(order, std::ssize(lanes[l]->working_set));
-        reserve_pack(order);
-        gather(lanes, count);
-        double found[pack_lanes];
-        int64_t most = settings_.most_sweeps;
-        for (size_t l = 0; l < count; ++l) most = std::min(most, settings_.most_sweeps - lanes[l]->problem->sweeps);
-        int64_t sweeps = 0;
-        for (bool open = true; open && sweeps < most;) {
-            const int64_t now = std::min<int64_t>(most - sweeps, sweeps == 0 ? 3 : 1);
-            for (int64_t i = 0; i < now; ++i) kernels_.sweep(pack_);
-            sweeps += now;
-            kernels_.newton(pack_);
-            kernels_.gaps(pack_, found);
-            open = false;
-            for (size_t l = 0; l < count; ++l) open |= found[l] > lanes[l]->inner_goal;
-            if (sweeps >= 100) break;
-        }
-        for (size_t l = 0; l < count; ++l) {
-            Problem& problem = *lanes[l]->problem;
-            problem.sweeps += sweeps;
-            for (int64_t i = 0; i < std::ssize(lanes[l]->working_set); ++i)
-                problem.coef[lanes[l]->working_set[static_cast<size_t>(i)]] =
-                    pack_.coef[i * pack_lanes + static_cast<int64_t>(l)];
-        }
-    }
-
-    void reserve_pack(int64_t order) {
-        pack_.order = order;
-        if (order <= pack_capacity_) return;
-        pack_capacity_ = std::min(largest_pack, order + order / 2);
-        const int64_t n = pack_capacity_;
-        const int64_t triangle = (n + 1) * (n + 2) / 2;
-        pack_memory_ = AlignedBuffer(pack_lanes * (n * n + triangle + 5 * n));
-        pack_support_.resize(static_cast<size_t>(pack_lanes * n));
-        double* at = pack_memory_.data();
-        const auto take = [&](int64_t elements) { return std::exchange(at, at + pack_lanes * elements); };
-        pack_.gram = take(n * n);
-        pack_.factor = take(triangle);
-        pack_.inverse = take(n);
-        pack_.correlations = take(n);
-        pack_.gradient = take(n);
-        pack_.coef = take(n);
-        pack_.step = take(n);
-        pack_.support = pack_support_.data();
-    }
-
-    void gather(Lane* const* lanes, size_t count) {
-        const int64_t order = pack_.order;
-        std::vector<int64_t> places(static_cast<size_t>(order * pack_lanes), 0);
-        for (size_t l = 0; l < pack_lanes; ++l) {
-            const Lane& lane = *lanes[std::min(l, count - 1)];
-            const int64_t size = l < count ? std::ssize(lane.working_set) : 0;
-            pack_.threshold[l] = lane.problem->threshold;
-            pack_.target_squared_norm[l] = lane.problem->target_squared_norm;
-            for (int64_t i = 0; i < order; ++i) {
-                const auto at = static_cast<size_t>(i) * pack_lanes + l;
-                const int64_t j = i < size ? lane.working_set[static_cast<size_t>(i)] : 0;
-                places[at] = j;
-                pack_.inverse[at] = i < size ? shared_.inverse[j] : 0;
-                pack_.correlations[at] = i < size ? lane.problem->correlations[j] : 0;
-                pack_.gradient[at] = i < size ? lane.gradient[j] : 0;
-                pack_.coef[at] = i < size ? lane.problem->coef[j] : 0;
-            }
-        }
-        for (int64_t i = 0; i < order; ++i) {
-            const double* columns[pack_lanes];
-            for (int l = 0; l < pack_lanes; ++l)
-                columns[l] = shared_.gram + places[static_cast<size_t>(i * pack_lanes + l)] * shared_.order;
-            for (int64_t k = 0; k <= i; ++k) {
-                double* target = pack_.gram + (i * order + k) * pack_lanes;
-                const int64_t* rows = places.data() + k * pack_lanes;
-                for (int l = 0; l < pack_lanes; ++l) target[l] = columns[l][rows[l]];
-                if (k < i) std::copy_n(target, pack_lanes, pack_.gram + (k * order + i) * pack_lanes);
-            }
-        }
-    }
-
-    // Cyclic sweeps over all columns of all the lanes: blocks of coordinates, between them one product.
-    void sweep_all(const std::vector<Lane*>& lanes) {
-        int64_t order = 0;
+    void solve_dense(const std::vector<Lane*>& lanes) {
         int64_t sweeps = sweeps_between_checks;
-        for (const Lane* lane : lanes) {
-            order = std::max(order, lane->problem->limit);
-            sweeps = std::min(sweeps, settings_.most_sweeps - lane->problem->sweeps);
-        }
-        AlignedBuffer gradient(order * block_lanes);
-        AlignedBuffer coef(order * block_lanes);
-        AlignedBuffer change(block_rows * block_lanes);
-        double threshold[block_lanes] = {};
-        double limit[block_lanes] = {};
-        std::fill_n(gradient.data(), order * block_lanes, 0.0);
-        std::fill_n(coef.data(), order * block_lanes, 0.0);
-        for (size_t l = 0; l < lanes.size(); ++l) {
-            const Problem& problem = *lanes[l]->problem;
-            threshold[l] = problem.threshold;
-            limit[l] = static_cast<double>(problem.limit);
-            for (int64_t j = 0; j < problem.limit; ++j) {
-                gradient[j * block_lanes + static_cast<int64_t>(l)] = lanes[l]->gradient[j];
-                coef[j * block_lanes + static_cast<int64_t>(l)] = problem.coef[j];
+        for (const Lane* lane : lanes) sweeps = std::min(sweeps, settings_.most_sweeps - lane->problem->sweeps);
+        sweep_all(shared_, lanes, sweeps, kernels_);
+        if (settings_.plain) return;
+        for (Lane* lane : lanes) {
+            lane->refresh(shared_, kernels_);
+            int steps = 0;
+            while (newton_step(shared_, *lane, kernels_) && ++steps < most_newton_steps) {
             }
-        }
-        for (int64_t sweep = 0; sweep < sweeps; ++sweep)
-            for (int64_t first = 0; first < order; first += block_rows) {
-                const int64_t rows = std::min(block_rows, order - first);
-                const Block block = {shared_.gram,
-                                     shared_.order,
-                                     shared_.inverse,
-                                     first,
-                                     rows,
-                                     gradient.data() + first * block_lanes,
-                                     coef.data() + first * block_lanes,
-                                     change.data(),
-                                     threshold,
-                                     limit};
-                if (kernels_.sweep_block(block))
-                    blas::gemm(blas::Op::none, blas::Op::none, block_lanes, order, rows, -1.0, change.data(),
-                               block_lanes, shared_.gram + first, shared_.order, 1.0, gradient.data(), block_lanes);
-            }
-        for (size_t l = 0; l < lanes.size(); ++l) {
-            Problem& problem = *lanes[l]->problem;
-            problem.sweeps += sweeps;
-            for (int64_t j = 0; j < problem.limit; ++j)
-                problem.coef[j] = coef[j * block_lanes + static_cast<int64_t>(l)];
         }
     }
 
@@ -256,13 +129,21 @@ private:
     const LassoSettings& settings_;
     const BatchKernels& kernels_;
     std::vector<Lane> lanes_;
-    Pack pack_{};
-    int64_t pack_capacity_ = 0;
-    AlignedBuffer pack_memory_;
-    std::vector<int64_t> pack_support_;
 };
 
 }  // namespace
+
+void Lane::refresh(const Shared& shared, const BatchKernels& kernels) {
+    support.clear();
+    support_coef.clear();
+    for (int64_t j = 0; j < problem->limit; ++j)
+        if (problem->coef[j] != 0) {
+            support.push_back(j);
+            support_coef.push_back(problem->coef[j]);
+        }
+    kernels.gradient(problem->limit, problem->correlations, shared.gram, shared.order, std::ssize(support),
+                     support.data(), support_coef.data(), gradient.data());
+}
 
 void solve_group(const Shared& shared, Problem* problems, int64_t count, const LassoSettings& settings,
                  const BatchKernels& kernels) {

@@ -16,6 +16,7 @@ using lasso::single::Design;
 using lasso::single::WorkingSet;
 
 constexpr int64_t least_set = 100;
+constexpr double missing_share = 0.05;
 
 double largest(const std::vector<double>& values) {
     double found = 0;
@@ -49,18 +50,22 @@ public:
         int64_t sweeps = 0;
         double share = 0.3;
         // The sequential strong rule; what it misses shows in the certificate.
-        set_.add(closest(bound, 1.0, std::max(0.0, 2 * bound - last_bound_)));
-        set_.refresh(gradient_);
+        std::vector<int64_t> wanted = closest(bound, 1.0, std::max(0.0, 2 * bound - last_bound_));
         last_bound_ = bound;
+        double gap_before = target / missing_share;
         for (;;) {
-            sweeps += set_.descend(bound, share * target, most - sweeps);
-            const lasso::Gap gap = certify(bound);
-            if (gap.upper <= target || sweeps >= most) return {gap.upper, sweeps};
-            const std::vector<int64_t> wanted = closest(bound, gap.scale, bound);
-            // Nothing is missing: the gap of the Gram form is to fall further before that of the residual does.
-            if (wanted.empty() && (share *= 0.1) < 1e-6) return {gap.upper, sweeps};
             set_.add(wanted);
             set_.refresh(gradient_);
+            // No use in solving to the end while columns are missing.
+            const double goal = wanted.empty() ? share * target : std::max(share * target, missing_share * gap_before);
+            sweeps += set_.descend(bound, goal, most - sweeps);
+            const lasso::Gap gap = certify(bound);
+            if (gap.upper <= target || sweeps >= most) return {gap.upper, sweeps};
+            gap_before = gap.upper;
+            const bool last = wanted.empty();
+            wanted = closest(bound, gap.scale, bound);
+            // Nothing is missing: the gap of the Gram form is to fall further before that of the residual does.
+            if (last && wanted.empty() && (share *= 0.1) < 1e-6) return {gap.upper, sweeps};
         }
     }
 
@@ -79,7 +84,7 @@ private:
     }
 
     // Columns to add where some outside the set have a gradient above `threshold`: those that come closest to the dual
-    // constraint `bound` (celer's order), as many as make the set twice the support or hold all those above.
+    // constraint `bound` (celer's order), as many as are above unless the set outgrows twice its support.
     std::vector<int64_t> closest(double bound, double scale, double threshold) const {
         std::vector<std::pair<double, int64_t>> found;
         int64_t above = 0;
@@ -92,9 +97,8 @@ private:
         }
         if (above == 0) return {};
         const int64_t whole = std::max(least_set, 2 * set_.nonzeros());
-        const int64_t room = std::max(whole - set_.size(), std::min(above, whole / 2));
-        const auto count = std::min(static_cast<int64_t>(found.size()), room);
-        std::nth_element(found.begin(), found.begin() + std::max<int64_t>(count - 1, 0), found.end());
+        const int64_t count = std::min(above, std::max(whole - set_.size(), whole / 2));
+        std::nth_element(found.begin(), found.begin() + count - 1, found.end());
         std::vector<int64_t> columns;
         for (int64_t i = 0; i < count; ++i) columns.push_back(found[static_cast<size_t>(i)].second);
         std::sort(columns.begin(), columns.end());

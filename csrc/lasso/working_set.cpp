@@ -155,7 +155,7 @@ int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
         return loops().sweep(order.data(), static_cast<int64_t>(order.size()), padded(), gram_.data(), capacity_, bound,
                              w_.data(), q_.data());
     };
-    int64_t sweeps = 0, wait = 0, pause = 1;
+    int64_t sweeps = 0, last_solve = 0, pause = 1;
     while (sweeps < most && state(bound).gap > gap) {
         ++sweeps;
         if (!sweep(all)) break;
@@ -164,13 +164,11 @@ int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
             ++sweeps;
             if (!sweep(nonzero)) break;
         }
-        if (wait-- > 0) continue;
-        if (solve_on_support(bound)) {
-            pause = 1;
-        } else {
-            wait = pause;
-            pause *= 2;
-        }
+        // Solving takes count^3 / 3 operations, a sweep 2 count size of those that wait for memory.
+        const int64_t count = std::ssize(nonzero);
+        if (sweeps - last_solve < pause * (support_sweeps + count * count / (24 * size()))) continue;
+        pause = solve_on_support(bound) ? 1 : 2 * pause;
+        last_solve = sweeps;
     }
     return sweeps;
 }

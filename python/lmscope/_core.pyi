@@ -75,6 +75,21 @@ def lasso_targets(
     max_iter: int,
     plain: bool = False,
 ) -> LassoBatch: ...
+def lasso_path(
+    x: Any, y: Any, alphas: list[float], relative: bool, fit_intercept: bool, tol: float, max_iter: int
+) -> dict[str, Any]: ...
+
+# alphas, events, coefs knot after knot, dependent columns, why it ends
+LassoKnots = tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], str
+]
+
+def lasso_homotopy(
+    x: Any, y: Any, most_events: int, most_nonzeros: int | None, keep_coefs: bool
+) -> LassoKnots: ...
+def lasso_prefix_homotopy(
+    tokens: Any, positions: list[int], most_events: int, most_nonzeros: int | None
+) -> list[LassoKnots]: ...
 
 class PackedColumns:
     depth: int

@@ -107,7 +107,8 @@ def homotopy(x: Floats, y: Floats, *, most_steps: int) -> Homotopy:
     scale = bound
     signs = np.zeros(features)
     coef = np.zeros(features)
-    alphas, events, coefs = [bound], [], [coef]
+    alphas, coefs = [bound], [coef]
+    events: list[int] = []
     skipped: set[int] = set()
     left = -1
     event: int | None = int(np.argmax(np.abs(correlations) >= bound * (1 - _ROUNDING))) if bound > 0 else None
