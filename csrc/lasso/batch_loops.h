@@ -103,6 +103,9 @@ void sweep(Pack& pack) {
     }
 }
 
+// Share of the diagonal that keeps dependent columns apart: they then move together until one of them reaches zero.
+constexpr double newton_shift = 1e-10;
+
 // Gathers the active part of lane l, or a unit matrix where it is smaller than the largest one.
 void gather_active(const Pack& pack, int64_t active, const int64_t* sizes) {
     for (int64_t i = 0; i < active; ++i)
@@ -118,6 +121,7 @@ void gather_active(const Pack& pack, int64_t active, const int64_t* sizes) {
             const double* source = pack.gram + place * pack.order * pack_lanes + l;
             for (int64_t k = 0; k <= i; ++k)
                 row[k * pack_lanes] = source[pack.support[k * pack_lanes + l] * pack_lanes];
+            row[i * pack_lanes] *= 1 + newton_shift;
             const int64_t at = place * pack_lanes + l;
             pack.step[i * pack_lanes + l] = pack.gradient[at] - std::copysign(pack.threshold[l], pack.coef[at]);
         }
@@ -171,20 +175,21 @@ void solve(double* factor, int64_t active, double* right, Bits (&refused)[pack_v
     }
 }
 
-void newton(Pack& pack) {
+bool newton(Pack& pack) {
     int64_t sizes[pack_lanes] = {};
     for (int64_t i = 0; i < pack.order; ++i)
         for (int l = 0; l < pack_lanes; ++l)
             if (pack.coef[i * pack_lanes + l] != 0) pack.support[sizes[l]++ * pack_lanes + l] = i;
     int64_t active = 0;
     for (const int64_t size : sizes) active = size > active ? size : active;
-    if (active == 0) return;
+    if (active == 0) return false;
     gather_active(pack, active, sizes);
     Bits refused[pack_vectors];
     solve(pack.factor, active, pack.step, refused);
     // The factor is no longer needed: its memory takes the steps by place in the working set.
     double* change = pack.factor;
     std::memset(change, 0, static_cast<size_t>(pack.order) * pack_lanes * sizeof(double));
+    bool crossed = false;
     for (int l = 0; l < pack_lanes; ++l) {
         if (refused[l / width][l % width] != 0) continue;
         double share = 1;
@@ -198,6 +203,7 @@ void newton(Pack& pack) {
                 crossing = i;
             }
         }
+        crossed |= crossing >= 0;
         for (int64_t i = 0; i < sizes[l]; ++i) {
             const int64_t at = pack.support[i * pack_lanes + l] * pack_lanes + l;
             const double after = i == crossing ? 0 : pack.coef[at] + share * pack.step[i * pack_lanes + l];
@@ -220,6 +226,7 @@ void newton(Pack& pack) {
                 store(pack.gradient + at, load(pack.gradient + at) - load(row + at) * step[v]);
             }
     }
+    return crossed;
 }
 
 void gaps(const Pack& pack, double* found) {

@@ -10,6 +10,9 @@
 namespace lmscope::lasso {
 namespace {
 
+// Share of the diagonal that keeps dependent columns apart: they then move together until one of them reaches zero.
+constexpr double newton_shift = 1e-10;
+
 // The objective less half the squared norm of the target.
 double objective(const Lane& lane) {
     const Problem& problem = *lane.problem;
@@ -67,8 +70,7 @@ void sweep_all(const Shared& shared, std::span<Lane* const> lanes, int64_t sweep
     }
 }
 
-void newton_step(const Shared& shared, Lane& lane, const BatchKernels& kernels) {
-    lane.refresh(shared, kernels);
+bool newton_step(const Shared& shared, Lane& lane, const BatchKernels& kernels) {
     Problem& problem = *lane.problem;
     const int64_t size = std::ssize(lane.support);
     const std::vector<int64_t> support = lane.support;
@@ -79,9 +81,10 @@ void newton_step(const Shared& shared, Lane& lane, const BatchKernels& kernels) 
         const int64_t column = support[static_cast<size_t>(i)];
         for (int64_t k = i; k < size; ++k)
             factor[k + i * size] = shared.gram[support[static_cast<size_t>(k)] + column * shared.order];
+        factor[i + i * size] *= 1 + newton_shift;
         step[i] = lane.gradient[column] - std::copysign(problem.threshold, before[static_cast<size_t>(i)]);
     }
-    if (size == 0 || !blas::cholesky_lower(size, factor.data(), size)) return;
+    if (size == 0 || !blas::cholesky_lower(size, factor.data(), size)) return false;
     blas::solve_lower(blas::Op::none, size, 1, factor.data(), size, step.data(), size);
     blas::solve_lower(blas::Op::transpose, size, 1, factor.data(), size, step.data(), size);
     double share = 1;
@@ -93,13 +96,15 @@ void newton_step(const Shared& shared, Lane& lane, const BatchKernels& kernels) 
         for (int64_t i = 0; i < size; ++i) {
             const double coef = before[static_cast<size_t>(i)];
             const double after = coef + length * step[i];
-            problem.coef[support[static_cast<size_t>(i)]] = coef * after > 0 ? after : 0;
+            const bool crosses = coef * after <= 0 || -coef / step[i] == length;
+            problem.coef[support[static_cast<size_t>(i)]] = crosses ? 0 : after;
         }
         lane.refresh(shared, kernels);
     };
     const double start = objective(lane);
     move(1);
     if (share < 1 && objective(lane) >= start) move(share);
+    return share < 1;
 }
 
 }  // namespace lmscope::lasso

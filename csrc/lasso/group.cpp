@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t first_working_set = 16;
 constexpr int64_t sweeps_between_checks = 10;
+// In a row, where each but the last one ends at a coefficient's change of sign.
+constexpr int most_newton_steps = 50;
 
 class Group {
 public:
@@ -115,7 +117,10 @@ private:
         for (const Lane* lane : lanes) sweeps = std::min(sweeps, settings_.most_sweeps - lane->problem->sweeps);
         sweep_all(shared_, lanes, sweeps, kernels_);
         if (settings_.plain) return;
-        for (Lane* lane : lanes) newton_step(shared_, *lane, kernels_);
+        for (Lane* lane : lanes) {
+            lane->refresh(shared_, kernels_);
+            for (int i = 0; i < most_newton_steps && newton_step(shared_, *lane, kernels_); ++i) continue;
+        }
     }
 
     const Shared& shared_;

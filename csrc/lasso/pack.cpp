@@ -7,6 +7,8 @@ namespace lmscope::lasso {
 namespace {
 
 constexpr int64_t most_sweeps_at_once = 100;
+// In a row, where each but the last one ends at a coefficient's change of sign.
+constexpr int most_newton_steps = 16;
 
 // Sweeps that cost about as much as the Newton step behind them.
 int64_t sweeps_before_newton(int64_t order) { return 3 + order / 16; }
@@ -28,7 +30,7 @@ void PackSolver::solve(std::span<Lane* const> lanes) {
         for (int64_t i = 0; i < now; ++i) kernels_.sweep(pack_);
         sweeps += now;
         if (!above_goal(lanes)) break;
-        kernels_.newton(pack_);
+        for (int i = 0; i < most_newton_steps && kernels_.newton(pack_); ++i) continue;
         if (!above_goal(lanes)) break;
     }
     for (size_t l = 0; l < lanes.size(); ++l) {

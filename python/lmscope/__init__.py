@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
+    from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.runs.analyze import analyze
@@ -37,6 +38,7 @@ _HOME = {
     "Docs": "lmscope.analyses.similarity",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
+    "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "Run": "lmscope.runs",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
@@ -54,6 +56,7 @@ _HOME = {
     "isa": "lmscope.kernels.runtime",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
@@ -71,6 +74,7 @@ __all__ = [
     "Docs",
     "MarchenkoPastur",
     "PackedColumns",
+    "PrefixLasso",
     "Run",
     "SingularValues",
     "SpectrumVerdict",
@@ -89,6 +93,7 @@ __all__ = [
     "isa",
     "open_checkpoint",
     "open_run",
+    "prefix_lasso",
     "set_num_threads",
     "similarity",
     "singular_values",

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Lasso as SklearnLasso
 
 import lmscope
-from lmscope import _core
-from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
+from lmscope import PrefixLasso, _core, prefix_lasso
 from lmscope.reference import lasso as reference
 
 from ..levels import LEVELS
@@ -221,8 +220,17 @@ def test_what_does_not_converge_says_so() -> None:
     assert not rounded.converged[20:].any()
     assert (rounded.n_iter < 1000).all()
     check(rounded, tokens, 1e-17, every=20)
+    assert (rounded.gap <= 1e-11 * (tokens[1:] ** 2).sum(axis=1) / 60).all()
     tiny = prefix_lasso(tokens[:40], alpha=1e-300, tol=1e-3, max_iter=200)
     check(tiny, tokens[:40], 1e-3)
+
+
+def test_rounding_that_all_has_one_sign(isa: str) -> None:
+    """Equal elements: every sum of the Gram matrix is off to the same side."""
+    tokens = np.full((12, 5003), np.float32(0.1)).astype(np.float64) * np.linspace(0.7, 1.3, 12)[:, None]
+    tokens[:, :3] += 0.01 * np.random.default_rng(0).standard_normal((12, 3))
+    for tol in (1e-3, 1e-10, 1e-16):
+        check(prefix_lasso(tokens, alpha_ratio=0.01, tol=tol), tokens, tol)
 
 
 def test_large_supports() -> None:
@@ -238,7 +246,7 @@ def test_large_supports() -> None:
 def test_targets(isa: str) -> None:
     x, y = tokens_like(50, 37).T[:, :20], tokens_like(40, 37, seed=1).T
     alphas = np.linspace(0.05, 0.9, 40)
-    coef, offsets, alpha, alpha_max, gap, sweeps, converged = batch("lasso_targets", x, y, alphas=alphas)
+    coef, offsets, alpha, alpha_max, gap, _sweeps, converged = batch("lasso_targets", x, y, alphas=alphas)
     assert converged.all()
     assert np.array_equal(offsets, 20 * np.arange(41))
     np.testing.assert_allclose(alpha, alphas * alpha_max, rtol=1e-14)
@@ -355,13 +363,15 @@ def test_refusals() -> None:
         with pytest.raises(ValueError, match="alpha_ratio must be positive and finite"):
             prefix_lasso(tokens, alpha_ratio=value)
     for position in (0, -1, 6):
-        with pytest.raises(ValueError, match=rf"positions holds {position}; with 6 tokens they lie between 1 and 5"):
+        with pytest.raises(
+            ValueError, match=rf"positions holds {position}; with 6 tokens they lie between 1 and 5"
+        ):
             prefix_lasso(tokens, alpha=0.1, positions=[position])
     with pytest.raises(TypeError, match="positions must be integers, got float64"):
         prefix_lasso(tokens, alpha=0.1, positions=[1.0])
     with pytest.raises(ValueError, match="positions must be one-dimensional and not empty"):
         prefix_lasso(tokens, alpha=0.1, positions=[])
-    with pytest.raises(ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take two rows"):
+    with pytest.raises(ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take"):
         prefix_lasso(tokens[:1], alpha=0.1)
     with pytest.raises(ValueError, match="tokens must be 2-D, got 1-D"):
         prefix_lasso(tokens[0], alpha=0.1)
