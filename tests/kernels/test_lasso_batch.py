@@ -371,9 +371,7 @@ def test_refusals() -> None:
         prefix_lasso(tokens, alpha=0.1, positions=[1.0])
     with pytest.raises(ValueError, match="positions must be one-dimensional and not empty"):
         prefix_lasso(tokens, alpha=0.1, positions=[])
-    with pytest.raises(
-        ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take"
-    ):
+    with pytest.raises(ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take"):
         prefix_lasso(tokens[:1], alpha=0.1)
     with pytest.raises(ValueError, match="tokens must be 2-D, got 1-D"):
         prefix_lasso(tokens[0], alpha=0.1)
