@@ -127,6 +127,9 @@ def test_a_long_text_is_cut_into_windows(llama: LanguageModel) -> None:
             passage.states[3], alone(llama, passage.ids).last_hidden_state[0], **TOLERANCE
         )
     assert "window 0 of 7, 20 tokens" in repr(passages[0])
+    html = passages[0]._repr_html_()
+    assert "window 0 of 7" in html
+    assert "&lt;s&gt;a text that is" in html
 
 
 def test_a_tokenizer_written_in_python() -> None:

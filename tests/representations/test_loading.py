@@ -48,6 +48,7 @@ def test_a_real_encoder(minilm_path: Path, capfd: pytest.CaptureFixture[str]) ->
         open_checkpoint(minilm_path).identity,
     )
     assert str(model.dtype) == "torch.float32"
+    assert "bert, encoder" in model._repr_html_()
     next(capture(model, ["word " * 2000]))
     assert capfd.readouterr() == ("", "")
 

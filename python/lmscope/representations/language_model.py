@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmscope import html_repr
 from lmscope.representations.dtype_option import dtype_option
 from lmscope.representations.quiet import quiet_transformers
 
@@ -59,6 +60,18 @@ class LanguageModel:
         sizes = f"{self.depth} blocks, hidden size {self.hidden_size}, {self.parameters} parameters"
         dtype = str(self.dtype).removeprefix("torch.")
         return f"LanguageModel({self.label!r}, {self.kind}, {sizes}, {dtype}, {self.device})"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("model type", f"{self.model_type}, {self.kind}"),
+            ("blocks", self.depth),
+            ("hidden size", self.hidden_size),
+            ("vocabulary", self.vocabulary),
+            ("context", self.context if self.context is not None else "unbounded"),
+            ("parameters", f"{self.parameters}, {self.parameters_without_embedding} without embedding"),
+            ("dtype, device", f"{str(self.dtype).removeprefix('torch.')}, {self.device}"),
+        ]
+        return html_repr.block(self.label, html_repr.facts(facts))
 
     @property
     def config(self) -> Any:
@@ -132,7 +145,7 @@ class LanguageModel:
 
     @cached_property
     def parameters_without_embedding(self) -> int:
-        """Elements outside the blocks' tables of tokens, positions and types, and outside the head."""
+        """Elements outside the tables of tokens, positions and types, and outside the head."""
         import torch
 
         tables = [module for module in self.model.modules() if isinstance(module, torch.nn.Embedding)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lmscope import html_repr
 from lmscope.representations.attention import AttentionRecorder
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.texts import TextError, texts_of
@@ -59,6 +60,19 @@ class Passage:
         return (
             f"Passage(text {self.text}, window {self.window} of {self.windows}, {len(self.ids)} tokens, "
             f"layers {layers})"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("tokens", len(self.ids)),
+            ("layers", ", ".join(map(str, self.states)) or "none"),
+            ("attention of blocks", ", ".join(map(str, self.attention)) or "none"),
+            ("begins", "".join(self.tokens[:40])),
+        ]
+        return html_repr.block(
+            f"Text {self.text}, window {self.window} of {self.windows}",
+            html_repr.facts(facts),
+            *map(html_repr.line, self.problems.values()),
         )
 
 
