@@ -22,6 +22,7 @@ from corpus import CONTEXT, END, Corpus, read_corpus, train_tokenizer
 from rich.console import Console
 from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 BATCH = 4
 STEPS = 600
@@ -158,6 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = widths - {size.width for size in SIZES}
     if unknown:
         parser.error(f"--sizes may be of {', '.join(str(size.width) for size in SIZES)}, not {unknown}")
+    logging.disable_progress_bar()
     corpus = read_corpus()
     write_held_out(given.out, corpus)
     tokenizer = train_tokenizer(corpus.training)
