@@ -1,6 +1,6 @@
 """Train causal models of five sizes, 0.1 to 10 million parameters, two seeds each, on the prose of pydoc.
 
-    python examples/scaling/train.py -o FOLDER [--sizes 48,80,128] [--seeds 0,1] [--steps 600]
+    python examples/scaling/train.py -o FOLDER [--sizes 48,80,128] [--seeds 0,1] [--steps 1000]
 
 All read the same tokens. Each is saved as an ordinary checkpoint with its tokenizer; one that is there
 already is not trained again.
@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 BATCH = 4
-STEPS = 600
+STEPS = 1000
 WARM_UP = 0.05
 SEEDS = (0, 1)
 
