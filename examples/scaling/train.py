@@ -1,6 +1,6 @@
 """Train causal models of five sizes, 0.1 to 10 million parameters, two seeds each, on the prose of pydoc.
 
-    python examples/scaling/train.py -o FOLDER [--sizes 48,80,128] [--seeds 0,1] [--steps 600]
+    python examples/scaling/train.py -o FOLDER [--sizes 48,80,128] [--seeds 0,1] [--steps 1000]
 
 All read the same tokens. Each is saved as an ordinary checkpoint with its tokenizer; one that is there
 already is not trained again.
@@ -22,9 +22,10 @@ from corpus import CONTEXT, END, Corpus, read_corpus, train_tokenizer
 from rich.console import Console
 from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 BATCH = 4
-STEPS = 600
+STEPS = 1000
 WARM_UP = 0.05
 SEEDS = (0, 1)
 
@@ -158,6 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = widths - {size.width for size in SIZES}
     if unknown:
         parser.error(f"--sizes may be of {', '.join(str(size.width) for size in SIZES)}, not {unknown}")
+    logging.disable_progress_bar()
     corpus = read_corpus()
     write_held_out(given.out, corpus)
     tokenizer = train_tokenizer(corpus.training)

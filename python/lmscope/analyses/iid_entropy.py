@@ -33,7 +33,7 @@ _DRAWN_PRODUCTS = 2**31
 
 @dataclass(frozen=True, repr=False)
 class IidEntropy(Entropy):
-    """Mean over draws; an :class:`Entropy` whose measures are those of noise.
+    """Mean over draws; an :class:`lmscope.Entropy` whose measures are those of noise.
 
     Attributes:
         draws: how many.

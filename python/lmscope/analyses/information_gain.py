@@ -94,7 +94,7 @@ def sequence_gains(tokens: Any, *, ridge: float) -> Floats:
     """Gain of every token after those before it: float64, shape (tokens,), nats.
 
     They add up to ``log det(ridge I + Z'Z) - dimensions * log(ridge)``. All come from one triangular factor;
-    for many more tokens than dimensions :class:`SequenceGain` is cheaper.
+    for many more tokens than dimensions :class:`lmscope.SequenceGain` is cheaper.
 
     Raises:
         ValueError, TypeError: as :func:`lmscope.information_gain`.
