@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -306,3 +307,34 @@ def test_what_is_not_finite_is_named_with_row_and_column() -> None:
         select(attention=given_["attention"])
     with pytest.raises(TypeError, match="states must be float64, float32, float16 or bfloat16, got int64"):
         select(states=np.ones((TOKENS, DIMENSIONS), dtype=np.int64))
+
+
+def test_a_trained_encoders_tokens_are_selected_and_scored(minilm_path: Path) -> None:
+    from lmscope.analyses.selection_scores import score_selections
+    from lmscope.representations import capture, load_model
+
+    model = load_model(minilm_path)
+    text = "The ship left the harbour at dawn. The captain of the ship watched the harbour and the grey dawn."
+    (seen,) = capture(model, [text], attention="last")
+    block = model.depth - 1
+    positions = np.flatnonzero(~seen.special)[10:]
+    found = select_tokens(
+        seen.states[model.depth],
+        positions,
+        ks=[1, 2, 4],
+        attention=seen.attention[block],
+        value_norms=seen.value_norms[block],
+        special=seen.special,
+        methods=METHODS + CURVES,
+    )
+    # The second "ship" is explained by the first.
+    again = [place for place, token in enumerate(seen.tokens) if token.strip("Ġ▁ ") == "ship"]
+    assert found.sets["lasso"][positions.tolist().index(again[1])][1].tolist() == [again[0]]
+    residual = {
+        method: values.mean(axis=0)
+        for method, values in score_selections(seen.states[model.depth], found).ridge_residual.items()
+    }
+    for better, worse in (("omp", "random"), ("lasso", "random"), ("all", "omp"), ("all", "all_but_lasso")):
+        assert (residual[better] < residual[worse]).all()
+    for method in ("lasso", "omp", "cosine", "random"):
+        assert (np.diff(residual[method]) < 0).all()

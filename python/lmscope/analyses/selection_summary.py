@@ -69,8 +69,8 @@ class SelectionSummary:
         rows = [
             (words, *(html_repr.number(getattr(self, name + end)) for end in ("", "_low", "_high")))
             for name, words in (
-                ("minus_lasso", "minus the Lasso's"),
-                ("minus_attention", "minus attention's"),
+                ("minus_lasso", "less the Lasso's"),
+                ("minus_attention", "less attention's"),
             )
         ]
         mean = (self.score, *map(html_repr.number, (self.mean, self.low, self.high)))
