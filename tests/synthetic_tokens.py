@@ -25,6 +25,31 @@ METHODS = (
 # How far from the whole prompt's prediction each selector's tokens are left, to begin with.
 _KL = {"lasso": 1.6, "attention": 1.1, "attention_without_sinks": 1.2, "attention_value_norm": 1.25}
 
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "entropy": {
+        "texts": "13eb54e926314116",
+        "window": None,
+        "dtype": "float32",
+        "special": "drop",
+        "epsilon2": 0.5,
+        "center": True,
+        "normalize_rows": False,
+        "untrained": True,
+        "seed": 3,
+    },
+    "selection": {
+        "texts": "13eb54e926314116",
+        "window": None,
+        "dtype": "float32",
+        "positions": 20,
+        "min_context": 12,
+        "seed": 3,
+        "ks": list(KS),
+        "ridge": 0.01,
+        "divergence": True,
+    },
+}
+
 TEXTS = [
     "The harbour lay quiet under a low grey sky. Two boats had come in before the storm, and their crews\n"
     "sat in the tavern by the old wall, drying their coats and telling the harbour master what they had\n"
@@ -76,7 +101,7 @@ def write_tokens_run(
         records["selection"][key] = [row for _, rows in made for row in rows]
     if len(sizes) > 1:
         records["entropy_law"] = {"all": _law(sizes, law)}
-    settings = {name: {"text": ["notes.txt"], "seed": 0} for name in records}
+    settings = {name: _SETTINGS.get(name, {"texts": "13eb54e926314116"}) for name in records}
     with run.lock():
         run.write_manifest(
             checkpoint={

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
+import subprocess
+import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +138,21 @@ def test_a_run_without_tokens_has_no_such_sections(tmp_path: Path) -> None:
     assert "entropy_law" not in figures_of(Records(folder))
     with pytest.raises(ValueError, match="no figure 'entropy_law'"):
         run.plot("entropy_law")
+
+
+def test_the_command_at_the_foot_is_taken_by_the_verb(causal: Path, tmp_path: Path) -> None:
+    page = unescape(build(causal).read_text(encoding="utf-8"))
+    command, report = page.partition("<pre><code>")[2].splitlines()[:2]
+    assert command == (
+        "lmscope tokens models/tiny-prose prose-400000 prose-1200000 prose-3900000 --text FILE "
+        "--positions 20 --min-context 12 --ridge 0.01 --divergence --dtype float32 --special drop "
+        "--epsilon2 0.5 --center --no-normalize-rows --untrained --k 1,2,4,8 --seed 3 -o RUN"
+    )
+    assert report == "lmscope report RUN"
+    (tmp_path / "FILE").write_text("words", encoding="utf-8")
+    words = [sys.executable, "-m", "lmscope", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ aria-label="Score of every selector against the tokens kept"></div>
 
 _BELOW = """
 <p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, from
-resampling whole passages; differences are of the same positions.</p>
+resampling whole passages; hover over a point for its difference from Lasso and from attention, taken position
+by position.</p>
 <div class="scroll"><table><thead><tr><th>Selector
 {% for k in ks %}<th class="n">k = {{ k }}{% endfor %}
 </tr></thead><tbody>
