@@ -103,7 +103,7 @@ def test_a_damaged_file_names_the_command_that_made_it(run: Path, name: str) -> 
     (line,) = result.stderr.splitlines()
     assert str(damaged) in line
     assert (
-        "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare or tokens)"
-        in line
+        "delete it and repeat the command that made the run "
+        "(lmscope analyze, spectra, similarity, compare or tokens)" in line
     )
     assert "the same command" not in line

@@ -34,8 +34,8 @@ LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
 _READERS = 8
 _WAY_OUT = (
-    "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare or tokens): "
-    "it writes the file again, the other records stand"
+    "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare or "
+    "tokens): it writes the file again, the other records stand"
 )
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
@@ -186,7 +186,8 @@ class RunFolder:
         if not self.has_ledger():
             raise ResultsError(
                 f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the "
-                "command that made it (lmscope analyze, spectra, similarity, compare or tokens) begins it again"
+                "command that made it (lmscope analyze, spectra, similarity, compare or tokens) begins it "
+                "again"
             )
         return _read(self.path / LEDGER_FILE)
 

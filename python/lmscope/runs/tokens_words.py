@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from lmscope.report import token_methods
+
 if TYPE_CHECKING:
     from lmscope.analyses.selection_summary import SelectionSummary
     from lmscope.runs.tokens_summary import (
@@ -32,18 +34,7 @@ SCORE_COLUMNS = {
 LAW_TITLE = "Entropy over parameters"
 LAW_COLUMNS = ("form", "models", "exponent", "R2", "AIC", "refused")
 FORMS = {"power": "power law", "power_offset": "power law and offset"}
-METHODS = {
-    "lasso": "Lasso",
-    "attention": "attention",
-    "attention_without_sinks": "attention without sinks",
-    "attention_value_norm": "attention x value norm",
-    "cosine": "largest |cosine|",
-    "omp": "matching pursuit",
-    "recent": "most recent",
-    "random": "random",
-    "complement": "random, not Lasso's",
-    "all_but_lasso": "all but Lasso's",
-}
+METHODS = {name: method.label for name, method in token_methods.METHODS.items() if name != "all"}
 WAYS = {
     "kl_deleted": "with the others deleted from the prompt",
     "kl_all_layers": "with the others masked in all layers",
