@@ -25,8 +25,8 @@ from lmscope.runs import tokens_words as words
 from lmscope.runs.benchmarks.fingerprint import fingerprint
 from real_models import MODELS, prose
 
-CHARACTERS, POSITIONS = 60_000, 200
-QUICK_CHARACTERS, QUICK_POSITIONS = 6_000, 10
+CHARACTERS, POSITIONS = 45_000, 200
+QUICK_CHARACTERS, QUICK_POSITIONS = 2_000, 4
 
 
 def evidence(source: Path, out: Path, *, characters: int, positions: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 import lmscope
 
 from ..read_models import prose, save_causal
-from .test_errors import lmscope_command, one_line
+from .test_commands import lmscope_command
+from .test_errors import one_line
 
 QUICK = ("--positions", 4, "--min-context", 8, "-k", "1,4", "--no-untrained")
 
@@ -31,7 +32,7 @@ def notes(tmp_path: Path) -> Path:
 
 def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) -> None:
     command = ("tokens", causal, "--text", notes, "--split", "paragraph", "-o", tmp_path / "run", *QUICK)
-    result = lmscope_command(*command)
+    result = lmscope_command(*command, COLUMNS="240")
     assert result.returncode == 0
     # A slow machine is told how far it is.
     assert all(line.endswith(" left") for line in result.stderr.splitlines())

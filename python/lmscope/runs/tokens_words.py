@@ -157,10 +157,7 @@ def _of_entropy(one: CheckpointEntropy) -> Iterator[str]:
         )
     if one.conditional_entropy is not None:
         found = one.conditional_entropy
-        yield (
-            f"{one.checkpoint}: a token costs the model {found.mean:.3f} nats given those before it "
-            f"({found.low:.3f} to {found.high:.3f})."
-        )
+        yield f"{one.checkpoint}: a token costs the model {_interval(found)} nats given those before it."
 
 
 def _of_selectors(summary: TokensSummary) -> Iterator[str]:
@@ -247,6 +244,9 @@ def _positions(summary: TokensSummary) -> str:
 
 
 def _interval(found: Interval | SelectionSummary) -> str:
+    """Without ends where one passage, or one position, has none."""
+    if found.low is None or found.high is None or math.isnan(found.low):
+        return _value(found.mean)
     return f"{_value(found.mean)} ({_value(found.low)} to {_value(found.high)})"
 
 
