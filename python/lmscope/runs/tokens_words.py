@@ -251,7 +251,10 @@ def _interval(found: Interval | SelectionSummary) -> str:
 
 
 def _percent(found: Interval) -> str:
-    return f"{100 * found.mean:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    share = f"{100 * found.mean:.1f} %"
+    if found.low is None or found.high is None or math.isnan(found.low):
+        return share
+    return f"{share} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def _share(value: float) -> str:
