@@ -37,7 +37,7 @@ def _lmscope() -> Competitor:
         return {"lmscope": __version__, "isa": isa(), "threads": get_num_threads()}
 
     def rates(quick: bool) -> dict[str, float]:
-        return {"float64_peak": multiply_add_peak("float64", 0.1 if quick else 2.0)}
+        return {"float32_peak": multiply_add_peak("float32", 0.1 if quick else 2.0)}
 
     return Competitor(lambda inputs: inputs, compute, describe, rates)
 
