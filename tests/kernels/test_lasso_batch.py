@@ -17,6 +17,7 @@ from sklearn.linear_model import Lasso as SklearnLasso
 
 import lmscope
 from lmscope import PrefixLasso, _core, prefix_lasso
+from lmscope.kernels.lasso import prefix_lasso_order
 from lmscope.reference import lasso as reference
 
 from ..levels import LEVELS
@@ -257,6 +258,26 @@ def test_targets(isa: str) -> None:
         assert exact - EXTENDED * size <= gap[i] <= 1e-6 * size
 
 
+@pytest.mark.parametrize("common", [0.0, 0.8])
+def test_number_of_tokens(common: float) -> None:
+    tokens = tokens_like(120, 80, common=common)
+    positions = np.arange(1, 120, 3)
+    for k in (1, 4, 25):
+        found = prefix_lasso(tokens, k=k, positions=positions)
+        assert found.converged.all()
+        check(found, tokens, 1e-10, every=5)
+        order = prefix_lasso_order(tokens, steps=1000, positions=positions, most_nonzeros=k + 8)
+        for coef, support in zip(found.coef, order.supports(k), strict=True):
+            assert np.array_equal(np.flatnonzero(coef), support)
+        assert (found.nonzeros >= np.minimum(k, positions)).mean() > 0.9
+    few = prefix_lasso(np.vstack([tokens[:3], np.zeros((2, 80)), tokens[5:8]]), k=6, positions=[2, 4, 7])
+    assert few.nonzeros.tolist() == [2, 0, 5]
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        prefix_lasso(tokens, k=0)
+    with pytest.raises(TypeError, match=r"k must be an integer, got 2\.0"):
+        prefix_lasso(tokens, k=2.0)  # type: ignore[arg-type]
+
+
 def test_positions_in_any_order() -> None:
     tokens = tokens_like(80, 50)
     every = prefix_lasso(tokens, alpha_ratio=0.1, tol=1e-12)
@@ -371,9 +392,7 @@ def test_refusals() -> None:
         prefix_lasso(tokens, alpha=0.1, positions=[1.0])
     with pytest.raises(ValueError, match="positions must be one-dimensional and not empty"):
         prefix_lasso(tokens, alpha=0.1, positions=[])
-    with pytest.raises(
-        ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take"
-    ):
+    with pytest.raises(ValueError, match=r"tokens has shape \(1, 4\); a token and one before it take"):
         prefix_lasso(tokens[:1], alpha=0.1)
     with pytest.raises(ValueError, match="tokens must be 2-D, got 1-D"):
         prefix_lasso(tokens[0], alpha=0.1)
