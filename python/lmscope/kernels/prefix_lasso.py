@@ -99,8 +99,7 @@ def prefix_lasso(
         k: the number of tokens wanted, at least 1: alpha is the geometric middle of the lowest interval of
             alphas with k non-zeros before there are more (half its upper end where it reaches down to 0).
             Where no alpha has exactly k, the next larger number that occurs; where fewer can enter, as many
-            as can. Solved to a tol of 1e-10 at most: a looser one leaves tokens in that are still on their way
-            out.
+            as can. Solved to a tol of 1e-10 at most: a looser one leaves tokens in that are on their way out.
         positions: integers between 1 and tokens - 1, in any order; all of them by default.
         tol: a position has converged when its gap is at most ``tol * ||token||**2 / dimensions``.
         max_iter: sweeps after which a position that has not converged is given back as it is.
