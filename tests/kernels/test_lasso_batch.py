@@ -61,14 +61,17 @@ def tokens_like(rows: int, dimensions: int, *, common: float = 0.8, seed: int = 
 
 
 def true_gap(x: Floats, y: Floats, coef: Floats, alpha: float) -> float:
-    """`reference.gap` in extended precision."""
+    """The gap in extended precision, at the best dual point in the residual's direction."""
     long_x, long_y, long_coef = (np.asarray(part, dtype=np.longdouble) for part in (x, y, coef))
     threshold = len(y) * np.longdouble(alpha)
     residual = long_y - long_x @ long_coef
     largest = np.abs(long_x.T @ residual).max()
-    scale = min(np.longdouble(1), threshold / largest) if largest > 0 else np.longdouble(1)
-    primal = residual @ residual / 2 + threshold * np.abs(long_coef).sum()
-    dual = scale * (long_y @ residual) - scale**2 * (residual @ residual) / 2
+    square = residual @ residual
+    scale = max(long_y @ residual / square, np.longdouble(0)) if square > 0 else np.longdouble(1)
+    if scale * largest > threshold:
+        scale = threshold / largest
+    primal = square / 2 + threshold * np.abs(long_coef).sum()
+    dual = scale * (long_y @ residual) - scale**2 * square / 2
     return float((primal - dual) / len(y))
 
 
