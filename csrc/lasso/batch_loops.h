@@ -127,44 +127,71 @@ void gather_active(const Pack& pack, int64_t active, const int64_t* sizes) {
         }
 }
 
-// Cholesky factors of all lanes, row by row, the diagonal inverted; `refused` gets the lanes with a pivot of rounding
-// size. `right` becomes the solution.
-void solve(double* factor, int64_t active, double* right, Bits (&refused)[pack_vectors]) {
-    constexpr double smallest_pivot = 1e-12;
-    const auto row_of = [&](int64_t i) { return factor + i * (i + 1) / 2 * pack_lanes; };
-    const auto eliminate = [&](double* row, int64_t i, int v) {
-        for (int64_t k = 0; k < i; ++k) {
-            double* at = row + k * pack_lanes + v * width;
-            const Numbers value = load(at) * load(row_of(k) + k * pack_lanes + v * width);
-            store(at, value);
-            for (int64_t j = k + 1; j < i; ++j) {
-                double* later = row + j * pack_lanes + v * width;
-                store(later, load(later) - value * load(row_of(j) + k * pack_lanes + v * width));
-            }
+double* row_of(double* factor, int64_t i) { return factor + i * (i + 1) / 2 * pack_lanes; }
+
+// Elements 0 .. count - 1 of `together` rows: those of a Cholesky factor behind its finished rows.
+template <int together>
+void eliminate(double* factor, int64_t count, int v, double* const (&rows)[together]) {
+    for (int64_t j = 0; j < count; ++j) {
+        const double* finished = row_of(factor, j) + v * width;
+        Numbers sums[together];
+        for (int r = 0; r < together; ++r) sums[r] = load(rows[r] + j * pack_lanes);
+        for (int64_t k = 0; k < j; ++k) {
+            const Numbers value = load(finished + k * pack_lanes);
+            for (int r = 0; r < together; ++r) sums[r] -= value * load(rows[r] + k * pack_lanes);
         }
-    };
+        const Numbers inverse = load(finished + j * pack_lanes);
+        for (int r = 0; r < together; ++r) store(rows[r] + j * pack_lanes, sums[r] * inverse);
+    }
+}
+
+// Rows first .. first + together - 1 of the factor in vector v of the lanes, the diagonal inverted; `refused` gets the
+// lanes with a pivot of rounding size.
+template <int together>
+void factor_rows(double* factor, int64_t first, int v, Bits& refused) {
+    constexpr double smallest_pivot = 1e-12;
+    double* rows[together];
+    for (int r = 0; r < together; ++r) rows[r] = row_of(factor, first + r) + v * width;
+    eliminate<together>(factor, first, v, rows);
+    Numbers corner[together][together];
+    Numbers before[together];
+    for (int r = 0; r < together; ++r) {
+        for (int c = 0; c <= r; ++c) corner[r][c] = load(rows[r] + (first + c) * pack_lanes);
+        before[r] = corner[r][r];
+    }
+    for (int64_t k = 0; k < first; ++k) {
+        Numbers values[together];
+        for (int r = 0; r < together; ++r) values[r] = load(rows[r] + k * pack_lanes);
+        for (int r = 0; r < together; ++r)
+            for (int c = 0; c <= r; ++c) corner[r][c] -= values[r] * values[c];
+    }
+    for (int c = 0; c < together; ++c) {
+        const Bits bad = !(corner[c][c] > smallest_pivot * before[c]);
+        refused |= bad;
+        Numbers inverse = bad ? everywhere(1.0) : corner[c][c];
+        for (int l = 0; l < width; ++l) inverse[l] = 1 / std::sqrt(inverse[l]);
+        corner[c][c] = inverse;
+        for (int r = c + 1; r < together; ++r) {
+            corner[r][c] *= inverse;
+            for (int k = c + 1; k <= r; ++k) corner[r][k] -= corner[r][c] * corner[k][c];
+        }
+    }
+    for (int r = 0; r < together; ++r)
+        for (int c = 0; c <= r; ++c) store(rows[r] + (first + c) * pack_lanes, corner[r][c]);
+}
+
+// `right` becomes the solution, the matrix its Cholesky factor; all lanes.
+void solve(double* factor, int64_t active, double* right, Bits (&refused)[pack_vectors]) {
     for (int v = 0; v < pack_vectors; ++v) {
         refused[v] = Bits{};
-        for (int64_t i = 0; i < active; ++i) {
-            double* row = row_of(i);
-            double* diagonal = row + i * pack_lanes + v * width;
-            eliminate(row, i, v);
-            const Numbers before = load(diagonal);
-            Numbers pivot = before;
-            for (int64_t k = 0; k < i; ++k) {
-                const Numbers value = load(row + k * pack_lanes + v * width);
-                pivot -= value * value;
-            }
-            const Bits bad = !(pivot > smallest_pivot * before);
-            refused[v] |= bad;
-            pivot = bad ? everywhere(1.0) : pivot;
-            for (int l = 0; l < width; ++l) pivot[l] = 1 / std::sqrt(pivot[l]);
-            store(diagonal, pivot);
-        }
-        eliminate(right, active, v);
+        int64_t first = 0;
+        for (; first + 4 <= active; first += 4) factor_rows<4>(factor, first, v, refused[v]);
+        for (; first < active; ++first) factor_rows<1>(factor, first, v, refused[v]);
+        double* const sides[1] = {right + v * width};
+        eliminate<1>(factor, active, v, sides);
         for (int64_t k = active; k-- > 0;) {
             double* at = right + k * pack_lanes + v * width;
-            const double* row = row_of(k) + v * width;
+            const double* row = row_of(factor, k) + v * width;
             const Numbers value = load(at) * load(row + k * pack_lanes);
             store(at, value);
             for (int64_t j = 0; j < k; ++j) {

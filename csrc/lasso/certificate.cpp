@@ -7,6 +7,13 @@
 
 namespace lmscope::lasso {
 
+namespace {
+
+// Covers the few operations between the sums and the gap.
+constexpr double own_rounding = 1 + 0x1p-48;
+
+}  // namespace
+
 double rounding(int64_t roundings) {
     const double share = static_cast<double>(roundings) * 0x1p-53;
     return share / (1 - share);
@@ -43,12 +50,13 @@ Gap duality_gap(const Point& point) {
     const auto gap = [&](double s, double target_dot_residual) {
         return 0.5 * (1 - s) * (1 - s) * target_dot_residual + (point.threshold * l1 - 0.5 * (1 + s * s) * fit);
     };
+    largest_upper *= own_rounding;
     const double s = largest_upper <= point.threshold ? 1 : point.threshold / largest_upper;
     const double s_computed = largest <= point.threshold ? 1 : point.threshold / largest;
     const double sums = rounding(point.count + 8) * (point.threshold * l1 + fit_size);
     const double upper =
         gap(s, point.target_dot_residual + error * point.target_norm) + 0.5 * (1 + s * s) * error * reach + sums;
-    return {std::max(0.0, upper), std::max(0.0, gap(s_computed, point.target_dot_residual)), s, error};
+    return {std::max(0.0, upper * own_rounding), std::max(0.0, gap(s_computed, point.target_dot_residual)), s, error};
 }
 
 }  // namespace lmscope::lasso

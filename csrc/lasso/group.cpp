@@ -119,7 +119,9 @@ private:
         if (settings_.plain) return;
         for (Lane* lane : lanes) {
             lane->refresh(shared_, kernels_);
-            for (int i = 0; i < most_newton_steps && newton_step(shared_, *lane, kernels_); ++i) continue;
+            int steps = 0;
+            while (newton_step(shared_, *lane, kernels_) && ++steps < most_newton_steps) {
+            }
         }
     }
 

@@ -47,7 +47,8 @@ struct BatchKernels {
     // One cyclic pass over the working sets.
     void (*sweep)(Pack& pack);
     // To the minimum for the present signs, or as far as the first coefficient that would change its own, which becomes
-    // zero: true then, as another step goes on from there. A lane whose matrix is singular to rounding stays where it is.
+    // zero: true then, as another step goes on from there. A lane whose matrix is singular to rounding stays where it
+    // is.
     bool (*newton)(Pack& pack);
     // Duality gaps of the problems restricted to their working sets, by lane.
     void (*gaps)(const Pack& pack, double* gaps);
