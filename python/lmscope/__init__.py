@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
+    from lmscope.kernels.lasso import Lasso, LassoPath, lasso, lasso_path
+    from lmscope.kernels.lasso_homotopy import (
+        LassoHomotopy,
+        PrefixLassoOrder,
+        lasso_homotopy,
+        prefix_lasso_order,
+    )
     from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
@@ -36,9 +43,13 @@ _HOME = {
     "CudaError": "lmscope.kernels.runtime",
     "DifferenceVerdict": "lmscope.analyses.difference",
     "Docs": "lmscope.analyses.similarity",
+    "Lasso": "lmscope.kernels.lasso",
+    "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
+    "LassoPath": "lmscope.kernels.lasso",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
+    "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "Run": "lmscope.runs",
     "SingularValues": "lmscope.kernels.singular_values",
     "SpectrumVerdict": "lmscope.analyses.spectra",
@@ -54,9 +65,13 @@ _HOME = {
     "get_num_threads": "lmscope.kernels.runtime",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
+    "lasso": "lmscope.kernels.lasso",
+    "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
+    "lasso_path": "lmscope.kernels.lasso",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
+    "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
@@ -72,9 +87,13 @@ __all__ = [
     "CudaError",
     "DifferenceVerdict",
     "Docs",
+    "Lasso",
+    "LassoHomotopy",
+    "LassoPath",
     "MarchenkoPastur",
     "PackedColumns",
     "PrefixLasso",
+    "PrefixLassoOrder",
     "Run",
     "SingularValues",
     "SpectrumVerdict",
@@ -91,9 +110,13 @@ __all__ = [
     "get_num_threads",
     "inspect",
     "isa",
+    "lasso",
+    "lasso_homotopy",
+    "lasso_path",
     "open_checkpoint",
     "open_run",
     "prefix_lasso",
+    "prefix_lasso_order",
     "set_num_threads",
     "similarity",
     "singular_values",
