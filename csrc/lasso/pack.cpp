@@ -1,6 +1,7 @@
 #include "lasso/pack.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace lmscope::lasso {
@@ -99,8 +100,11 @@ void PackSolver::gather(std::span<Lane* const> lanes) {
         for (int64_t k = 0; k <= i; ++k) {
             double* target = pack_.gram + (i * order + k) * pack_lanes;
             const int64_t* rows = columns_.data() + k * pack_lanes;
-            for (int l = 0; l < pack_lanes; ++l) target[l] = columns[l][rows[l]];
-            if (k < i) std::copy_n(target, pack_lanes, pack_.gram + (k * order + i) * pack_lanes);
+            double values[pack_lanes];
+            for (int l = 0; l < pack_lanes; ++l) values[l] = columns[l][rows[l]];
+            std::memcpy(target, values, sizeof values);
+            double* mirrored = pack_.gram + (k * order + i) * pack_lanes;
+            std::memcpy(mirrored, values, sizeof values);
         }
     }
 }

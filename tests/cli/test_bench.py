@@ -71,4 +71,4 @@ def test_a_shape_for_two_families_is_wrong_usage(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "--shape goes with one --family" in done.stderr
-    assert "none of singular_values" in bench("--family", "lasso", cwd=tmp_path).stderr
+    assert "none of singular_values" in bench("--family", "ising", cwd=tmp_path).stderr

@@ -17,6 +17,7 @@ from sklearn.linear_model import Lasso as SklearnLasso
 
 import lmscope
 from lmscope import PrefixLasso, _core, prefix_lasso
+from lmscope.kernels.lasso import prefix_lasso_order
 from lmscope.reference import lasso as reference
 
 from ..levels import LEVELS
@@ -60,14 +61,17 @@ def tokens_like(rows: int, dimensions: int, *, common: float = 0.8, seed: int = 
 
 
 def true_gap(x: Floats, y: Floats, coef: Floats, alpha: float) -> float:
-    """`reference.gap` in extended precision."""
+    """The gap in extended precision, at the best dual point in the residual's direction."""
     long_x, long_y, long_coef = (np.asarray(part, dtype=np.longdouble) for part in (x, y, coef))
     threshold = len(y) * np.longdouble(alpha)
     residual = long_y - long_x @ long_coef
     largest = np.abs(long_x.T @ residual).max()
-    scale = min(np.longdouble(1), threshold / largest) if largest > 0 else np.longdouble(1)
-    primal = residual @ residual / 2 + threshold * np.abs(long_coef).sum()
-    dual = scale * (long_y @ residual) - scale**2 * (residual @ residual) / 2
+    square = residual @ residual
+    scale = max(long_y @ residual / square, np.longdouble(0)) if square > 0 else np.longdouble(1)
+    if scale * largest > threshold:
+        scale = threshold / largest
+    primal = square / 2 + threshold * np.abs(long_coef).sum()
+    dual = scale * (long_y @ residual) - scale**2 * square / 2
     return float((primal - dual) / len(y))
 
 
@@ -255,6 +259,26 @@ def test_targets(isa: str) -> None:
         exact = true_gap(np.ascontiguousarray(x), np.ascontiguousarray(y[:, i]), found, alpha[i])
         size = float(y[:, i] @ y[:, i]) / 37
         assert exact - EXTENDED * size <= gap[i] <= 1e-6 * size
+
+
+@pytest.mark.parametrize("common", [0.0, 0.8])
+def test_number_of_tokens(common: float) -> None:
+    tokens = tokens_like(120, 80, common=common)
+    positions = np.arange(1, 120, 3)
+    for k in (1, 4, 25):
+        found = prefix_lasso(tokens, k=k, positions=positions)
+        assert found.converged.all()
+        check(found, tokens, 1e-10, every=5)
+        order = prefix_lasso_order(tokens, steps=1000, positions=positions, most_nonzeros=k + 8)
+        for coef, support in zip(found.coef, order.supports(k), strict=True):
+            assert np.array_equal(np.flatnonzero(coef), support)
+        assert (found.nonzeros >= np.minimum(k, positions)).mean() > 0.9
+    few = prefix_lasso(np.vstack([tokens[:3], np.zeros((2, 80)), tokens[5:8]]), k=6, positions=[2, 4, 7])
+    assert few.nonzeros.tolist() == [2, 0, 5]
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        prefix_lasso(tokens, k=0)
+    with pytest.raises(TypeError, match=r"k must be an integer, got 2\.0"):
+        prefix_lasso(tokens, k=2.0)  # type: ignore[arg-type]
 
 
 def test_positions_in_any_order() -> None:

@@ -28,7 +28,7 @@ def bench(
     family: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="singular_values or column_cosine; may be repeated; all without it."
+            metavar="NAME", help="singular_values, column_cosine or lasso; may be repeated; all without it."
         ),
     ] = None,
     shape: Annotated[

@@ -22,6 +22,8 @@ __all__ = ["PrefixLasso", "prefix_lasso"]
 
 Floats = npt.NDArray[np.float64]
 
+_TOL_OF_K = 1e-10
+
 
 @dataclass(frozen=True, repr=False)
 class PrefixLasso:
@@ -48,7 +50,7 @@ class PrefixLasso:
 
     @property
     def nonzeros(self) -> npt.NDArray[np.int64]:
-        """int64, shape (P,): tokens with a weight."""
+        """Tokens with a weight, per position: int64, shape (P,)."""
         return np.array([np.count_nonzero(coef) for coef in self.coef], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -97,7 +99,7 @@ def prefix_lasso(
         k: the number of tokens wanted, at least 1: alpha is the geometric middle of the lowest interval of
             alphas with k non-zeros before there are more (half its upper end where it reaches down to 0).
             Where no alpha has exactly k, the next larger number that occurs; where fewer can enter, as many
-            as can.
+            as can. Solved to a tol of 1e-10 at most: a looser one leaves tokens in that are on their way out.
         positions: integers between 1 and tokens - 1, in any order; all of them by default.
         tol: a position has converged when its gap is at most ``tol * ||token||**2 / dimensions``.
         max_iter: sweeps after which a position that has not converged is given back as it is.
@@ -128,7 +130,7 @@ def prefix_lasso(
     else:
         penalties = np.full(len(where), float(alpha if alpha is not None else alpha_ratio))  # type: ignore[arg-type]
     coef, offsets, alphas, alpha_max, gap, sweeps, converged = _core.lasso_prefixes(
-        tokens, where, penalties, alpha is None, tol, most
+        tokens, where, penalties, alpha is None, tol if k is None else min(tol, _TOL_OF_K), most
     )
     return PrefixLasso(
         positions=where,

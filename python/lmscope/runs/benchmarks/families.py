@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from lmscope.runs.benchmarks.column_cosine import ColumnCosineFamily
 from lmscope.runs.benchmarks.family import Family
+from lmscope.runs.benchmarks.lasso import LassoFamily
 from lmscope.runs.benchmarks.singular_values import SingularValuesFamily
 from lmscope.runs.errors import UsageError
 
-_ALL: tuple[Family, ...] = (SingularValuesFamily(), ColumnCosineFamily())
+_ALL: tuple[Family, ...] = (SingularValuesFamily(), ColumnCosineFamily(), LassoFamily())
 FAMILIES = {family.name: family for family in _ALL}
 
 
