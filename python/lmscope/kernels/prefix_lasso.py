@@ -50,7 +50,7 @@ class PrefixLasso:
 
     @property
     def nonzeros(self) -> npt.NDArray[np.int64]:
-        """Tokens with a weight, per position: int64, shape (P,)."""
+        """How many tokens have a weight at each position, an int64 array of shape (P,)."""
         return np.array([np.count_nonzero(coef) for coef in self.coef], dtype=np.int64)
 
     def __len__(self) -> int:
