@@ -21,7 +21,7 @@ _ZERO = 1e-12
 
 
 class EntropySettings(NamedTuple):
-    """epsilon2, center, normalize_rows as in :func:`representation_entropy`."""
+    """epsilon2, center, normalize_rows as in :func:`lmscope.representation_entropy`."""
 
     epsilon2: float = 0.5
     center: bool = True

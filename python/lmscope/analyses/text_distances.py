@@ -64,11 +64,9 @@ def text_distances(
     """Distances of two texts from the hidden states of their tokens.
 
     The paper (arXiv 2402.03471) names a distance of means and one of covariances without its formula, hence
-    three.
-    Texts have fewer tokens than dimensions as a rule, and their covariances no inverse: the identity in A and
-        B
-    stands for the distortion of the coding length, and the divergence is what one code for both texts costs
-    above a code for each, per half token. Everything is computed in the span of both texts.
+    three. Texts have fewer tokens than dimensions as a rule, and their covariances no inverse: the identity
+    in A and B stands for the distortion of the coding length, and the divergence is what one code for both
+    texts costs above a code for each, per half token. Everything is computed in the span of both texts.
 
     Args:
         states_x, states_y: tokens x dimensions each, numpy arrays or torch tensors, float64, float32, float16
