@@ -40,3 +40,18 @@ COSINE_ERROR = {"float32": 2e-6, "float64": 1e-12}
 # The maxima: a product and half of each of two squared norms, float64 sums in four parts of depth / 4
 # additions, each off by at most u of a total of 1; for depth 3000, deeper tests take as much more.
 COSINE_MAXIMUM = 2 * 3000 / 4 * UNIT_ROUNDOFF
+
+# Coefficients of unit columns after equally many cyclic sweeps, one side from residuals and one from the Gram
+# matrix: a coordinate is off by the error of its gradient, some 100 u, once per sweep; descent does not
+# amplify it.
+LASSO_ITERATES = 1e-12
+
+# Correlations with the residual against alpha, as a share of alpha_max: the exact path ends where it misses
+# more than this at a knot; a solution is asked for it where its gap is 1e-11 of ||y||^2 / samples and columns
+# are of like size: a correlation is off by the square root of twice the gap at most, and Newton steps leave
+# far less.
+OPTIMALITY = 1e-9
+
+# Soft-thresholding by orthonormal columns: a coefficient is a correlation of unit vectors less alpha, each
+# off by some u times the 60 samples.
+LASSO_ORTHONORMAL = 1e-12

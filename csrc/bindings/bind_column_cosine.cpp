@@ -1,11 +1,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "bindings/arrays.h"
 #include "bindings/intake.h"
 #include "lmscope/column_cosine.h"
 #include "lmscope/error.h"
@@ -13,19 +12,6 @@
 namespace py = pybind11;
 
 namespace lmscope::bindings {
-namespace {
-
-// The array holds the values themselves, not a copy.
-template <typename Value>
-py::array_t<Value> to_array(std::vector<Value>&& values) {
-    auto held = std::make_unique<std::vector<Value>>(std::move(values));
-    const py::capsule owner(held.get(), [](void* found) { delete static_cast<std::vector<Value>*>(found); });
-    const std::vector<Value>& kept = *held.release();
-    return py::array_t<Value>(static_cast<py::ssize_t>(kept.size()), kept.data(), owner);
-}
-
-}  // namespace
-
 void bind_column_cosine(py::module_& module) {
     py::class_<PackedColumns>(module, "PackedColumns")
         .def(py::init([](py::handle matrix, const char* argument) {

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
+    from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
@@ -58,6 +59,7 @@ _HOME = {
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
+    "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
@@ -84,6 +86,7 @@ _HOME = {
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "read_texts": "lmscope.representations",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
@@ -111,6 +114,7 @@ __all__ = [
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
+    "PrefixLasso",
     "Run",
     "SelectionScore",
     "SelectionScores",
@@ -138,6 +142,7 @@ __all__ = [
     "next_token_losses",
     "open_checkpoint",
     "open_run",
+    "prefix_lasso",
     "read_texts",
     "score_selection",
     "score_selections",

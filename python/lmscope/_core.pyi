@@ -46,6 +46,51 @@ def permutation_top_values(w: Any, draws: int, seed: int, rtol: float) -> TopVal
 def permute_entries(w: Any, seed: int, draw: int) -> npt.NDArray[Any]: ...
 def entry_statistics(w: Any) -> dict[str, Any]: ...
 
+# coef, offsets, alpha, alpha_max, gap, sweeps, converged
+LassoBatch = tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.bool_],
+]
+
+def lasso_prefixes(
+    tokens: Any,
+    positions: npt.NDArray[np.int64],
+    alphas: npt.NDArray[np.float64],
+    ratio: bool,
+    tol: float,
+    max_iter: int,
+    plain: bool = False,
+) -> LassoBatch: ...
+def lasso_targets(
+    x: Any,
+    y: Any,
+    alphas: npt.NDArray[np.float64],
+    ratio: bool,
+    tol: float,
+    max_iter: int,
+    plain: bool = False,
+) -> LassoBatch: ...
+def lasso_path(
+    x: Any, y: Any, alphas: list[float], relative: bool, fit_intercept: bool, tol: float, max_iter: int
+) -> dict[str, Any]: ...
+
+# alphas, events, coefs knot after knot, dependent columns, why it ends
+LassoKnots = tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], str
+]
+
+def lasso_homotopy(
+    x: Any, y: Any, most_events: int, most_nonzeros: int | None, keep_coefs: bool
+) -> LassoKnots: ...
+def lasso_prefix_homotopy(
+    tokens: Any, positions: list[int], most_events: int, most_nonzeros: int | None
+) -> list[LassoKnots]: ...
+
 class PackedColumns:
     depth: int
     columns: int

@@ -1,0 +1,176 @@
+#include "lasso/working_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "lasso/single_kernels.h"
+#include "runtime/blas.h"
+#include "runtime/thread_pool.h"
+
+namespace lmscope::lasso::single {
+namespace {
+
+constexpr int64_t gram_block = 128;
+// Sweeps over the support after each one over all columns.
+constexpr int64_t support_sweeps = 4;
+
+}  // namespace
+
+WorkingSet::WorkingSet(const Design& design, std::vector<double> correlations, double target_square)
+    : design_(design),
+      correlations_(std::move(correlations)),
+      target_square_(target_square),
+      held_(static_cast<size_t>(design.columns())) {}
+
+void WorkingSet::reserve(int64_t wanted) {
+    if (wanted <= capacity_) return;
+    const int64_t most = (design_.columns() + lanes - 1) / lanes * lanes;
+    const int64_t capacity = std::min(most, std::max((wanted + lanes - 1) / lanes * lanes, 2 * capacity_));
+    AlignedBuffer data(design_.rows() * capacity), gram(capacity * capacity);
+    std::copy_n(data_.data(), design_.rows() * size(), data.data());
+    std::fill_n(gram.data(), capacity * capacity, 0.0);
+    for (int64_t j = 0; j < size(); ++j) std::copy_n(gram_.data() + j * capacity_, size(), gram.data() + j * capacity);
+    data_ = std::move(data);
+    gram_ = std::move(gram);
+    capacity_ = capacity;
+}
+
+void WorkingSet::add(const std::vector<int64_t>& columns) {
+    const int64_t before = size(), added = static_cast<int64_t>(columns.size()), rows = design_.rows();
+    reserve(before + added);
+    design_.copy_columns(columns, data_.data() + before * rows);
+    for (const int64_t column : columns) {
+        columns_.push_back(column);
+        held_[static_cast<size_t>(column)] = 1;
+        known_.push_back(correlations_[static_cast<size_t>(column)]);
+    }
+    const int64_t first_block = before / gram_block, blocks = (size() + gram_block - 1) / gram_block;
+    // Rows in blocks of the whole set against columns in blocks of the new part, the lower triangle of it.
+    parallel_for((blocks - first_block) * blocks, [&](int64_t task) {
+        const int64_t row = task % blocks * gram_block, column_block = first_block + task / blocks;
+        const int64_t column = std::max(before, column_block * gram_block);
+        const int64_t width = std::min(size(), (column_block + 1) * gram_block) - column;
+        if (width <= 0 || row >= column + width) return;
+        blas::gemm(blas::Op::transpose, blas::Op::none, std::min(gram_block, size() - row), width, rows, 1.0,
+                   data_.data() + row * rows, rows, data_.data() + column * rows, rows, 0.0,
+                   gram_.data() + row + column * capacity_, capacity_);
+    });
+    for (int64_t column = before; column < size(); ++column)
+        for (int64_t row = 0; row < column; ++row) gram_[column + row * capacity_] = gram_[row + column * capacity_];
+    w_.resize(static_cast<size_t>(padded()));
+    gradient_from_gram();
+}
+
+std::vector<int64_t> WorkingSet::support() const {
+    std::vector<int64_t> found;
+    for (int64_t j = 0; j < size(); ++j)
+        if (w_[static_cast<size_t>(j)] != 0) found.push_back(j);
+    return found;
+}
+
+int64_t WorkingSet::nonzeros() const { return static_cast<int64_t>(support().size()); }
+
+void WorkingSet::gradient_from_gram() {
+    q_.assign(static_cast<size_t>(padded()), 0.0);
+    std::copy(known_.begin(), known_.end(), q_.begin());
+    for (const int64_t j : support())
+        loops().axpy(padded(), -w_[static_cast<size_t>(j)], gram_.data() + j * capacity_, q_.data());
+}
+
+void WorkingSet::refresh(const std::vector<double>& products) {
+    for (size_t j = 0; j < columns_.size(); ++j) q_[j] = products[static_cast<size_t>(columns_[j])];
+}
+
+void WorkingSet::residual(const double* target, double* residual) const {
+    const int64_t rows = design_.rows();
+    constexpr int64_t rows_per_task = 1024;
+    const std::vector<int64_t> nonzero = support();
+    parallel_for((rows + rows_per_task - 1) / rows_per_task, [&](int64_t task) {
+        const int64_t first = task * rows_per_task, count = std::min(rows_per_task, rows - first);
+        std::copy_n(target + first, count, residual + first);
+        for (const int64_t j : nonzero)
+            loops().axpy(count, -w_[static_cast<size_t>(j)], data_.data() + j * rows + first, residual + first);
+    });
+}
+
+void WorkingSet::write(double* coef) const {
+    std::fill_n(coef, design_.columns(), 0.0);
+    for (size_t j = 0; j < columns_.size(); ++j) coef[columns_[j]] = w_[j];
+}
+
+// All from scalars: r'r = y'y - w'(c + q), y'r = y'y - w'c; the gap in the form of csrc/lasso/certificate.cpp.
+WorkingSet::State WorkingSet::state(double bound) const {
+    double known = 0, fit = 0, norm = 0, largest = 0;
+    for (size_t j = 0; j < known_.size(); ++j) {
+        largest = std::max(largest, std::fabs(q_[j]));
+        if (w_[j] == 0) continue;
+        known += w_[j] * known_[j];
+        fit += w_[j] * q_[j];
+        norm += std::fabs(w_[j]);
+    }
+    const double s = largest > bound ? bound / largest : 1.0;
+    const double gap = 0.5 * (1 - s) * (1 - s) * (target_square_ - known) + (bound * norm - 0.5 * (1 + s * s) * fit);
+    return {gap, 0.5 * (target_square_ - known - fit) + bound * norm};
+}
+
+bool WorkingSet::solve_on_support(double bound) {
+    const std::vector<int64_t> nonzero = support();
+    const auto count = static_cast<int64_t>(nonzero.size());
+    if (count == 0 || count > design_.rows()) return false;
+    AlignedBuffer gram(count * count), target(count);
+    for (int64_t a = 0; a < count; ++a) {
+        const int64_t column = nonzero[static_cast<size_t>(a)];
+        for (int64_t b = a; b < count; ++b)
+            gram[b + a * count] = gram_[nonzero[static_cast<size_t>(b)] + column * capacity_];
+        target[a] = known_[static_cast<size_t>(column)] - std::copysign(bound, w_[static_cast<size_t>(column)]);
+    }
+    if (!blas::cholesky_lower(count, gram.data(), count)) return false;
+    blas::solve_lower(blas::Op::none, count, 1, gram.data(), count, target.data(), count);
+    blas::solve_lower(blas::Op::transpose, count, 1, gram.data(), count, target.data(), count);
+    double step = 1;
+    for (int64_t a = 0; a < count; ++a) {
+        const double from = w_[static_cast<size_t>(nonzero[static_cast<size_t>(a)])];
+        if (from * target[a] < 0) step = std::min(step, from / (from - target[a]));
+    }
+    const std::vector<double> w = w_, q = q_;
+    const double before = state(bound).objective;
+    for (int64_t a = 0; a < count; ++a) {
+        double& value = w_[static_cast<size_t>(nonzero[static_cast<size_t>(a)])];
+        const double moved = step == 1 ? target[a] : value + step * (target[a] - value);
+        // The first to reach zero stays there.
+        value = value * target[a] < 0 && value / (value - target[a]) <= step ? 0.0 : moved;
+    }
+    gradient_from_gram();
+    if (state(bound).objective < before) return true;
+    w_ = w;
+    q_ = q;
+    return false;
+}
+
+int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
+    std::vector<int64_t> all(columns_.size());
+    std::iota(all.begin(), all.end(), int64_t{0});
+    const auto sweep = [&](const std::vector<int64_t>& order) {
+        return loops().sweep(order.data(), static_cast<int64_t>(order.size()), padded(), gram_.data(), capacity_, bound,
+                             w_.data(), q_.data());
+    };
+    int64_t sweeps = 0, last_solve = 0, pause = 1;
+    while (sweeps < most && state(bound).gap > gap) {
+        ++sweeps;
+        if (!sweep(all)) break;
+        const std::vector<int64_t> nonzero = support();
+        for (int64_t i = 0; i < support_sweeps && sweeps < most; ++i) {
+            ++sweeps;
+            if (!sweep(nonzero)) break;
+        }
+        // Solving takes count^3 / 3 operations, a sweep 2 count size of those that wait for memory.
+        const int64_t count = std::ssize(nonzero);
+        if (sweeps - last_solve < pause * (support_sweeps + count * count / (24 * size()))) continue;
+        pause = solve_on_support(bound) ? 1 : 2 * pause;
+        last_solve = sweeps;
+    }
+    return sweeps;
+}
+
+}  // namespace lmscope::lasso::single

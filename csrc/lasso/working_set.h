@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lasso/design.h"
+#include "runtime/aligned_buffer.h"
+
+namespace lmscope::lasso::single {
+
+// The columns of a design that a problem has needed so far, in float64, with their Gram matrix, and the coefficients on
+// them. Objective ||y - X w||^2 / 2 + bound ||w||_1.
+class WorkingSet {
+public:
+    // `correlations` is X^T y.
+    WorkingSet(const Design& design, std::vector<double> correlations, double target_square);
+
+    // Ascending or not; none may be there already, none may be zero.
+    void add(const std::vector<int64_t>& columns);
+    // Descends until the gap of the problem on these columns is at most `gap`, `most` sweeps are done, or a sweep
+    // changes nothing; returns the sweeps.
+    int64_t descend(double bound, double gap, int64_t most);
+    // Takes the gradient of the kept columns from X^T (y - X w), free of what descending has added to it.
+    void refresh(const std::vector<double>& products);
+
+    bool holds(int64_t column) const { return held_[static_cast<size_t>(column)] != 0; }
+    int64_t size() const { return static_cast<int64_t>(columns_.size()); }
+    int64_t nonzeros() const;
+    // residual = target - X w
+    void residual(const double* target, double* residual) const;
+    void write(double* coef) const;
+
+private:
+    struct State {
+        double gap;
+        double objective;
+    };
+    State state(double bound) const;
+    std::vector<int64_t> support() const;
+    // Moves towards the minimum over the present support and signs, as far as no coefficient changes its sign; false
+    // where that does not lower the objective.
+    bool solve_on_support(double bound);
+    void gradient_from_gram();
+    void reserve(int64_t size);
+    int64_t padded() const { return (size() + 7) / 8 * 8; }
+
+    const Design& design_;
+    std::vector<double> correlations_;
+    double target_square_;
+    std::vector<int64_t> columns_;
+    std::vector<uint8_t> held_;
+    int64_t capacity_ = 0;
+    AlignedBuffer data_;         // rows x capacity
+    AlignedBuffer gram_;         // capacity x capacity, padded with zeros
+    std::vector<double> known_;  // X^T y on the set
+    std::vector<double> w_;
+    std::vector<double> q_;
+};
+
+}  // namespace lmscope::lasso::single

@@ -1,0 +1,195 @@
+"""The exact path against its definition, scikit-learn's LARS and the solver on a grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import lars_path
+
+import lmscope
+from lmscope.kernels.lasso import lasso, lasso_homotopy, prefix_lasso_order
+from lmscope.reference import lasso as reference
+
+from ..tolerances import OPTIMALITY
+
+Floats = NDArray[np.float64]
+
+
+def diabetes() -> tuple[Floats, Floats]:
+    x, y = load_diabetes(return_X_y=True)
+    return x, y - y.mean()
+
+
+def assert_path(x: Floats, y: Floats, alphas: Floats, coefs: Floats) -> None:
+    """Every knot, and the middle of every segment, is optimal."""
+    slack = OPTIMALITY * alphas[0]
+    middles = (alphas[1:] + alphas[:-1]) / 2, (coefs[:, 1:] + coefs[:, :-1]) / 2
+    for points, columns in ((alphas, coefs), middles):
+        correlations = x.T @ (y[:, None] - x @ columns) / len(y)
+        assert (np.abs(correlations).max(axis=0) <= points + 2 * slack).all()
+        on = np.abs(np.abs(correlations) - points) * (columns != 0)
+        assert on.max() <= 2 * slack
+
+
+def test_diabetes_enters_in_the_order_of_lars() -> None:
+    x, y = diabetes()
+    alphas, active, coefs = lars_path(x, y, method="lasso")
+    found = lasso_homotopy(x, y)
+    assert found.end == "alpha_zero"
+    # The sixth of the entries leaves once and comes back: the order of the first entries is LARS's.
+    np.testing.assert_array_equal(found.events, [2, 8, 3, 6, 1, 9, 4, 7, 5, 0, -7, 6])
+    assert sorted(active) == sorted({int(event) for event in found.events if event >= 0})
+    np.testing.assert_allclose(found.alphas, alphas, rtol=1e-9, atol=1e-9 * alphas[0])
+    np.testing.assert_allclose(found.coefs, coefs, atol=1e-7 * np.abs(coefs).max())
+    assert_path(x, y, found.alphas, found.coefs)
+
+
+@pytest.mark.parametrize("shape", [(40, 15), (20, 60), (5, 5), (9, 1)])
+def test_against_its_definition(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape)
+    x, y = rng.standard_normal(shape), rng.standard_normal(shape[0])
+    found, expected = lasso_homotopy(x, y), reference.homotopy(x, y, most_steps=500)
+    np.testing.assert_array_equal(found.events, expected.events)
+    np.testing.assert_allclose(found.alphas, expected.alphas, atol=1e-9 * found.alphas[0])
+    np.testing.assert_allclose(found.coefs, expected.coefs, atol=1e-6)
+    assert found.end == "alpha_zero"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(2, 15),
+    st.integers(1, 25),
+    st.integers(0, 2**16),
+    st.sampled_from(["plain", "twins", "whole"]),
+)
+def test_every_knot_is_optimal(samples: int, features: int, seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((samples, features)), rng.standard_normal(samples)
+    if kind == "twins" and features > 4:
+        x[:, 2], x[:, 3], x[:, 4] = x[:, 0], 0, x[:, 0] - x[:, 1]
+    if kind == "whole":  # ties and dependent columns everywhere
+        x, y = np.round(x), np.round(y)
+    found = lasso_homotopy(x, y)
+    assert found.end in ("alpha_zero", "rounding")
+    assert (np.diff(found.alphas) <= 0).all()
+    assert len(found.alphas) == len(found.events) + 1 == found.coefs.shape[1]
+    if found.alphas[0] > 0:
+        assert_path(x, y, found.alphas, found.coefs)
+    else:
+        assert not found.events.size
+    if found.end == "alpha_zero":
+        residual = y - x @ found.coefs[:, -1]
+        least = np.linalg.lstsq(x, y, rcond=None)[0]
+        assert np.linalg.norm(residual) == pytest.approx(
+            np.linalg.norm(y - x @ least), abs=1e-6 * (1 + np.linalg.norm(y))
+        )
+
+
+def test_twins_and_zero_columns_end_cleanly() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((12, 6)), rng.standard_normal(12)
+    x[:, 3], x[:, 5] = x[:, 0], 0
+    found = lasso_homotopy(x, y)
+    assert found.end == "alpha_zero"
+    assert 5 not in found.events
+    assert 3 not in found.events
+    assert set(found.dependent) <= {3}
+    assert_path(x, y, found.alphas, found.coefs)
+
+
+def test_lowest_of_equals_enters_first() -> None:
+    found = lasso_homotopy(np.eye(5), np.array([1.0, 3.0, 3.0, -3.0, 2.0]))
+    np.testing.assert_array_equal(found.events, [1, 2, 3, 4, 0])
+    np.testing.assert_allclose(found.alphas, np.array([3, 3, 3, 2, 1, 0]) / 5, atol=1e-15)
+
+
+def test_steps_end_a_path_before_its_next_event() -> None:
+    x, y = diabetes()
+    whole, cut = lasso_homotopy(x, y), lasso_homotopy(x, y, max_steps=4)
+    assert cut.end == "limit"
+    np.testing.assert_array_equal(cut.events, whole.events[:4])
+    np.testing.assert_array_equal(cut.alphas, whole.alphas[:5])
+    with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
+        lasso_homotopy(x, y, max_steps=0)
+
+
+def test_nothing_to_explain() -> None:
+    found = lasso_homotopy(np.eye(3), np.zeros(3))
+    assert (found.end, len(found.events), found.alphas.tolist()) == ("alpha_zero", 0, [0.0])
+
+
+TOKENS = np.random.default_rng(5).standard_normal((40, 24)) + 1.2 * np.random.default_rng(6).standard_normal(
+    24
+)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_prefixes_are_their_own_problems(dtype: Any) -> None:
+    tokens = TOKENS.astype(dtype)
+    found = prefix_lasso_order(tokens, steps=12, positions=[1, 7, 39, 20])
+    wide = tokens.astype(np.float64)
+    for index, position in enumerate([1, 7, 39, 20]):
+        alone = lasso_homotopy(np.ascontiguousarray(wide[:position].T), wide[position], max_steps=12)
+        np.testing.assert_array_equal(found.events[index], alone.events)
+        np.testing.assert_allclose(found.knots[index], alone.alphas, atol=1e-10 * alone.alphas[0])
+        assert found.ends[index] == alone.end
+
+
+def test_supports_are_what_the_solver_finds() -> None:
+    found = prefix_lasso_order(TOKENS, steps=40)
+    assert len(found) == 39
+    for k in (1, 3, 6):
+        for index, support in enumerate(found.supports(k)):
+            position = int(found.positions[index])
+            design = np.ascontiguousarray(TOKENS[:position].T)
+            solved = lasso(design, TOKENS[position], k=k, tol=1e-13)
+            np.testing.assert_array_equal(support, np.flatnonzero(solved.coef))
+            assert len(support) == min(k, position) or position <= 24
+
+
+def test_same_bits_for_any_number_of_threads() -> None:
+    before = lmscope.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            lmscope.set_num_threads(threads)
+            found.append(prefix_lasso_order(TOKENS, steps=20, most_nonzeros=8))
+    finally:
+        lmscope.set_num_threads(before)
+    for one, other in zip(found[0].knots, found[1].knots, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
+        ({"steps": 2.5}, TypeError, "steps must be an integer, got 2.5"),
+        ({"steps": 5, "most_nonzeros": 0}, ValueError, "most_nonzeros must be at least 1"),
+        (
+            {"steps": 5, "positions": [0]},
+            ValueError,
+            "positions holds 0; with 40 tokens they lie between 1 and 39",
+        ),
+        ({"steps": 5, "positions": [1.5]}, TypeError, "positions must be integers, got float64"),
+        ({"steps": 5, "positions": []}, ValueError, "positions must be one-dimensional and not empty"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        prefix_lasso_order(TOKENS, **options)
+
+
+def test_words_of_the_results() -> None:
+    order = prefix_lasso_order(TOKENS, steps=5, positions=[9, 30])
+    assert repr(order).startswith("PrefixLassoOrder(positions: 2; steps, mean: ")
+    path = lasso_homotopy(*diabetes())
+    assert repr(path).startswith("LassoHomotopy(knots: 13 from 2.148 to 0; entries: 11; exits: 1")
+    for found in (order, path):
+        assert "<table" in found._repr_html_()
