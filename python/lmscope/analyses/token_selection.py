@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses import intake
-from lmscope.kernels.lasso_homotopy import prefix_lasso_order
+from lmscope.kernels.lasso import prefix_lasso_order
 
 __all__ = ["CURVES", "METHODS", "Selections", "attention_sinks", "select_tokens", "unit_rows"]
 
