@@ -32,6 +32,8 @@ CURVES = ("all_but_lasso", "all")
 _OF_ATTENTION = ("attention", "attention_without_sinks", "attention_value_norm")
 _OF_LASSO = ("lasso", "complement", "all_but_lasso")
 _SINK_QUERIES = 16
+# Entries and exits of the Lasso's path for each token of the largest budget.
+_STEPS_A_TOKEN = 8
 _NOTHING_LEFT = 1e-9
 
 Floats = npt.NDArray[np.float64]
@@ -100,8 +102,8 @@ def select_tokens(
 ) -> Selections:
     """Choose k earlier tokens for each position, by every method.
 
-    - ``lasso``: the support of exactly k tokens at the smallest alpha of the Lasso's exact path that has so
-      many (arXiv 2402.03471: token t regressed on tokens 0..t-1, dimensions as samples).
+    - ``lasso``: the support at the smallest alpha of the Lasso's exact path before there are more than k
+      tokens (arXiv 2402.03471: token t regressed on tokens 0..t-1, dimensions as samples).
     - ``attention``: the largest weights of the query at t, mean over heads.
     - ``attention_without_sinks``: the same without special tokens and without :func:`attention_sinks`.
     - ``attention_value_norm``: the largest sums over heads of weight times norm of the value vector.
@@ -263,18 +265,22 @@ def _lasso(
     alphas: list[Floats] = [np.empty(0) for _ in at]
 
     def solve(design: Indices, places: Indices, within: Indices) -> None:
-        path = prefix_lasso_order(rows[design], steps=2 * most + 8, positions=within)
+        path = prefix_lasso_order(
+            rows[design], steps=_STEPS_A_TOKEN * most, positions=within, most_nonzeros=most
+        )
         supports = {k: path.supports(k) for k in ks}
         for number, place in enumerate(places):
-            before = design[: within[number]]
-            # All of them, where no more than k may be chosen.
-            sets[place] = {
-                k: before if len(before) <= k else np.sort(design[supports[k][number]]) for k in ks
-            }
             events = np.asarray(path.events[number])
             entered, first = np.unique(events[events >= 0], return_index=True)
             by_time = np.argsort(first)
             orders[place] = design[entered[by_time]]
+            before = design[: within[number]]
+            for k in ks:
+                # Tokens that tie enter together: the first k of them.
+                support = design[supports[k][number]]
+                first_k = orders[place][np.isin(orders[place], support)][:k]
+                # All of them, where no more than k may be chosen.
+                sets[place][k] = before if len(before) <= k else np.sort(first_k)
             alphas[place] = np.asarray(path.knots[number])[np.flatnonzero(events >= 0)[first[by_time]]]
 
     some: Indices = np.cumsum(allowed) - allowed
