@@ -279,7 +279,7 @@ def test_cases_of_words() -> None:
 def test_families_by_name() -> None:
     assert [family.name for family in families_of([])] == ["singular_values", "column_cosine", "lasso"]
     assert [family.name for family in families_of(["column_cosine"] * 2)] == ["column_cosine"]
-    with pytest.raises(UsageError, match="'lasso' is none of singular_values, column_cosine"):
+    with pytest.raises(UsageError, match="'ising' is none of singular_values, column_cosine, lasso"):
         families_of(["ising"])
 
 
