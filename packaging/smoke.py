@@ -74,6 +74,15 @@ def check_kernels() -> None:
     check(cosines.pairs == 60 * 60, f"pairs of columns: {cosines.pairs}")
     check(lmscope.docs(w, w[:, ::-1]).score == 1.0, "DOCS of a matrix and itself")
 
+    tokens = rng.standard_normal((50, 30))
+    selected = lmscope.prefix_lasso(tokens, k=3)
+    check(bool(selected.converged.all()), f"gaps of prefix_lasso: {selected.gap}")
+    check(bool(np.all(selected.nonzeros[3:] == 3)), f"tokens that prefix_lasso selects: {selected.nonzeros}")
+    alone = lmscope.lasso(tokens[:-1].T, tokens[-1], alpha=selected.alpha[-1], tol=1e-12)
+    check(bool(np.allclose(alone.coef, selected.coef[-1], atol=1e-4)), "lasso and prefix_lasso")
+    entropy = lmscope.representation_entropy(np.eye(30), center=False)
+    check(abs(entropy.normalized - 1) < 1e-12, f"entropy of a tight frame: {entropy}")
+
     diagonal, off_diagonal = rng.random((1, 40)) + 0.5, rng.random((1, 39))
     ranked = np.linalg.svd(np.diag(diagonal[0]) + np.diag(off_diagonal[0], 1), compute_uv=False)
     order = bidiagonal.order_statistics(diagonal, off_diagonal, [0, 7, 39])
