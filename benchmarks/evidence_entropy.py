@@ -35,17 +35,17 @@ def states() -> np.ndarray:
     return (generator.standard_normal((TOKENS, DIMENSIONS)) * scales).astype(np.float32)
 
 
-def ours() -> float:
+def ours(z: np.ndarray) -> float:
     import lmscope
 
-    return lmscope.representation_entropy(states()).matrix_entropy
+    return lmscope.representation_entropy(z).matrix_entropy
 
 
-def diff_erank() -> float:
+def diff_erank(z: np.ndarray) -> float:
     """As the released code has it, in float64: rows centred and normalised, covariance, torch.svd, nansum."""
     import torch
 
-    rows = torch.from_numpy(states().astype(np.float64))
+    rows = torch.from_numpy(z.astype(np.float64))
     rows = rows - rows.mean(dim=0)
     rows = torch.nn.functional.normalize(rows, dim=1)
     covariance = rows.T @ rows / len(rows)
@@ -60,11 +60,12 @@ COMPETITORS = {"lmscope": (ours, 20), "torch.svd": (diff_erank, 1)}
 def work(name: str) -> None:
     """Answer each line of stdin with one sample."""
     call, repeats = COMPETITORS[name]
-    call()
+    z = states()
+    call(z)
     for _ in sys.stdin:
         begin, own, busy = time.perf_counter(), time.process_time(), busy_seconds()
         for _ in range(repeats):
-            value = call()
+            value = call(z)
         seconds = time.perf_counter() - begin
         share = foreign_share(
             seconds=seconds,
