@@ -231,7 +231,14 @@ def test_cuda_is_there_or_says_why_not() -> None:
 
 
 def test_peak_of_multiply_adds() -> None:
-    """Registers alone: wider ones do more, bfloat16 at least as much, a second core adds to it."""
+    """Registers alone: wider ones do more, bfloat16 at least as much, a second core adds to it.
+
+    The best of short tries: other processes can only slow one down.
+    """
+
+    def peak(dtype: str) -> float:
+        return max(runtime.multiply_add_peak(dtype, 0.01) for _ in range(8))
+
     runtime.set_num_threads(1)
     rates = {}
     for level in (*LEVELS, "avx512_bf16", "amx"):
@@ -239,7 +246,7 @@ def test_peak_of_multiply_adds() -> None:
             runtime.use_isa(level)
         except ValueError:
             continue
-        rates[level] = {dtype: runtime.multiply_add_peak(dtype, 0.05) for dtype in ("float32", "bfloat16")}
+        rates[level] = {dtype: peak(dtype) for dtype in ("float32", "bfloat16")}
         assert rates[level]["bfloat16"] > 0.8 * rates[level]["float32"]
     slowest, *_, fastest = ["scalar", *rates]
     # Half a multiply-add a cycle at one gigahertz, and more than any core has.
@@ -248,7 +255,7 @@ def test_peak_of_multiply_adds() -> None:
         assert rates[fastest]["float32"] > 1.2 * rates[slowest]["float32"]
     runtime.set_num_threads(2)
     if len(os.sched_getaffinity(0)) >= 2:
-        assert runtime.multiply_add_peak("float32", 0.05) > rates[fastest]["float32"] * 0.9
+        assert peak("float32") > rates[fastest]["float32"] * 0.9
 
 
 def test_peak_wants_a_known_dtype_and_a_time() -> None:
