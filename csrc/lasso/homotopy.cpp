@@ -76,7 +76,7 @@ private:
     Event next(double bound) const;
     // Coefficients and gradient at `bound` from the Gram matrix, not from those before; false where they miss the
     // optimality conditions.
-    bool move_to(double bound, int64_t leaving);
+    bool move_to(double bound);
 
     int64_t count_;
     const double* gram_;
@@ -151,7 +151,7 @@ Path::Event Path::next(double bound) const {
     return found;
 }
 
-bool Path::move_to(double bound, int64_t leaving) {
+bool Path::move_to(double bound) {
     std::vector<double> right;
     for (size_t i = 0; i < active_.size(); ++i) right.push_back(correlations_[active_[i]] - bound * signs_[i]);
     std::fill(w_.begin(), w_.end(), 0.0);
@@ -160,7 +160,6 @@ bool Path::move_to(double bound, int64_t leaving) {
     for (int pass = 0; pass < 2; ++pass) {
         factor_.solve(right);
         for (size_t i = 0; i < active_.size(); ++i) {
-            if (active_[i] == leaving) right[i] = -w_[i];
             w_[i] += right[i];
             loops().axpy(count_, -right[i], column(active_[i]), gradient_.data());
         }
@@ -193,14 +192,11 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
         ++event.code;
     while (bound > 0) {
         if (static_cast<int64_t>(path.events.size()) >= settings.most_events) return path;
-        if (event.code < 0) {
-            leave(-1 - event.code);
-        } else if (!enter(event.code)) {
+        if (event.code >= 0 && !enter(event.code)) {
             state_[static_cast<size_t>(event.code)] = dependent;
             path.dependent.push_back(event.code);
-        } else if (static_cast<int64_t>(active_.size()) > settings.most_nonzeros) {
-            return path;
         }
+        if (static_cast<int64_t>(active_.size()) > settings.most_nonzeros) return path;
         const bool knot = event.code < 0 || state_[static_cast<size_t>(event.code)] == in;
         const int64_t code = event.code;
         set_direction();
@@ -210,7 +206,8 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
             bound = 0;
             event.code = count_;
         }
-        if (!move_to(bound, event.code < 0 ? -1 - event.code : count_)) {
+        if (event.code < 0) leave(-1 - event.code);
+        if (!move_to(bound)) {
             path.end = PathEnd::rounding;
             return path;
         }
