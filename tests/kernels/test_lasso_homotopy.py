@@ -204,7 +204,7 @@ def plus_minus(integers: bool) -> Floats:
     [
         (repeated_tokens(), [90, 91, 92, 93]),
         (plus_minus(False), [40, 50, 59]),
-        (plus_minus(True), [40, 50, 59]),
+        (plus_minus(True), [40, 50]),
         (massive(80, 3000.0), [40, 60, 79]),
     ],
     ids=["copies", "signs", "integers", "massive"],
@@ -217,7 +217,7 @@ def test_exactly_k(tokens: Floats, positions: list[int]) -> None:
         for index, position in enumerate(positions):
             alone = lasso(np.ascontiguousarray(tokens[:position].T), tokens[position], k=k)
             assert alone.converged
-            assert alone.alpha == pytest.approx(found.alpha[index], rel=1e-9)
+            assert alone.alpha == pytest.approx(found.alpha[index], rel=1e-7)
             np.testing.assert_array_equal(np.flatnonzero(alone.coef), np.flatnonzero(found.coef[index]))
             size = np.abs(alone.coef).max()
             np.testing.assert_allclose(found.coef[index], alone.coef, atol=1e-7 * size)
@@ -233,22 +233,16 @@ def test_many_that_enter_together_take_few_paths() -> None:
     assert found.converged.all()
 
 
-def ends_by_rounding() -> Floats:
-    """Tokens that differ by 1e-9 of their norm: the third column of the path misses the conditions."""
-    rng = np.random.default_rng(0)
-    return rng.standard_normal(8) + 1e-6 * rng.standard_normal((40, 8))
-
-
 def test_k_that_rounding_keeps_out_has_not_converged() -> None:
-    tokens = ends_by_rounding()
-    order = prefix_lasso_order(tokens, steps=1000, most_nonzeros=6)
-    short = [
-        end == "rounding" and len(support) < 6
-        for end, support in zip(order.ends, order.supports(6), strict=True)
-    ]
-    assert any(short)
-    found = prefix_lasso(tokens, k=6)
-    assert not found.converged[short].any()
+    """Columns that differ by 1e-6 of their norm: a Gram matrix of condition 1e12."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 1)) + 1e-6 * rng.standard_normal((20, 10))
+    y = rng.standard_normal(20)
+    tokens = np.vstack([x.T, y])
+    assert prefix_lasso_order(tokens, steps=1000, positions=[10]).ends == ["rounding"]
+    for found in (prefix_lasso(tokens, k=9, positions=[10]), lasso(x, y, k=9)):
+        assert np.count_nonzero(found.coef) < 9
+        assert not np.any(found.converged)
 
 
 def test_same_bits_for_any_number_of_threads() -> None:
