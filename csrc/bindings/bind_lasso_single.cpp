@@ -24,7 +24,8 @@ const char* name_of(PathEnd end) {
 
 py::tuple to_python(HomotopyPath&& path) {
     return py::make_tuple(to_array(std::move(path.alphas)), to_array(std::move(path.events)),
-                          to_array(std::move(path.coefs)), to_array(std::move(path.dependent)), name_of(path.end));
+                          to_array(std::move(path.coefs)), to_array(std::move(path.dependent)), name_of(path.end),
+                          to_array(std::move(path.signs)));
 }
 
 }  // namespace

@@ -8,9 +8,11 @@
 #include "lasso/certificate.h"
 #include "lasso/group.h"
 #include "lasso/kernels.h"
+#include "lasso/signed_minimum.h"
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
 #include "lmscope/lasso.h"
+#include "lmscope/lasso_support.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
 #include "runtime/gram.h"
@@ -158,12 +160,7 @@ LassoBatch solve_all(const Shared& shared, std::vector<Problem> problems, const 
     return batch;
 }
 
-}  // namespace
-
-LassoBatch lasso_prefixes(const MatrixView& tokens, const std::vector<int64_t>& positions,
-                          const std::vector<double>& alphas, bool ratio, const LassoSettings& settings) {
-    require_settings(settings);
-    require_alphas(alphas, ratio);
+ColumnsGram prefix_gram(const MatrixView& tokens, const std::vector<int64_t>& positions) {
     require_matrix(tokens, "tokens");
     for (const int64_t position : positions)
         if (position < 1 || position >= tokens.rows)
@@ -177,6 +174,16 @@ LassoBatch lasso_prefixes(const MatrixView& tokens, const std::vector<int64_t>& 
                    [&](const elements::Chunk& chunk) { add_chunk(chunk, gram.order, gram.gram.data()); });
     require_range(columns, gram.gram.data(), gram.order + 1, {"tokens", "row"});
     gram.complete(columns.rows, rows_at_once);
+    return gram;
+}
+
+}  // namespace
+
+LassoBatch lasso_prefixes(const MatrixView& tokens, const std::vector<int64_t>& positions,
+                          const std::vector<double>& alphas, bool ratio, const LassoSettings& settings) {
+    require_settings(settings);
+    require_alphas(alphas, ratio);
+    const ColumnsGram gram = prefix_gram(tokens, positions);
     std::vector<Problem> problems;
     for (const int64_t position : positions)
         problems.push_back({.limit = position,
@@ -184,7 +191,62 @@ LassoBatch lasso_prefixes(const MatrixView& tokens, const std::vector<int64_t>& 
                             .target_squared_norm = gram.gram[position * (gram.order + 1)],
                             .threshold = 0,
                             .coef = nullptr});
-    return solve_all(gram.shared(), std::move(problems), alphas, ratio, columns.rows, settings);
+    return solve_all(gram.shared(), std::move(problems), alphas, ratio, tokens.columns, settings);
+}
+
+LassoBatch lasso_prefixes_on_supports(const MatrixView& tokens, const std::vector<int64_t>& positions,
+                                      const std::vector<SignedSupport>& supports, const LassoSettings& settings) {
+    require_settings(settings);
+    const ColumnsGram gram = prefix_gram(tokens, positions);
+    const lasso::BatchKernels& kernels = lasso::batch_kernels();
+    const auto samples = static_cast<double>(tokens.columns);
+    const auto count = std::ssize(positions);
+    LassoBatch batch;
+    batch.offsets.push_back(0);
+    for (const int64_t position : positions) batch.offsets.push_back(batch.offsets.back() + position);
+    batch.coef.resize(static_cast<size_t>(batch.offsets.back()));
+    for (std::vector<double>* values : {&batch.alpha, &batch.alpha_max, &batch.gap}) values->resize(positions.size());
+    batch.sweeps.resize(positions.size());
+    batch.converged.resize(positions.size());
+    parallel_for(count, [&](int64_t index) {
+        const auto i = static_cast<size_t>(index);
+        const int64_t limit = positions[i];
+        const double* correlations = gram.gram.data() + limit * gram.order;
+        const double square = gram.gram[limit * (gram.order + 1)];
+        std::vector<double> gradient(correlations, correlations + limit);
+        double largest = 0;
+        for (const double value : gradient) largest = std::max(largest, std::fabs(value));
+        const double bound = std::min(supports[i].alpha * samples, largest);
+        const lasso::SignedMinimum found = lasso::signed_minimum(
+            supports[i].columns, supports[i].signs, bound, gradient,
+            [&](int64_t j, int64_t k) { return gram.gram[j * gram.order + k]; },
+            [&](const lasso::SignedMinimum& now, std::vector<double>& products) {
+                kernels.gradient(limit, correlations, gram.gram.data(), gram.order, std::ssize(now.columns),
+                                 now.columns.data(), now.coef.data(), products.data());
+            });
+        double* coef = batch.coef.data() + batch.offsets[i];
+        double fit = 0;
+        for (size_t j = 0; j < found.columns.size(); ++j) {
+            coef[found.columns[j]] = found.coef[j];
+            fit += found.coef[j] * correlations[found.columns[j]];
+        }
+        const lasso::Gap gap = lasso::duality_gap(
+            {.count = limit,
+             .gradient = gradient.data(),
+             .coef = coef,
+             .column_norms = gram.norms.data(),
+             .target_norm = std::sqrt(square),
+             .target_dot_residual = square - fit,
+             .threshold = bound,
+             .relative_error = 1.001 * (gram.product_error + lasso::rounding(std::ssize(found.columns) + 4))});
+        // From alpha_max on zero is the minimum, whatever rounding leaves of a certificate.
+        const double upper = found.columns.empty() && bound >= largest ? 0.0 : gap.upper;
+        batch.alpha[i] = bound / samples;
+        batch.alpha_max[i] = largest / samples;
+        batch.gap[i] = upper / samples;
+        batch.converged[i] = found.complete && upper <= settings.tolerance * square;
+    });
+    return batch;
 }
 
 LassoBatch lasso_targets(const MatrixView& x, const MatrixView& y, const std::vector<double>& alphas, bool ratio,

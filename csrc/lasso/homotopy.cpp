@@ -3,51 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lasso/factor.h"
 #include "lasso/single_kernels.h"
 
 namespace lmscope::lasso::single {
 namespace {
 
-// Share of its squared norm outside the span of the active columns at which a column counts as dependent on them:
-// about the rounding of a Gram matrix of some thousand samples.
-constexpr double dependent_share = 1e-12;
 // Shares of alpha_max: by how much the optimality conditions may be missed, and what is no step at all.
 constexpr double most_violation = 1e-9;
 constexpr double rounding_share = 1e-12;
-
-// Lower Cholesky factor of the Gram matrix of the active columns, row after row.
-class Factor {
-public:
-    void clear() { rows_.clear(); }
-
-    // Appends a column with these products with the columns so far; false, and nothing done, where it depends on them.
-    bool append(std::vector<double> products, double square) {
-        solve_lower(products);
-        double rest = square;
-        for (const double value : products) rest -= value * value;
-        if (!(rest > dependent_share * square)) return false;
-        products.push_back(std::sqrt(rest));
-        rows_.push_back(std::move(products));
-        return true;
-    }
-
-    // Solves with the Gram matrix, in place.
-    void solve(std::vector<double>& right) const {
-        solve_lower(right);
-        for (size_t i = rows_.size(); i-- > 0;) {
-            right[i] /= rows_[i][i];
-            for (size_t j = 0; j < i; ++j) right[j] -= right[i] * rows_[i][j];
-        }
-    }
-
-private:
-    void solve_lower(std::vector<double>& right) const {
-        for (size_t i = 0; i < rows_.size(); ++i)
-            right[i] = (right[i] - loops().dot(static_cast<int64_t>(i), rows_[i].data(), right.data())) / rows_[i][i];
-    }
-
-    std::vector<std::vector<double>> rows_;
-};
 
 class Path {
 public:
@@ -76,7 +40,7 @@ private:
     Event next(double bound) const;
     // Coefficients and gradient at `bound` from the Gram matrix, not from those before; false where they miss the
     // optimality conditions.
-    bool move_to(double bound, int64_t leaving);
+    bool move_to(double bound);
 
     int64_t count_;
     const double* gram_;
@@ -151,7 +115,7 @@ Path::Event Path::next(double bound) const {
     return found;
 }
 
-bool Path::move_to(double bound, int64_t leaving) {
+bool Path::move_to(double bound) {
     std::vector<double> right;
     for (size_t i = 0; i < active_.size(); ++i) right.push_back(correlations_[active_[i]] - bound * signs_[i]);
     std::fill(w_.begin(), w_.end(), 0.0);
@@ -160,7 +124,6 @@ bool Path::move_to(double bound, int64_t leaving) {
     for (int pass = 0; pass < 2; ++pass) {
         factor_.solve(right);
         for (size_t i = 0; i < active_.size(); ++i) {
-            if (active_[i] == leaving) right[i] = -w_[i];
             w_[i] += right[i];
             loops().axpy(count_, -right[i], column(active_[i]), gradient_.data());
         }
@@ -183,8 +146,10 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
         path.alphas.push_back(bound);
         if (!settings.keep_coefs) return;
         path.coefs.resize(path.coefs.size() + static_cast<size_t>(count_));
+        // A coefficient that is zero but for rounding may have the wrong sign.
         for (size_t i = 0; i < active_.size(); ++i)
-            path.coefs[path.coefs.size() - static_cast<size_t>(count_ - active_[i])] = w_[i];
+            path.coefs[path.coefs.size() - static_cast<size_t>(count_ - active_[i])] =
+                signs_[i] * std::max(signs_[i] * w_[i], 0.0);
     };
     record();
     // Of several columns at the bound the lowest enters first.
@@ -193,16 +158,14 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
         ++event.code;
     while (bound > 0) {
         if (static_cast<int64_t>(path.events.size()) >= settings.most_events) return path;
-        if (event.code < 0) {
-            leave(-1 - event.code);
-        } else if (!enter(event.code)) {
+        if (event.code >= 0 && !enter(event.code)) {
             state_[static_cast<size_t>(event.code)] = dependent;
             path.dependent.push_back(event.code);
-        } else if (static_cast<int64_t>(active_.size()) > settings.most_nonzeros) {
-            return path;
         }
+        if (static_cast<int64_t>(active_.size()) > settings.most_nonzeros) return path;
         const bool knot = event.code < 0 || state_[static_cast<size_t>(event.code)] == in;
         const int64_t code = event.code;
+        const double sign = code < 0 ? 0 : signs_.back();
         set_direction();
         event = next(bound);
         bound -= event.step;
@@ -210,12 +173,14 @@ HomotopyPath Path::follow(const HomotopySettings& settings) {
             bound = 0;
             event.code = count_;
         }
-        if (!move_to(bound, event.code < 0 ? -1 - event.code : count_)) {
+        if (event.code < 0) leave(-1 - event.code);
+        if (!move_to(bound)) {
             path.end = PathEnd::rounding;
             return path;
         }
         if (knot) {
             path.events.push_back(code);
+            path.signs.push_back(sign);
         } else {
             // The segment before goes on.
             path.alphas.pop_back();

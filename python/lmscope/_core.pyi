@@ -79,9 +79,22 @@ def lasso_path(
     x: Any, y: Any, alphas: list[float], relative: bool, fit_intercept: bool, tol: float, max_iter: int
 ) -> dict[str, Any]: ...
 
-# alphas, events, coefs knot after knot, dependent columns, why it ends
+# alpha, columns in the order of their entries, signs of their coefficients
+SignedSupport = tuple[float, npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+def lasso_on_support(x: Any, y: Any, support: SignedSupport, tol: float, max_iter: int) -> LassoBatch: ...
+def lasso_prefixes_on_supports(
+    tokens: Any, positions: npt.NDArray[np.int64], supports: list[SignedSupport], tol: float, max_iter: int
+) -> LassoBatch: ...
+
+# alphas, events, coefs knot after knot, dependent columns, why it ends, signs of what enters
 LassoKnots = tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], str
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    str,
+    npt.NDArray[np.float64],
 ]
 
 def lasso_homotopy(

@@ -236,6 +236,17 @@ def test_special_tokens_are_chosen_where_asked_and_can_be_explained() -> None:
     assert set(select(states=states, special=special).lasso_order[2][:2].tolist()) == {2, 9}
 
 
+def test_lasso_sets_that_rounding_cuts_short_say_so() -> None:
+    rng = np.random.default_rng(0)
+    alike = rng.standard_normal(20) + 1e-6 * rng.standard_normal((10, 20))
+    states = np.vstack([alike, rng.standard_normal((1, 20))])
+    found = select_tokens(states, [10], ks=[9], methods=["lasso"])
+    count = len(found.sets["lasso"][0][9])
+    assert count < 9
+    assert found.lasso_short == [f"the Lasso has {count} of 9 tokens: rounding ended its path"]
+    assert select(ks=[3]).lasso_short == [""] * len(POSITIONS)
+
+
 def test_centring_and_norms_are_switches() -> None:
     states = passage()["states"] + 10
     states[5] *= 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.linalg import hadamard
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import lars_path
 
 import lmscope
+from lmscope import prefix_lasso
 from lmscope.kernels.lasso import lasso, lasso_homotopy, prefix_lasso_order
 from lmscope.reference import lasso as reference
 
@@ -151,6 +154,95 @@ def test_supports_are_what_the_solver_finds() -> None:
             solved = lasso(design, TOKENS[position], k=k, tol=1e-13)
             np.testing.assert_array_equal(support, np.flatnonzero(solved.coef))
             assert len(support) == min(k, position) or position <= 24
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3])
+def test_nearly_dependent_columns_end_no_path(spread: float) -> None:
+    """Exits from sets whose Gram matrix has condition 1e4 to 1e6: what stays in is solved for again."""
+    exits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((20, 1)) + spread * rng.standard_normal((20, 10))
+        y = rng.standard_normal(20)
+        found = lasso_homotopy(x, y)
+        assert found.end == "alpha_zero", seed
+        exits += np.count_nonzero(found.events < 0)
+        assert_path(x, y, found.alphas, found.coefs)
+    assert exits > 50
+
+
+def massive(tokens: int, size: float, seed: int = 0) -> Floats:
+    """Two dimensions hold nearly all of the norm, as massive activations do."""
+    made = np.random.default_rng(seed).standard_normal((tokens, 640))
+    made[:, 7] += 5 * size
+    made[:, 100] -= 3 * size
+    return made
+
+
+@pytest.mark.parametrize("size", [100.0, 1000.0])
+def test_massive_activations_end_no_path(size: float) -> None:
+    found = prefix_lasso_order(massive(100, size), steps=1000, positions=np.arange(50, 100))
+    assert set(found.ends) == {"alpha_zero"}
+    assert {len(support) for support in found.supports(10)} == {10}
+
+
+def repeated_tokens() -> Floats:
+    """Few distinct rows many times, as embeddings of a text have, and targets that are new."""
+    rng = np.random.default_rng(2)
+    vocabulary = rng.standard_normal((30, 48))
+    return np.vstack([vocabulary[rng.integers(0, 30, 90)], rng.standard_normal((4, 48))])
+
+
+def plus_minus(integers: bool) -> Floats:
+    rng = np.random.default_rng(4)
+    values = rng.integers(-2, 3, (60, 40)).astype(float)
+    return values if integers else np.where(values > 0, 1.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "positions"),
+    [
+        (repeated_tokens(), [90, 91, 92, 93]),
+        (plus_minus(False), [40, 50, 59]),
+        (plus_minus(True), [40, 50]),
+        (massive(80, 3000.0), [40, 60, 79]),
+    ],
+    ids=["copies", "signs", "integers", "massive"],
+)
+def test_exactly_k(tokens: Floats, positions: list[int]) -> None:
+    for k in (1, 3, 8):
+        found = prefix_lasso(tokens, k=k, positions=positions)
+        assert found.converged.all()
+        assert found.nonzeros.tolist() == [k] * len(positions)
+        for index, position in enumerate(positions):
+            alone = lasso(np.ascontiguousarray(tokens[:position].T), tokens[position], k=k)
+            assert alone.converged
+            assert alone.alpha == pytest.approx(found.alpha[index], rel=1e-7)
+            np.testing.assert_array_equal(np.flatnonzero(alone.coef), np.flatnonzero(found.coef[index]))
+            size = np.abs(alone.coef).max()
+            np.testing.assert_allclose(found.coef[index], alone.coef, atol=1e-7 * size)
+
+
+def test_many_that_enter_together_take_few_paths() -> None:
+    """512 orthogonal tokens tie: the number that is tried doubles."""
+    rows = hadamard(512).astype(float)
+    started = time.perf_counter()
+    found = prefix_lasso(np.vstack([rows, rows.sum(axis=0)]), k=3, positions=[512])
+    assert time.perf_counter() - started < 2
+    assert found.nonzeros.tolist() == [512]
+    assert found.converged.all()
+
+
+def test_k_that_rounding_keeps_out_has_not_converged() -> None:
+    """Columns that differ by 1e-6 of their norm: a Gram matrix of condition 1e12."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 1)) + 1e-6 * rng.standard_normal((20, 10))
+    y = rng.standard_normal(20)
+    tokens = np.vstack([x.T, y])
+    assert prefix_lasso_order(tokens, steps=1000, positions=[10]).ends == ["rounding"]
+    for found in (prefix_lasso(tokens, k=9, positions=[10]), lasso(x, y, k=9)):
+        assert np.count_nonzero(found.coef) < 9
+        assert not np.any(found.converged)
 
 
 def test_same_bits_for_any_number_of_threads() -> None:

@@ -23,6 +23,7 @@ struct HomotopySettings {
 struct HomotopyPath {
     std::vector<double> alphas;
     std::vector<int64_t> events;
+    std::vector<double> signs;  // of the coefficient that each event brings in; 0 at an exit
     std::vector<double> coefs;  // knot after knot, all columns each, where kept
     // Columns that stayed out at some knot because they depend linearly on those that were in.
     std::vector<int64_t> dependent;

@@ -56,6 +56,8 @@ class Selections:
         lasso_order: for each position the tokens in the order in which they enter the Lasso's path; empty
             lists where no method needed the path.
         lasso_alphas: beside them, the alpha at which each enters.
+        lasso_short: for each position why the Lasso has fewer tokens than wanted although more could enter;
+            empty where it does not.
         normalize_rows, center: how the states were prepared; scores do the same.
     """
 
@@ -66,6 +68,7 @@ class Selections:
     sink_share: Floats | None
     lasso_order: list[Indices]
     lasso_alphas: list[Floats]
+    lasso_short: list[str]
     normalize_rows: bool
     center: bool
 
@@ -155,8 +158,9 @@ def select_tokens(
     lasso: list[dict[int, Indices]] = []
     orders: list[Indices] = [np.empty(0, dtype=np.int64) for _ in at]
     alphas: list[Floats] = [np.empty(0) for _ in at]
+    short = [""] * len(at)
     if set(_OF_LASSO) & set(methods):
-        lasso, orders, alphas = _lasso(rows, at, allowed, budgets)
+        lasso, orders, alphas, short = _lasso(rows, at, allowed, budgets)
 
     def earlier(position: int) -> Indices:
         return np.flatnonzero(allowed[:position])
@@ -204,7 +208,7 @@ def select_tokens(
         for method in methods
     }
     to_sinks = None if mean_attention is None else mean_attention[at] @ _flags(sinks)
-    return Selections(at, budgets, sets, sinks, to_sinks, orders, alphas, normalize_rows, center)
+    return Selections(at, budgets, sets, sinks, to_sinks, orders, alphas, short, normalize_rows, center)
 
 
 def unit_rows(states: Any, *, normalize_rows: bool = True, center: bool = False) -> Floats:
@@ -257,12 +261,16 @@ def attention_sinks(
 
 def _lasso(
     rows: Floats, at: Indices, allowed: Flags, ks: tuple[int, ...]
-) -> tuple[list[dict[int, Indices]], list[Indices], list[Floats]]:
-    """Supports for each k, tokens in the order of entering, and their alphas; the design has the allowed."""
+) -> tuple[list[dict[int, Indices]], list[Indices], list[Floats], list[str]]:
+    """Supports for each k, tokens in the order of entering, their alphas, and why a support is short.
+
+    The design has the allowed tokens.
+    """
     most = ks[-1]
     sets: list[dict[int, Indices]] = [{} for _ in at]
     orders: list[Indices] = [np.empty(0, dtype=np.int64) for _ in at]
     alphas: list[Floats] = [np.empty(0) for _ in at]
+    short = [""] * len(at)
 
     def solve(design: Indices, places: Indices, within: Indices) -> None:
         path = prefix_lasso_order(
@@ -281,6 +289,10 @@ def _lasso(
                 first_k = orders[place][np.isin(orders[place], support)][:k]
                 # All of them, where no more than k may be chosen.
                 sets[place][k] = before if len(before) <= k else np.sort(first_k)
+                if len(sets[place][k]) < min(k, len(before)) and path.ends[number] != "alpha_zero":
+                    reason = "rounding" if path.ends[number] == "rounding" else "too many entries and exits"
+                    got = len(sets[place][k])
+                    short[place] = f"the Lasso has {got} of {k} tokens: {reason} ended its path"
             alphas[place] = np.asarray(path.knots[number])[np.flatnonzero(events >= 0)[first[by_time]]]
 
     some: Indices = np.cumsum(allowed) - allowed
@@ -294,7 +306,7 @@ def _lasso(
             # A special token as the target, behind the tokens that may explain it.
             design = np.append(np.flatnonzero(allowed[:position]), position)
             solve(design, np.array([place]), np.array([len(design) - 1]))
-    return sets, orders, alphas
+    return sets, orders, alphas, short
 
 
 def _cosines(gram: Floats, position: int) -> Floats:

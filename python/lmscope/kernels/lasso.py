@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from lmscope import _core, html_repr
 from lmscope.kernels.lasso_homotopy import (
+    ChosenSupport,
+    Knots,
     LassoHomotopy,
     PrefixLassoOrder,
     as_columns,
     as_integer,
     lasso_homotopy,
     prefix_lasso_order,
-    share_with,
+    support_with,
 )
 
 __all__ = [
@@ -49,7 +51,8 @@ class Lasso:
         gap: an upper bound of the duality gap, and so of what the objective lies above its minimum; rounding
             is part of it.
         n_iter: coordinate descent sweeps.
-        converged: ``gap <= tol * ||y||**2 / samples``.
+        converged: ``gap <= tol * ||y||**2 / samples``; with ``k`` also that the path did not end by rounding
+            before there were k.
     """
 
     coef: Floats
@@ -136,7 +139,9 @@ def lasso(
         k: the number of features wanted, at least 1: alpha is the geometric middle of the lowest interval of
             alphas with k non-zeros before there are more (half its upper end where it reaches down to 0).
             Where no alpha has exactly k, the next larger number that occurs; where fewer can enter, as many
-            as can. One target and no intercept; the Gram matrix of all features is formed.
+            as can. The exact path says which features are in and with which signs; their coefficients are
+            solved for in closed form, without sweeps. Of exact copies one at most is in. One target and no
+            intercept; the Gram matrix of all features is formed.
         tol: converged is a gap of at most ``tol * ||y||**2 / samples``.
         fit_intercept: centre x and y, in float64, as they are read.
         max_iter: sweeps after which a solution that has not converged is given back as it is.
@@ -167,9 +172,8 @@ def lasso(
     if k is not None:
         if not single or fit_intercept:
             raise ValueError("k takes a y of one dimension and no intercept; centre x and y beforehand")
-        penalty = _share_with(x, targets, as_integer(k, "k"))
-    else:
-        penalty = float(alpha if alpha is not None else alpha_ratio)  # type: ignore[arg-type]
+        return _with_features(x, targets, as_integer(k, "k"), tol, most)
+    penalty = float(alpha if alpha is not None else alpha_ratio)  # type: ignore[arg-type]
     if single:
         found = _core.lasso_path(x, targets, [penalty], relative, fit_intercept, tol, most)
         return Lasso(
@@ -255,13 +259,28 @@ def lasso_path(
     )
 
 
-def _share_with(x: Any, y: Any, k: int) -> float:
-    """The share of alpha_max at which there are k non-zeros."""
+def _with_features(x: Any, y: Any, k: int, tol: float, max_iter: int) -> Lasso:
+    """The solution with k non-zeros."""
+    chosen = _support_with(x, y, k)
+    coef, _, alpha, alpha_max, gap, _, converged = _core.lasso_on_support(x, y, chosen.signed, tol, max_iter)
+    return Lasso(
+        coef=coef,
+        intercept=0.0,
+        alpha=float(alpha[0]),
+        alpha_max=float(alpha_max[0]),
+        gap=float(gap[0]),
+        n_iter=0,
+        converged=bool(converged[0]) and chosen.reached,
+    )
+
+
+def _support_with(x: Any, y: Any, k: int) -> ChosenSupport:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
 
-    def path(most_nonzeros: int) -> tuple[Floats, Integers, str]:
-        alphas, events, _, _, end = _core.lasso_homotopy(x, y, _MOST_EVENTS, most_nonzeros, False)
-        return alphas, events, end
+    def path(most_nonzeros: int) -> Knots:
+        alphas, events, _, _, end, signs = _core.lasso_homotopy(x, y, _MOST_EVENTS, most_nonzeros, False)
+        return alphas, events, end, signs
 
-    return share_with(k, path)
+    features = x.shape[1] if getattr(x, "ndim", 0) == 2 else k  # the core refuses what is no matrix
+    return support_with(k, max(1, features), path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,10 @@ __all__ = ["LassoHomotopy", "PrefixLassoOrder", "lasso_homotopy", "prefix_lasso_
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Knots = tuple[Floats, Integers, str, Floats]
+
+# Relative length of a segment of alphas that counts as none.
+_NO_LENGTH = 1e-12
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,7 +78,8 @@ class PrefixLassoOrder:
         """For each position the tokens in at the smallest alpha that still has k non-zeros.
 
         That is before there are more than k for the first time. Where no alpha has exactly k, the next larger
-        support that occurs; where the path ends with fewer, its largest one.
+        support that occurs; where the path ends with fewer, its largest one: `ends` says whether that is all
+        that can enter ("alpha_zero") or rounding or a limit kept the path from going on.
 
         Returns:
             One ascending int64 array per position.
@@ -143,7 +147,7 @@ def lasso_homotopy(x: Any, y: Any, *, max_steps: int | None = None) -> LassoHomo
         steps = as_integer(max_steps, "max_steps")
     if steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {steps}")
-    alphas, events, coefs, dependent, end = _core.lasso_homotopy(x, targets, steps, None, True)
+    alphas, events, coefs, dependent, end, _ = _core.lasso_homotopy(x, targets, steps, None, True)
     return LassoHomotopy(alphas, events, coefs.reshape(len(alphas), -1).T, dependent, end)
 
 
@@ -189,7 +193,7 @@ def segment_with(k: int, knots: Floats, events: Integers) -> int | None:
     without any.
     """
     counts = np.cumsum(np.where(events >= 0, 1, -1))
-    wide = np.flatnonzero(knots[:-1] > knots[1:] * (1 + 1e-12))
+    wide = np.flatnonzero(knots[:-1] > knots[1:] * (1 + _NO_LENGTH))
     if not len(wide):
         return None
     found = counts[wide]
@@ -199,25 +203,66 @@ def segment_with(k: int, knots: Floats, events: Integers) -> int | None:
     return int(wide[last[-1] if len(last) else np.flatnonzero(found == number)[0]])
 
 
-def share_with(k: int, path: Callable[[int], tuple[Floats, Integers, str]]) -> float:
-    """The share of alpha_max, in the geometric middle of its segment, at which there are k non-zeros.
+@dataclass(frozen=True)
+class ChosenSupport:
+    """What `support_with` found: a penalty, the columns in there and the signs of their coefficients."""
+
+    alpha: float
+    columns: Integers
+    signs: Floats
+    reached: bool
+
+    @property
+    def signed(self) -> tuple[float, Integers, Floats]:
+        return self.alpha, self.columns, self.signs
+
+
+def support_with(k: int, features: int, path: Callable[[int], Knots]) -> ChosenSupport:
+    """The support with k non-zeros, in the geometric middle of its segment of alphas.
 
     Args:
         k: at least 1; see `segment_with`.
-        path: knots, events and end of the path up to a number of non-zeros.
+        features: at most so many can be in.
+        path: knots, events, end and signs of the path up to a number of non-zeros.
 
-    Half the upper end where the segment reaches down to 0; 1 where nothing ever enters.
+    Half the upper end where the segment reaches down to 0. Not reached: the path ended by rounding, or at a
+    limit, with fewer than k.
     """
-    for most_nonzeros in itertools.count(k):
-        knots, events, end = path(most_nonzeros)
-        segment = segment_with(k, knots, events)
-        reached = segment is not None and np.where(events[: segment + 1] >= 0, 1, -1).sum() >= k
-        if reached or end != "limit":
+    most = min(k, features)
+    while True:
+        knots, events, end, signs = path(most)
+        upto = _events_up_to(k, knots, events)
+        if upto is not None or end != "limit" or most >= features:
             break
+        most = min(2 * most, features)
+    reached = upto is not None or end == "alpha_zero"
+    if upto is not None:
+        knots, events = knots[: upto + 1], events[:upto]
+    segment = segment_with(k, knots, events)
     if segment is None:
-        return 1.0
-    upper, lower = knots[segment] / knots[0], knots[segment + 1] / knots[0]
-    return float(np.sqrt(upper * lower) if lower > 0 else upper / 2)
+        return ChosenSupport(float(knots[0]), np.empty(0, dtype=np.int64), np.empty(0), reached)
+    upper, lower = float(knots[segment]), float(knots[segment + 1])
+    # Through the roots, as a product of two alphas may underflow.
+    alpha = np.sqrt(upper) * np.sqrt(lower) if lower > 0 else upper / 2
+    last: dict[int, float] = {}
+    for event, sign in zip(events[: segment + 1].tolist(), signs.tolist(), strict=False):
+        if event >= 0:
+            last[event] = sign
+        else:
+            del last[-1 - event]
+    return ChosenSupport(
+        float(alpha), np.array(list(last), dtype=np.int64), np.array(list(last.values())), reached
+    )
+
+
+def _events_up_to(k: int, knots: Floats, events: Integers) -> int | None:
+    """The events of a path before it holds more than it takes to reach k; None where it never does."""
+    counts = np.cumsum(np.where(events >= 0, 1, -1))
+    enough = np.flatnonzero((counts >= k) & (knots[:-1] > knots[1:] * (1 + _NO_LENGTH)))
+    if not len(enough):
+        return None
+    beyond = np.flatnonzero(counts > max(k, counts[: enough[0] + 1].max()))
+    return int(beyond[0]) if len(beyond) else len(events)
 
 
 def as_columns(y: Any) -> tuple[Any, bool]:

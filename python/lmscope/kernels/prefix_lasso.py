@@ -10,19 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import _core, html_repr
-from lmscope.kernels.lasso_homotopy import (
-    PrefixLassoOrder,
-    as_integer,
-    as_positions,
-    prefix_lasso_order,
-    share_with,
-)
+from lmscope.kernels.lasso_homotopy import ChosenSupport, Knots, as_integer, as_positions, support_with
 
 __all__ = ["PrefixLasso", "prefix_lasso"]
 
 Floats = npt.NDArray[np.float64]
 
-_TOL_OF_K = 1e-10
+_MOST_EVENTS = 1_000_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +31,8 @@ class PrefixLasso:
         gap: float64, shape (P,): an upper bound of the duality gap, and so of what the objective lies above
             its minimum. Rounding, that of the Gram matrix included, is part of it.
         n_iter: int64, shape (P,): coordinate descent sweeps.
-        converged: bool, shape (P,): ``gap <= tol * ||token||**2 / dimensions``.
+        converged: bool, shape (P,): ``gap <= tol * ||token||**2 / dimensions``; with ``k`` also that the
+            path did not end by rounding before there were k.
     """
 
     positions: npt.NDArray[np.int64]
@@ -99,7 +94,8 @@ def prefix_lasso(
         k: the number of tokens wanted, at least 1: alpha is the geometric middle of the lowest interval of
             alphas with k non-zeros before there are more (half its upper end where it reaches down to 0).
             Where no alpha has exactly k, the next larger number that occurs; where fewer can enter, as many
-            as can. Solved to a tol of 1e-10 at most: a looser one leaves tokens in that are on their way out.
+            as can. The exact path says which tokens are in and with which signs; their weights are solved
+            for in closed form, without sweeps. Of exact copies one at most is in.
         positions: integers between 1 and tokens - 1, in any order; all of them by default.
         tol: a position has converged when its gap is at most ``tol * ||token||**2 / dimensions``.
         max_iter: sweeps after which a position that has not converged is given back as it is.
@@ -126,12 +122,14 @@ def prefix_lasso(
     where = as_positions(tokens, positions)
     most = as_integer(max_iter, "max_iter")
     if k is not None:
-        penalties = _shares_with(tokens, as_integer(k, "k"), where)
+        chosen = _supports_with(tokens, as_integer(k, "k"), where)
+        batch = _core.lasso_prefixes_on_supports(tokens, where, [one.signed for one in chosen], tol, most)
+        reached = np.array([one.reached for one in chosen])
     else:
         penalties = np.full(len(where), float(alpha if alpha is not None else alpha_ratio))  # type: ignore[arg-type]
-    coef, offsets, alphas, alpha_max, gap, sweeps, converged = _core.lasso_prefixes(
-        tokens, where, penalties, alpha is None, tol if k is None else min(tol, _TOL_OF_K), most
-    )
+        batch = _core.lasso_prefixes(tokens, where, penalties, alpha is None, tol, most)
+        reached = np.ones(len(where), dtype=bool)
+    coef, offsets, alphas, alpha_max, gap, sweeps, converged = batch
     return PrefixLasso(
         positions=where,
         coef=[coef[first:last] for first, last in itertools.pairwise(offsets)],
@@ -139,25 +137,24 @@ def prefix_lasso(
         alpha_max=alpha_max,
         gap=gap,
         n_iter=sweeps,
-        converged=converged,
+        converged=converged & reached,
     )
 
 
-def _shares_with(tokens: Any, k: int, positions: npt.NDArray[np.int64]) -> Floats:
-    """The share of its alpha_max at which each position has k non-zeros."""
+def _supports_with(tokens: Any, k: int, positions: npt.NDArray[np.int64]) -> list[ChosenSupport]:
+    """For each position the tokens that are in where there are k."""
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    first = _paths(tokens, positions, k)
+    first = _core.lasso_prefix_homotopy(tokens, positions.tolist(), _MOST_EVENTS, k)
 
-    def share(place: int) -> float:
-        def path(most: int) -> tuple[Floats, npt.NDArray[np.int64], str]:
-            order, index = (first, place) if most == k else (_paths(tokens, positions[[place]], most), 0)
-            return order.knots[index], order.events[index], order.ends[index]
+    def chosen(place: int, position: int) -> ChosenSupport:
+        def path(most: int) -> Knots:
+            if most == min(k, position):
+                found = first[place]
+            else:
+                (found,) = _core.lasso_prefix_homotopy(tokens[: position + 1], [position], _MOST_EVENTS, most)
+            return found[0], found[1], found[4], found[5]
 
-        return share_with(k, path)
+        return support_with(k, position, path)
 
-    return np.array([share(place) for place in range(len(positions))])
-
-
-def _paths(tokens: Any, positions: npt.NDArray[np.int64], most_nonzeros: int) -> PrefixLassoOrder:
-    return prefix_lasso_order(tokens, steps=1_000_000, positions=positions, most_nonzeros=most_nonzeros)
+    return [chosen(place, position) for place, position in enumerate(positions.tolist())]

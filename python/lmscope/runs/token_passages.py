@@ -145,7 +145,7 @@ def _rows(reading: Reading, sample: Sample, settings: TokenSettings) -> dict[str
                 "sink_share": None if shares is None else float(shares[index]),
                 "lasso_order": selections.lasso_order[index].tolist(),
                 "lasso_alphas": selections.lasso_alphas[index].tolist(),
-                "left_out": "; ".join(left_out),
+                "left_out": "; ".join(filter(None, (*left_out, selections.lasso_short[index]))),
             }
         )
         for method, sets in selections.sets.items():
