@@ -244,7 +244,7 @@ def test_centring_and_norms_are_switches() -> None:
         unit_rows(states, center=True, normalize_rows=False).mean(axis=0), 0, atol=1e-11
     )
     np.testing.assert_array_equal(unit_rows(states, normalize_rows=False), states)
-    with pytest.raises(ValueError, match="states has only zeros at row 0 after centring"):
+    with pytest.raises(ValueError, match="row 0 of states less the mean is zero and cannot be normalised"):
         unit_rows(np.ones((1, 4)), center=True)
 
 
