@@ -117,7 +117,9 @@ def representation_entropy(
     rows = prepared_rows("z", rows, mean, settings.normalize_rows)
     values = singular_values(rows, method="gram").values
     tokens, dimensions = rows.shape
-    return entropy_of_eigenvalues(values**2 / tokens, tokens, dimensions, settings)
+    with np.errstate(over="ignore"):
+        eigenvalues = values**2 / tokens
+    return entropy_of_eigenvalues(eigenvalues, tokens, dimensions, settings)
 
 
 def _mean(rows: Floats) -> Floats:
@@ -163,7 +165,7 @@ def _norms(rows: Floats) -> Floats:
 def entropy_of_eigenvalues(
     eigenvalues: Floats, tokens: int, dimensions: int, settings: EntropySettings
 ) -> Entropy:
-    """Of ``Sigma = Z'Z / n``; those that are missing up to ``dimensions`` are zero."""
+    """Of ``Sigma = Z'Z / n``; those that are missing up to ``dimensions`` are zero, and so is rounding."""
     eigenvalues = np.maximum(eigenvalues, 0)
     with np.errstate(over="ignore"):
         trace = float(eigenvalues.sum())
@@ -171,7 +173,9 @@ def entropy_of_eigenvalues(
         raise ValueError("the squared norms of z leave the range of float64: divide z by a power of two")
     if trace == 0:
         raise ValueError("all rows of z are zero, and so have no directions")
-    nonzero = eigenvalues[eigenvalues > 0]
+    nonzero = eigenvalues[
+        eigenvalues > min(tokens, dimensions) * np.finfo(np.float64).eps * eigenvalues.max()
+    ]
     # In logarithms, as a tiny epsilon2 makes the quotients overflow.
     scale = math.log(dimensions) - math.log(settings.epsilon2)
     log_determinant = float(_log1p_exp(np.log(nonzero) + scale).sum())

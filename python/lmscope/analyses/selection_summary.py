@@ -280,8 +280,8 @@ class _Table:
         if not there.any():
             return math.nan, math.nan, math.nan
         number, cluster = np.unique(self.cluster[there], return_inverse=True)
-        tops, bottoms = (np.bincount(cluster, of[there], minlength=len(number)) for of in (above, below))
-        return ratio_interval(tops, bottoms, self._confidence)
+        sums: list[Floats] = [np.bincount(cluster, of[there], minlength=len(number)) for of in (above, below)]
+        return ratio_interval(*sums, self._confidence)
 
 
 def _numbered(keys: Iterable[tuple[Any, ...]]) -> npt.NDArray[np.int64]:

@@ -131,7 +131,7 @@ def _about(reading: Reading, settings: TokenSettings) -> dict[str, Any]:
 
 
 def _conditional(reading: Reading, reporter: Reporter) -> tuple[float, float, float] | None:
-    """Mean loss with its interval over texts, windows of a single one; None where no window has two tokens."""
+    """Mean loss with its interval over texts, or windows of a single text; None without a loss."""
     from lmscope.analyses.conditional_entropy import conditional_entropy
 
     text = f"{reading.label}, losses"

@@ -31,7 +31,8 @@ aria-label="Entropy over that of random rows against parameters"></div>
 {% endif %}
 {% if fits %}
 <div class="scroll"><table><thead><tr><th>Form<th class="n">Exponent<th class="n">95 % interval
-<th class="n">Constant<th class="n">R²<th class="n">AIC<th class="n">AICc<th class="n">Models</tr></thead><tbody>
+<th class="n">Constant<th class="n">R²<th class="n">AIC<th class="n">AICc
+<th class="n">Models</tr></thead><tbody>
 {% for row in fits %}
 <tr><td>{{ forms[row.form] }}<td class="n">{{ row.exponent | number }}
 <td class="n">{{ row.exponent_low | number }} to {{ row.exponent_high | number }}
@@ -93,7 +94,9 @@ def _verdict(fits: list[Row]) -> str:
     if not others:
         return f"{words}."
     if math.isinf(_aicc(others[0])):
-        return f"{words} in the {_FORMS[best['form']]}; too few models to say whether the other form is better."
+        return (
+            f"{words} in the {_FORMS[best['form']]}; too few models to say whether the other form is better."
+        )
     apart = _aicc(others[0]) - _aicc(best)
     telling = "" if apart >= _TELLING else ", too little to prefer it to the other"
     return f"{words} in the {_FORMS[best['form']]}, the form of the lower AICc (by {number(apart)}{telling})."
