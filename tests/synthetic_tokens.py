@@ -314,11 +314,13 @@ def _law(sizes: tuple[int, ...], refused: str | None) -> list[dict[str, Any]]:
         tokens=[row["tokens"] for row in last],
         dimensions=[row["dimensions"] for row in last],
     )
-    numbers = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset", "r2", "aic")
+    numbers = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset", "r2", "aic", "aicc")
     rows = []
     for fit in fitted.fits:
         why = refused or fit.refused
-        values = {name: None if why else getattr(fit, name) for name in numbers}
+        values = {
+            name: None if why or math.isinf(getattr(fit, name)) else getattr(fit, name) for name in numbers
+        }
         rows.append({"form": fit.form, "layer": -1, **values, "models": fit.models, "refused": why})
     return rows
 

@@ -88,7 +88,7 @@ def test_collinear_and_zero_tokens(seed: int, exponent: int, copies: int) -> Non
 
 
 def test_a_long_stream_does_not_drift() -> None:
-    """Thousands of updates of the inverse, from an ill-conditioned start: what is left at the end is
+    """Thousands of updates of the factor, from an ill-conditioned start: what is left at the end is
     rounding."""
     scales = np.geomspace(1, 1e-3, 16)
     z = gaussian(6000, 16) * scales
@@ -99,6 +99,33 @@ def test_a_long_stream_does_not_drift() -> None:
     assert_same(stream.add(z[-1]), information_gain(z[:-1], z[-1], ridge=ridge), 1e-10)
     total = np.linalg.slogdet(ridge * np.eye(16) + z.T @ z)[1] - 16 * math.log(ridge)
     assert stream.total == pytest.approx(total, rel=1e-11)
+
+
+@pytest.mark.parametrize("ridge", [1e-8, 1e-12, 1e-20])
+def test_few_directions_at_a_small_ridge(ridge: float) -> None:
+    """Three directions in 64, past as many tokens as dimensions: the documented error, and the total."""
+    z = 30 * gaussian(200, 3) @ gaussian(3, 64)
+    stream = SequenceGain(64, ridge)
+    found = np.array([stream.add(row).gain for row in z])
+    expected = sequence_gains(z, ridge=ridge)
+    values = np.linalg.svd(z, compute_uv=False)
+    allowed = 2 * np.finfo(np.float64).eps * values[0] / math.sqrt(ridge)
+    assert (np.abs(found - expected) <= allowed * expected).all()
+    assert stream.total == pytest.approx(np.log1p(values[:3] ** 2 / ridge).sum(), rel=allowed)
+    assert stream.add(gaussian(1, 64, 3)[0]).gain > 10
+
+
+def test_a_ridge_below_rounding_is_refused_and_nothing_is_added() -> None:
+    z = gaussian(8, 5)
+    stream, other = SequenceGain(5, 1e-8), SequenceGain(5, 1e-8)
+    for row in z[:7]:
+        stream.add(row)
+        other.add(row)
+    for far in (1e13, 1e200):
+        with pytest.raises(ValueError, match=r"ridge must be at least .* lost in rounding, got 1e-08"):
+            stream.add(z[7] * far)
+    assert stream.tokens == 7
+    assert stream.add(z[7]) == other.add(z[7])
 
 
 def test_dtypes() -> None:

@@ -256,3 +256,24 @@ def test_what_a_stream_refuses() -> None:
     with pytest.raises(ValueError, match="row 5 of the stream is zero"):
         unit.update(np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]]))
     assert unit.tokens == 4
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+@pytest.mark.parametrize("center", [True, False])
+def test_rows_of_any_scale(scale: float, center: bool) -> None:
+    z = np.random.default_rng(0).standard_normal((30, 12)) + 1
+    found = representation_entropy(z * scale, center=center)
+    expected = representation_entropy(z, center=center)
+    assert found.normalized == pytest.approx(expected.normalized, rel=1e-12)
+    with pytest.raises(ValueError, match="the squared norms of z leave the range of float64"):
+        representation_entropy(z * 1e200, center=center, normalize_rows=False)
+
+
+def test_a_tiny_epsilon_counts_directions() -> None:
+    """For epsilon2 towards 0 every direction costs the same: the entropy is the rank's share of its cap."""
+    z = np.random.default_rng(0).standard_normal((30, 3)) @ np.eye(3, 64)
+    for epsilon2 in (1e-300, 1e-308):
+        found = representation_entropy(z, epsilon2=epsilon2, center=False)
+        assert found.normalized == pytest.approx(3 / 64, rel=0.01)
+        assert found.directions == pytest.approx(3, rel=0.01)
+        assert found.cap == pytest.approx(30 / 64, rel=0.01)

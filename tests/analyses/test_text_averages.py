@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lmscope import (
     Entropy,
@@ -78,6 +79,25 @@ def test_intervals_cover() -> None:
     assert (held < repeats).all()
 
 
+def test_windows_of_a_text_are_averaged_first() -> None:
+    windows = [text(spread, seed) for seed, spread in enumerate((1, 3, 10, 50, 2))]
+    texts = [4, 4, 9, 9, 9]
+    found = average_entropies(windows, texts=texts)
+    means = [np.mean([one.normalized for one in some]) for some in (windows[:2], windows[2:])]
+    matrix = [np.mean([one.matrix_entropy for one in some]) for some in (windows[:2], windows[2:])]
+    expected = stats.ttest_1samp(means, 0).confidence_interval()
+    assert (found.normalized, found.texts) == (pytest.approx(np.mean(means)), 2)
+    assert (found.normalized_low, found.normalized_high) == pytest.approx(tuple(expected))
+    assert found.effective_rank == pytest.approx(math.exp(np.mean(matrix)))
+    twins = [text(1, seed) for seed in range(5)]
+    difference = diff_erank(windows, twins, texts=texts)
+    ranks = np.array([b.effective_rank - a.effective_rank for a, b in zip(windows, twins, strict=True)])
+    assert difference.texts == 2
+    assert difference.pairwise == pytest.approx((ranks[:2].mean() + ranks[2:].mean()) / 2)
+    with pytest.raises(ValueError, match="texts must name the text of each of 5 entropies, got 2"):
+        average_entropies(windows, texts=[0, 1])
+
+
 def test_what_does_not_belong_together() -> None:
     with pytest.raises(ValueError, match="give one for each text"):
         average_entropies([])
@@ -108,14 +128,15 @@ def test_conditional_entropy_covers_over_texts() -> None:
 
     def draw(texts: int) -> list[np.ndarray]:
         return [
-            generator.gamma(2, generator.uniform(0.5, 2), generator.integers(20, 60)) for _ in range(texts)
+            generator.gamma(2, generator.uniform(0.5, 2), generator.integers(10, 100)) for _ in range(texts)
         ]
 
     truth = conditional_entropy(draw(20000)).mean
-    held = sum(
-        found.low <= truth <= found.high for found in (conditional_entropy(draw(25)) for _ in range(300))
-    )
-    assert 0.91 * 300 <= held < 300
+    found = [conditional_entropy(draw(25)) for _ in range(300)]
+    assert 0.91 * 300 <= sum(one.low <= truth <= one.high for one in found) < 300
+    # Lengths vary, and yet the error is what the means scatter by: nats alone scatter a half more.
+    half = np.mean([one.high - one.low for one in found]) / 2
+    assert half == pytest.approx(stats.t.ppf(0.975, 24) * np.std([one.mean for one in found]), rel=0.15)
 
 
 def test_conditional_entropy_refuses() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmscope.analyses.selection_scores import score_selection
 from lmscope.analyses.token_selection import (
     CURVES,
     METHODS,
@@ -223,6 +224,25 @@ def test_chance_depends_on_seed_and_position_alone() -> None:
     assert reseeded["random"][0][8].tolist() != whole["random"][2][8].tolist()
 
 
+def test_every_position_has_a_stream_of_its_own() -> None:
+    """The same stream for all would move the choices of neighbouring positions together."""
+    z = np.random.default_rng(0).standard_normal((260, 4))
+    positions = list(range(200, 260))
+    found = select_tokens(z, positions, ks=[8], methods=["random"]).sets["random"]
+    least = np.array([one[8].min() / at for one, at in zip(found, positions, strict=True)])
+    assert abs(np.corrcoef(least[1:], least[:-1])[0, 1]) < 0.45
+
+
+def test_centred_equal_states_are_rounding() -> None:
+    z = np.tile(np.random.default_rng(0).standard_normal(16), (20, 1))
+    for call in (
+        lambda: select_tokens(z, [13], ks=[1], methods=["cosine"], center=True),
+        lambda: score_selection(z, 13, [2, 3], center=True),
+    ):
+        with pytest.raises(ValueError, match="row 0 of states less the mean is zero and cannot be norm"):
+            call()
+
+
 def test_special_tokens_are_chosen_where_asked_and_can_be_explained() -> None:
     given_ = passage()
     states, special = given_["states"], given_["special"]
@@ -255,7 +275,7 @@ def test_centring_and_norms_are_switches() -> None:
         unit_rows(states, center=True, normalize_rows=False).mean(axis=0), 0, atol=1e-11
     )
     np.testing.assert_array_equal(unit_rows(states, normalize_rows=False), states)
-    with pytest.raises(ValueError, match="states has only zeros at row 0 after centring"):
+    with pytest.raises(ValueError, match="row 0 of states less the mean is zero and cannot be normalised"):
         unit_rows(np.ones((1, 4)), center=True)
 
 

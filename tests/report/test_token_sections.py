@@ -116,7 +116,7 @@ def test_a_refused_law_is_told_in_words(tmp_path: Path) -> None:
     page = build(folder).read_text(encoding="utf-8")
     section = page.partition('<section id="section-entropy_law">')[2].partition("</section>")[0]
     assert f"No law was fitted: {reason}" in section
-    assert "AIC:" in section
+    assert "AICc:" in section
     assert "<table" not in section
     (points,) = plot(Records(folder), "entropy_law").data
     assert len(points.x) == len(SIZES)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import positive, vector
-from lmscope.analyses.text_averages import confidence_of
+from lmscope.analyses.text_averages import confidence_of, ratio_interval
 
 __all__ = ["ConditionalEntropy", "conditional_entropy", "skill_entropy"]
 
@@ -69,14 +69,13 @@ def conditional_entropy(losses_per_text: Iterable[Any], *, confidence: float = 0
     texts, which are taken as independent (tokens of one text are not).
 
     Args:
-        losses_per_text: for each text an array of its tokens' losses, nats, shape (tokens,).
+        losses_per_text: for each text an array of its tokens' losses, nats, shape (tokens,); those of all its
+            windows in one.
         confidence: of the interval.
 
     Raises:
         ValueError: no texts, a text without tokens, NaN/Inf, a loss below 0, or a confidence outside (0, 1).
     """
-    from scipy import stats
-
     confidence_of(confidence)
     texts = [vector(f"losses of text {text}", losses) for text, losses in enumerate(losses_per_text)]
     if not texts:
@@ -85,13 +84,8 @@ def conditional_entropy(losses_per_text: Iterable[Any], *, confidence: float = 0
         if losses.min() < 0:
             raise ValueError(f"text {text} has a loss of {losses.min()}, and no probability is above 1")
     counts = np.array([losses.size for losses in texts])
-    mean = float(sum(losses.sum() for losses in texts) / counts.sum())
-    low = high = math.nan
-    if len(texts) > 1:
-        beyond = np.array([losses.sum() for losses in texts]) - mean * counts
-        error = float(np.std(beyond, ddof=1) / math.sqrt(len(texts)) / counts.mean())
-        half = float(stats.t.ppf((1 + confidence) / 2, len(texts) - 1)) * error
-        low, high = mean - half, mean + half
+    nats = np.array([losses.sum() for losses in texts])
+    mean, low, high = ratio_interval(nats, counts, confidence)
     return ConditionalEntropy(mean, low, high, len(texts), int(counts.sum()), confidence)
 
 

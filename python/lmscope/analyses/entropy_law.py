@@ -34,7 +34,9 @@ class LawFit:
         exponent, exponent_low, exponent_high: of the number of parameters N, and its interval.
         coefficient, offset: at N = 1; offset 0 for ``"power"``.
         r2: share of the variance of the logarithms that the fit explains.
-        aic: Akaike's criterion of the same logarithms, so that both forms compare; the smaller is the better.
+        aic: Akaike's criterion of the same logarithms, so that both forms compare.
+        aicc: the same corrected for few models, which ``better`` goes by; infinite for 4 models or fewer,
+            with offset for 5.
         models: how many.
         refused: why nothing was fitted, or None.
     """
@@ -47,6 +49,7 @@ class LawFit:
     offset: float
     r2: float
     aic: float
+    aicc: float
     models: int
     refused: str | None
 
@@ -55,7 +58,7 @@ class LawFit:
             return f"LawFit({self.form!r}, refused: {self.refused})"
         return (
             f"LawFit({self.form!r}, exponent={self.exponent:.4g} ({self.exponent_low:.4g} to "
-            f"{self.exponent_high:.4g}), r2={self.r2:.4g}, aic={self.aic:.4g}, models={self.models})"
+            f"{self.exponent_high:.4g}), r2={self.r2:.4g}, aicc={self.aicc:.4g}, models={self.models})"
         )
 
     def _repr_html_(self) -> str:
@@ -88,9 +91,10 @@ class EntropyLaw:
 
     @property
     def better(self) -> LawFit | None:
-        """The form of the smaller ``aic``; None where both were refused."""
+        """The form of the smaller ``aicc``, the power where both are infinite; None where both were
+        refused."""
         fitted = [fit for fit in self.fits if fit.refused is None]
-        return min(fitted, key=lambda fit: fit.aic) if fitted else None
+        return min(fitted, key=lambda fit: fit.aicc) if fitted else None
 
     def __repr__(self) -> str:
         return f"EntropyLaw({self.power!r}, {self.power_offset!r})"
@@ -126,7 +130,9 @@ def fit_entropy_law(
     Args:
         parameters: of each model, shape (models,).
         entropies: ``normalized`` of each, shape (models,), or (models, texts) with the values of the same
-            texts, each of ``tokens`` tokens: then their means are fitted, and texts are resampled too.
+            texts, each of ``tokens`` tokens: then their means are fitted, and texts are resampled too. Of
+            that only what models share counts, texts that change all of them with size: what is each model's
+            own is in the scatter about the curve already.
         iid: ``normalized`` of :func:`lmscope.iid_entropy` at each model's tokens and dimensions, shape
             (models,).
         tokens: that the models read, one number or shape (models,).
@@ -186,14 +192,26 @@ class _Bootstrap(NamedTuple):
         inflated = left / np.sqrt(np.maximum(1 - leverage, 1e-3))
         return self.generator.choice(inflated - inflated.mean(), (self.draws, left.size))
 
-    def texts(self, draws: int) -> Floats | None:
-        """draws x models: logarithms of means over resampled texts, less that of the mean over all."""
-        if self.by_text is None:
+    def texts(self, draws: int, x: Floats) -> Floats | None:
+        """draws x models: what resampled texts change in the logarithms of the means, as a slope along x.
+
+        Slopes of texts scatter by their own differences and by those of single models, which leave residuals
+        of known variance; the slopes are shrunk to the variance of the first.
+        """
+        if self.by_text is None or self.by_text.shape[1] == 1:
             return None
-        texts = self.by_text.shape[1]
+        models, texts = self.by_text.shape
+        relative = (self.by_text / self.by_text.mean(axis=1, keepdims=True) - 1).T
+        slopes = relative @ x / (x @ x)
+        left = relative - relative.mean(axis=1, keepdims=True) - slopes[:, None] * x
+        variance = float(slopes @ slopes) / (texts - 1)
+        by_chance = float(np.sum(left**2)) / ((texts - 1) * (models - 2)) / float(x @ x)
+        if variance <= by_chance:
+            return None
         counts = self.generator.multinomial(texts, np.full(texts, 1 / texts), size=draws)
-        logs: Floats = np.log(counts @ self.by_text.T / texts) - np.log(self.by_text.mean(axis=1))
-        return logs
+        drawn = counts @ slopes / texts * math.sqrt((1 - by_chance / variance) * texts / (texts - 1))
+        shifts: Floats = drawn[:, None] * x
+        return shifts
 
     def ends(self, drawn: Floats) -> tuple[float, float]:
         low, high = np.quantile(drawn, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
@@ -226,7 +244,7 @@ def _fit_power(logs: Floats, ratio: Floats, boot: _Bootstrap) -> LawFit:
         levels = (np.arange(boot.draws) + 0.5) / boot.draws
         studentised = boot.generator.permutation(stats.t.ppf(levels, count - 2))
     errors_of_slope = -studentised * error if studentised.size else np.zeros(1)
-    by_text = boot.texts(errors_of_slope.size)
+    by_text = boot.texts(errors_of_slope.size, x)
     if by_text is not None:
         errors_of_slope = errors_of_slope + slopes(by_text)[0]
     low, high = boot.ends(slope + errors_of_slope)
@@ -261,7 +279,7 @@ def _fit_offset(logs: Floats, ratio: Floats, boot: _Bootstrap) -> LawFit:
     held = basis @ (basis.T @ np.ones(count))
     # Moving the exponent takes up a third direction.
     drawn = held + boot.residuals(1 - held, (basis**2).sum(axis=1) + 1 / count)
-    by_text = boot.texts(boot.draws)
+    by_text = boot.texts(boot.draws, u)
     if by_text is not None:
         drawn = drawn + by_text
     low, high = boot.ends(best(drawn))
@@ -293,13 +311,16 @@ def _designs(exponents: Floats, u: Floats, ratio: Floats) -> Floats:
     return np.stack([np.ones_like(powers), powers], axis=2) / ratio[:, None]
 
 
-def _quality(target: Floats, fitted: Floats, estimated: int) -> tuple[float, float]:
-    """R^2, and Akaike's criterion with this many estimated numbers, the variance one of them."""
+def _quality(target: Floats, fitted: Floats, estimated: int) -> tuple[float, float, float]:
+    """R^2, and Akaike's criterion, plain and corrected, with this many estimated numbers, the variance one
+    of them."""
     left = float(np.sum((target - fitted) ** 2))
     total = float(np.sum((target - target.mean()) ** 2))
     count = target.size
     aic = count * math.log(max(left, np.finfo(np.float64).tiny) / count) + 2 * estimated
-    return (1 - left / total if total else math.nan), aic
+    room = count - estimated - 1
+    aicc = aic + 2 * estimated * (estimated + 1) / room if room > 0 else math.inf
+    return (1 - left / total if total else math.nan), aic, aicc
 
 
 def _refusal(sizes: Floats, tokens: Floats, dimensions: Floats) -> str | None:
@@ -316,7 +337,7 @@ def _refusal(sizes: Floats, tokens: Floats, dimensions: Floats) -> str | None:
 
 def _refused(form: str, models: int, reason: str) -> LawFit:
     none = math.nan
-    return LawFit(form, none, none, none, none, none, none, none, models, reason)
+    return LawFit(form, none, none, none, none, none, none, none, none, models, reason)
 
 
 def _above_zero(name: str, given: Any, length: int | None) -> Floats:
@@ -330,11 +351,11 @@ def _table(fits: Any) -> str:
     rows = [
         (
             fit.form,
-            *map(html_repr.number, (fit.exponent, fit.exponent_low, fit.exponent_high, fit.r2, fit.aic)),
+            *map(html_repr.number, (fit.exponent, fit.exponent_low, fit.exponent_high, fit.r2, fit.aicc)),
         )
         for fit in fits
     ]
-    table = html_repr.table(("form", "exponent", "from", "to", "R²", "AIC"), rows)
+    table = html_repr.table(("form", "exponent", "from", "to", "R²", "AICc"), rows)
     return table + "".join(
         html_repr.line(f"{fit.form} refused: {fit.refused}.") for fit in fits if fit.refused is not None
     )

@@ -61,7 +61,9 @@ def iid_entropy(
     Up to ``2**22`` entries (and ``2**31`` products) the rows are drawn. Beyond, the eigenvalues are, from the
     bidiagonal matrix that has the law of a Gaussian one (Dumitriu and Edelman 2002), which costs
     min(tokens, dimensions)^2; rows are then normalised in the mean only, which changes ``normalized`` by less
-    than ``4 * (1 - normalized) / dimensions`` (their squared norms scatter by ``2 / dimensions``).
+    than ``4 * (1 - normalized) / dimensions`` (their squared norms scatter by ``2 / dimensions``). Standard
+    errors are of chance alone and leave that difference out; no bound is known for that of
+    ``effective_rank``.
 
     Args:
         tokens, dimensions: of the states that it is to be compared with.

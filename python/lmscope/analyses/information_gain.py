@@ -16,8 +16,8 @@ __all__ = ["InformationGain", "SequenceGain", "information_gain", "sequence_gain
 
 Floats = npt.NDArray[np.float64]
 
-_DRIFT = 1e-8
-"""Relative correction of a solve at which the inverse is computed anew."""
+_PANEL = 32
+"""Columns of a block of the factor's update."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,12 +109,10 @@ def sequence_gains(tokens: Any, *, ridge: float) -> Floats:
 class SequenceGain:
     """:func:`lmscope.information_gain` of each token after those before it, as they come.
 
-    A token costs O(tokens * (tokens + dimensions)) while there are fewer tokens than dimensions, through a
-    Cholesky factor that grows by a row, and O(dimensions^2) afterwards, through an inverse that is updated.
-    Every solve is corrected once from the matrix itself, and the inverse computed anew where the correction
-    exceeds 1e-8, so
-    that errors do not build up: the gain is good to about 1e-12 of itself, times the largest eigenvalue over
-    ridge where that exceeds 1e4. Memory is a few times 8 * dimensions^2 bytes at most.
+    A token costs O(dimensions^2), through the triangular factor of the tokens above sqrt(ridge) times the
+    identity, which orthogonal transformations update (LAPACK's tpqrt). The gain is good to a few rounding
+    errors of itself, times ``sqrt(largest eigenvalue of Z'Z / ridge)``, whatever the rank of the tokens.
+    Memory is 8 * dimensions^2 bytes.
 
     Args:
         dimensions: of every token.
@@ -126,9 +124,8 @@ class SequenceGain:
         self._ridge = positive("ridge", ridge)
         self._tokens = 0
         self._total = 0.0
-        self._rows = np.empty((0, self._dimensions))
-        self._factor = np.empty((0, 0))
-        self._matrix = self._inverse = np.empty((0, 0))
+        self._squares = 0.0
+        self._triangle = np.asfortranarray(math.sqrt(self._ridge) * np.eye(self._dimensions))
 
     def add(self, token: Any) -> InformationGain:
         """Gain of ``token``, shape (dimensions,), which then is part of the context.
@@ -136,12 +133,25 @@ class SequenceGain:
         On an error nothing is added.
 
         Raises:
-            ValueError, TypeError: as :func:`lmscope.information_gain`.
+            ValueError: as :func:`lmscope.information_gain`, and where the ridge is below the rounding of the
+                tokens, 5e-32 times the sum of their squared norms.
+            TypeError: as there.
         """
         z = vector("token", token, length=self._dimensions)
-        add = self._add_by_tokens if self._tokens < self._dimensions else self._add_by_dimensions
-        objective, residual = add(z)
+        with np.errstate(over="ignore"):
+            squares = self._squares + float(z @ z)
+        least = np.finfo(np.float64).eps ** 2 * squares
+        if self._ridge < least:
+            raise ValueError(
+                f"ridge must be at least {least:.3g} beside tokens whose squared norms add up to "
+                f"{squares:.3g}, as less is lost in rounding, got {self._ridge:g}"
+            )
+        half = _solve(self._triangle, z, transposed=True)
+        objective = self._ridge * float(half @ half)
+        residual = float(np.sum((self._ridge * _solve(self._triangle, half)) ** 2))
         found = _gain(objective, residual, self._ridge, self._total, self._tokens, self._dimensions)
+        self._triangle = _updated(self._triangle, z)
+        self._squares = squares
         self._tokens += 1
         self._total += found.gain
         return found
@@ -155,55 +165,6 @@ class SequenceGain:
     def total(self) -> float:
         """Sum of all gains, ``log det(I + Z'Z / ridge)``, nats."""
         return self._total
-
-    def _add_by_tokens(self, z: Floats) -> tuple[float, float]:
-        count = self._tokens
-        if count == len(self._rows):
-            self._grow()
-        rows, factor = self._rows[:count], self._factor[:count, :count]
-        beside = _solve(factor, rows @ z, lower=True)
-        weights = _solve(factor, beside, lower=True, transposed=True)
-        left = z - rows.T @ weights
-        correction = rows @ left - self._ridge * weights
-        weights += _solve(factor, _solve(factor, correction, lower=True), lower=True, transposed=True)
-        residual = float(np.sum((z - rows.T @ weights) ** 2))
-        objective = residual + self._ridge * float(weights @ weights)
-        self._rows[count] = z
-        self._factor[count, :count] = beside
-        self._factor[count, count] = math.sqrt(self._ridge + objective)
-        return objective, residual
-
-    def _grow(self) -> None:
-        size = min(max(64, 2 * len(self._rows)), self._dimensions)
-        rows, factor = np.zeros((size, self._dimensions)), np.zeros((size, size))
-        count = self._tokens
-        rows[:count], factor[:count, :count] = self._rows, self._factor
-        self._rows, self._factor = rows, factor
-
-    def _add_by_dimensions(self, z: Floats) -> tuple[float, float]:
-        if not len(self._matrix):
-            self._matrix = self._rows.T @ self._rows
-            self._matrix[np.diag_indices(self._dimensions)] += self._ridge
-            self._rows = self._factor = np.empty((0, 0))
-            self._invert()
-        solved, correction = self._solved(z)
-        if np.linalg.norm(correction) > _DRIFT * np.linalg.norm(solved):
-            self._invert()
-            solved, _ = self._solved(z)
-        leverage = max(float(z @ solved), 0.0)
-        self._matrix += np.outer(z, z)
-        self._inverse -= np.outer(solved, solved / (1 + leverage))
-        return self._ridge * leverage, self._ridge**2 * float(solved @ solved)
-
-    def _solved(self, z: Floats) -> tuple[Floats, Floats]:
-        solved = self._inverse @ z
-        correction = self._inverse @ (z - self._matrix @ solved)
-        return solved + correction, correction
-
-    def _invert(self) -> None:
-        from scipy.linalg import cho_factor, cho_solve
-
-        self._inverse = cho_solve(cho_factor(self._matrix), np.eye(self._dimensions))
 
     def __repr__(self) -> str:
         return (
@@ -244,6 +205,15 @@ def _triangle(tall: Floats, ridge: float) -> Floats:
 
     triangle: Floats = qr(_augmented(tall, ridge), mode="r", check_finite=False)[0]
     return triangle[: tall.shape[1]]
+
+
+def _updated(triangle: Floats, row: Floats) -> Floats:
+    """Triangular factor with one more row below; overwrites the old one."""
+    from scipy.linalg.lapack import dtpqrt
+
+    panel = min(_PANEL, len(triangle))
+    new: Floats = dtpqrt(0, panel, triangle, row[None].copy(order="F"), overwrite_a=1, overwrite_b=1)[0]
+    return new
 
 
 def _log_determinant(triangle: Floats, ridge: float) -> float:

@@ -18,6 +18,10 @@ Floats = npt.NDArray[np.float64]
 
 _ZERO = 1e-12
 """Centred rows shorter than this, in units of what they were before, are rounding."""
+_LEAST_EXPONENT = -700.0
+"""Whose exponential is still above 0."""
+_SHORT = 1e-140
+"""Norms below this may have lost digits to squares that underflow."""
 
 
 class EntropySettings(NamedTuple):
@@ -113,7 +117,9 @@ def representation_entropy(
     rows = prepared_rows("z", rows, mean, settings.normalize_rows)
     values = singular_values(rows, method="gram").values
     tokens, dimensions = rows.shape
-    return entropy_of_eigenvalues(values**2 / tokens, tokens, dimensions, settings)
+    with np.errstate(over="ignore"):
+        eigenvalues = values**2 / tokens
+    return entropy_of_eigenvalues(eigenvalues, tokens, dimensions, settings)
 
 
 def _mean(rows: Floats) -> Floats:
@@ -129,13 +135,13 @@ def prepared_rows(
     name: str, rows: Floats, mean: Floats | None, normalize_rows: bool, *, first: int = 0
 ) -> Floats:
     """Rows less the mean, over their norms; ``first`` is the number that errors call the first row by."""
-    before = np.linalg.norm(rows, axis=1)
+    before = _norms(rows)
     if mean is not None:
         rows = rows - mean
-        before += np.linalg.norm(mean)
+        before += _norms(mean[None])
     if not normalize_rows:
         return rows
-    norms: Floats = np.linalg.norm(rows, axis=1)
+    norms = _norms(rows)
     zero = norms <= _ZERO * before
     if zero.any():
         row = first + int(np.argmax(zero))
@@ -145,18 +151,37 @@ def prepared_rows(
     return unit
 
 
+def _norms(rows: Floats) -> Floats:
+    """Of each row, scaled by a power of two where squares leave the range of float64."""
+    with np.errstate(over="ignore"):
+        norms: Floats = np.linalg.norm(rows, axis=1)
+    far = ~((norms > _SHORT) & (norms < np.inf))
+    if far.any():
+        exponents = np.frexp(np.abs(rows[far]).max(axis=1))[1]
+        norms[far] = np.ldexp(np.linalg.norm(np.ldexp(rows[far], -exponents[:, None]), axis=1), exponents)
+    return norms
+
+
 def entropy_of_eigenvalues(
     eigenvalues: Floats, tokens: int, dimensions: int, settings: EntropySettings
 ) -> Entropy:
-    """Of ``Sigma = Z'Z / n``; those that are missing up to ``dimensions`` are zero."""
+    """Of ``Sigma = Z'Z / n``; those that are missing up to ``dimensions`` are zero, and so is rounding."""
     eigenvalues = np.maximum(eigenvalues, 0)
-    trace = float(eigenvalues.sum())
+    with np.errstate(over="ignore"):
+        trace = float(eigenvalues.sum())
+    if not math.isfinite(trace):
+        raise ValueError("the squared norms of z leave the range of float64: divide z by a power of two")
     if trace == 0:
         raise ValueError("all rows of z are zero, and so have no directions")
-    scale = dimensions / settings.epsilon2
-    log_determinant = float(np.log1p(scale * eigenvalues).sum())
-    largest = dimensions * math.log1p(trace / settings.epsilon2)
-    shares = eigenvalues[eigenvalues > 0] / trace
+    nonzero = eigenvalues[
+        eigenvalues > min(tokens, dimensions) * np.finfo(np.float64).eps * eigenvalues.max()
+    ]
+    # In logarithms, as a tiny epsilon2 makes the quotients overflow.
+    scale = math.log(dimensions) - math.log(settings.epsilon2)
+    log_determinant = float(_log1p_exp(np.log(nonzero) + scale).sum())
+    scaled_trace = math.log(trace) + scale
+    largest = dimensions * float(_log1p_exp(scaled_trace - math.log(dimensions)))
+    shares = nonzero / trace
     matrix_entropy = max(0.0, float(-(shares * np.log(shares)).sum()))
     rank = min(tokens - settings.center, dimensions)
     return Entropy(
@@ -164,8 +189,8 @@ def entropy_of_eigenvalues(
         normalized=log_determinant / largest,
         matrix_entropy=matrix_entropy,
         effective_rank=math.exp(matrix_entropy),
-        directions=_directions(log_determinant, dimensions, trace * scale),
-        cap=rank * math.log1p(trace * scale / rank) / largest,
+        directions=_directions(log_determinant, dimensions, scaled_trace),
+        cap=rank * float(_log1p_exp(scaled_trace - math.log(rank))) / largest,
         tokens=tokens,
         dimensions=dimensions,
         mean_square_norm=trace,
@@ -173,15 +198,19 @@ def entropy_of_eigenvalues(
     )
 
 
+def _log1p_exp(logarithm: Any) -> Any:
+    return np.logaddexp(0.0, logarithm)
+
+
 def _directions(log_determinant: float, dimensions: int, scaled_trace: float) -> float:
-    """r with ``r * log(1 + scaled_trace / r) = log_determinant``, which grows with r."""
+    """r with ``r * log(1 + e^scaled_trace / r) = log_determinant``, which grows with r."""
     from scipy.optimize import brentq
 
     def excess(r: float) -> float:
-        return r * math.log1p(scaled_trace / r) - log_determinant
+        return r * float(_log1p_exp(scaled_trace - math.log(r))) - log_determinant
 
     if excess(dimensions) <= 0:
         return float(dimensions)
     # log(1 + x) <= sqrt(x), so that no smaller r can do.
-    least = (1 - 1e-9) * log_determinant**2 / scaled_trace
+    least = (1 - 1e-9) * math.exp(max(2 * math.log(log_determinant) - scaled_trace, _LEAST_EXPONENT))
     return float(brentq(excess, least, dimensions, xtol=1e-12, rtol=1e-14))

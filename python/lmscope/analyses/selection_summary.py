@@ -1,4 +1,4 @@
-"""Selectors compared over many positions: means and paired differences with bootstrap intervals."""
+"""Selectors compared over many positions: means and paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses import intake
+from lmscope.analyses.text_averages import confidence_of, ratio_interval
 
 __all__ = [
     "SCORES",
@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 SCORES = ("ridge_residual", "information_gain", "cosine", "kl_last_layer", "kl_all_layers", "kl_deleted")
+_LEAST_TEXTS = 5
+"""From which on texts, not their windows, are taken as independent."""
 _CURVES = ("lasso", "attention", "random", "all_but_lasso", "all")
 
 Floats = npt.NDArray[np.float64]
@@ -35,12 +37,14 @@ class SelectionSummary:
 
     Attributes:
         method, k, score: which; ``score`` is one of ``SCORES``.
-        mean, low, high: over the positions that have the score, with a bootstrap interval.
+        mean, low, high: over the positions that have the score, with an interval.
         positions: how many those are.
         minus_lasso, minus_lasso_low, minus_lasso_high: mean of this method's score less the Lasso's at the
             same position and budget, over the positions that have both; NaN where the rows hold no Lasso.
         minus_attention, minus_attention_low, minus_attention_high: the same against attention.
-        clusters: how many passages were drawn from, or positions where the rows hold a single passage.
+        clusters: how many of ``clustered_by`` have the score; the interval takes these as independent.
+        clustered_by: ``"texts"`` where the rows hold 5 or more, else ``"passages"`` (windows), or
+            ``"positions"`` of a single passage; but for the first, intervals come out too narrow.
     """
 
     method: str
@@ -57,6 +61,7 @@ class SelectionSummary:
     minus_attention_low: float
     minus_attention_high: float
     clusters: int
+    clustered_by: str
 
     def __repr__(self) -> str:
         return (
@@ -92,7 +97,8 @@ class DistributedInformation:
             explain, 1 - residual, over what all tokens explain (a ratio of means). Near 1: the tokens that
             were chosen hold nothing that the others do not.
         lasso_share, lasso_share_low, lasso_share_high: the same of the Lasso's k tokens alone.
-        positions, clusters: how many positions, and passages drawn from.
+        positions: how many.
+        clusters, clustered_by: as in :class:`SelectionSummary`.
         confidence: of the intervals.
     """
 
@@ -108,6 +114,7 @@ class DistributedInformation:
     lasso_share_high: Floats
     positions: int
     clusters: int
+    clustered_by: str
     confidence: float
 
     def __repr__(self) -> str:
@@ -129,28 +136,23 @@ class DistributedInformation:
         )
 
 
-def summarise_selection(
-    rows: Rows, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> list[SelectionSummary]:
+def summarise_selection(rows: Rows, *, confidence: float = 0.95) -> list[SelectionSummary]:
     """Every method at every budget: mean of each score, and paired differences against Lasso and attention.
 
-    Intervals are percentiles of a bootstrap that draws whole passages, as positions of one passage share its
-    text; rows of a single passage are drawn position by position. All methods share the draws. A single
-    position has no interval (NaN).
+    Positions of one text share its noise, and windows of it too: intervals are Student's over texts, of the
+    linearised ratio of their sums, which holds for few of them as a bootstrap does not. Below 5 texts they
+    are over passages, and for a single passage over positions. A single position has no interval (NaN).
 
     Args:
         rows: mappings with text, window, position, method, k and scores (see ``SCORES``), one for each
             position, method and budget, as the record ``selection`` holds them; a score that is missing, None
             or NaN is left out.
-        draws: of the bootstrap.
         confidence: of the intervals.
-        seed: of the draws.
 
     Raises:
-        ValueError: no rows, two rows of the same position, method and budget, draws or confidence out of
-            range.
+        ValueError: no rows, two rows of the same position, method and budget, or a confidence outside (0, 1).
     """
-    table = _Table(rows, _Draws(draws, confidence, seed))
+    table = _Table(rows, confidence)
     found = []
     for score in SCORES:
         values = table.scores(score)
@@ -165,29 +167,36 @@ def summarise_selection(
                     table.interval(own - values[other, k]) if (other, k) in values else (math.nan,) * 3
                     for other in ("lasso", "attention")
                 )
-                count = int((~np.isnan(own)).sum())
+                there = ~np.isnan(own)
+                clusters = len(np.unique(table.cluster[there]))
                 found.append(
                     SelectionSummary(
-                        method, k, score, *table.interval(own), count, *lasso, *attention, table.clusters
+                        method,
+                        k,
+                        score,
+                        *table.interval(own),
+                        int(there.sum()),
+                        *lasso,
+                        *attention,
+                        clusters,
+                        table.clustered_by,
                     )
                 )
     return found
 
 
-def distributed_information(
-    rows: Rows, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> DistributedInformation:
+def distributed_information(rows: Rows, *, confidence: float = 0.95) -> DistributedInformation:
     """How much the tokens that the Lasso does not choose still explain (arXiv 2402.03471).
 
     Args:
         rows: as for :func:`summarise_selection`, of unit rows, with ``ridge_residual`` of the methods lasso,
             attention, random, all_but_lasso and all at every position and budget; others are not read.
-        draws, confidence, seed: of the bootstrap.
+        confidence: of the intervals.
 
     Raises:
         ValueError: as :func:`summarise_selection`; a method or a residual that is missing.
     """
-    table = _Table((row for row in rows if row["method"] in _CURVES), _Draws(draws, confidence, seed))
+    table = _Table((row for row in rows if row["method"] in _CURVES), confidence)
     values = table.scores("ridge_residual") or {}
     for method in _CURVES:
         for k in table.ks:
@@ -215,27 +224,17 @@ def distributed_information(
         *shares["all_but_lasso"],
         *shares["lasso"],
         table.units,
-        table.clusters,
+        int(table.cluster.max()) + 1,
+        table.clustered_by,
         confidence,
     )
 
 
-@dataclass(frozen=True)
-class _Draws:
-    count: int
-    confidence: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        intake.whole("draws", self.count, 1)
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must lie between 0 and 1, got {self.confidence}")
-
-
 class _Table:
-    """Rows as one vector over positions for each method and budget, and one set of draws for all of them."""
+    """Rows as one vector over positions for each method and budget."""
 
-    def __init__(self, rows: Rows, draws: _Draws) -> None:
+    def __init__(self, rows: Rows, confidence: float) -> None:
+        self._confidence = confidence_of(confidence)
         self._rows = list(rows)
         if not self._rows:
             raise ValueError("rows holds none: give one for each position, method and budget")
@@ -246,14 +245,11 @@ class _Table:
         self.units = len(places)
         self.methods = tuple(dict.fromkeys(str(row["method"]) for row in self._rows))
         self.ks = tuple(sorted({int(row["k"]) for row in self._rows}))
-        passage: dict[tuple[Any, ...], int] = {}
-        passages = np.array([passage.setdefault(place[:2], len(passage)) for place in places])
-        self._cluster = passages if passages.max() > 0 else np.arange(self.units)
-        self.clusters = int(self._cluster.max()) + 1
-        generator = np.random.default_rng(draws.seed)
-        uniform = np.full(self.clusters, 1 / self.clusters)
-        self._counts = generator.multinomial(self.clusters, uniform, size=draws.count).astype(np.float64)
-        self._ends = (0.5 - draws.confidence / 2, 0.5 + draws.confidence / 2)
+        # Of text, window and position the first one, two or three.
+        levels = [_numbered(place[:depth] for place in places) for depth in (1, 2, 3)]
+        least = (_LEAST_TEXTS, 2, 1)
+        depth = next(depth for depth in range(3) if levels[depth].max() + 1 >= least[depth])
+        self.cluster, self.clustered_by = levels[depth], ("texts", "passages", "positions")[depth]
 
     def scores(self, score: str) -> dict[tuple[str, int], Floats] | None:
         """Per method and budget, NaN where a position lacks the score; None where all do."""
@@ -283,13 +279,12 @@ class _Table:
         there = ~(np.isnan(above) | np.isnan(below))
         if not there.any():
             return math.nan, math.nan, math.nan
-        tops = np.bincount(self._cluster, np.where(there, above, 0.0), minlength=self.clusters)
-        bottoms = np.bincount(self._cluster, np.where(there, below, 0.0), minlength=self.clusters)
-        mean = float(tops.sum() / bottoms.sum())
-        if self.clusters == 1:
-            return mean, math.nan, math.nan
-        drawn = self._counts @ bottoms
-        # A draw of passages that all lack the score says nothing.
-        told = drawn != 0
-        low, high = np.quantile((self._counts @ tops)[told] / drawn[told], self._ends)
-        return mean, float(low), float(high)
+        number, cluster = np.unique(self.cluster[there], return_inverse=True)
+        sums: list[Floats] = [np.bincount(cluster, of[there], minlength=len(number)) for of in (above, below)]
+        return ratio_interval(*sums, self._confidence)
+
+
+def _numbered(keys: Iterable[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
+    """From 0, in the order in which they come."""
+    numbers: dict[tuple[Any, ...], int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])

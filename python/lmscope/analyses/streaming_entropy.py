@@ -97,7 +97,8 @@ class StreamingEntropy:
         if settings.center and self._mean is None:
             eigenvalues = self._centred_eigenvalues()
         else:
-            eigenvalues = self._stream.result().values ** 2 / tokens
+            with np.errstate(over="ignore"):
+                eigenvalues = self._stream.result().values ** 2 / tokens
         return entropy_of_eigenvalues(eigenvalues, tokens, self.dimensions, settings)
 
     def _centred_eigenvalues(self) -> Floats:

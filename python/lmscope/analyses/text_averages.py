@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,15 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.representation_entropy import Entropy
 
-__all__ = ["AverageEntropy", "DiffErank", "average_entropies", "confidence_of", "diff_erank", "t_interval"]
+__all__ = [
+    "AverageEntropy",
+    "DiffErank",
+    "average_entropies",
+    "confidence_of",
+    "diff_erank",
+    "ratio_interval",
+    "t_interval",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,30 +107,44 @@ class DiffErank:
         )
 
 
-def average_entropies(entropies: Iterable[Entropy], *, confidence: float = 0.95) -> AverageEntropy:
+def average_entropies(
+    entropies: Iterable[Entropy], *, texts: Sequence[int] | None = None, confidence: float = 0.95
+) -> AverageEntropy:
     """Means over texts of the entropies of each, with intervals for the mean over texts like these.
 
     Matrix entropies are averaged first and exponentiated then, as in Diff-eRank's code (Wei et al., arXiv
     2401.17139). Texts are taken as independent; each counts once, whatever its length.
 
+    Args:
+        entropies: one for each text, or for each of its windows.
+        texts: the text of each, where several are of one: these are averaged first.
+        confidence: of the intervals.
+
     Raises:
-        ValueError: no entropies, different settings or dimensions, or a confidence outside (0, 1).
+        ValueError: no entropies, different settings or dimensions, texts of another length, or a confidence
+            outside (0, 1).
     """
     found = _alike(entropies)
-    normalized = t_interval(np.array([one.normalized for one in found]), confidence)
-    matrix = t_interval(np.array([one.matrix_entropy for one in found]), confidence)
+    means = _by_text(np.array([one.normalized for one in found]), texts)
+    normalized = t_interval(means, confidence)
+    matrix = t_interval(_by_text(np.array([one.matrix_entropy for one in found]), texts), confidence)
     rank, low, high = (math.exp(end) for end in matrix)
-    return AverageEntropy(*normalized, matrix[0], rank, low, high, len(found), confidence)
+    return AverageEntropy(*normalized, matrix[0], rank, low, high, len(means), confidence)
 
 
 def diff_erank(
-    trained: Entropy | Iterable[Entropy], untrained: Entropy | Iterable[Entropy], *, confidence: float = 0.95
+    trained: Entropy | Iterable[Entropy],
+    untrained: Entropy | Iterable[Entropy],
+    *,
+    texts: Sequence[int] | None = None,
+    confidence: float = 0.95,
 ) -> DiffErank:
     """Effective rank of an untrained twin less that of the trained model, on the same texts in the same
     order.
 
     Args:
-        trained, untrained: one entropy each, or one for each text.
+        trained, untrained: one entropy each, or one for each text or window.
+        texts: as in :func:`lmscope.average_entropies`.
         confidence: of the intervals.
 
     Raises:
@@ -134,7 +156,9 @@ def diff_erank(
     for text, (one, other) in enumerate(zip(*pair, strict=True)):
         if (one.tokens, one.dimensions, one.settings) != (other.tokens, other.dimensions, other.settings):
             raise ValueError(f"text {text} is not the same in trained and untrained: {one} and {other}")
-    after, before = (np.array([one.matrix_entropy for one in side]) for side in pair)
+    windows = [np.array([one.matrix_entropy for one in side]) for side in pair]
+    after, before = (_by_text(side, texts) for side in windows)
+    pairwise = _by_text(np.exp(windows[1]) - np.exp(windows[0]), texts)
     ranks = math.exp(before.mean()), math.exp(after.mean())
     # To first order, the difference moves with the mean of these.
     linear = ranks[0] * before - ranks[1] * after
@@ -144,7 +168,7 @@ def diff_erank(
         difference,
         difference + (low - middle),
         difference + (high - middle),
-        *t_interval(np.exp(before) - np.exp(after), confidence),
+        *t_interval(pairwise, confidence),
         len(before),
         confidence,
     )
@@ -166,6 +190,25 @@ def t_interval(values: Floats, confidence: float) -> tuple[float, float, float]:
         return mean, math.nan, math.nan
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
     return mean, mean - half, mean + half
+
+
+def ratio_interval(tops: Floats, bottoms: Floats, confidence: float) -> tuple[float, float, float]:
+    """Sum of tops over sum of bottoms, one of each for an independent text, and the ends of an interval for
+    it: Student's, of the ratio's linearisation; NaN ends for one."""
+    mean = float(tops.sum() / bottoms.sum())
+    _, low, high = t_interval((tops - mean * bottoms) / bottoms.mean(), confidence)
+    return mean, mean + low, mean + high
+
+
+def _by_text(values: Floats, texts: Sequence[int] | None) -> Floats:
+    """Means over the entropies of each text."""
+    if texts is None:
+        return values
+    if len(texts) != len(values):
+        raise ValueError(f"texts must name the text of each of {len(values)} entropies, got {len(texts)}")
+    _, places, counts = np.unique(np.asarray(texts), return_inverse=True, return_counts=True)
+    means: Floats = np.bincount(places, values) / counts
+    return means
 
 
 def _alike(entropies: Iterable[Entropy]) -> list[Entropy]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses import intake
+from lmscope.analyses.representation_entropy import prepared_rows
 from lmscope.kernels.lasso import prefix_lasso_order
 
 __all__ = ["CURVES", "METHODS", "Selections", "attention_sinks", "select_tokens", "unit_rows"]
@@ -215,20 +216,12 @@ def unit_rows(states: Any, *, normalize_rows: bool = True, center: bool = False)
     """States in float64, tokens x dimensions; the mean over tokens off where asked, then rows of norm 1.
 
     Raises:
-        ValueError: not 2-D, NaN/Inf (named with row and column), or a row that is zero and cannot have norm
-            1.
+        ValueError: not 2-D, NaN/Inf (named with row and column), or a row that is zero, or nothing but
+            rounding once centred, and cannot have norm 1.
         TypeError: another dtype.
     """
     rows = intake.states("states", states)
-    if center:
-        rows = rows - rows.mean(axis=0)
-    if normalize_rows:
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not norms.all():
-            row = int(np.argmin(norms[:, 0]))
-            raise ValueError(f"states has only zeros at row {row}{' after centring' if center else ''}")
-        rows = rows / norms
-    return rows
+    return prepared_rows("states", rows, rows.mean(axis=0) if center else None, normalize_rows)
 
 
 def attention_sinks(

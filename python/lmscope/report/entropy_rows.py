@@ -26,7 +26,11 @@ class Measure:
 
 def _average(label: str, note: str, value: str) -> Measure:
     return Measure(
-        label, f"{note}; bands are 95 % intervals over passages", value, f"{value}_low", f"{value}_high"
+        label,
+        f"{note}; bands are 95 % intervals over texts (passages of a single one)",
+        value,
+        f"{value}_low",
+        f"{value}_high",
     )
 
 

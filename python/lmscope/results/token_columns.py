@@ -21,7 +21,7 @@ def _real_or_null(meaning: str) -> Column:
 
 
 def _with_interval(name: str, meaning: str) -> dict[str, Column]:
-    """The value and the ends of its 95 % interval over passages."""
+    """The value and the ends of its 95 % interval over texts, over passages of a single text."""
     return {
         name: _real_or_null(meaning),
         f"{name}_low": _real_or_null(f"lower end of the 95 % interval of {name}"),
@@ -41,7 +41,11 @@ ENTROPY_COLUMNS: dict[str, Column] = {
         pa.string(), "module of the final norm that these states have passed; null before it", nullable=True
     ),
     "texts": Column(pa.int64(), "texts that were read"),
-    "passages": Column(pa.int64(), "windows of these texts, over which the averages are taken"),
+    "passages": Column(
+        pa.int64(),
+        "windows of these texts, over which the averages are taken: within texts first, where there are "
+        "several, with intervals over texts; of a single text over its windows",
+    ),
     "tokens": Column(pa.int64(), "tokens in them: rows of the pooled matrix of states"),
     "dimensions": Column(pa.int64(), "hidden size: its columns"),
     "epsilon2": _real("squared distortion of the coding length"),
@@ -61,8 +65,8 @@ ENTROPY_COLUMNS: dict[str, Column] = {
     ),
     "untrained_effective_rank": _real_or_null("its effective rank"),
     "diff_erank": _real_or_null("untrained_effective_rank - effective_rank, both pooled"),
-    **_with_interval("mean_normalized", "mean over passages of each one's normalized entropy"),
-    **_with_interval("mean_effective_rank", "exponential of the mean over passages of the matrix entropies"),
+    **_with_interval("mean_normalized", "mean of each passage's normalized entropy"),
+    **_with_interval("mean_effective_rank", "exponential of the mean of the passages' matrix entropies"),
     **_with_interval(
         "mean_diff_erank", "the untrained twin's mean_effective_rank less the model's; null without twin"
     ),
@@ -84,7 +88,11 @@ ENTROPY_LAW_COLUMNS: dict[str, Column] = {
     "coefficient": _real_or_null("factor of the power, for one parameter"),
     "offset": _real_or_null("constant added to it; 0 for power"),
     "r2": _real_or_null("share of the variance of the logarithms that the fit explains"),
-    "aic": _real_or_null("Akaike's criterion: the smaller is the better of two forms"),
+    "aic": _real_or_null("Akaike's criterion, uncorrected"),
+    "aicc": _real_or_null(
+        "the same corrected for few models: the smaller is the better of two forms; null where infinite, at "
+        "4 models or fewer for power, 5 for power_offset"
+    ),
     "models": Column(pa.int32(), "checkpoints that the fit rests on, or would have"),
     "refused": Column(pa.string(), "why nothing was fitted; null where something was", nullable=True),
 }

@@ -150,13 +150,11 @@ class Run:
         from lmscope.results import TOKEN_ANALYSES
         from lmscope.runs.tokens_summary import summarise_tokens
 
-        settings = self.manifest["settings"]
-        if "entropy" not in settings:
+        if "entropy" not in self.manifest["settings"]:
             raise UsageError(f"tokens: the run {self.path} holds none; `lmscope tokens` adds them")
         return summarise_tokens(
             {name: self.table(name) for name in TOKEN_ANALYSES},
             {name: self._folder.failures(name) for name in sorted(TOKEN_ANALYSES)},
-            seed=settings["entropy"]["seed"],
         )
 
     def _cost(self, analysis: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -131,19 +131,22 @@ def _about(reading: Reading, settings: TokenSettings) -> dict[str, Any]:
 
 
 def _conditional(reading: Reading, reporter: Reporter) -> tuple[float, float, float] | None:
-    """Mean loss with its interval over windows; None where no window has two tokens."""
+    """Mean loss with its interval over texts, or windows of a single text; None without a loss."""
     from lmscope.analyses.conditional_entropy import conditional_entropy
 
     text = f"{reading.label}, losses"
-    losses = []
+    losses: list[npt.NDArray[np.float64]] = []
+    of_texts: dict[int, list[npt.NDArray[np.float64]]] = {}
     for window in reading.windows:
         reporter.begin(text, seconds=forward_seconds(reading.model, window))
-        losses.append(reading.own_losses(window))
+        own = reading.own_losses(window)
+        if len(own):
+            losses.append(own)
+            of_texts.setdefault(window.text, []).append(own)
         reporter.finish(text, read_bytes=0)
-    some = [one for one in losses if len(one)]
-    if not some:
+    if not losses:
         return None
-    found = conditional_entropy(some)
+    found = conditional_entropy(map(np.concatenate, of_texts.values()) if len(of_texts) > 1 else losses)
     return found.mean, found.low, found.high
 
 
@@ -325,12 +328,13 @@ def _columns(mine: _Layer, theirs: _Layer | None, settings: TokenSettings) -> di
     }
     averages, ranks, differences = None, None, None
     if mine.passages:
-        average = average_entropies(mine.passages.values())
+        average = average_entropies(mine.passages.values(), texts=_texts(mine.passages))
         averages = average.normalized, average.normalized_low, average.normalized_high
         ranks = average.effective_rank, average.effective_rank_low, average.effective_rank_high
     both = [] if theirs is None else [one for one in mine.passages if one in theirs.passages]
     if theirs is not None and both:
-        difference = diff_erank([mine.passages[one] for one in both], [theirs.passages[one] for one in both])
+        pair = ([side.passages[one] for one in both] for side in (mine, theirs))
+        difference = diff_erank(*pair, texts=_texts(both))
         differences = difference.difference, difference.low, difference.high
     return {
         **columns,
@@ -338,6 +342,12 @@ def _columns(mine: _Layer, theirs: _Layer | None, settings: TokenSettings) -> di
         **_with_ends("mean_effective_rank", ranks),
         **_with_ends("mean_diff_erank", differences),
     }
+
+
+def _texts(passages: Iterable[tuple[int, int]]) -> list[int] | None:
+    """The text of each, as windows of one are no independent sample; None where all are of one text."""
+    texts = [text for text, _ in passages]
+    return texts if len(set(texts)) > 1 else None
 
 
 def _with_ends(name: str, found: tuple[float, float, float] | None) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _FORMS = ("power", "power_offset")
-_NUMBERS = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset", "r2", "aic")
+_NUMBERS = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset", "r2", "aic", "aicc")
 
 
 def write_law(

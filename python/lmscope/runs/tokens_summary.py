@@ -73,6 +73,7 @@ class LawSummary:
     exponent: Interval | None
     r2: float | None
     aic: float | None
+    aicc: float | None
     models: int
     refused: str | None
 
@@ -122,9 +123,9 @@ class TokensSummary:
 
 
 def summarise_tokens(
-    tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]], *, seed: int
+    tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]]
 ) -> TokensSummary:
-    """Reduce the tables of the token analyses; `seed` is that of the bootstrap over passages."""
+    """Reduce the tables of the token analyses."""
     from lmscope.analyses.selection_summary import summarise_selection
 
     chosen = tables["selection"].drop_columns(["selected"]).to_pylist()
@@ -134,9 +135,9 @@ def summarise_tokens(
     distances = sorted(tables["distances"].to_pylist(), key=lambda row: float(row["bures_wasserstein"]))
     return TokensSummary(
         entropies=_entropies(tables["entropy"].to_pylist()),
-        selectors=tuple(summarise_selection(chosen, seed=seed)) if chosen else (),
+        selectors=tuple(summarise_selection(chosen)) if chosen else (),
         k=k,
-        spread=None if k is None else _spread(chosen, k, seed),
+        spread=None if k is None else _spread(chosen, k),
         positions=len(places),
         passages=tables["passages"].num_rows,
         left_out=tuple(dict.fromkeys(row["left_out"] for row in places if row["left_out"])),
@@ -151,13 +152,13 @@ def summarise_tokens(
     )
 
 
-def _spread(rows: Sequence[Mapping[str, Any]], k: int, seed: int) -> Spread | None:
+def _spread(rows: Sequence[Mapping[str, Any]], k: int) -> Spread | None:
     """None where the model has no attention, whose curve stands beside."""
     from lmscope.analyses.selection_summary import distributed_information
 
     if not any(row["method"] == "attention" for row in rows):
         return None
-    found = distributed_information(rows, seed=seed)
+    found = distributed_information(rows)
     at = found.ks.index(k)
 
     def share(name: str) -> Interval:
@@ -212,6 +213,7 @@ def _law(row: Mapping[str, Any]) -> LawSummary:
         exponent=_interval(row, "exponent"),
         r2=row["r2"],
         aic=row["aic"],
+        aicc=row["aicc"],
         models=row["models"],
         refused=row["refused"],
     )

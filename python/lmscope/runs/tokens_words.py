@@ -32,7 +32,7 @@ SCORE_COLUMNS = {
     "cosine": "cosine",
 }
 LAW_TITLE = "Entropy over parameters"
-LAW_COLUMNS = ("form", "models", "exponent", "R2", "AIC", "refused")
+LAW_COLUMNS = ("form", "models", "exponent", "R2", "AICc", "refused")
 FORMS = {"power": "power law", "power_offset": "power law and offset"}
 METHODS = {name: method.label for name, method in token_methods.METHODS.items() if name != "all"}
 WAYS = {
@@ -44,7 +44,6 @@ BUDGETED = frozenset(METHODS) - {"all_but_lasso"}
 """Methods that choose k tokens: those that can be best at k."""
 
 _FEW_TOKENS = 8
-_FEW_PASSAGES = 10
 _MOST_LAYERS = 3
 
 
@@ -119,7 +118,7 @@ def law_cells(law: LawSummary) -> tuple[str, ...]:
         str(law.models),
         "" if law.exponent is None else _interval(law.exponent),
         "" if law.r2 is None else f"{law.r2:.2f}",
-        "" if law.aic is None else f"{law.aic:.1f}",
+        "" if law.aicc is None else f"{law.aicc:.1f}",
         law.refused or "",
     )
 
@@ -177,8 +176,8 @@ def _of_selectors(summary: TokensSummary) -> Iterator[str]:
                 f"By the model's next token at k = {summary.k}, {way}, the tokens of "
                 f"{METHODS[best.method]} cost least: {_value(best.mean)} nats{_beside(best)}."
             )
-    if 1 < summary.passages < _FEW_PASSAGES and rows:
-        yield (f"The intervals draw from {summary.passages} passages: from so few they come out too narrow.")
+    if rows and rows[0].clustered_by != "texts":
+        yield f"The intervals take {rows[0].clustered_by} of few texts as independent: they are too narrow."
     if summary.spread is not None:
         spread = summary.spread
         yield (
@@ -212,7 +211,7 @@ def legend(summary: TokensSummary) -> list[tuple[str, str]]:
         told += [
             ("layer", "0: what enters the first block; the last is behind the final norm, if there is one"),
             ("entropy", "normalised coding length of all tokens; 1 where all directions are used alike"),
-            ("per passage", "mean over passages, each a matrix of its own, with its 95 % interval"),
+            ("per passage", "mean of passages, each a matrix of its own, with its 95 % interval over texts"),
             ("random", "entropy of independent Gaussian rows, as many and as wide"),
             ("largest", "the most that so many tokens can have"),
             ("untrained", "the same configuration with random weights on the same text"),

@@ -20,7 +20,7 @@ _LOOKS = {"power": (BLUE, "solid"), "power_offset": (VERMILLION, "dash")}
 _CURVE_POINTS = 60
 _ROOM_BEFORE, _ROOM_FOR_A_NAME = 0.08, 0.22
 _TELLING = 2
-"""Difference of AIC below which neither form is better supported (Burnham and Anderson 2002)."""
+"""Difference of AICc below which neither form is better supported (Burnham and Anderson 2002)."""
 
 _TEMPLATE = """
 {% for what, reason in refused %}<p class="warning">No {{ what }} was fitted: {{ reason }}</p>{% endfor %}
@@ -31,11 +31,13 @@ aria-label="Entropy over that of random rows against parameters"></div>
 {% endif %}
 {% if fits %}
 <div class="scroll"><table><thead><tr><th>Form<th class="n">Exponent<th class="n">95 % interval
-<th class="n">Constant<th class="n">R²<th class="n">AIC<th class="n">Models</tr></thead><tbody>
+<th class="n">Constant<th class="n">R²<th class="n">AIC<th class="n">AICc
+<th class="n">Models</tr></thead><tbody>
 {% for row in fits %}
 <tr><td>{{ forms[row.form] }}<td class="n">{{ row.exponent | number }}
 <td class="n">{{ row.exponent_low | number }} to {{ row.exponent_high | number }}
 <td class="n">{{ row.offset | number }}<td class="n">{{ row.r2 | number }}<td class="n">{{ row.aic | number }}
+<td class="n">{% if row.aicc is not none %}{{ row.aicc | number }}{% endif %}
 <td class="n">{{ row.models }}</tr>
 {% endfor %}
 </tbody></table></div>
@@ -66,7 +68,7 @@ def section(records: Records) -> Section | None:
         shows="One point per checkpoint: normalized entropy of its last layer, over that of random rows as "
         "many and as wide, against its parameters; both axes are logarithmic. Dividing by the random rows "
         "takes off what width alone does: on noise, too, entropy falls with width and looks like a law.",
-        surprise="An exponent whose interval contains 0 is no law. Two forms of nearly equal AIC: the "
+        surprise="An exponent whose interval contains 0 is no law. Two forms of nearly equal AICc: the "
         "sizes cannot tell them apart. A point off the line is a model that was trained otherwise.",
         figure=figure,
     )
@@ -83,7 +85,7 @@ def _refused(rows: list[Row]) -> list[tuple[str, str]]:
 def _verdict(fits: list[Row]) -> str:
     if not fits:
         return ""
-    best, *others = sorted(fits, key=lambda row: row["aic"])
+    best, *others = sorted(fits, key=_aicc)
     if best["exponent_low"] <= 0 <= best["exponent_high"]:
         form = _FORMS[best["form"]]
         return f"The interval of the exponent of the {form} contains 0: these models show no law."
@@ -91,9 +93,18 @@ def _verdict(fits: list[Row]) -> str:
     words = f"Entropy over that of random rows {way} with size: exponent {number(best['exponent'])}"
     if not others:
         return f"{words}."
-    apart = others[0]["aic"] - best["aic"]
+    if math.isinf(_aicc(others[0])):
+        return (
+            f"{words} in the {_FORMS[best['form']]}; too few models to say whether the other form is better."
+        )
+    apart = _aicc(others[0]) - _aicc(best)
     telling = "" if apart >= _TELLING else ", too little to prefer it to the other"
-    return f"{words} in the {_FORMS[best['form']]}, the form of the lower AIC (by {number(apart)}{telling})."
+    return f"{words} in the {_FORMS[best['form']]}, the form of the lower AICc (by {number(apart)}{telling})."
+
+
+def _aicc(row: Row) -> float:
+    """Of equals, as where both are infinite, the power law comes first."""
+    return math.inf if row["aicc"] is None else float(row["aicc"])
 
 
 def _figure(seen: list[CheckpointRows], fits: list[Row]) -> Figure:

@@ -36,8 +36,8 @@ aria-label="Score of every selector against the tokens kept"></div>
 """
 
 _BELOW = """
-<p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, from
-resampling whole passages; hover over a point for its difference from Lasso and from attention, taken position
+<p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, taking
+{{ by }} as independent; hover over a point for its difference from Lasso and from attention, taken position
 by position.</p>
 <div class="scroll"><table><thead><tr><th>Selector
 {% for k in ks %}<th class="n">k = {{ k }}{% endfor %}
@@ -86,6 +86,7 @@ def section(records: Records) -> Section | None:
                 _BELOW,
                 note=score.note,
                 ks=ks,
+                by=means[0]["clustered_by"],
                 rows=[
                     *((look_of(name).label, found) for name, found in cells if name in shown and any(found)),
                     *(shares if key == "ridge_residual:spread" else []),
