@@ -157,6 +157,7 @@ class Run:
             {name: self.table(name) for name in TOKEN_ANALYSES},
             {name: self._folder.failures(name) for name in sorted(TOKEN_ANALYSES)},
             seed=settings["entropy"]["seed"],
+            sampled=settings["positions"],
         )
 
     def _cost(self, analysis: str) -> dict[str, Any]:
