@@ -24,7 +24,8 @@ _BESIDE = [
 
 _SINKS = (
     " Special tokens, such as the one that begins the text, are kept whatever is chosen: attention often "
-    "spends choices on them, which every other selector gets for free, so see attention without sinks beside it."
+    "spends choices on them, which every other selector gets for free. See attention without "
+    "sinks beside it."
 )
 
 _TEMPLATE = """
