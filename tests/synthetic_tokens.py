@@ -66,6 +66,12 @@ TEXTS = [
 ]
 
 
+_SETTINGS["positions"] = {
+    name: _SETTINGS["selection"][name]
+    for name in ("texts", "window", "dtype", "positions", "min_context", "seed")
+}
+
+
 def write_tokens_run(
     folder: Path,
     *,

@@ -177,7 +177,7 @@ def test_wrong_rows_are_named() -> None:
         summarise_selection([])
     with pytest.raises(ValueError, match="rows holds two of text 0, window 0, position 3, method lasso, k=1"):
         summarise_selection([row(0, 3, "lasso", 1.0), row(0, 3, "lasso", 1.0)])
-    with pytest.raises(ValueError, match="must hold the ridge_residual of attention at k=1 for every"):
+    with pytest.raises(ValueError, match="must hold the ridge_residual of random at k=1 for every"):
         distributed_information([row(0, 3, "lasso", 1.0)])
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got 2"):
         summarise_selection([row(0, 3, "lasso", 1.0)], confidence=2)

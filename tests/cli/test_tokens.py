@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 
 import lmscope
+from lmscope.cli.tokens_verdict import print_tokens
+from lmscope.runs import tokens_words
 
 from ..read_models import prose, save_causal
+from ..synthetic_tokens import write_tokens_run
 from .test_commands import lmscope_command
 from .test_errors import one_line
 
@@ -40,9 +44,11 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert "tiny-causal (llama)" in lines
     assert "Entropy of the hidden states, by layer" in lines
-    assert "Selected tokens at k = 4, mean of 4 positions in 1 passage with 95 % interval" in lines
-    (lasso,) = [line for line in lines if line.startswith("Lasso") and "(" in line]
-    assert len(lasso.split("(")) == 7
+    for what in ("Divergence", "Fit"):
+        title = f"{what} of selected tokens at k = 4, mean of 4 positions in 1 passage with 95 % interval"
+        assert title in lines
+    divergence, fit = [line for line in lines if line.startswith("Lasso ") and "(" in line]
+    assert len(divergence.split("(")) == len(fit.split("(")) == 4
     assert any(
         line.startswith("By the model's next token at k = 4, with the others deleted") for line in lines
     )
@@ -68,6 +74,54 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
 
     quiet = lmscope_command(*command, "-q")
     assert (quiet.stdout, quiet.stderr) == (f"{tmp_path / 'run'}\n", "")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> lmscope.Run:
+    """Intervals of many widths, and three checkpoints."""
+    folder = tmp_path_factory.mktemp("runs") / "recorded"
+    return lmscope.open_run(write_tokens_run(folder, texts=6, sizes=(120_000, 400_000, 1_200_000)))
+
+
+@pytest.mark.parametrize("width", [80, 110, 140])
+def test_narrow_tables_keep_names_and_whole_intervals(
+    recorded: lmscope.Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    summary = recorded.tokens()
+    print_tokens(recorded, summary)
+    told = capsys.readouterr().out.partition(": normalised entropy")[0]
+    tables = told[told.index(tokens_words.ENTROPY_TITLE) :]
+    assert all(len(line) <= width for line in tables.splitlines())
+    joined = re.sub(r"\s+", " ", tables)
+    wanted = [
+        cell
+        for title, _, rows in tokens_words.tables(summary)
+        for row in rows
+        for cell in row
+        if title != tokens_words.LAW_TITLE
+    ]
+    for cell in wanted:
+        for part in cell.replace(" (", "\n(").split("\n") if cell.endswith(")") else [cell]:
+            assert part in joined
+    # Every part of a table says what its rows are of.
+    rules = [at for at, line in enumerate(tables.splitlines()) if line.strip("\u2500 ") == "" and line]
+    for at in rules:
+        assert re.match(r"(tiny-prose|prose-|Lasso|power)", tables.splitlines()[at + 1])
+
+
+def test_fewer_positions_than_asked_for_are_told(causal: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text(prose(40), encoding="utf-8")
+    command = ("tokens", causal, "--text", path, "-o", tmp_path / "run", "-k", "1", "--no-untrained")
+    few = lmscope_command(*command, "--min-context", 20, "--no-divergence")
+    missing = "of 200 positions: no more tokens have 20 before them; lower --min-context or give more text."
+    assert missing in few.stdout
+    none = lmscope_command(*command, "--min-context", 5000, "--no-divergence")
+    missing = "None of 200 positions: no token has 5000 before it; lower --min-context or give more text."
+    assert missing in none.stdout
+    assert f"lmscope: warning: {missing}" in none.stderr
+    assert none.returncode == 0
 
 
 def test_what_fails_leaves_with_4(notes: Path, tmp_path: Path) -> None:

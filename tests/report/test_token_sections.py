@@ -16,8 +16,10 @@ import pytest
 import lmscope
 from lmscope.report import Records, build
 from lmscope.report.plots import figures_of, plot
+from lmscope.report.sections import entropy_law
 from lmscope.report.token_positions import MOST_POSITIONS, shown_positions
 from lmscope.report.token_text import alone, in_text
+from lmscope.report.token_words import token_sentences
 
 from ..browsing import Watched
 from ..synthetic_tokens import KS, METHODS, write_tokens_run
@@ -320,3 +322,38 @@ def test_data_of_every_chart_and_table(causal: Path, watched: Watched) -> None:
     _, lines = saved(watched, "text_distances")
     assert len(lines) == len(run.table("distances"))
     assert watched.complaints == []
+
+
+def test_few_passages_give_no_verdict_and_no_interval_in_the_header(tmp_path: Path) -> None:
+    caveat = "they tell no selectors apart"
+    few = token_sentences(Records(write_tokens_run(tmp_path / "few", texts=3)))[1]
+    assert f"The intervals draw from 3 passages: from fewer than 5 {caveat}" in few
+    assert "95 %" not in few
+    assert "Position by position" not in few
+    one = write_tokens_run(tmp_path / "one", texts=1)
+    assert "All positions are of one passage and share its text" in token_sentences(Records(one))[1]
+    assert build(one).read_text(encoding="utf-8").count("All positions are of one passage") > 1
+    many = token_sentences(Records(write_tokens_run(tmp_path / "many", texts=12)))[-2]
+    assert "Position by position, Lasso's mean less that of attention " in many
+    assert "and attention without sinks " in many
+    assert "the best of 9 selectors" in many
+    assert "The intervals draw" not in many
+
+
+def test_positions_that_could_not_be_had_are_told(tmp_path: Path) -> None:
+    short = token_sentences(Records(write_tokens_run(tmp_path / "run", texts=2, positions=3)))
+    assert short[0] == (
+        "6 of 20 positions: no more tokens have 12 before them; lower --min-context or give more text."
+    )
+
+
+def test_the_form_that_was_not_fitted_is_named_and_has_no_constant(causal: Path) -> None:
+    reason = "these models cannot tell it from a power law"
+    rows = [{"form": "power", "refused": None}, {"form": "power_offset", "refused": reason}]
+    assert entropy_law._refused(rows) == [("Power law and a constant: not", reason)]
+    page = build(causal).read_text(encoding="utf-8")
+    section = page.partition('<section id="section-entropy_law">')[2].partition("</section>")[0]
+    power = section.partition("<td>power law<")[2].partition("</tr>")[0]
+    assert '<td class="n">–' in power
+    figure = figures_of(Records(causal))["entropy_law"]
+    assert figure.layout["xaxis"]["ticktext"] == ["100k", "200k", "500k", "1M", "2M", "5M"]

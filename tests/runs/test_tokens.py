@@ -14,7 +14,7 @@ import lmscope
 from lmscope.representations.kept_tokens import KeptTokens
 from lmscope.representations.next_token import next_token_losses
 from lmscope.results import TOKEN_ANALYSES
-from lmscope.runs import UsageError
+from lmscope.runs import UsageError, tokens_words
 
 from ..read_models import VOCABULARY, prose, save_causal
 from ..tiny_tokenizers import character_tokenizer
@@ -72,7 +72,7 @@ def test_entropies_of_minilm(minilm_path: Path, tmp_path: Path) -> None:
     assert distance["snippet_x"] == " ".join(texts[0].split())[:80]
     assert {row["kl_deleted"] for row in rows(run, "selection")} == {None}
     (left_out,) = {row["left_out"] for row in rows(run, "positions")}
-    assert left_out == "no divergences: bert is an encoder and predicts no next token"
+    assert left_out == "No divergences: bert is an encoder and predicts no next token"
     assert any("No divergences" in line for line in run.tokens()._repr_html_().split("<p>"))
 
 
@@ -141,7 +141,7 @@ def test_the_run_reads_like_others(whole: lmscope.Run) -> None:
     assert 0 < summary.spread.by_lasso.mean < 1
     assert "entropy of 3 layers (tiny-causal), 6 positions" in repr(summary)
     html = summary._repr_html_()
-    for words in ("2 texts cut into windows", "own ground of Lasso", "come out too narrow", "KL deleted"):
+    for words in ("2 texts cut into windows", "own ground of Lasso", "tell no selectors apart", "KL deleted"):
         assert words in html
     assert "run.tokens()" in whole._repr_html_()
 
@@ -254,9 +254,17 @@ def test_a_model_without_attention(tmp_path: Path) -> None:
     assert {row["kl_deleted"] is None for row in found if row["method"] == "lasso"} == {False}
     assert {row["kl_all_layers"] for row in found} == {None}
     (left_out,) = {row["left_out"] for row in rows(run, "positions")}
-    assert left_out.startswith("no selection by attention: block 1, a MambaBlock of model type 'mamba'")
-    assert "no divergences of tokens kept in the way all_layers: models of type 'mamba'" in left_out
-    assert run.tokens().spread is None
+    assert left_out.startswith("No selection by attention: block 1, a MambaBlock of model type 'mamba'")
+    assert left_out.count("models of type 'mamba'") == 1
+    assert ". No kl_last_layer and no kl_all_layers: models of type 'mamba'" in left_out
+    assert "way=" not in left_out
+    summary = run.tokens()
+    assert summary.spread is not None
+    told = tokens_words.sentences(summary)
+    assert any(text.startswith("Of what all earlier tokens explain") for text in told)
+    assert any(text.startswith("All positions are of one passage") for text in told) is (
+        summary.passages == 1
+    )
 
 
 def test_memory_for_few_layers_at_a_time(

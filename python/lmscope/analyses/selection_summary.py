@@ -91,8 +91,9 @@ class DistributedInformation:
 
     Attributes:
         ks: the budgets, ascending.
-        residual, low, high: for ``lasso``, ``attention``, ``random``, ``all_but_lasso`` and ``all``, float64
-            of shape (ks,): mean squared residual of ridge regression over positions, and its interval.
+        residual, low, high: for ``lasso``, ``attention`` (where the rows hold it), ``random``,
+            ``all_but_lasso`` and ``all``, float64 of shape (ks,): mean squared residual of ridge regression
+            over positions, and its interval.
         kept_share, kept_share_low, kept_share_high: float64, shape (ks,): what all tokens but the Lasso's k
             explain, 1 - residual, over what all tokens explain (a ratio of means). Near 1: the tokens that
             were chosen hold nothing that the others do not.
@@ -190,7 +191,8 @@ def distributed_information(rows: Rows, *, confidence: float = 0.95) -> Distribu
 
     Args:
         rows: as for :func:`summarise_selection`, of unit rows, with ``ridge_residual`` of the methods lasso,
-            attention, random, all_but_lasso and all at every position and budget; others are not read.
+            random, all_but_lasso and all, and attention if there is any, at every position and budget; others
+            are not read.
         confidence: of the intervals.
 
     Raises:
@@ -198,7 +200,9 @@ def distributed_information(rows: Rows, *, confidence: float = 0.95) -> Distribu
     """
     table = _Table((row for row in rows if row["method"] in _CURVES), confidence)
     values = table.scores("ridge_residual") or {}
-    for method in _CURVES:
+    # A model without attention weights has no curve of attention, and all the others.
+    methods = tuple(method for method in _CURVES if method != "attention" or method in table.methods)
+    for method in methods:
         for k in table.ks:
             if (method, k) not in values or np.isnan(values[method, k]).any():
                 raise ValueError(
@@ -210,12 +214,12 @@ def distributed_information(rows: Rows, *, confidence: float = 0.95) -> Distribu
         mean, low, high = np.array(intervals).T
         return mean, low, high
 
-    curves = {m: curve([table.interval(values[m, k]) for k in table.ks]) for m in _CURVES}
+    curves = {m: curve([table.interval(values[m, k]) for k in table.ks]) for m in methods}
     shares = {
         m: curve([table.ratio(1 - values[m, k], 1 - values["all", k]) for k in table.ks])
         for m in ("all_but_lasso", "lasso")
     }
-    residual, low, high = ({m: curves[m][part] for m in _CURVES} for part in range(3))
+    residual, low, high = ({m: curves[m][part] for m in methods} for part in range(3))
     return DistributedInformation(
         table.ks,
         residual,

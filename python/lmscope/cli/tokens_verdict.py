@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,18 @@ from lmscope.cli.tables import legend_table, plain_table
 from lmscope.visible import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from lmscope.runs import Run
     from lmscope.runs.tokens_summary import TokensSummary
 
 _MOST_MESSAGES = 10
 _TEXT_COLUMNS = ("checkpoint", "method", "form", "refused")
+_NAMES = {"checkpoint": 2, "method": 1, "form": 1}
+"""First column -> how many columns say what a row is of: they stand in every part of a table."""
+
+_WIDEST_REASON = 48
 
 
 def finish_tokens(run: Run, *, as_json: bool, quiet: bool) -> None:
@@ -39,6 +47,8 @@ def finish_tokens(run: Run, *, as_json: bool, quiet: bool) -> None:
     else:
         print_tokens(run, summary)
         typer.echo(f"Records: {run.path}")
+    if not summary.positions and (missing := words.lacking_positions(summary)):
+        message("warning", missing)
     told = words.failures(summary)
     for text in told[:_MOST_MESSAGES]:
         message("error", text)
@@ -58,14 +68,9 @@ def print_tokens(run: Run, summary: TokensSummary) -> None:
     out.print()
     out.print(f"[bold]{escape(name)}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal)
     for title, columns, rows in words.tables(summary):
-        table = plain_table(title)
-        for column in columns:
-            text = column in _TEXT_COLUMNS
-            table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(visible(cell)) for cell in row))
         out.print()
-        out.print(table)
+        for table in fitting_tables(out, title, columns, rows):
+            out.print(table)
     out.print()
     for sentence in words.sentences(summary):
         out.print(escape(visible(sentence)), soft_wrap=not out.is_terminal)
@@ -73,3 +78,60 @@ def print_tokens(run: Run, summary: TokensSummary) -> None:
         out.print()
         out.print(legend_table(legend))
     out.print()
+
+
+def fitting_tables(
+    out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> list[Table]:
+    """The table, or where it is too wide with intervals below their means, or then in several parts."""
+    from rich.measure import Measurement
+
+    rows = [[visible(cell) for cell in row] for row in rows]
+    unlimited = out.options.update(max_width=10_000)
+
+    def fits(table: Table) -> bool:
+        return Measurement.get(out, unlimited, table).maximum <= out.width
+
+    whole = _table(title, columns, rows, range(len(columns)), out.width)
+    if fits(whole):
+        return [whole]
+    names = list(range(_NAMES[columns[0]]))
+    low = [
+        [*row[: len(names)], *(cell.replace(" (", "\n(", 1) for cell in row[len(names) :])] for row in rows
+    ]
+    parts = [list(names)]
+    for place in range(len(names), len(columns)):
+        wider = [*parts[-1], place]
+        if parts[-1] == names or fits(_table("", columns, low, wider, out.width, broken=True)):
+            parts[-1] = wider
+        else:
+            parts.append([*names, place])
+    return [
+        _table("" if number else title, columns, low, part, out.width, broken=True)
+        for number, part in enumerate(parts)
+    ]
+
+
+def _table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shown: Sequence[int],
+    width: int,
+    *,
+    broken: bool = False,
+) -> Table:
+    table = plain_table(title)
+    for place in shown:
+        text = columns[place] in _TEXT_COLUMNS
+        widest = _WIDEST_REASON if columns[place] == "refused" else width // 2 if place == 0 else None
+        table.add_column(
+            columns[place] if place == 0 or not broken else columns[place].replace(" ", "\n", 1),
+            justify="left" if text else "right",
+            no_wrap=not text,
+            overflow="fold",
+            max_width=widest,
+        )
+    for row in rows:
+        table.add_row(*(escape(row[place]) for place in shown))
+    return table

@@ -99,6 +99,10 @@ class Records:
         rows = self.rows("selection")
         return [_finite(asdict(one)) for one in summarise_selection(rows)] if rows else []
 
+    def failures(self, analysis: str) -> Mapping[str, str]:
+        """Record -> why it could not be had."""
+        return self._folder.failures(analysis)
+
     def settings(self, analysis: str) -> Mapping[str, Any]:
         """What the analysis was asked for; empty where the run does not hold it."""
         return (self.manifest.get("settings") or {}).get(analysis) or {}

@@ -70,7 +70,7 @@ def _said(position: Position) -> Markup:
     loss, missing = position.row["loss"], visible(position.row["left_out"])
     words = [
         *([f"The model gave this token a loss of {number(loss)} nats."] if loss is not None else []),
-        *([f"Not to be had here: {missing}."] if missing else []),
+        *([f"{missing}."] if missing else []),
     ]
     return Markup('<p class="note">{}</p>').format(" ".join(words)) if words else Markup("")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lmscope.report.entropy_rows import by_checkpoint
 from lmscope.report.records import Records, Row
+from lmscope.report.token_evidence import caveat, missing_positions, tells_apart
 from lmscope.report.token_methods import METHODS, WITHOUT_BUDGET
 from lmscope.report.words import count, listing, number
 
@@ -13,7 +14,16 @@ _PREFERRED_K = 8
 
 def token_sentences(records: Records) -> list[str]:
     """One of the selection and one of the entropy, as far as the run holds them."""
-    return [*_selection(records), *_entropy(records)]
+    return [*_missing(records), *_selection(records), *_entropy(records)]
+
+
+def _missing(records: Records) -> list[str]:
+    asked = records.settings("positions")
+    if not asked:
+        return []
+    found, failed = len(records.rows("positions")), bool(records.failures("selection"))
+    text = missing_positions(found, asked["positions"], asked["min_context"], failed=failed)
+    return [text] if text else []
 
 
 def _selection(records: Records) -> list[str]:
@@ -35,30 +45,37 @@ def _selection(records: Records) -> list[str]:
         if by_kl
         else "the smallest ridge residual (own ground of Lasso and matching pursuit) is left by "
     )
-    beside = [row for row in rows[1:] if row["method"] in ("lasso", "attention", "random")]
+    compared = ("lasso", "attention", "attention_without_sinks", "random")
+    beside = [row for row in rows[1:] if row["method"] in compared]
+    passages = len(records.rows("passages"))
+    tell_apart = tells_apart(best["clusters"], best["clustered_by"])
     kept = f"At {count(best['positions'], 'sampled position')} and {count(k, 'token')} kept"
-    sentence = f"{kept}, {judged}{_said(best, unit=by_kl)}"
+    sentence = f"{kept}, {judged}{_said(best, unit=by_kl, interval=tell_apart)}"
     if beside:
-        sentence += f", beside {listing([_said(row, unit=False) for row in beside])}"
-    return [f"{sentence}.{_paired(rows)}"]
+        sentence += f", beside {listing([_said(row, unit=False, interval=tell_apart) for row in beside])}"
+    chosen = f"The first is the best of {len(rows)} selectors at the same positions: its lead is flattered."
+    told = [f"{sentence}.", _paired(rows) if tell_apart else "", chosen, caveat(best["clusters"], best["clustered_by"])]
+    return [" ".join(filter(None, told))]
 
 
 def _paired(rows: list[Row]) -> str:
-    """Lasso against attention at the same positions."""
-    row = next((row for row in rows if row["method"] == "lasso"), None)
-    if row is None or row["minus_attention_low"] is None:
-        return ""
-    low, high = row["minus_attention_low"], row["minus_attention_high"]
-    unclear = ": these positions do not tell them apart" if low <= 0 <= high else ""
-    return (
-        f" Position by position, Lasso less attention is {number(row['minus_attention'])} "
-        f"(95 % {number(low)} to {number(high)}){unclear}."
-    )
+    """Lasso against attention, with its sinks and without, at the same positions."""
+    by_method = {row["method"]: row for row in rows}
+    told = []
+    for other in ("attention", "attention_without_sinks"):
+        row = by_method.get(other)
+        if row is None or row["minus_lasso_low"] is None:
+            continue
+        mean, low, high = -row["minus_lasso"], -row["minus_lasso_high"], -row["minus_lasso_low"]
+        unclear = ", not told apart" if low <= 0 <= high else ""
+        told.append(f"{_label(row)} {number(mean)} (95 % {number(low)} to {number(high)}{unclear})")
+    return f"Position by position, Lasso's mean less that of {listing(told)}." if told else ""
 
 
-def _said(row: Row, *, unit: bool) -> str:
+def _said(row: Row, *, unit: bool, interval: bool) -> str:
     kl = f"KL {number(row['mean'])} nats" if unit else number(row["mean"])
-    return f"{_label(row)} ({kl}, 95 % {number(row['low'])} to {number(row['high'])})"
+    ends = f", 95 % {number(row['low'])} to {number(row['high'])}" if interval else ""
+    return f"{_label(row)} ({kl}{ends})"
 
 
 def _label(row: Row) -> str:

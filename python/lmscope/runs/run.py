@@ -155,6 +155,7 @@ class Run:
         return summarise_tokens(
             {name: self.table(name) for name in TOKEN_ANALYSES},
             {name: self._folder.failures(name) for name in sorted(TOKEN_ANALYSES)},
+            sampled=settings["positions"],
         )
 
     def _cost(self, analysis: str) -> dict[str, Any]:

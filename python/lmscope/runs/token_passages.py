@@ -145,7 +145,11 @@ def _rows(reading: Reading, sample: Sample, settings: TokenSettings) -> dict[str
                 "sink_share": None if shares is None else float(shares[index]),
                 "lasso_order": selections.lasso_order[index].tolist(),
                 "lasso_alphas": selections.lasso_alphas[index].tolist(),
-                "left_out": "; ".join(filter(None, (*left_out, selections.lasso_short[index]))),
+                "left_out": ". ".join(
+                    f"{reason[0].upper()}{reason[1:]}"
+                    for reason in (*left_out, selections.lasso_short[index])
+                    if reason
+                ),
             }
         )
         for method, sets in selections.sets.items():
@@ -211,6 +215,7 @@ def _divergences(
     kept = KeptTokens(model, passage.ids, special=passage.special)
     at = selections.positions.tolist()
     found: dict[tuple[str, str, int, int], float] = {}
+    refused: dict[str, list[str]] = {}
     for way in WAYS:
         asked = [
             (method, k)
@@ -223,11 +228,13 @@ def _divergences(
         try:
             values = kept.divergences(at, sets, way)
         except ValueError as error:
-            left_out.append(f"no divergences of tokens kept in the way {way}: {reason_of(error)}")
+            reason = reason_of(error).removesuffix('; way="deleted" works')
+            refused.setdefault(reason, []).append(f"kl_{way}")
             continue
         for index, of_position in enumerate(values):
             for (method, k), value in zip(asked, of_position, strict=True):
                 found[way, method, index, k] = float(value)
+    left_out += [f"no {' and no '.join(columns)}: {reason}" for reason, columns in refused.items()]
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmscope import html_repr
+from lmscope.report.words import count
 from lmscope.runs import tokens_words
 
 if TYPE_CHECKING:
@@ -92,14 +93,17 @@ class TextPair:
 
 @dataclass(frozen=True, repr=False)
 class TokensSummary:
-    """`selectors` are means of scores over positions; `k` is where sentences tell of them. `failures` has
-    analysis, record and reason."""
+    """`selectors` are means of scores over positions; `k` is where sentences tell of them. Of
+    `positions_asked` those were left out that have fewer than `min_context` tokens before them. `failures`
+    has analysis, record and reason."""
 
     entropies: tuple[CheckpointEntropy, ...]
     selectors: tuple[SelectionSummary, ...]
     k: int | None
     spread: Spread | None
     positions: int
+    positions_asked: int
+    min_context: int
     passages: int
     left_out: tuple[str, ...]
     law: tuple[LawSummary, ...]
@@ -111,8 +115,8 @@ class TokensSummary:
         layers = sum(len(one.layers) for one in self.entropies)
         names = ", ".join(one.checkpoint for one in self.entropies)
         return (
-            f"<TokensSummary: entropy of {layers} layers ({names}), {self.positions} positions in "
-            f"{self.passages} passages>"
+            f"<TokensSummary: entropy of {count(layers, 'layer')} ({names}), "
+            f"{count(self.positions, 'position')} in {count(self.passages, 'passage')}>"
         )
 
     def _repr_html_(self) -> str:
@@ -123,9 +127,12 @@ class TokensSummary:
 
 
 def summarise_tokens(
-    tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]]
+    tables: Mapping[str, pyarrow.Table],
+    failures: Mapping[str, Mapping[str, str]],
+    *,
+    sampled: Mapping[str, Any],
 ) -> TokensSummary:
-    """Reduce the tables of the token analyses."""
+    """Reduce the tables of the token analyses; `sampled` are the settings of the positions."""
     from lmscope.analyses.selection_summary import summarise_selection
 
     chosen = tables["selection"].drop_columns(["selected"]).to_pylist()
@@ -139,6 +146,8 @@ def summarise_tokens(
         k=k,
         spread=None if k is None else _spread(chosen, k),
         positions=len(places),
+        positions_asked=sampled["positions"],
+        min_context=sampled["min_context"],
         passages=tables["passages"].num_rows,
         left_out=tuple(dict.fromkeys(row["left_out"] for row in places if row["left_out"])),
         law=tuple(_law(row) for row in tables["entropy_law"].to_pylist()),
@@ -152,12 +161,9 @@ def summarise_tokens(
     )
 
 
-def _spread(rows: Sequence[Mapping[str, Any]], k: int) -> Spread | None:
-    """None where the model has no attention, whose curve stands beside."""
+def _spread(rows: Sequence[Mapping[str, Any]], k: int) -> Spread:
     from lmscope.analyses.selection_summary import distributed_information
 
-    if not any(row["method"] == "attention" for row in rows):
-        return None
     found = distributed_information(rows)
     at = found.ks.index(k)
 

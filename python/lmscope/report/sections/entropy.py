@@ -223,6 +223,9 @@ def _sample(name: str, dash: str) -> dict[str, Any]:
 def _values(one: CheckpointRows, measure: Measure) -> list[dict[str, Any]]:
     columns = (measure.low, measure.high, measure.value, measure.untrained, measure.iid, measure.cap)
     values = [[row[column] if column else None for row in one.rows] for column in columns]
+    if measure.value == "mean_normalized":
+        # Student's interval of few passages goes below what a share can be.
+        values[0] = [None if low is None else max(0.0, low) for low in values[0]]
     traces: list[dict[str, Any]] = [
         {"y": found, "visible": any(value is not None for value in found)} for found in values
     ]

@@ -19,11 +19,12 @@ _FORMS = {"power": "power law", "power_offset": "power law and a constant"}
 _LOOKS = {"power": (BLUE, "solid"), "power_offset": (VERMILLION, "dash")}
 _CURVE_POINTS = 60
 _ROOM_BEFORE, _ROOM_FOR_A_NAME = 0.08, 0.22
+_MOST_CROWDED_DECADES = 3
 _TELLING = 2
 """Difference of AICc below which neither form is better supported (Burnham and Anderson 2002)."""
 
 _TEMPLATE = """
-{% for what, reason in refused %}<p class="warning">No {{ what }} was fitted: {{ reason }}</p>{% endfor %}
+{% for what, reason in refused %}<p class="warning">{{ what }} fitted: {{ reason }}</p>{% endfor %}
 {% if figure %}
 <div class="controls"><button data-save="entropy_law">Data (CSV)</button></div>
 <div class="figure" id="entropy_law" role="img"
@@ -36,7 +37,8 @@ aria-label="Entropy over that of random rows against parameters"></div>
 {% for row in fits %}
 <tr><td>{{ forms[row.form] }}<td class="n">{{ row.exponent | number }}
 <td class="n">{{ row.exponent_low | number }} to {{ row.exponent_high | number }}
-<td class="n">{{ row.offset | number }}<td class="n">{{ row.r2 | number }}<td class="n">{{ row.aic | number }}
+<td class="n">{{ row.offset | number if row.form == "power_offset" else "–" }}
+<td class="n">{{ row.r2 | number }}<td class="n">{{ row.aic | number }}
 <td class="n">{% if row.aicc is not none %}{{ row.aicc | number }}{% endif %}
 <td class="n">{{ row.models }}</tr>
 {% endfor %}
@@ -78,8 +80,8 @@ def _refused(rows: list[Row]) -> list[tuple[str, str]]:
     """What was not fitted, and why; no form by itself where all are refused for one reason."""
     reasons = {row["form"]: row["refused"] for row in rows if row["refused"] is not None}
     if len(reasons) == len(rows) and len(set(reasons.values())) == 1:
-        return [("law", rows[0]["refused"])]
-    return [(_FORMS[form], reason) for form, reason in reasons.items()]
+        return [("No law was", rows[0]["refused"])]
+    return [(f"{_FORMS[form].capitalize()}: not", reason) for form, reason in reasons.items()]
 
 
 def _verdict(fits: list[Row]) -> str:
@@ -130,6 +132,8 @@ def _figure(seen: list[CheckpointRows], fits: list[Row]) -> Figure:
         ],
     }
     start, decades = math.log10(min(sizes)), math.log10(max(sizes) / min(sizes)) or 1.0
+    first, last = start - _ROOM_BEFORE * decades, start + (1 + _ROOM_FOR_A_NAME) * decades
+    ticks = _ticks(10**first, 10**last)
     grid = np.geomspace(min(sizes), max(sizes), _CURVE_POINTS)
     curves = [_curve(row, grid) for row in fits]
     label = "Entropy over random rows"
@@ -146,8 +150,10 @@ def _figure(seen: list[CheckpointRows], fits: list[Row]) -> Figure:
                 "automargin": True,
                 "fixedrange": True,
                 "showgrid": False,
-                "dtick": "D2",
-                "range": [start - _ROOM_BEFORE * decades, start + (1 + _ROOM_FOR_A_NAME) * decades],
+                "range": [first, last],
+                "tickmode": "array",
+                "tickvals": ticks,
+                "ticktext": [_short(tick) for tick in ticks],
             },
             "yaxis": {
                 "type": "log",
@@ -172,6 +178,20 @@ def _figure(seen: list[CheckpointRows], fits: list[Row]) -> Figure:
             ),
         ],
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade, or 1 alone where these would crowd."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < _MOST_CROWDED_DECADES else (1,)
+    return [value for power in decades for step in steps if low <= (value := step * 10.0**power) <= high]
+
+
+def _short(parameters: float) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= size:
+            return f"{parameters / size:g}{unit}"
+    return f"{parameters:g}"
 
 
 def _curve(row: Row, grid: Any) -> dict[str, Any]:

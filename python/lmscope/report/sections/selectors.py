@@ -9,6 +9,7 @@ from lmscope.report.figures import STATE, Figure, Variant
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
+from lmscope.report.token_evidence import caveat
 from lmscope.report.token_methods import METHODS, SCORES, SPREAD, WITHOUT_BUDGET, Method, look_of
 from lmscope.report.words import as_html, count, listing, number
 
@@ -20,6 +21,12 @@ _BESIDE = [
     *("low", "high", "positions", "minus_lasso", "minus_lasso_low", "minus_lasso_high"),
     *("minus_attention", "minus_attention_low", "minus_attention_high"),
 ]
+
+_SINKS = (
+    " Special tokens, such as the one that begins the text, are kept whatever is chosen: attention often "
+    "spends choices on them, which every other selector gets for free. See attention without "
+    "sinks beside it."
+)
 
 _TEMPLATE = """
 <div class="controls"><label>Score
@@ -38,7 +45,7 @@ aria-label="Score of every selector against the tokens kept"></div>
 _BELOW = """
 <p class="note">{{ note[0] | upper }}{{ note[1:] }}. Bands and brackets are 95 % intervals of the mean, taking
 {{ by }} as independent; hover over a point for its difference from Lasso and from attention, taken position
-by position.</p>
+by position. {{ warned }}</p>
 <div class="scroll"><table><thead><tr><th>Selector
 {% for k in ks %}<th class="n">k = {{ k }}{% endfor %}
 </tr></thead><tbody>
@@ -65,7 +72,8 @@ def section(records: Records) -> Section | None:
     lines = {key: name for key, name in _LINES.items() if key == "all" or "all_but_lasso" in held}
     most = max(row["positions"] for row in means)
 
-    shares = _shares(records) if held.issuperset(SPREAD) else []
+    shares = _shares(records) if held.issuperset({*SPREAD} - {"attention"}) else []
+    warned = caveat(means[0]["clusters"], means[0]["clustered_by"])
 
     def variant(key: str) -> Variant:
         score_key, lines_key = key.split(":")
@@ -85,6 +93,7 @@ def section(records: Records) -> Section | None:
             html=render(
                 _BELOW,
                 note=score.note,
+                warned=warned,
                 ks=ks,
                 by=means[0]["clustered_by"],
                 rows=[
@@ -115,7 +124,7 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"scores": scores, "lines": lines},
         shows=f"{_about(records, most)} One line per way to choose k of the earlier tokens, against how well "
-        f"these do. {_grounds(scores)}",
+        f"these do. {_grounds(scores)}{_SINKS if 'attention' in held else ''}",
         surprise="A selector that wins on another's ground. Random tokens that do as well as chosen ones, "
         "or everything but Lasso's tokens doing as well as these: then information is spread over the "
         "tokens, and none of them is the meaningful one.",
@@ -131,7 +140,11 @@ def _grounds(scores: Any) -> str:
     own = [
         SCORES[key].label.lower() for key in ("ridge_residual", "information_gain", "cosine") if key in scores
     ]
-    words = [f"{listing(own)}: Lasso's own ground, as it minimises the residual"] if own else []
+    words = (
+        [f"{listing(own)}: Lasso's and matching pursuit's own ground, as they minimise the residual"]
+        if own
+        else []
+    )
     if any(key.startswith("kl_") for key in scores):
         words.append(
             "KL, the divergence of the model's own prediction, is the fair judge; masked in the last layer "
@@ -236,5 +249,5 @@ def _layout(ks: list[int]) -> dict[str, Any]:
             "showgrid": False,
             "fixedrange": True,
         },
-        "yaxis": {"automargin": True, "rangemode": "tozero", "fixedrange": True},
+        "yaxis": {"automargin": True, "rangemode": "tozero", "fixedrange": True, "exponentformat": "none"},
     }
