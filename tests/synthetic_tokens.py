@@ -121,6 +121,23 @@ def write_tokens_run(
             device="cpu",
             isa="avx2",
             machine={"system": "Linux", "cpus": 2},
+            asked={
+                "tokens": {
+                    "text": ["notes.txt", "more notes.txt"],
+                    "split": "paragraph",
+                    "layers": [0, 2],
+                    "checkpoints": [
+                        {
+                            "name": row["checkpoint"],
+                            "path": f"models/{row['checkpoint']}",
+                            "identity": row["identity"],
+                        }
+                        for row in (
+                            _entropy(index, size, 0, encoder, twin) for index, size in enumerate(sizes)
+                        )
+                    ],
+                }
+            },
         )
         name = "model.layers.0.self_attn.q_proj.weight"
         run.write_ledger([ledger_row(name, "query", 0, (64, 64), "skipped", "not asked for")])

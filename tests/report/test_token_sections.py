@@ -146,12 +146,14 @@ def test_the_command_at_the_foot_is_taken_by_the_verb(causal: Path, tmp_path: Pa
     page = unescape(build(causal).read_text(encoding="utf-8"))
     command, report = page.partition("<pre><code>")[2].splitlines()[:2]
     assert command == (
-        "lmscope tokens models/tiny-prose prose-400000 prose-1200000 prose-3900000 --text FILE "
+        "lmscope tokens models/tiny-prose models/prose-400000 models/prose-1200000 models/prose-3900000 "
+        "--text notes.txt --text 'more notes.txt' --split paragraph --layers 0,2 "
         "--positions 20 --min-context 12 --ridge 0.01 --divergence --dtype float32 --special drop "
         "--epsilon2 0.5 --center --no-normalize-rows --untrained --k 1,2,4,8 --seed 3 -o RUN"
     )
     assert report == "lmscope report RUN"
-    (tmp_path / "FILE").write_text("words", encoding="utf-8")
+    for name in ("notes.txt", "more notes.txt"):
+        (tmp_path / name).write_text("words", encoding="utf-8")
     words = [sys.executable, "-m", "lmscope", *shlex.split(command)[1:]]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shlex
+import subprocess
+import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +133,9 @@ def test_conditional_entropy_is_the_mean_loss(whole: lmscope.Run, causal: Path) 
 
 
 def test_the_run_reads_like_others(whole: lmscope.Run) -> None:
-    assert "planned" in repr(whole)
-    assert set(whole.ledger.column("status").to_pylist()) == {"planned", "skipped"}
+    assert repr(whole).endswith(": entropy of 3 layers, 6 positions>")
+    assert set(whole.ledger.column("status").to_pylist()) == {"skipped"}
+    assert whole.manifest["device"] == "cpu"
     assert whole.manifest["settings"].keys() == TOKEN_ANALYSES
     assert not whole.summary().troubles
     assert whole.report().is_file()
@@ -195,7 +201,7 @@ def test_several_checkpoints_and_the_law(causal: Path, tmp_path: Path) -> None:
     run = lmscope.tokens(causal, *others, texts=[prose(150)], **quick)
     found = rows(run, "entropy")
     assert [(row["checkpoint"], row["layer"]) for row in found] == [
-        (name, layer) for name in ("width-8", "width-16", "tiny-causal") for layer in range(3)
+        (name, layer) for name in ("tiny-causal", "width-8", "width-16") for layer in range(3)
     ]
     law = rows(run, "entropy_law")
     assert [(row["form"], row["models"], row["exponent"]) for row in law] == [
@@ -213,7 +219,74 @@ def test_several_checkpoints_and_the_law(causal: Path, tmp_path: Path) -> None:
 
     run = lmscope.tokens(causal, texts=[prose(500)], **quick)
     assert rows(run, "entropy_law") == []
-    assert len(rows(run, "entropy")) == 9
+    assert [row["checkpoint"] for row in rows(run, "entropy")] == 3 * ["tiny-causal"]
+
+
+def test_a_checkpoint_retrained_in_place_has_one_set_of_rows(causal: Path, tmp_path: Path) -> None:
+    other = save_causal(tmp_path / "other", hidden_size=16)
+    quick = {**QUICK, "positions": 0, "untrained": False, "texts": [prose(150)], "out": tmp_path / "run"}
+    lmscope.tokens(causal, other, **quick)
+    weights = other / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    run = lmscope.tokens(causal, other, **quick)
+    found = rows(run, "entropy")
+    assert [row["checkpoint"] for row in found] == 3 * ["tiny-causal"] + 3 * ["other"]
+    assert {row["identity"] for row in found[3:]} == {lmscope.open_checkpoint(other).identity}
+
+
+def test_all_checkpoints_are_checked_before_the_first_is_computed(causal: Path, tmp_path: Path) -> None:
+    other = save_causal(tmp_path / "other", hidden_size=16)
+    for file in other.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(lmscope.CheckpointError, match="no tokenizer"):
+        lmscope.tokens(causal, other, texts=TEXTS, out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_kill_loses_the_pass_in_hand_and_no_more(
+    causal: Path, whole: lmscope.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lmscope.runs import token_entropy
+
+    passes: list[str] = []
+    read = token_entropy._read
+
+    def counted(*arguments: Any) -> None:
+        passes.append(arguments[5])
+        if len(passes) == 4:
+            raise KeyboardInterrupt
+        read(*arguments)
+
+    monkeypatch.setattr(token_entropy, "_read", counted)
+    quick = {**QUICK, "positions": 0, "texts": TEXTS, "out": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        lmscope.tokens(causal, **quick)
+    run = lmscope.tokens(causal, **quick)
+    # Model twice, twin once; of the killed call's fourth pass nothing stands.
+    assert len(passes) == 5
+    assert passes[4] == passes[3]
+    assert rows(run, "entropy") == rows(whole, "entropy")
+    assert not list((tmp_path / "run").rglob("*.stage.json"))
+
+
+def test_the_command_at_the_foot_finds_everything_standing(causal: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "my notes.txt"
+    notes.write_text(f"{prose(200)}\n\n{prose(200, start=900)}\n", encoding="utf-8")
+    other = save_causal(tmp_path / "other", hidden_size=16)
+    options = {**QUICK, "positions": 2, "untrained": False, "out": tmp_path / "RUN"}
+    run = lmscope.tokens(causal, other, text=notes, split="paragraph", layers="0", **options)
+    before = {name: files(run, name) for name in TOKEN_ANALYSES - {"entropy_law"}}
+    page = unescape(run.report().read_text(encoding="utf-8"))
+    command = page.partition("<pre><code>")[2].splitlines()[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "lmscope", *shlex.split(command)[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("nothing to compute") == 3
+    assert {name: files(run, name) for name in TOKEN_ANALYSES - {"entropy_law"}} == before
 
 
 def test_states_that_are_not_finite(tmp_path: Path) -> None:

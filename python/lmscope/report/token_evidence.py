@@ -11,8 +11,8 @@ _FEW = 10
 
 
 def tells_apart(clusters: int, by: str) -> bool:
-    """Whether intervals that take ``clusters`` texts, passages or positions (``by``) as independent are ground
-    for a verdict."""
+    """Whether intervals that take so many texts, passages or positions (``by``) as independent are ground for
+    a verdict."""
     return by != "positions" and clusters >= FEWEST_TO_TELL_APART
 
 
@@ -31,7 +31,9 @@ def caveat(clusters: int, by: str) -> str:
         )
     if by == "passages":
         return f"The intervals take {units} of few texts as independent: they come out too narrow."
-    return f"The intervals take {units} as independent: from so few they are rough." if clusters < _FEW else ""
+    if clusters < _FEW:
+        return f"The intervals take {units} as independent: from so few they are rough."
+    return ""
 
 
 def missing_positions(found: int, asked: int, min_context: int, *, failed: bool) -> str:

@@ -47,14 +47,14 @@ def _selection(records: Records) -> list[str]:
     )
     compared = ("lasso", "attention", "attention_without_sinks", "random")
     beside = [row for row in rows[1:] if row["method"] in compared]
-    passages = len(records.rows("passages"))
     tell_apart = tells_apart(best["clusters"], best["clustered_by"])
     kept = f"At {count(best['positions'], 'sampled position')} and {count(k, 'token')} kept"
     sentence = f"{kept}, {judged}{_said(best, unit=by_kl, interval=tell_apart)}"
     if beside:
         sentence += f", beside {listing([_said(row, unit=False, interval=tell_apart) for row in beside])}"
     chosen = f"The first is the best of {len(rows)} selectors at the same positions: its lead is flattered."
-    told = [f"{sentence}.", _paired(rows) if tell_apart else "", chosen, caveat(best["clusters"], best["clustered_by"])]
+    warned = caveat(best["clusters"], best["clustered_by"])
+    told = [f"{sentence}.", _paired(rows) if tell_apart else "", chosen, warned]
     return [" ".join(filter(None, told))]
 
 

@@ -82,6 +82,20 @@ def next_token_losses(model: LanguageModel, ids: Any) -> NextTokenLosses:
     return NextTokenLosses(torch.cat(losses).cpu().numpy(), torch.cat(entropies).cpu().numpy())
 
 
+def losses_of_states(model: LanguageModel, ids: Any, states: torch.Tensor) -> Floats:
+    """The losses of `next_token_losses` where the last hidden states, one row per token, are at hand."""
+    import torch
+
+    following = token_ids(model, ids)[1:]
+    losses = [states.new_zeros(0, dtype=torch.float64)]
+    with torch.inference_mode():
+        for start, log_probability in log_probabilities(model.model, states):
+            next_ones = following[start : start + len(log_probability)]
+            losses.append(-log_probability[: len(next_ones)].gather(1, next_ones[:, None])[:, 0])
+    found: Floats = torch.cat(losses).cpu().numpy()
+    return found
+
+
 def token_ids(model: LanguageModel, ids: Any) -> torch.Tensor:
     """``ids`` on the model's device, int64; ValueError for an encoder and for anything but one window."""
     import torch

@@ -43,7 +43,10 @@ _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 _PENDING = "pending.json"
 _FAILURES = "failures.json"
 _NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES
-_IN_ANALYSIS = re.compile(rf"{_RECORDS.pattern}|(cost|failures|pending)\.json")
+_STAGE = "{}.stage.json"
+_IN_ANALYSIS = re.compile(
+    rf"{_RECORDS.pattern}|(cost|failures|pending)\.json|[0-9a-f]{{16}}-[0-9a-f]{{16}}\.stage\.json"
+)
 
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -141,8 +144,11 @@ class RunFolder:
         device: str,
         isa: str,
         machine: Mapping[str, Any],
+        asked: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Writes manifest.json; the creation time and the settings of other analyses stay.
+
+        ``asked``: verb -> what it was called with and no record depends on, such as paths.
 
         ``checkpoint``: name, path, identity, model_type. ``settings``: analysis -> its settings; from then on
         these are the ones whose records :meth:`rows` returns. WrongCheckpoint if the folder is another's.
@@ -155,6 +161,7 @@ class RunFolder:
             "created": before.get("created") or datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "checkpoint": dict(checkpoint),
             "settings": {**before.get("settings", {}), **settings},
+            "asked": {**before.get("asked", {}), **(asked or {})},
             "device": device,
             "isa": isa,
             "machine": dict(machine),
@@ -236,7 +243,8 @@ class RunFolder:
                 raise ResultsError(f"{self._record(analysis, key)}: columns of another schema")
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         if analysis in TOKEN_ANALYSES:
-            return table.sort_by([(column, "ascending") for column in TOKEN_ORDER[analysis]])
+            table = table.sort_by([(column, "ascending") for column in TOKEN_ORDER[analysis]])
+            return self._of_the_runs_checkpoints(table) if analysis == "entropy" else table
         return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
 
     def analysed(self, analysis: str) -> set[str]:
@@ -267,6 +275,19 @@ class RunFolder:
             return
         text = json.dumps(cost, indent=2, allow_nan=False)
         self._write(self.path / analysis / _COST, lambda file: file.write(text.encode()))
+
+    def write_stage(self, analysis: str, key: str, content: Mapping[str, Any] | None) -> None:
+        """Writes what is found so far towards the record `key`, as plain JSON values; None removes it."""
+        path = self.path / analysis / _STAGE.format(key)
+        if content is None:
+            self._remove(path)
+            return
+        text = json.dumps(content)
+        self._write(path, lambda file: file.write(text.encode()))
+
+    def stage(self, analysis: str, key: str) -> dict[str, Any]:
+        """What :meth:`write_stage` wrote, {} if nothing; ResultsError where it is unreadable."""
+        return _json_object(self.path / analysis / _STAGE.format(key))
 
     def cost(self, analysis: str) -> dict[str, Any]:
         """What :meth:`write_cost` wrote, {} if nothing; ResultsError where it is unreadable."""
@@ -340,6 +361,20 @@ class RunFolder:
         names = zip(table.column("name_x").to_pylist(), table.column("name_y").to_pylist(), strict=True)
         keyed = [(place.get(x, -1), place.get(y, -1), y) for x, y in names]
         order = sorted(range(len(keyed)), key=keyed.__getitem__)
+        return table.take(pa.array(order, pa.int64()))
+
+    def checkpoints(self) -> list[str] | None:
+        """Identities of those that the last call of `tokens` named, in its order; None before any."""
+        found = self.manifest.get("settings", {}).get("entropy_law", {}).get("checkpoints")
+        return None if found is None else list(found)
+
+    def _of_the_runs_checkpoints(self, table: pa.Table) -> pa.Table:
+        """Rows of the checkpoints that the run is of, in their order: earlier calls may have named others."""
+        named = self.checkpoints()
+        if named is None:
+            return table
+        identities = table.column("identity").to_pylist()
+        order = [row for one in named for row, identity in enumerate(identities) if identity == one]
         return table.take(pa.array(order, pa.int64()))
 
     def _files(self, analysis: str, asked: str) -> list[Path]:

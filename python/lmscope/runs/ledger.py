@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lmscope.runs.selection import Selection
 
 ALL_ZERO = "all zero: no directions to compare"
+NOT_ASKED_FOR = "this run is of hidden states: no weights were asked for"
 ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
 
 
@@ -84,6 +85,14 @@ def _status(tensor: TensorInfo, selection: Selection, findings: Sequence[Finding
     return next(
         (found.without[name] for found in findings if name in found.without), (tensor.status, tensor.reason)
     )
+
+
+def unread_rows(tensors: Iterable[TensorInfo]) -> list[dict[str, Any]]:
+    """One row per tensor of a run of hidden states alone: what could be analysed was not asked for."""
+    return [
+        ledger_row(tensor) if tensor.status == "refused" else ledger_row(tensor, "skipped", NOT_ASKED_FOR)
+        for tensor in tensors
+    ]
 
 
 def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:

@@ -16,9 +16,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def begin_run(
-    folder: RunFolder, checkpoint: Checkpoint, settings: Mapping[str, Mapping[str, Any]], device: str
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    settings: Mapping[str, Mapping[str, Any]],
+    device: str,
+    asked: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write the manifest of the locked folder; `settings` by analysis."""
+    """Write the manifest of the locked folder; `settings` by analysis, `asked` by verb."""
     from lmscope import __version__
     from lmscope.kernels.runtime import isa
 
@@ -34,6 +38,7 @@ def begin_run(
         device=device,
         isa=isa(),
         machine=machine(),
+        asked=asked,
     )
     for text in checkpoint.warnings:
         _LOG.warning(text)

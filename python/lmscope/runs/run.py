@@ -57,7 +57,7 @@ class Run:
         """One row per tensor of the checkpoint, with the columns of `lmscope.results.LEDGER`.
 
         Status is analysed, skipped, refused or failed; in a run that was killed or is going on, planned for
-        what is left.
+        what is left. In a run of hidden states alone, nothing is analysed and the rest skipped.
         """
         return self._folder.ledger
 
@@ -154,9 +154,18 @@ class Run:
             raise UsageError(f"tokens: the run {self.path} holds none; `lmscope tokens` adds them")
         return summarise_tokens(
             {name: self.table(name) for name in TOKEN_ANALYSES},
-            {name: self._folder.failures(name) for name in sorted(TOKEN_ANALYSES)},
-            sampled=settings["positions"],
+            {name: self._failures(name) for name in sorted(TOKEN_ANALYSES)},
+            sampled=self.manifest["settings"]["positions"],
         )
+
+    def _failures(self, analysis: str) -> dict[str, str]:
+        """Those of the checkpoints that the run is of: earlier calls may have named others."""
+        found = self._folder.failures(analysis)
+        asked = self.manifest.get("asked", {}).get("tokens")
+        if analysis != "entropy" or asked is None:
+            return found
+        own = tuple(f"{one['name']}, " for one in asked["checkpoints"])
+        return {name: reason for name, reason in found.items() if name.startswith(own)}
 
     def _cost(self, analysis: str) -> dict[str, Any]:
         """What the last pass took; where that cannot be read a warning and nothing: no result hangs on it."""
@@ -237,9 +246,12 @@ class Run:
         return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {self._states()}>"
 
     def _states(self) -> str:
-        from lmscope.results import ResultsError
+        from lmscope.results import TOKEN_ANALYSES, ResultsError
 
         try:
+            if self.manifest["settings"].keys() <= TOKEN_ANALYSES:
+                layers, positions = (self.table(name).num_rows for name in ("entropy", "positions"))
+                return f"entropy of {_number(layers, 'layer')}, {_number(positions, 'position')}"
             statuses = self.ledger.column("status").to_pylist()
         except ResultsError as error:
             return str(error)
@@ -281,6 +293,10 @@ class Run:
         near = page.resolve().is_relative_to(Path.cwd())
         href = quote(page.resolve().relative_to(Path.cwd()).as_posix()) if near else page.resolve().as_uri()
         return html_repr.link(href, page, before="Page: ")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _in_words(value: object) -> str:

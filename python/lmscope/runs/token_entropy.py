@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmscope.runs.memory import free_memory
-from lmscope.runs.progress import Reporter, format_bytes
+from lmscope.runs.progress import Reporter, SilentReporter, format_bytes
 from lmscope.runs.streaming import reason_of
 from lmscope.runs.token_reading import Reading
 from lmscope.runs.token_settings import TokenSettings
 from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
+    import torch
+
     from lmscope.analyses.representation_entropy import Entropy
+    from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.representations import LanguageModel, Passage
     from lmscope.representations.windows import Window
 
@@ -27,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 _GRAM_COPIES = 3
 """The Gram matrix of a stream, and what its eigenvalues take."""
+
+_MODELS = ("model", "untrained twin")
 
 _SHORTEST_END = 0.5
 _FLOPS = 4e10
@@ -41,6 +46,58 @@ class _Layer:
     passages: dict[tuple[int, int], Entropy] = field(default_factory=dict)
     pooled: Entropy | None = None
     problem: str = ""
+    mean_known: bool = False
+
+    def content(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "total": self.total.tolist(),
+            "tokens": self.tokens,
+            "passages": [[*place, asdict(entropy)] for place, entropy in self.passages.items()],
+            "pooled": self.pooled and asdict(self.pooled),
+        }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> _Layer:
+        passages = {(text, window): _entropy(kept) for text, window, kept in content["passages"]}
+        pooled = content["pooled"] and _entropy(content["pooled"])
+        return cls(np.array(content["total"]), content["tokens"], passages, pooled, mean_known=True)
+
+
+def _entropy(kept: Mapping[str, Any]) -> Entropy:
+    from lmscope.analyses.representation_entropy import Entropy, EntropySettings
+
+    return Entropy(**{**kept, "settings": EntropySettings(*kept["settings"])})
+
+
+class _Stages:
+    """What each pass over the text found, in files until the records are written: a kill loses one pass."""
+
+    def __init__(self, store: TokenStore, reading: Reading) -> None:
+        self._store = store
+        self._of = reading.checkpoint.identity
+
+    def layer(self, model: str, layer: int, dimensions: int) -> _Layer:
+        content = self._store.stage("entropy", self._name(model, layer))
+        return _Layer.of(content) if content else _Layer(np.zeros(dimensions))
+
+    def keep(self, model: str, found: Mapping[int, _Layer]) -> None:
+        for layer, one in found.items():
+            if not one.problem:
+                self._store.keep_stage("entropy", self._name(model, layer), one.content())
+
+    def drop(self, layer: int) -> None:
+        for model in _MODELS:
+            self._store.keep_stage("entropy", self._name(model, layer), None)
+
+    def losses(self) -> dict[str, Any]:
+        return self._store.stage("entropy", f"{self._of} losses")
+
+    def keep_losses(self, losses: Mapping[str, Any] | None) -> None:
+        self._store.keep_stage("entropy", f"{self._of} losses", losses)
+
+    def _name(self, model: str, layer: int) -> str:
+        return f"{self._of} layer {layer} of the {model}"
 
 
 def write_entropies(
@@ -54,33 +111,62 @@ def write_entropies(
     tell = reporter()
     if len(missing) < len(wanted):
         tell.stands(len(wanted) - len(missing), of=len(wanted), settings=f"entropy of {reading.label}")
+    told = {layer: f"{reading.label}, layer {layer}" for layer in wanted}
     if not missing:
+        store.settle("entropy", told.values(), {})
         return
     rounds = _rounds(missing, model)
     twins = (model, model.untrained(settings.seed)) if settings.untrained else (model,)
     causal = model.kind == "causal"
-    readings = int(causal) + len(rounds) * len(twins) * _passes(settings)
+    stages = _Stages(store, reading)
+    if causal:
+        reading.take_losses_by_place(stages.losses())
+    standing = [
+        {layer: stages.layer(name, layer, model.hidden_size) for layer in missing}
+        for name, _ in zip(_MODELS, twins, strict=False)
+    ]
+    readings = sum(
+        _passes_left([of_twin[layer] for layer in layers], settings)
+        for layers in rounds
+        for of_twin in standing
+    )
     seconds = readings * sum(forward_seconds(model, window) for window in reading.windows)
-    told = {layer: f"{reading.label}, layer {layer}" for layer in wanted}
     of_losses = f"{reading.label}, conditional entropy"
     failed: dict[str, str] = {}
     with tell:
-        tell.start(matrices=readings * len(reading.windows), total_bytes=0, seconds=seconds, noun="windows")
-        losses = None
-        if causal:
-            try:
-                losses = _conditional(reading, tell)
-            except ValueError as error:
-                failed[of_losses] = reason_of(error)
-        about = {**_about(reading, settings), **_with_ends("conditional_entropy", losses)}
+        count = len(reading.windows)
+        noun = "windows" if readings == 1 else f"windows ({count}, read {readings} times)"
+        tell.start(matrices=readings * count, total_bytes=0, seconds=seconds, noun=noun)
+        about: dict[str, Any] = {}
         for layers in rounds:
-            found = [_layers(one, reading.windows, layers, settings, tell) for one in twins]
+            found = []
+            for name, one, of_twin in zip(_MODELS, twins, standing, strict=False):
+                of_round = {layer: of_twin[layer] for layer in layers}
+                own = reading if causal and one is model and not about else None
+                _first_pass(one, reading.windows, of_round, settings, tell, own)
+                stages.keep(name, of_round)
+                if own is not None:
+                    stages.keep_losses(own.losses_by_place())
+                if _second_pass(one, reading.windows, of_round, settings, tell):
+                    stages.keep(name, of_round)
+                found.append(of_round)
+            if not about:
+                losses = None
+                if causal:
+                    try:
+                        # Made in the first pass already, but for those that cannot be made.
+                        losses = _conditional(reading, SilentReporter())
+                    except ValueError as error:
+                        failed[of_losses] = reason_of(error)
+                about = {**_about(reading, settings), **_with_ends("conditional_entropy", losses)}
             for layer in layers:
                 row = _row(about, layer, [one[layer] for one in found], model, settings)
                 if isinstance(row, str):
                     failed[told[layer]] = row
                 else:
                     store.write("entropy", names[layer], [row])
+                    stages.drop(layer)
+    stages.keep_losses(None)
     store.settle("entropy", [of_losses, *(told[layer] for layer in missing)], failed)
 
 
@@ -105,6 +191,12 @@ def _rounds(layers: Sequence[int], model: LanguageModel) -> list[Sequence[int]]:
 def _passes(settings: TokenSettings) -> int:
     """The mean comes first where rows are scaled after it is subtracted."""
     return 2 if settings.center and settings.normalize_rows else 1
+
+
+def _passes_left(found: Sequence[_Layer], settings: TokenSettings) -> int:
+    """How often the windows are still read for these layers of one model."""
+    twice = _passes(settings) == 2
+    return any(not one.mean_known for one in found) + (twice and any(one.pooled is None for one in found))
 
 
 def forward_seconds(model: LanguageModel, window: Window) -> float:
@@ -173,98 +265,154 @@ def _row(
     }
 
 
-def _layers(
+def _first_pass(
     model: LanguageModel,
     windows: Sequence[Window],
-    layers: Sequence[int],
+    layers: Mapping[int, _Layer],
     settings: TokenSettings,
     reporter: Reporter,
-) -> dict[int, _Layer]:
-    """Read the windows once or twice; a layer with a problem takes no further part."""
+    reading: Reading | None,
+) -> None:
+    """Each passage by itself, and the mean of all tokens; where that is not needed, their entropy already.
+
+    Layers that have been through it take no part. `reading` takes the losses.
+    """
     from lmscope.analyses.streaming_entropy import StreamingEntropy
 
-    found = {layer: _Layer(np.zeros(model.hidden_size)) for layer in layers}
+    found = {layer: one for layer, one in layers.items() if not one.mean_known}
+    if not found:
+        return
     arguments = _arguments(settings)
-    twice = _passes(settings) == 2
     streams: dict[int, StreamingEntropy] = {}
-    if not twice:
-        streams = {layer: StreamingEntropy(model.hidden_size, **arguments) for layer in layers}
-
+    if _passes(settings) == 1:
+        streams = {layer: StreamingEntropy(model.hidden_size, **arguments) for layer in found}
     averaged = _averaged(windows)
 
-    def first(layer: int, passage: Passage) -> None:
-        states, one = passage.states[layer].cpu(), found[layer]
-        if twice:
-            one.total += states.double().sum(0).numpy()
-        else:
+    def take(layer: int, passage: Passage, states: torch.Tensor) -> None:
+        one = found[layer]
+        if streams:
             streams[layer].update(states)
+        else:
+            one.total += states.double().sum(0).numpy()
         one.tokens += len(states)
         place = passage.text, passage.window
         if place in averaged and (entropy := _of_passage(states, arguments)):
             one.passages[place] = entropy
 
-    _read(model, windows, found, settings, first, f"{model.label}, passages", reporter)
-    if twice:
-        for layer, one in found.items():
-            if not one.problem:
-                streams[layer] = StreamingEntropy(model.hidden_size, **arguments, mean=one.total / one.tokens)
-        _read(
-            model,
-            windows,
-            found,
-            settings,
-            lambda layer, passage: streams[layer].update(passage.states[layer].cpu()),
-            f"{model.label}, all tokens",
-            reporter,
-        )
+    _read(model, windows, found, settings, take, f"{model.label}, passages", reporter, reading)
     for layer, one in found.items():
-        if not one.problem:
-            try:
-                one.pooled = streams[layer].result()
-            except ValueError as error:
-                one.problem = reason_of(error)
-    return found
+        one.mean_known = True
+        if streams:
+            _finish(one, streams[layer])
+
+
+def _second_pass(
+    model: LanguageModel,
+    windows: Sequence[Window],
+    layers: Mapping[int, _Layer],
+    settings: TokenSettings,
+    reporter: Reporter,
+) -> bool:
+    """The entropy of all tokens about their mean, of layers that lack it; whether there were any."""
+    from lmscope.analyses.streaming_entropy import StreamingEntropy
+
+    found = {layer: one for layer, one in layers.items() if not one.problem and one.pooled is None}
+    if not found:
+        return False
+    streams = {
+        layer: StreamingEntropy(model.hidden_size, **_arguments(settings), mean=one.total / one.tokens)
+        for layer, one in found.items()
+    }
+
+    def take(layer: int, _: Passage, states: torch.Tensor) -> None:
+        streams[layer].update(states)
+
+    _read(model, windows, found, settings, take, f"{model.label}, all tokens", reporter)
+    for layer, one in found.items():
+        _finish(one, streams[layer])
+    return True
+
+
+def _finish(layer: _Layer, stream: StreamingEntropy) -> None:
+    if not layer.problem:
+        try:
+            layer.pooled = stream.result()
+        except ValueError as error:
+            layer.problem = reason_of(error)
 
 
 def _read(
     model: LanguageModel,
     windows: Sequence[Window],
-    found: dict[int, _Layer],
+    found: Mapping[int, _Layer],
     settings: TokenSettings,
-    take: Callable[[int, Passage], None],
+    take: Callable[[int, Passage, torch.Tensor], None],
     text: str,
     reporter: Reporter,
+    reading: Reading | None = None,
 ) -> None:
-    """Hand every layer's states of every window to `take`; what goes wrong with a layer ends that layer."""
+    """Hand every layer's states of every window to `take`; what goes wrong with a layer ends that layer.
+
+    `reading` takes the losses from the last layer, until it cannot.
+    """
     from lmscope.representations.passages import capture_windows
 
+    going_on = {layer: one for layer, one in found.items() if not one.problem}
+    # The losses need special tokens as well.
     passages = capture_windows(
         model,
         windows,
-        layers=[layer for layer, one in found.items() if not one.problem],
-        special_tokens="drop" if settings.special == "drop" else "keep",
+        layers=[*going_on, *([] if reading is None else [model.depth])],
+        special_tokens="keep",
         nonfinite="keep",
     )
     for window in windows:
         reporter.begin(text, seconds=forward_seconds(model, window))
         going_on = {layer: one for layer, one in found.items() if not one.problem}
         try:
-            passage = next(passages) if going_on else None
+            passage = next(passages) if going_on or reading else None
         except ValueError as error:
-            passage = None
+            passage = reading = None
             for one in going_on.values():
                 one.problem = reason_of(error)
-        if passage is not None and len(passage.ids):
+        if passage is not None:
+            if reading is not None and not _take_losses(reading, window, passage.states[model.depth]):
+                reading = None
+            drop = settings.special == "drop"
+            own = np.flatnonzero(~passage.special) if drop else np.arange(len(passage.ids))
             for layer, one in going_on.items():
-                one.problem = passage.problems.get(layer) or _problem(take, layer, passage)
+                if len(own):
+                    one.problem = _problem(take, layer, passage, own, model)
         reporter.finish(text, read_bytes=0)
 
 
-def _problem(take: Callable[[int, Passage], None], layer: int, passage: Passage) -> str:
+def _take_losses(reading: Reading, window: Window, states: torch.Tensor) -> bool:
+    """Whether there are any; where not, `_conditional` meets the same error and tells it."""
     try:
-        take(layer, passage)
+        reading.take_losses(window, states)
+    except ValueError:
+        return False
+    return True
+
+
+def _problem(
+    take: Callable[[int, Passage, torch.Tensor], None],
+    layer: int,
+    passage: Passage,
+    own: npt.NDArray[np.int64],
+    model: LanguageModel,
+) -> str:
+    place = f"text {passage.text}, window {passage.window}"
+    states = passage.states[layer][own].cpu()
+    finite = states.isfinite().all(dim=1)
+    if not finite.all():
+        token = int(own[int((~finite).int().argmax())])
+        where = f"{place}, token {token} ({passage.tokens[token]!r}), layer {layer} of {model.label}"
+        return f"{where}: hidden states are not finite"
+    try:
+        take(layer, passage, states)
     except ValueError as error:
-        return f"text {passage.text}, window {passage.window}, layer {layer}: {reason_of(error)}"
+        return f"{place}, layer {layer}: {reason_of(error)}"
     return ""
 
 

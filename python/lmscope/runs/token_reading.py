@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from lmscope.runs.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from lmscope.checkpoints import Checkpoint
     from lmscope.representations import LanguageModel
     from lmscope.representations.windows import Window
@@ -114,12 +116,34 @@ class Reading:
             self._losses[place] = next_token_losses(self.model, window.ids).losses
         return self._losses[place]
 
+    def take_losses(self, window: Window, last_states: torch.Tensor) -> None:
+        """Make them from the last hidden states of the whole window, without running the model."""
+        from lmscope.representations.next_token import losses_of_states
+
+        place = window.text, window.window
+        if place not in self._losses:
+            self._losses[place] = losses_of_states(self.model, window.ids, last_states)
+
+    def losses_by_place(self) -> dict[str, list[float]]:
+        """All that were made, to be kept in a file."""
+        return {f"{text} {window}": values.tolist() for (text, window), values in self._losses.items()}
+
+    def take_losses_by_place(self, kept: Mapping[str, Sequence[float]]) -> None:
+        """What `losses_by_place` gave in another process."""
+        for place, values in kept.items():
+            text, window = map(int, place.split())
+            self._losses[text, window] = np.array(values, dtype=np.float64)
+
     def own_losses(self, window: Window) -> npt.NDArray[np.float64]:
         """Those of tokens that are not special."""
         return self.losses(window)[~window.special[1:]]
 
+    def unload(self) -> None:
+        """Let go of the model, which is loaded again when something asks for it; the windows stay."""
+        self.__dict__.pop("model", None)
+
     def forget(self) -> None:
         """Let go of the model and all that was made with it."""
-        self.__dict__.pop("model", None)
+        self.unload()
         self.__dict__.pop("windows", None)
         self._losses.clear()

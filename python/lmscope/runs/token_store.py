@@ -26,6 +26,14 @@ class TokenStore:
     def write(self, analysis: str, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         self._folder.write(analysis, self._key(analysis, name), *rows)
 
+    def stage(self, analysis: str, name: str) -> dict[str, Any]:
+        """What a killed call had found towards a record; {} without."""
+        return self._folder.stage(analysis, self._key(analysis, name))
+
+    def keep_stage(self, analysis: str, name: str, content: Mapping[str, Any] | None) -> None:
+        """Keep what is found towards a record; None: it is no longer needed."""
+        self._folder.write_stage(analysis, self._key(analysis, name), content)
+
     def settle(self, analysis: str, tried: Iterable[str], failed: Mapping[str, str]) -> None:
         """Keep why records failed; those that were `tried` and did not fail again are over."""
         kept = self._folder.failures(analysis)

@@ -34,7 +34,7 @@ def write_distances(
     failed: dict[str, str] = {}
     with reporter() as tell:
         seconds = sum(forward_seconds(reading.model, window) for window in windows)
-        tell.start(matrices=len(windows), total_bytes=0, seconds=seconds, noun="windows")
+        tell.start(matrices=len(windows), total_bytes=0, seconds=seconds, noun="windows for distances")
         states = _states(reading, windows, settings, tell)
         for x in missing:
             rows: list[dict[str, Any]] = []

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
-from lmscope.runs.ledger import ledger_rows
+from lmscope.runs.ledger import unread_rows
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
 from lmscope.runs.run import Run, open_run
-from lmscope.runs.selection import Selection, ranges
+from lmscope.runs.selection import ranges
 from lmscope.runs.token_entropy import write_entropies
 from lmscope.runs.token_law import write_law
 from lmscope.runs.token_passages import write_passages
@@ -25,6 +26,8 @@ from lmscope.runs.token_texts import write_distances
 if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
     from lmscope.representations import LanguageModel
+
+_LOG = logging.getLogger(__name__)
 
 
 def tokens(
@@ -93,6 +96,8 @@ def tokens(
     The result folder, resuming and errors as in `analyze`; a record is a layer of a checkpoint, a passage, or
     a pair of texts. What fails is kept with its reason (`Run.tokens().failures`), the rest stands.
     """
+    if text is not None and not isinstance(text, (str, os.PathLike)):
+        text = list(text)
     read = texts_of(text, texts, split)
     settings = token_settings(
         texts=digest(read),
@@ -123,7 +128,16 @@ def tokens(
     readings = [
         Reading(one, read, window=settings.window, device=device, dtype=settings.dtype) for one in checkpoints
     ]
-    _run(path, readings, settings, device, lambda: reporter_for(progress))
+    asked = {
+        "text": _paths(text),
+        "split": split,
+        "layers": None if settings.layers is None else sorted(settings.layers),
+        "revision": revision,
+        "checkpoints": [
+            {"name": one.label, "path": str(one.path), "identity": one.identity} for one in checkpoints
+        ],
+    }
+    _run(path, readings, settings, asked, lambda: reporter_for(progress))
     return open_run(path)
 
 
@@ -139,7 +153,7 @@ def _run(
     path: Path,
     readings: Sequence[Reading],
     settings: TokenSettings,
-    device: str,
+    asked: Mapping[str, Any],
     reporter: Callable[[], Reporter],
 ) -> None:
     from lmscope.results import RunFolder
@@ -148,12 +162,11 @@ def _run(
     own = first.checkpoint
     keys = settings.keys([reading.checkpoint.identity for reading in readings])
     # Before the manifest names settings that nothing can be computed under.
-    _check_layers(first.model, settings)
-    first.windows  # noqa: B018 - raises where the texts cannot be cut
+    _check_readings(readings, settings)
     with RunFolder.create(path, own.identity).lock() as folder:
-        begin_run(folder, own, keys, device)
+        begin_run(folder, own, keys, str(first.model.device), {"tokens": asked})
         if not folder.has_ledger():
-            folder.write_ledger(ledger_rows(own, Selection(), {}))
+            folder.write_ledger(unread_rows(own))
         store = TokenStore(folder, own.identity, keys)
         write_entropies(store, first, settings, reporter)
         write_passages(store, first, settings, reporter)
@@ -163,6 +176,29 @@ def _run(
             write_entropies(store, reading, settings, reporter)
             reading.forget()
         write_law(store, folder.rows("entropy"), readings, settings)
+
+
+def _paths(text: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str] | None:
+    """Of the files that were read, absolute; None where texts were given instead."""
+    if text is None:
+        return None
+    return [os.path.abspath(one) for one in ([text] if isinstance(text, (str, os.PathLike)) else text)]
+
+
+def _check_readings(readings: Sequence[Reading], settings: TokenSettings) -> None:
+    """Load every model once and cut its texts, the first one last, as it is used first."""
+    tokens: dict[str, int] = {}
+    for reading in reversed(readings):
+        _check_layers(reading.model, settings)
+        drop = settings.special == "drop"
+        tokens[reading.label] = sum(
+            int((~window.special).sum()) if drop else len(window.ids) for window in reading.windows
+        )
+        if reading is not readings[0]:
+            reading.unload()
+    if len(set(tokens.values())) > 1:
+        found = ", ".join(f"{tokens[reading.label]} ({reading.label})" for reading in readings)
+        _LOG.warning(f"the models read different numbers of tokens, so that no law can be fitted: {found}")
 
 
 def _check_layers(model: LanguageModel, settings: TokenSettings) -> None:

@@ -125,19 +125,26 @@ def _calls(records: Records) -> list[Call]:
 
 
 def _other_checkpoints(records: Records) -> list[str]:
-    """By their names: where they stood is not recorded."""
     own = records.checkpoint.get("identity")
-    rows = records.rows("entropy")
-    return list(dict.fromkeys(row["checkpoint"] for row in rows if row["identity"] != own))
+    return [one["path"] for one in _asked(records).get("checkpoints", []) if one["identity"] != own]
+
+
+def _asked(records: Records) -> Mapping[str, Any]:
+    """What the verb was called with that no record depends on."""
+    return (records.manifest.get("asked") or {}).get("tokens") or {}
 
 
 def _of_tokens(records: Records) -> dict[str, Any]:
-    """What was read is recorded as a digest, not as a path."""
+    """Texts that were given as such, not as files, stand as FILE."""
+    asked = _asked(records)
+    paths = asked.get("text") or ["FILE"]
     of_entropy = ("window", "special", "epsilon2", "center", "normalize_rows", "untrained", "dtype")
     of_selection = ("window", "positions", "min_context", "ridge", "divergence", "dtype")
     ks = records.settings("selection").get("ks")
     return {
-        "text": "FILE",
+        "text": paths[0] if len(paths) == 1 else tuple(paths),
+        **({"split": asked["split"]} if asked.get("text") else {}),
+        **({"layers": asked["layers"]} if asked.get("layers") is not None else {}),
         **_given(records, "selection", of_selection),
         **_given(records, "entropy", of_entropy),
         **({"k": ks} if ks else {}),
@@ -160,6 +167,9 @@ def _shell(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
     options = []
     for key, value in settings.items():
         name = key.replace("_", "-")
+        if isinstance(value, tuple):
+            options += [f"--{name} {shlex.quote(one)}" for one in value]
+            continue
         values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
             options.append(f"--{'' if value else 'no-'}{name}")

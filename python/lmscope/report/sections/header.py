@@ -10,6 +10,7 @@ from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.token_words import token_sentences
 from lmscope.report.words import count, listing, percent, plain
+from lmscope.results import TOKEN_ANALYSES
 
 ORDER = 10
 
@@ -38,6 +39,12 @@ def section(records: Records) -> Section:
         for status, number in statuses.items()
         if (number, plain(status), status) not in tiles
     ]
+    if records.analyses and set(records.analyses) <= TOKEN_ANALYSES:
+        tiles = [
+            (len(records.rows("entropy")), "layers with an entropy", ""),
+            (len(records.rows("positions")), "sampled positions", ""),
+            (len(records.rows("passages")), "passages", ""),
+        ]
     verdict, *others = filter(None, [_verdict(records), _doubt(records), *token_sentences(records)])
     values = {
         "model": records.model,
