@@ -19,8 +19,9 @@ __all__ = ["AttentionRecorder", "NoAttentionWeights"]
 # Under which transformers' attention interface finds `_attend`.
 _NAME = "lmscope_weights"
 # Eager attention takes its softmax in float32 where others keep the model's dtype.
+# In bfloat16 a model of 18 blocks moves by 0.04 between two ways that are both right.
 _ROUNDING = {"torch.float64": 1e-4, "torch.float32": 1e-4}
-_COARSE_ROUNDING = 0.1
+_COARSE_ROUNDING = 0.25
 
 
 class NoAttentionWeights(ValueError):
