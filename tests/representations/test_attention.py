@@ -96,6 +96,59 @@ def test_models_without_the_interface_give_their_weights_but_no_value_norms() ->
         assert not passage.value_norms
 
 
+def falcon(**changes: object) -> LanguageModel:
+    from transformers import FalconConfig, FalconForCausalLM
+
+    config = FalconConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, vocab_size=50, **changes
+    )
+    model = random_model(FalconForCausalLM, config)
+    assert model.config._attn_implementation == "sdpa"
+    return LanguageModel(model, character_tokenizer(50), "causal", "tiny falcon")
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_falcon_attends_to_nothing_behind(new: bool) -> None:
+    model = falcon(alibi=False, new_decoder_architecture=new)
+    plain = list(capture(model, TEXTS, layers="all"))
+    with_weights = capture(model, TEXTS, layers="all", attention="all")
+    for passage, without in zip(with_weights, plain, strict=True):
+        for layer, states in passage.states.items():
+            torch.testing.assert_close(states, without.states[layer], rtol=1e-4, atol=1e-4)
+        for weights in passage.attention.values():
+            assert not weights.triu(1).any()
+            torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:2]), **TOLERANCE)
+    assert model.model.config._attn_implementation == "sdpa"
+
+
+def test_weights_of_another_forward_pass_are_refused() -> None:
+    model = falcon(alibi=True)  # transformers' eager attention adds the bias twice, its sdpa once
+    with pytest.raises(
+        NoAttentionWeights, match=r"^attention: model type 'falcon' has other hidden states while it gives"
+    ):
+        capture(model, TEXTS, attention="last")
+    assert model.model.config._attn_implementation == "sdpa"
+
+
+def test_weights_of_later_tokens_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.bloom import modeling_bloom
+
+    class Unmasked(modeling_bloom.BloomAttention):
+        """Returns weights that the mask has not seen, as some models do."""
+
+        def forward(self, *arguments: object, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+            output, weights = super().forward(*arguments, **options)
+            return output, weights + 0.1
+
+    monkeypatch.setattr(modeling_bloom, "BloomAttention", Unmasked)
+    config = modeling_bloom.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=50)
+    model = random_model(modeling_bloom.BloomForCausalLM, config)
+    with pytest.raises(
+        NoAttentionWeights, match=r"^attention: block 1, a BloomBlock of .*, gives weights of tokens behind"
+    ):
+        capture(LanguageModel(model, character_tokenizer(50), "causal", "tiny"), TEXTS, attention="last")
+
+
 @pytest.mark.parametrize("model_type", ["mamba", "rwkv"])
 def test_a_model_without_attention_weights(model_type: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -15,6 +15,8 @@ import torch
 
 from lmscope.representations import LanguageModel, StatesError, TextError, capture, load_model
 
+from ..tiny_models import random_model
+from ..tiny_tokenizers import character_tokenizer
 from .models import TEXTS, alone, tiny_model
 
 # Sums of a few dozen products in another order: the batch's shape decides it.
@@ -70,7 +72,7 @@ def test_the_models_own_dtype(llama: LanguageModel) -> None:
         ("llama", "norm"),
         ("gpt2", "ln_f"),
         ("gemma3_text", "norm"),
-        ("opt", "decoder.final_layer_norm"),
+        ("opt", "final_layer_norm"),
         ("bert", None),
     ],
 )
@@ -255,6 +257,62 @@ def test_memory_does_not_grow_with_the_number_of_windows() -> None:
 def test_wrong_arguments(llama: LanguageModel, options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         capture(llama, TEXTS, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": 1.5},
+        {"layers": [0, True]},
+        {"attention": 0.0},
+        {"window": True},
+        {"window": 20.0},
+        {"batch_tokens": 0.5},
+        {"batch_tokens": True},
+    ],
+)
+def test_numbers_that_are_none(llama: LanguageModel, options: dict[str, object]) -> None:
+    (name,) = options
+    with pytest.raises(TypeError, match=rf"^{name}: \S+ is not a whole number$"):
+        capture(llama, TEXTS, **options)
+
+
+def test_numbers_of_numpy(llama: LanguageModel) -> None:
+    (passage, *_) = capture(llama, TEXTS, layers=np.int64(1), window=np.int32(20), batch_tokens=np.int64(64))
+    assert list(passage.states) == [1]
+    assert len(passage.ids) == 20
+
+
+def test_hidden_states_of_more_than_one_stream() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        "gemma3n_text",
+        hidden_size=32,
+        intermediate_size=[48] * 3,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=50,
+        vocab_size_per_layer_input=50,
+        hidden_size_per_layer_input=8,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        num_kv_shared_layers=0,
+        activation_sparsity_pattern=[0.0] * 3,
+        laurel_rank=4,
+        pad_token_id=0,
+    )
+    model = LanguageModel(
+        random_model(AutoModelForCausalLM.from_config, config), character_tokenizer(50), "causal", "tiny"
+    )
+    shape = r"\(4, 1, 6, 32\), not windows x tokens x dimensions; only 'last' is understood$"
+    with pytest.raises(
+        ValueError, match=rf"^layers: the hidden states 1 of .* 'gemma3n_text' have shape {shape}"
+    ):
+        list(capture(model, ["short"], layers=1))
+    (passage,) = capture(model, ["short"])
+    torch.testing.assert_close(passage.states[3], alone(model, passage.ids).last_hidden_state[0])
 
 
 def test_texts_that_are_none(llama: LanguageModel) -> None:

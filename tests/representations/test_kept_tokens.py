@@ -15,6 +15,8 @@ from lmscope.representations import LanguageModel, kept_tokens, next_token
 from lmscope.representations.kept_tokens import WAYS, KeptTokens
 from lmscope.representations.next_token import next_token_losses
 
+from ..tiny_models import random_model
+from ..tiny_tokenizers import character_tokenizer
 from .models import tiny_model
 
 TOKENS = 20
@@ -312,3 +314,70 @@ def test_tokens_that_a_model_rules_out_count_nothing() -> None:
     found = KeptTokens(model, IDS).divergence(9, [range(9), [3]], "all_layers")
     assert found[0] <= EXACT
     assert 0 < found[1] < np.inf
+
+
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 50,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+# get_decoder() of the first two gives the model itself, that of the third its head.
+NAMED_OTHERWISE = {
+    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 48, "attention_chunk_size": 8},
+    "mllama_text_model": {"cross_attention_layers": [1]},
+    "modernbert-decoder": {"cls_token_id": 1, "sep_token_id": 2},
+}
+
+
+@pytest.mark.parametrize("kind", NAMED_OTHERWISE)
+def test_the_body_is_not_what_the_class_calls_its_decoder(kind: str) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.for_model(kind, **SMALL, **NAMED_OTHERWISE[kind])
+    # The auto class takes Mllama by the whole model's configuration alone.
+    text_of = {"mllama_text_model": transformers.MllamaForCausalLM}
+    make = text_of.get(kind, transformers.AutoModelForCausalLM.from_config)
+    made = random_model(make, config).double()
+    model = LanguageModel(made, character_tokenizer(50), "causal", f"tiny {kind}")
+    full = log_probabilities(model, IDS)
+    losses = next_token_losses(model, IDS).losses
+    np.testing.assert_allclose(losses, -full[:-1].gather(1, IDS[1:, None])[:, 0], atol=1e-6)
+    kept = [0, 3, 5, 7, 11]
+    expected = divergence(full[15], log_probabilities(model, IDS[[*kept, 15]])[-1])
+    assert KeptTokens(model, IDS).divergence(15, [kept], "deleted")[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_body_that_is_not_all_that_comes_before_the_head() -> None:
+    model = model_of("llama")
+
+    class Shifted(type(model.model)):
+        def forward(self, input_ids: Any, **options: Any) -> Any:
+            output = super().forward(input_ids, **options)
+            output.logits = output.logits + input_ids[..., None]
+            return output
+
+    model.model.__class__ = Shifted
+    complaint = r"^models of type 'llama' do not keep head and body apart: the head of Shifted on the states"
+    with pytest.raises(ValueError, match=complaint):
+        next_token_losses(model, IDS)
+    with pytest.raises(ValueError, match=complaint):
+        KeptTokens(model, IDS)
+
+
+def test_an_unknown_word_is_no_special_token() -> None:
+    model = model_of("llama")
+    unknown = model.tokenizer.unk_token_id
+    assert unknown is not None
+    ids = IDS.clone()
+    ids[3] = unknown
+    sets = [[8], [3, 8]]
+    found = KeptTokens(model, ids).divergence(12, sets, "deleted")
+    assert found[0] != found[1]

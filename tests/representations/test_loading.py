@@ -17,6 +17,7 @@ from lmscope.checkpoints import CheckpointError, open_checkpoint
 from lmscope.representations import LanguageModel, capture, load_model
 
 from ..checkpoints.hub_server import Hub, folder_files, serve
+from ..tiny_models import random_model
 from ..tiny_tokenizers import character_tokenizer
 from .models import tiny_model
 
@@ -98,6 +99,26 @@ def test_weights_without_head_are_run_as_far_as_they_go(folder: Path) -> None:
 def test_a_config_without_architecture(folder: Path) -> None:
     change_config(folder, architectures=None)
     assert load_model(folder).kind == "causal"
+
+
+@pytest.mark.parametrize("is_decoder", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_causal_class_that_reads_ahead(
+    tiny_bert_path: Path, tmp_path: Path, is_decoder: bool, dtype: str
+) -> None:
+    from transformers import AutoConfig, BertLMHeadModel
+
+    config = AutoConfig.from_pretrained(tiny_bert_path)
+    config.is_decoder = is_decoder
+    path = tmp_path / "tiny-bert"
+    random_model(BertLMHeadModel, config).save_pretrained(path)
+    character_tokenizer(50).save_pretrained(path)
+    if is_decoder:
+        assert load_model(path, dtype=dtype).kind == "causal"
+        return
+    complaint = r"tiny-bert: model: tiny-bert, a BertLMHeadModel, is no causal model: .* config\.is_decoder"
+    with pytest.raises(CheckpointError, match=complaint):
+        load_model(path, dtype=dtype)
 
 
 def test_missing_weights_are_not_drawn(folder: Path) -> None:

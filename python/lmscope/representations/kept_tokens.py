@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lmscope.representations.kept_attention import Prober, Recorder, attention
 from lmscope.representations.next_token import last_states, log_probabilities, token_ids
+from lmscope.representations.windows import special_ids
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ class KeptTokens:
         self._ids = token_ids(model, ids)
         tokens = len(self._ids)
         if special is None:
-            special = np.isin(self._ids.cpu().numpy(), model.tokenizer.all_special_ids)
+            special = np.isin(self._ids.cpu().numpy(), list(special_ids(model.tokenizer)))
         self._special = np.asarray(special, dtype=bool)
         if self._special.shape != (tokens,):
             raise ValueError(f"special must have shape ({tokens},), as ids; found {self._special.shape}")

@@ -13,10 +13,38 @@ from lmscope.representations.quiet import quiet_transformers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "body_of", "relative_difference"]
 
 # What a tokenizer without a limit of its own gives as its limit is of the order of 1e30.
 _NO_LIMIT = 1 << 40
+# Rounding where a later token changes how the experts' batches are cut; bidirectional models differ by more.
+_READS_AHEAD = {"torch.float64": 1e-9, "torch.float32": 1e-5}
+_READS_AHEAD_COARSE = 1e-2
+
+
+def body_of(model: Any) -> Any:
+    """The part of a transformers causal model that turns token ids into the states which its head reads.
+
+    ValueError where no part of the model is known to be it.
+    """
+    import inspect
+
+    candidates = (model.get_decoder(), model.base_model, getattr(model, "model", None))
+    for body in candidates:
+        # Some classes name their head, or themselves, as their decoder.
+        if body in (None, model) or "input_ids" not in inspect.signature(body.forward).parameters:
+            continue
+        return body
+    raise ValueError(
+        f"models of type {model.config.model_type!r} do not keep head and body apart: nothing in "
+        f"{type(model).__name__} takes token ids"
+    )
+
+
+def relative_difference(states: torch.Tensor, others: torch.Tensor) -> float:
+    """The largest distance of a row from the other's, over the other's norm; NaN where one is not finite."""
+    rows, other_rows = states.double(), others.double()
+    return float(((rows - other_rows).norm(dim=-1) / other_rows.norm(dim=-1).clamp_min(1e-300)).max())
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -28,8 +56,9 @@ class LanguageModel:
     parameters that the checkpoint lacks and no hidden state depends on (an encoder's pooler). A model made
     elsewhere can be wrapped: ``LanguageModel(model, tokenizer, "causal", "its name")``.
 
-    ValueError for an encoder-decoder, and for parameters on the meta device (offloaded: transformers then
-    gives zeros for hidden states).
+    ValueError for an encoder-decoder, for parameters on the meta device (offloaded: transformers then gives
+    zeros for hidden states), and for a causal model whose states depend on later tokens, which two forward
+    passes of four tokens show.
     """
 
     model: Any
@@ -55,6 +84,8 @@ class LanguageModel:
                 )
         self.model.eval()
         self.model.requires_grad_(False)
+        if self.kind == "causal":
+            self._refuse_to_read_ahead()
 
     def __repr__(self) -> str:
         sizes = f"{self.depth} blocks, hidden size {self.hidden_size}, {self.parameters} parameters"
@@ -82,10 +113,10 @@ class LanguageModel:
     def model_type(self) -> str:
         return str(self.model.config.model_type)
 
-    @property
+    @cached_property
     def base(self) -> Any:
         """The model without its head."""
-        return self.model.base_model
+        return body_of(self.model) if self.kind == "causal" else self.model.base_model
 
     @property
     def depth(self) -> int:
@@ -198,6 +229,22 @@ class LanguageModel:
             inputs["use_cache"] = False
         with torch.no_grad(), quiet_transformers():
             return self.base(**inputs, **options)
+
+    def some_ids(self, tokens: int) -> list[int]:
+        """As many token ids from all over the vocabulary, for a look at what the model does."""
+        return [(number + 1) * self.vocabulary // (tokens + 2) for number in range(tokens)]
+
+    def _refuse_to_read_ahead(self) -> None:
+        *before, one, other = self.some_ids(5)
+        # Equal shapes, so that what comes before is rounded alike.
+        first, second = (self.forward([[*before, last]]).last_hidden_state[0, :-1] for last in (one, other))
+        difference = relative_difference(first, second)
+        if difference > _READS_AHEAD.get(str(first.dtype), _READS_AHEAD_COARSE):
+            raise ValueError(
+                f"model: {self.label}, a {type(self.model).__name__}, is no causal model: another last token "
+                f"changes the hidden states before it by {difference:.2g} of their norm; if it was trained "
+                "as a decoder, config.is_decoder must be true"
+            )
 
     def untrained(self, seed: int = 0) -> LanguageModel:
         """The same configuration with weights drawn as for training from scratch; dtype and device as here.

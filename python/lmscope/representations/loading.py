@@ -54,7 +54,8 @@ def load_model(
     its head.
 
     CheckpointError where the checkpoint cannot be read, has no config or no tokenizer, is quantised, needs
-    code of its own, or lacks weights that transformers would draw at random; an encoder's pooler may be
+    code of its own, lacks weights that transformers would draw at random, or names a causal architecture
+    whose attention reads ahead (a BertLMHeadModel without ``is_decoder``); an encoder's pooler may be
     missing, as no hidden state depends on it. ValueError for a wrong device or dtype.
     """
     import torch
@@ -73,9 +74,12 @@ def load_model(
     with quiet_transformers():
         tokenizer = _tokenizer(checkpoint, folder, token)
         kind, model, missing = _model(folder, wanted)
-    return LanguageModel(
-        model.to(place), tokenizer, kind, checkpoint.label, checkpoint.identity, frozenset(missing)
-    )
+    try:
+        return LanguageModel(
+            model.to(place), tokenizer, kind, checkpoint.label, checkpoint.identity, frozenset(missing)
+        )
+    except ValueError as error:
+        raise CheckpointError(str(error), file=folder) from error
 
 
 def _device(name: str) -> torch.device:

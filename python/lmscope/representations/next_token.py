@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.representations.language_model import body_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,11 @@ __all__ = ["NextTokenLosses", "next_token_losses"]
 
 _LOGITS_BYTES = 32 << 20
 _ROW_BYTES = 16 << 20
+# Rounding of logits, as a share of the largest.
+_ROUNDING = {"torch.float64": 1e-9, "torch.float32": 1e-4}
+_COARSE_ROUNDING = 0.05
+# Models whose head gave their logits.
+_parted: WeakSet[LanguageModel] = WeakSet()
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,12 +116,32 @@ def token_ids(model: LanguageModel, ids: Any) -> torch.Tensor:
         raise ValueError(
             f"ids must be the tokens of one window, one-dimensional; found shape {tuple(tokens.shape)}"
         )
+    if model not in _parted:
+        _check_head(model)
+        _parted.add(model)
     return tokens
+
+
+def _check_head(model: LanguageModel) -> None:
+    """ValueError where the head on the body's states does not give the model's own logits."""
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.tensor([model.some_ids(4)], device=model.device)
+        own = model.model(input_ids=ids, use_cache=False).logits[0].double()
+        made = torch.cat([block for _, block in logits(model.model, last_states(model.model, ids)[0])])
+        difference = float((made.double() - own).abs().max() / own.abs().max().clamp_min(1e-300))
+    if difference > _ROUNDING.get(str(model.dtype), _COARSE_ROUNDING):
+        raise ValueError(
+            f"models of type {model.model_type!r} do not keep head and body apart: the head of "
+            f"{type(model.model).__name__} on the states of its {type(body_of(model.model)).__name__} gives "
+            f"logits that differ from the model's own by {difference:.2g} of the largest"
+        )
 
 
 def last_states(model: Any, ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
     """Hidden states that the model's head reads: batch x tokens x dimensions, for ids of batch x tokens."""
-    states: torch.Tensor = model.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False)[0]
+    states: torch.Tensor = body_of(model)(input_ids=ids, position_ids=positions, use_cache=False)[0]
     return states
 
 
@@ -128,7 +155,7 @@ def logits(model: Any, states: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
     vocabulary = model.get_output_embeddings().weight.shape[0]
     block = max(1, _LOGITS_BYTES // (4 * vocabulary))
     dummy = torch.zeros((1, 1), dtype=torch.int64, device=states.device)
-    given = model.get_decoder()(input_ids=dummy, use_cache=False)
+    given = body_of(model)(input_ids=dummy, use_cache=False)
     for start in range(0, len(states), block):
         given.last_hidden_state = states[None, start : start + block]
         with _body_gives(model, given):
@@ -152,7 +179,7 @@ def log_probabilities(model: Any, states: torch.Tensor) -> Iterator[tuple[int, t
 @contextmanager
 def _body_gives(model: Any, output: Any) -> Iterator[None]:
     """Inside, the model's body returns ``output`` for any input, so that the model is its head alone."""
-    body = model.get_decoder()
+    body = body_of(model)
     # An instance may carry a forward of its own, as accelerate's hooks set one.
     before = body.__dict__.get("forward")
     calls = 0

@@ -14,7 +14,7 @@ from lmscope.representations.attention import AttentionRecorder
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.texts import TextError, texts_of
 from lmscope.representations.token_strings import TokenStrings
-from lmscope.representations.windows import Window, cut, window_size
+from lmscope.representations.windows import Window, cut, whole_number, window_size
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,8 @@ def capture(
     while a forward pass runs; windows of similar length share one, padded on the right and masked. While
     iterating, a model serves one thread. Consumers that keep no passage keep memory flat.
 
-    Raises at the call ValueError for a wrong argument and NoAttentionWeights where a wanted block has none;
+    Raises at the call ValueError or TypeError for a wrong argument, and NoAttentionWeights where a wanted
+    block has none, or none that belong to the model's states;
     while iterating TextError for a text without tokens of its own, and StatesError for states that are not
     finite (``nonfinite="keep"`` hands them over, with ``Passage.problems``) or a layer of nothing but zeros,
     as weights that were offloaded give.
@@ -137,7 +138,7 @@ def capture_windows(
         raise ValueError(f"special_tokens: {special_tokens!r} is neither 'keep' nor 'drop'")
     if nonfinite not in ("raise", "keep"):
         raise ValueError(f"nonfinite: {nonfinite!r} is neither 'raise' nor 'keep'")
-    if batch_tokens < 1:
+    if whole_number("batch_tokens", batch_tokens) < 1:
         raise ValueError(f"batch_tokens: {batch_tokens} is less than 1")
     wanted = _numbers("layers", layers, model.depth, model.depth + 1)
     blocks = _numbers("attention", () if attention is None else attention, model.depth - 1, model.depth)
@@ -152,11 +153,12 @@ def _numbers(name: str, chosen: str | int | Iterable[int], last: int, count: int
         if chosen == "all":
             return tuple(range(count))
         raise ValueError(f"{name}: {chosen!r} is neither 'last' nor 'all', nor a number")
-    numbers = tuple(chosen) if isinstance(chosen, Iterable) else (chosen,)
+    given = tuple(chosen) if isinstance(chosen, Iterable) else (chosen,)
+    numbers = [whole_number(name, number) for number in given]
     for number in numbers:
         if not 0 <= number < count:
             raise ValueError(f"{name}: {number} is not between 0 and {count - 1}")
-    return tuple(sorted({int(number) for number in numbers}))
+    return tuple(sorted(set(numbers)))
 
 
 def _passages(
@@ -239,7 +241,13 @@ class _Forward:
                 f"layers: model type {self._model.model_type!r} gives {found} hidden states for "
                 f"{self._model.depth} blocks; only 'last' is understood"
             )
-        return output.hidden_states[layer]  # type: ignore[no-any-return]
+        states: torch.Tensor = output.hidden_states[layer]
+        if states.ndim != 3:
+            raise ValueError(
+                f"layers: the hidden states {layer} of model type {self._model.model_type!r} have shape "
+                f"{tuple(states.shape)}, not windows x tokens x dimensions; only 'last' is understood"
+            )
+        return states
 
     def _refuse_zeros(self, layer: int, values: torch.Tensor, windows: Sequence[Window]) -> None:
         if values.is_meta or not any(

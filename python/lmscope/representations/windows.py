@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.texts import TextError
 
-__all__ = ["Window", "cut", "window_size"]
+__all__ = ["Window", "cut", "special_ids", "whole_number", "window_size"]
 
 DEFAULT_WINDOW = 512
 
@@ -29,10 +30,23 @@ class Window:
     special: npt.NDArray[np.bool_]
 
 
+def whole_number(name: str, number: Any) -> int:
+    """``number`` as an int; TypeError for anything but an integer, and for a bool."""
+    try:
+        if not isinstance(number, (bool, np.bool_)):
+            return operator.index(number)
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: {number!r} is not a whole number")
+
+
 def window_size(model: LanguageModel, window: int | None) -> int:
-    """The largest number of tokens of one pass; ValueError where the model or its tokenizer forbids it."""
+    """The largest number of tokens of one pass; ValueError where the model or its tokenizer forbids
+    it, TypeError for what is no integer.
+    """
     if window is None:
         return min(model.context or DEFAULT_WINDOW, DEFAULT_WINDOW)
+    window = whole_number("window", window)
     if model.context is not None and window > model.context:
         raise ValueError(
             f"window: {window} tokens, but {model.label} takes at most {model.context}; texts longer than "
@@ -54,7 +68,7 @@ def cut(model: LanguageModel, texts: Iterable[str], window: int) -> Iterator[Win
     """
     tokenizer = model.tokenizer
     around = tokenizer.num_special_tokens_to_add(pair=False)
-    flagged = _special_ids(tokenizer)
+    flagged = special_ids(tokenizer)
     for number, text in enumerate(texts):
         encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
         ids: list[int] = list(encoded["input_ids"])
@@ -79,7 +93,7 @@ def cut(model: LanguageModel, texts: Iterable[str], window: int) -> Iterator[Win
             yield Window(number, index, windows, start, head + own + tail, np.array(special))
 
 
-def _special_ids(tokenizer: Any) -> set[int]:
+def special_ids(tokenizer: Any) -> set[int]:
     """Ids that mean something else than text, like the end of a document; an unknown word is text."""
     attributes = {key: value for key, value in tokenizer.special_tokens_map.items() if key != "unk_token"}
     names = [name for value in attributes.values() for name in ([value] if isinstance(value, str) else value)]
