@@ -18,6 +18,8 @@ constexpr int64_t support_sweeps = 4;
 constexpr int most_newton_steps = 16;
 // Added to the diagonal as a share of it: dependent columns then move together until one of them reaches zero.
 constexpr double ridge = 1e-10;
+// Of the objective, as a share of ||y||^2.
+constexpr double objective_rounding = 0x1p-48;
 
 }  // namespace
 
@@ -141,20 +143,21 @@ WorkingSet::Newton WorkingSet::solve_on_support(double bound) {
     }
     const std::vector<double> w = w_, q = q_;
     const double before = state(bound).objective;
-    const auto lowers = [&](auto&& moved) {
+    const auto rise = [&](auto&& moved) {
         for (int64_t a = 0; a < count; ++a) {
             const auto at = static_cast<size_t>(nonzero[static_cast<size_t>(a)]);
             w_[at] = moved(w[at], target[a]);
         }
         gradient_from_gram();
-        return state(bound).objective < before;
+        return state(bound).objective - before;
     };
-    if (step == 1 && lowers([](double, double to) { return to; })) return Newton::whole;
+    if (step == 1 && rise([](double, double to) { return to; }) < 0) return Newton::whole;
     // All that would change their sign to zero at once, or else as far as the first of them.
-    if (step < 1 && lowers([](double from, double to) { return from * to < 0 ? 0.0 : to; })) return Newton::cut;
-    if (step < 1 && lowers([step](double from, double to) {
-            return from * to < 0 && from / (from - to) <= step ? 0.0 : from + step * (to - from);
-        }))
+    if (step < 1 && rise([](double from, double to) { return from * to < 0 ? 0.0 : to; }) < 0) return Newton::cut;
+    // The latter may fall by less than rounding where a tiny coefficient ends it.
+    if (step < 1 && rise([step](double from, double to) {
+                        return from * to < 0 && from / (from - to) <= step ? 0.0 : from + step * (to - from);
+                    }) <= objective_rounding * target_square_)
         return Newton::cut;
     w_ = w;
     q_ = q;
@@ -181,7 +184,7 @@ int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
         const int64_t count = std::ssize(nonzero);
         if (sweeps - last_solve < pause * (support_sweeps + count * count / (24 * size()))) continue;
         Newton newton = solve_on_support(bound);
-        pause = newton == Newton::none ? 2 * pause : 1;
+        pause = newton == Newton::none ? std::min<int64_t>(2 * pause, 8) : 1;
         for (int i = 1; i < most_newton_steps && newton == Newton::cut; ++i) newton = solve_on_support(bound);
         last_solve = sweeps;
     }

@@ -74,7 +74,9 @@ class Lasso(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[mi
         self.n_iter_ = int(np.max(found.n_iter))
         if not np.all(found.converged):
             stopped = np.max(found.n_iter, where=~np.asarray(found.converged), initial=0) < self.max_iter
-            way_out = "Rounding stops it there: only a larger tol" if stopped else "A larger max_iter, alpha or tol"
+            way_out = (
+                "Rounding stops it there: only a larger tol" if stopped else "A larger max_iter, alpha or tol"
+            )
             warnings.warn(
                 f"the Lasso has not converged after {self.n_iter_} sweeps: its duality gap is "
                 f"{np.max(found.gap):.3g}. {way_out} may help.",

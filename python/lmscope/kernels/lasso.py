@@ -139,16 +139,16 @@ def lasso(
             alphas with k non-zeros before there are more (half its upper end where it reaches down to 0).
             Where no alpha has exactly k, the next larger number that occurs; where fewer can enter, as many
             as can. One target and no intercept; the Gram matrix of all features is formed.
-        tol: converged is a gap of at most ``tol * ||y||**2 / samples``, y centred where there is an intercept;
-            between 0 and 1.
+        tol: converged is a gap of at most ``tol * ||y||**2 / samples``, y centred where there is an
+            intercept; between 0 and 1.
         fit_intercept: centre x and y, in float64, as they are read; several targets are then solved one after
             the other.
         max_iter: sweeps after which a solution that has not converged is given back as it is.
 
-    One target, or an intercept: coordinate descent on a growing working set of features with its own Gram matrix, Newton steps
-    on the support's signs; the certificate comes from the explicit residual in float64. Several targets
-    without an intercept share one Gram matrix of all features, from which the certificate comes too. Features of norm zero have
-    coefficient 0. The same bits for any number of threads.
+    One target, or an intercept: coordinate descent on a growing working set of features with its own Gram
+    matrix, Newton steps on the support's signs; the certificate comes from the explicit residual in float64.
+    Several targets without an intercept share one Gram matrix of all features, from which the certificate
+    comes too. Features of norm zero have coefficient 0. The same bits for any number of threads.
 
     Returns:
         A solution with its gap. One that has not converged says so: ``max_iter`` was reached, or rounding
