@@ -28,7 +28,8 @@ class LassoFamily(Family):
         "one target on a samples x features matrix, column-major. The competitors get alpha beforehand, "
         "and the loosest tolerance, up to 1000 times ours, at which all of their duality gaps, computed here "
         "from their coefficients with a common dual point, are within the limit; ours computes Gram matrix and "
-        "alpha_max inside its time. Ours runs on its threads, the competitors' loops on one"
+        "alpha_max inside its time. Ours runs on its threads, the competitors' "
+        "loops on one"
     )
     formula = "prefixes: N^2 M operations, the Gram matrix; single: 2 N M, one product with the matrix"
     error = f"largest duality gap over ||y||^2 / samples, limit {TOLERANCE:g}"
