@@ -27,8 +27,8 @@ class LassoFamily(Family):
         "run in a loop, scikit-learn is given the Gram matrix of every prefix beforehand. single: "
         "one target on a samples x features matrix, column-major. The competitors get alpha beforehand, "
         "and the loosest tolerance, up to 1000 times ours, at which all of their duality gaps, computed here "
-        "from their coefficients with a common dual point, are within the limit; ours computes Gram matrix and "
-        "alpha_max inside its time. Ours runs on its threads, the competitors' "
+        "from their coefficients with a common dual point, are within the limit; ours computes "
+        "Gram matrix and alpha_max inside its time. Ours runs on its threads, the competitors' "
         "loops on one"
     )
     formula = "prefixes: N^2 M operations, the Gram matrix; single: 2 N M, one product with the matrix"
