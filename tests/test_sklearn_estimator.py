@@ -41,6 +41,12 @@ def test_a_fit_that_has_not_converged_warns() -> None:
         Lasso(alpha=1e-4, max_iter=1).fit(x, y)
 
 
+def test_a_tolerance_below_rounding_warns_of_rounding() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="Rounding stops it there: only a larger tol may help"):
+        Lasso(alpha=0.1, tol=1e-20).fit(x, y)
+
+
 def test_without_scikit_learn_the_import_names_the_command() -> None:
     code = (
         "import sys; sys.modules['sklearn'] = None\n"

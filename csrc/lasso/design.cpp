@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "lasso/range.h"
 #include "lasso/single_kernels.h"
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
@@ -104,6 +105,11 @@ Design::Design(const MatrixView& matrix, bool centre, const char* argument)
         exponent_ = elements::scale_exponent(matrix);
         squares_ = sums(add_squares);
     }
+    for (int64_t j = 0; j < matrix.columns; ++j)
+        if (squares_[static_cast<size_t>(j)] < smallest_square && !is_zero_column(matrix, j))
+            throw InvalidArgument(std::string(argument) + " has a column, " + std::to_string(j) +
+                                  ", whose squared norm is below 2^-960, or too small beside the largest for float64: " +
+                                  "scale it by a power of two");
     if (!centre) return;
     const std::vector<double> ones(static_cast<size_t>(matrix.rows), 1.0);
     std::vector<double> means = products(ones.data());
@@ -160,6 +166,16 @@ void require_matrix(const MatrixView& matrix, const char* argument) {
     if (matrix.rows < 1 || matrix.columns < 1)
         throw InvalidArgument(std::string(argument) + " has shape (" + std::to_string(matrix.rows) + ", " +
                               std::to_string(matrix.columns) + "); it needs at least one row and one column");
+}
+
+void require_scale(const Design& y, double square, double largest_correlation, double alpha_max) {
+    const double true_square = std::ldexp(square, 2 * y.exponent());
+    if (square > 0 && !(true_square >= smallest_square && true_square <= largest_square))
+        throw InvalidArgument(std::string("y has a column, 0, whose squared norm is ") +
+                              (true_square < 1 ? "below 2^-960" : "above 2^960") + ": scale it by a power of two");
+    if (largest_correlation > 0 && !std::isnormal(alpha_max))
+        throw InvalidArgument(std::string("x and y have an alpha_max ") + (alpha_max < 1 ? "below" : "above") +
+                              " the range of float64: scale y by a power of two");
 }
 
 void require_problem(const MatrixView& x, const MatrixView& y) {

@@ -45,4 +45,8 @@ private:
 void require_matrix(const MatrixView& matrix, const char* argument);
 void require_problem(const MatrixView& x, const MatrixView& y);
 
+// Throws InvalidArgument where ||y||^2 or alpha_max leaves the range of float64; `square` and `largest_correlation` are
+// those of the scaled x and y.
+void require_scale(const Design& y, double square, double largest_correlation, double alpha_max);
+
 }  // namespace lmscope::lasso::single

@@ -8,6 +8,7 @@
 #include "lasso/certificate.h"
 #include "lasso/group.h"
 #include "lasso/kernels.h"
+#include "lasso/range.h"
 #include "lasso/signed_minimum.h"
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
@@ -52,16 +53,6 @@ void require_alphas(const std::vector<double>& alphas, bool ratio) {
     }
 }
 
-// Squared norms outside of this leave no room for products or for relative rounding errors.
-constexpr double smallest_square = 0x1p-960;
-constexpr double largest_square = 0x1p960;
-
-// What one column is called where the caller's matrix holds it.
-struct Named {
-    const char* argument;
-    const char* line;
-};
-
 void require_matrix(const MatrixView& matrix, const char* argument) {
     active_isa();  // a wrong LMSCOPE_ISA is refused even where this dtype needs no widening
     if (matrix.rows < 1 || matrix.columns < 1)
@@ -71,21 +62,6 @@ void require_matrix(const MatrixView& matrix, const char* argument) {
         throw UnsupportedDType(std::string(argument) +
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
     elements::require_finite(matrix, argument);
-}
-
-// `columns` holds the columns that `squared_norms` belong to.
-void require_range(const MatrixView& columns, const double* squared_norms, int64_t step, const Named& named) {
-    for (int64_t j = 0; j < columns.columns; ++j) {
-        const double square = squared_norms[j * step];
-        if (square >= smallest_square && square <= largest_square) continue;
-        MatrixView column = columns;
-        column.data = columns.at(0, j);
-        column.columns = 1;
-        if (square < smallest_square && elements::is_zero(column)) continue;
-        throw InvalidArgument(std::string(named.argument) + " has a " + named.line + ", " + std::to_string(j) +
-                              ", whose squared norm is " + (square < 1 ? "below 2^-960" : "above 2^960") +
-                              ": scale it by a power of two");
-    }
 }
 
 struct ColumnsGram {
@@ -133,6 +109,8 @@ LassoBatch solve_all(const Shared& shared, std::vector<Problem> problems, const 
                           : 2 * shared.product_error * std::sqrt(problems[i].target_squared_norm) * largest_norm;
         problems[i].threshold = std::min(threshold, std::numeric_limits<double>::max());
         problems[i].coef = batch.coef.data() + batch.offsets[i];
+        if (ratio && !std::isfinite(threshold))
+            throw InvalidArgument("alpha_ratio times alpha_max exceeds float64, got " + std::to_string(alphas[i]));
         batch.alpha.push_back(ratio ? threshold / scale : alphas[i]);
         batch.alpha_max.push_back(largest / scale);
     }
@@ -172,7 +150,7 @@ ColumnsGram prefix_gram(const MatrixView& tokens, const std::vector<int64_t>& po
     const int64_t rows_at_once = elements::chunk_rows(columns.columns);
     for_each_chunk(columns, rows_at_once, 0,
                    [&](const elements::Chunk& chunk) { add_chunk(chunk, gram.order, gram.gram.data()); });
-    require_range(columns, gram.gram.data(), gram.order + 1, {"tokens", "row"});
+    lasso::require_range(columns, gram.gram.data(), gram.order + 1, 0, {"tokens", "row"});
     gram.complete(columns.rows, rows_at_once);
     return gram;
 }
@@ -271,8 +249,8 @@ LassoBatch lasso_targets(const MatrixView& x, const MatrixView& y, const std::ve
         add_products(chunk, x.columns, targets, y.columns, correlations.data(), squares.data());
         first += chunk.rows;
     });
-    require_range(x, gram.gram.data(), gram.order + 1, {"x", "column"});
-    require_range(y, squares.data(), 1, {"y", "column"});
+    lasso::require_range(x, gram.gram.data(), gram.order + 1, 0, {"x", "column"});
+    lasso::require_range(y, squares.data(), 1, 0, {"y", "column"});
     gram.complete(x.rows, rows_at_once);
     std::vector<Problem> problems;
     for (int64_t target = 0; target < y.columns; ++target)

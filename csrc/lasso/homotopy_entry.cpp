@@ -5,6 +5,7 @@
 
 #include "lasso/design.h"
 #include "lasso/homotopy.h"
+#include "lasso/range.h"
 #include "lmscope/error.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
@@ -45,6 +46,11 @@ HomotopyPath lasso_homotopy(const MatrixView& x, const MatrixView& y, const Homo
     std::vector<double> wide(static_cast<size_t>(y.rows));
     target.copy_columns({0}, wide.data());
     const std::vector<double> correlations = design.products(wide.data());
+    double largest = 0;
+    for (const double value : correlations) largest = std::max(largest, std::fabs(value));
+    lasso::single::require_scale(
+        target, target.squares()[0], largest,
+        std::ldexp(largest / static_cast<double>(x.rows), design.exponent() + target.exponent()));
     const AlignedBuffer gram = whole_gram(x, design.exponent());
     HomotopyPath path = lasso::single::follow_path(x.columns, gram.data(), x.columns, correlations.data(), settings);
     scale(path, x.rows, design.exponent() + target.exponent(), target.exponent() - design.exponent());
@@ -63,6 +69,7 @@ std::vector<HomotopyPath> lasso_prefix_homotopy(const MatrixView& tokens, const 
                                   std::to_string(tokens.rows - 1) + ", as the first token has none before it");
     const int exponent = elements::scale_exponent(tokens);
     const AlignedBuffer gram = whole_gram(tokens.transposed(), exponent);
+    lasso::require_range(tokens.transposed(), gram.data(), tokens.rows + 1, exponent, {"tokens", "row"});
     std::vector<HomotopyPath> paths(positions.size());
     const auto count = static_cast<int64_t>(positions.size());
     // The long ones first, so that no thread is left with one at the end.

@@ -27,23 +27,35 @@ double largest(const std::vector<double>& values) {
 // ||y - X w||^2 / 2 + bound ||w||_1 at one bound after the other, each from the solution before.
 class Problem {
 public:
-    Problem(const Design& x, std::vector<double> y, double target_norm, const std::vector<double>& correlations)
+    // `target` holds y, centred where `centred` says so.
+    Problem(const Design& x, const Design& target, bool centred, std::vector<double> y,
+            const std::vector<double>& correlations)
         : x_(x),
           y_(std::move(y)),
-          target_norm_(target_norm),
+          centred_(centred),
           norms_(x.squares()),
           gradient_(correlations),
           residual_(y_.size()),
           coef_(norms_.size()),
-          set_(x, correlations, target_norm * target_norm),
+          set_(x, correlations, target.squares()[0]),
           last_bound_(largest(correlations)) {
         for (double& norm : norms_) norm = std::sqrt(norm);
+        with_offsets_ = norms_;
+        target_norm_ = std::sqrt(target.squares()[0]);
+        if (!centred) return;
+        // By how far a computed mean may miss, along the vector of ones.
+        const double share = lasso::rounding(x.rows() + 2) * std::sqrt(static_cast<double>(x.rows()));
+        for (size_t j = 0; j < norms_.size(); ++j) with_offsets_[j] += share * std::fabs(x.means()[j]);
+        target_norm_ += share * std::fabs(target.means()[0]);
     }
 
     struct Solved {
         double gap;
         int64_t sweeps;
     };
+
+    // The gap of the coefficients as they are.
+    Solved stay(double bound) { return {certify(bound).upper, 0}; }
 
     // Descends on working sets until the gap over all columns is at most `target`, or `most` sweeps are done.
     Solved solve(double bound, double target, int64_t most) {
@@ -75,12 +87,20 @@ private:
     lasso::Gap certify(double bound) {
         const int64_t rows = x_.rows();
         set_.residual(y_.data(), residual_.data());
+        if (centred_) {
+            double mean = 0;
+            for (const double value : residual_) mean += value;
+            mean /= static_cast<double>(rows);
+            for (double& value : residual_) value -= mean;
+        }
         gradient_ = x_.products(residual_.data());
         set_.write(coef_.data());
         const double product = lasso::single::loops().dot(rows, y_.data(), residual_.data());
-        const double error = lasso::rounding(set_.nonzeros() + 2) + lasso::rounding(rows + 16);
+        // Centring rounds each element of x, y and the residual, whose mean is then zero up to gamma_(rows + 2).
+        const double error = lasso::rounding(set_.nonzeros() + 2) + lasso::rounding(rows + 16) +
+                             (centred_ ? lasso::rounding(rows + 8) : 0.0);
         return lasso::duality_gap(
-            {x_.columns(), gradient_.data(), coef_.data(), norms_.data(), target_norm_, product, bound, error});
+            {x_.columns(), gradient_.data(), coef_.data(), with_offsets_.data(), target_norm_, product, bound, error});
     }
 
     // Columns to add where some outside the set have a gradient above `threshold`: those that come closest to the dual
@@ -107,8 +127,10 @@ private:
 
     const Design& x_;
     std::vector<double> y_;
+    bool centred_;
     double target_norm_;
     std::vector<double> norms_;
+    std::vector<double> with_offsets_;
     std::vector<double> gradient_;
     std::vector<double> residual_;
     std::vector<double> coef_;
@@ -125,7 +147,8 @@ LassoPath lasso_path(const MatrixView& x, const MatrixView& y, const LassoPathSe
             throw InvalidArgument(std::string(settings.relative ? "alpha_ratio" : "alpha") +
                                   " must be above 0 and finite, got " + std::to_string(alpha) +
                                   "; without a penalty this is least squares (numpy.linalg.lstsq)");
-    if (!(settings.tol > 0)) throw InvalidArgument("tol must be above 0, got " + std::to_string(settings.tol));
+    if (!(settings.tol > 0 && settings.tol < 1))
+        throw InvalidArgument("tol must lie between 0 and 1, got " + std::to_string(settings.tol));
     if (settings.max_iter < 1)
         throw InvalidArgument("max_iter must be at least 1, got " + std::to_string(settings.max_iter));
 
@@ -139,13 +162,20 @@ LassoPath lasso_path(const MatrixView& x, const MatrixView& y, const LassoPathSe
     const int exponent = design.exponent() + target.exponent();
 
     LassoPath path;
-    path.alpha_max = std::ldexp(largest(correlations) / samples, exponent);
-    Problem problem(design, std::move(centred), std::sqrt(square), correlations);
+    const double largest_bound = largest(correlations);
+    path.alpha_max = std::ldexp(largest_bound / samples, exponent);
+    lasso::single::require_scale(target, square, largest_bound, path.alpha_max);
+    Problem problem(design, target, settings.fit_intercept, std::move(centred), correlations);
     for (const double wanted : settings.alphas) {
         const double alpha = settings.relative ? wanted * path.alpha_max : wanted;
-        Problem::Solved solved{0.0, 0};
-        if (alpha < path.alpha_max)
-            solved = problem.solve(std::ldexp(alpha, -exponent) * samples, settings.tol * square, settings.max_iter);
+        if (largest_bound > 0 && !std::isnormal(alpha))
+            throw InvalidArgument((settings.relative ? "alpha_ratio times alpha_max" : "alpha") +
+                                  std::string(alpha < 1 ? " falls below" : " exceeds") + " the range of float64, got " +
+                                  std::to_string(wanted));
+        const double bound = settings.relative ? wanted * largest_bound : std::ldexp(alpha, -exponent) * samples;
+        const Problem::Solved solved = bound < largest_bound
+                                           ? problem.solve(bound, settings.tol * square, settings.max_iter)
+                                           : problem.stay(bound);
         path.alphas.push_back(alpha);
         path.gaps.push_back(std::ldexp(solved.gap / samples, 2 * target.exponent()));
         path.n_iter.push_back(solved.sweeps);
@@ -154,6 +184,9 @@ LassoPath lasso_path(const MatrixView& x, const MatrixView& y, const LassoPathSe
         for (size_t j = 0; j < problem.coef().size(); ++j) {
             const double coef = problem.coef()[j];
             path.coefs.push_back(std::ldexp(coef, target.exponent() - design.exponent()));
+            if (coef != 0 && !std::isnormal(path.coefs.back()))
+                throw InvalidArgument("the coefficient of column " + std::to_string(j) +
+                                      " leaves the range of float64: scale y by a power of two");
             intercept -= std::ldexp(design.means()[j] * coef, target.exponent());
         }
         path.intercepts.push_back(intercept);

@@ -14,6 +14,12 @@ namespace {
 constexpr int64_t gram_block = 128;
 // Sweeps over the support after each one over all columns.
 constexpr int64_t support_sweeps = 4;
+// In a row, where each but the last one ends at a coefficient's change of sign.
+constexpr int most_newton_steps = 16;
+// Added to the diagonal as a share of it: dependent columns then move together until one of them reaches zero.
+constexpr double ridge = 1e-10;
+// Of the objective, as a share of ||y||^2.
+constexpr double objective_rounding = 0x1p-48;
 
 }  // namespace
 
@@ -114,20 +120,22 @@ WorkingSet::State WorkingSet::state(double bound) const {
     return {gap, 0.5 * (target_square_ - known - fit) + bound * norm};
 }
 
-bool WorkingSet::solve_on_support(double bound) {
+WorkingSet::Newton WorkingSet::solve_on_support(double bound) {
     const std::vector<int64_t> nonzero = support();
     const auto count = static_cast<int64_t>(nonzero.size());
-    if (count == 0 || count > design_.rows()) return false;
+    if (count == 0) return Newton::none;
     AlignedBuffer gram(count * count), target(count);
     for (int64_t a = 0; a < count; ++a) {
         const int64_t column = nonzero[static_cast<size_t>(a)];
         for (int64_t b = a; b < count; ++b)
             gram[b + a * count] = gram_[nonzero[static_cast<size_t>(b)] + column * capacity_];
-        target[a] = known_[static_cast<size_t>(column)] - std::copysign(bound, w_[static_cast<size_t>(column)]);
+        gram[a + a * count] *= 1 + ridge;
+        target[a] = q_[static_cast<size_t>(column)] - std::copysign(bound, w_[static_cast<size_t>(column)]);
     }
-    if (!blas::cholesky_lower(count, gram.data(), count)) return false;
+    if (!blas::cholesky_lower(count, gram.data(), count)) return Newton::none;
     blas::solve_lower(blas::Op::none, count, 1, gram.data(), count, target.data(), count);
     blas::solve_lower(blas::Op::transpose, count, 1, gram.data(), count, target.data(), count);
+    for (int64_t a = 0; a < count; ++a) target[a] += w_[static_cast<size_t>(nonzero[static_cast<size_t>(a)])];
     double step = 1;
     for (int64_t a = 0; a < count; ++a) {
         const double from = w_[static_cast<size_t>(nonzero[static_cast<size_t>(a)])];
@@ -135,17 +143,25 @@ bool WorkingSet::solve_on_support(double bound) {
     }
     const std::vector<double> w = w_, q = q_;
     const double before = state(bound).objective;
-    for (int64_t a = 0; a < count; ++a) {
-        double& value = w_[static_cast<size_t>(nonzero[static_cast<size_t>(a)])];
-        const double moved = step == 1 ? target[a] : value + step * (target[a] - value);
-        // The first to reach zero stays there.
-        value = value * target[a] < 0 && value / (value - target[a]) <= step ? 0.0 : moved;
-    }
-    gradient_from_gram();
-    if (state(bound).objective < before) return true;
+    const auto rise = [&](auto&& moved) {
+        for (int64_t a = 0; a < count; ++a) {
+            const auto at = static_cast<size_t>(nonzero[static_cast<size_t>(a)]);
+            w_[at] = moved(w[at], target[a]);
+        }
+        gradient_from_gram();
+        return state(bound).objective - before;
+    };
+    if (step == 1 && rise([](double, double to) { return to; }) < 0) return Newton::whole;
+    // All that would change their sign to zero at once, or else as far as the first of them.
+    if (step < 1 && rise([](double from, double to) { return from * to < 0 ? 0.0 : to; }) < 0) return Newton::cut;
+    // The latter may fall by less than rounding where a tiny coefficient ends it.
+    if (step < 1 && rise([step](double from, double to) {
+                        return from * to < 0 && from / (from - to) <= step ? 0.0 : from + step * (to - from);
+                    }) <= objective_rounding * target_square_)
+        return Newton::cut;
     w_ = w;
     q_ = q;
-    return false;
+    return Newton::none;
 }
 
 int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
@@ -167,7 +183,9 @@ int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
         // Solving takes count^3 / 3 operations, a sweep 2 count size of those that wait for memory.
         const int64_t count = std::ssize(nonzero);
         if (sweeps - last_solve < pause * (support_sweeps + count * count / (24 * size()))) continue;
-        pause = solve_on_support(bound) ? 1 : 2 * pause;
+        Newton newton = solve_on_support(bound);
+        pause = newton == Newton::none ? std::min<int64_t>(2 * pause, 8) : 1;
+        for (int i = 1; i < most_newton_steps && newton == Newton::cut; ++i) newton = solve_on_support(bound);
         last_solve = sweeps;
     }
     return sweeps;

@@ -37,9 +37,10 @@ private:
     };
     State state(double bound) const;
     std::vector<int64_t> support() const;
-    // Moves towards the minimum over the present support and signs, as far as no coefficient changes its sign; false
-    // where that does not lower the objective.
-    bool solve_on_support(double bound);
+    enum class Newton { none, cut, whole };
+    // Moves towards the minimum over the present support and signs; `cut` where coefficients that would change their
+    // sign went to zero instead, `none` where the objective would not fall and nothing moves.
+    Newton solve_on_support(double bound);
     void gradient_from_gram();
     void reserve(int64_t size);
     int64_t padded() const { return (size() + 7) / 8 * 8; }

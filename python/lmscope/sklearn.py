@@ -60,26 +60,26 @@ class Lasso(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[mi
             self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True, order="F"
         )
         y = np.asarray(y, dtype=x.dtype)
-        means_x, means_y = np.zeros(x.shape[1]), np.zeros(y.shape[1:])
-        if y.ndim == 2 and self.fit_intercept:
-            means_x, means_y = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-            x, y = np.asfortranarray(x - means_x), y - means_y
         found = lasso(
             x,
             y,
             alpha=self.alpha,
             tol=self.tol,
-            fit_intercept=self.fit_intercept and y.ndim == 1,
+            fit_intercept=self.fit_intercept,
             max_iter=self.max_iter,
         )
         self.coef_ = found.coef
-        self.intercept_ = found.intercept if y.ndim == 1 else means_y - found.coef @ means_x
+        self.intercept_ = found.intercept
         self.dual_gap_ = found.gap
         self.n_iter_ = int(np.max(found.n_iter))
         if not np.all(found.converged):
+            stopped = np.max(found.n_iter, where=~np.asarray(found.converged), initial=0) < self.max_iter
+            way_out = (
+                "Rounding stops it there: only a larger tol" if stopped else "A larger max_iter, alpha or tol"
+            )
             warnings.warn(
                 f"the Lasso has not converged after {self.n_iter_} sweeps: its duality gap is "
-                f"{np.max(found.gap):.3g}. A larger max_iter, alpha or tol may help.",
+                f"{np.max(found.gap):.3g}. {way_out} may help.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

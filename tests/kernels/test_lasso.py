@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import lmscope
-from lmscope.kernels.lasso import lasso, lasso_path
+from lmscope.kernels.lasso import lasso, lasso_homotopy, lasso_path
 from lmscope.reference import lasso as reference
 
 from ..levels import LEVELS
@@ -200,6 +201,84 @@ def test_huge_and_tiny_numbers(exponent: int) -> None:
     assert scaled.gap == plain.gap
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-162])
+@pytest.mark.parametrize("penalty", [{"alpha_ratio": 0.1}, {"k": 3}])
+def test_numbers_whose_squares_leave_float64_are_refused(scale: float, penalty: dict[str, Any]) -> None:
+    x, y = problem(40, 12)
+    words = "y has a column, 0, whose squared norm is " + ("above 2\\^960" if scale > 1 else "below 2\\^-960")
+    with pytest.raises(ValueError, match=words):
+        lasso(x * scale, y * scale, **penalty)
+    with pytest.raises(ValueError, match=words):
+        lasso_path(x * scale, y * scale, n_alphas=3)
+    with pytest.raises(ValueError, match=words):
+        lasso_homotopy(x * scale, y * scale)
+    with pytest.raises(ValueError, match=r"tokens has a row, 0, whose squared norm is"):
+        lmscope.prefix_lasso(x * scale, **penalty)
+
+
+def test_a_coefficient_beyond_float64_is_refused() -> None:
+    x, y = problem(40, 12)
+    with pytest.raises(ValueError, match=r"the coefficient of column .* leaves the range of float64"):
+        lasso(x * 1e-200, y * 1e140, alpha_ratio=0.1)
+    with pytest.raises(ValueError, match="alpha_max above the range of float64"):
+        lasso(x * 1e200, y * 1e140, alpha_ratio=0.1)
+
+
+@pytest.mark.parametrize("solve", [lambda x, y: lasso(x, y, alpha=0.1), lasso_homotopy])
+def test_a_column_that_vanishes_beside_the_others_is_refused(solve: Any) -> None:
+    x, y = problem(20, 5)
+    x[:, 3] *= 1e-170
+    with pytest.raises(ValueError, match="x has a column, 3, whose squared norm is below 2"):
+        solve(x, y)
+
+
+@pytest.mark.parametrize("kind", ["random", "common", "copies", "chain"])
+@pytest.mark.parametrize("share", [1e-2, 1e-3, 1e-4])
+def test_more_features_than_samples_at_small_penalties(kind: str, share: float) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((100, 300))
+    if kind == "common":
+        x = rng.standard_normal((100, 1)) + 0.05 * x
+    elif kind == "copies":
+        x = x[:, rng.integers(0, 100, 300)]
+    elif kind == "chain":
+        for column in range(1, 300):
+            x[:, column] = 0.95 * x[:, column - 1] + 0.3 * x[:, column]
+    y = x[:, :5] @ rng.standard_normal(5) + 0.3 * rng.standard_normal(100)
+    found = lasso(x, y, alpha_ratio=share)
+    assert found.converged
+    assert reference.gap(x, y, found.coef, found.alpha) <= found.gap + 1e-14 * (y @ y) / len(y)
+
+
+def exact_objective(x: Floats, y: Floats, coef: Floats, alpha: float) -> Fraction:
+    """With the intercept that suits the coefficients best, in rationals."""
+    weights = [(j, Fraction(value)) for j, value in enumerate(coef.tolist()) if value]
+    residual = [
+        Fraction(target) - sum((w * Fraction(row[j]) for j, w in weights), Fraction(0))
+        for target, row in zip(y.tolist(), x.tolist(), strict=True)
+    ]
+    mean = sum(residual, Fraction(0)) / len(residual)
+    square = sum(((value - mean) ** 2 for value in residual), Fraction(0))
+    return square / (2 * len(residual)) + Fraction(alpha) * sum((abs(w) for _, w in weights), Fraction(0))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e10, 1e12])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_gap_with_an_intercept_holds_at_any_offset(offset: float, targets: int) -> None:
+    for seed in range(8):
+        x, y = problem(30, 12, seed=seed)
+        x, y = x + offset, y + offset
+        # The minimum, near enough: the same numbers less the offset, an exact difference.
+        near = lasso(x - offset, y - offset, alpha=0.05, tol=1e-13, fit_intercept=True)
+        wanted = y if targets == 1 else np.stack([y[::-1], y], 1)
+        found = lasso(x, wanted, alpha=0.05, tol=1e-9, fit_intercept=True)
+        coef = found.coef if targets == 1 else found.coef[-1]
+        gap = float(np.atleast_1d(found.gap)[-1])
+        above = exact_objective(x, y, coef, 0.05) - exact_objective(x, y, near.coef, 0.05)
+        assert above <= Fraction(gap)
+        assert gap <= 1e-3 * np.var(y)
+
+
 def test_layouts_and_torch() -> None:
     x, y = problem(70, 50)
     x, y = x.astype(np.float32), y.astype(np.float32)
@@ -278,7 +357,24 @@ INFINITE[7] = -np.inf
         (X, Y, {"alpha_ratio": -1.0}, ValueError, "alpha_ratio must be above 0 and finite, got -1.0"),
         (X, Y, {"k": 0}, ValueError, "k must be at least 1, got 0"),
         (X, Y, {"k": 1.5}, TypeError, "k must be an integer, got 1.5"),
-        (X, Y, {"alpha": 1.0, "tol": 0.0}, ValueError, "tol must be above 0"),
+        (X, Y, {"alpha": 1.0, "tol": 0.0}, ValueError, "tol must lie between 0 and 1, got 0.0"),
+        (X, Y, {"alpha": 1.0, "tol": 1.0}, ValueError, "tol must lie between 0 and 1, got 1.0"),
+        (X, Y, {"alpha": 1.0, "tol": np.inf}, ValueError, "tol must lie between 0 and 1, got inf"),
+        (X, Y, {"alpha": 1.0, "tol": "x"}, TypeError, "tol must be a number, got 'x'"),
+        (X, Y, {"alpha": "0.1"}, TypeError, "alpha must be a number, got '0.1'"),
+        (X, Y, {"alpha": 1.0, "max_iter": 2**63}, ValueError, r"max_iter must be below 2\*\*63"),
+        (X, Y, {"k": 2**63}, ValueError, r"k must be below 2\*\*63"),
+        (X, 1e3 * Y, {"alpha_ratio": 1e308}, ValueError, "alpha_ratio times alpha_max exceeds"),
+        (
+            X,
+            np.stack([Y, Y], 1) * 1e3,
+            {"alpha_ratio": 1e308},
+            ValueError,
+            "alpha_ratio times alpha_max exceeds",
+        ),
+        (X, Y.tolist(), {"alpha": 1.0}, TypeError, "y must be a numpy array or a torch tensor, got list"),
+        (X, 1.0, {"alpha": 1.0}, TypeError, "y must be a numpy array or a torch tensor, got float"),
+        (X, np.array(1.0), {"alpha": 1.0}, ValueError, "y must be 1-D or 2-D, got 0-D"),
         (X, Y, {"alpha": 1.0, "max_iter": 0}, ValueError, "max_iter must be at least 1, got 0"),
         (X, Y[:-1], {"alpha": 1.0}, ValueError, "the same number of rows, got 20 and 19"),
         (NOT_A_NUMBER, Y, {"alpha": 1.0}, ValueError, "x has NaN at row 3, column 2"),

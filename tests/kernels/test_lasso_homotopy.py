@@ -270,6 +270,11 @@ def test_same_bits_for_any_number_of_threads() -> None:
             "positions holds 0; with 40 tokens they lie between 1 and 39",
         ),
         ({"steps": 5, "positions": [1.5]}, TypeError, "positions must be integers, got float64"),
+        (
+            {"steps": 5, "positions": np.array([2**63], np.uint64)},
+            ValueError,
+            "positions holds 9223",
+        ),
         ({"steps": 5, "positions": []}, ValueError, "positions must be one-dimensional and not empty"),
     ],
 )

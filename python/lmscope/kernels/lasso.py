@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmscope import _core, html_repr
+from lmscope.kernels.lasso_arguments import as_number, as_tolerance
 from lmscope.kernels.lasso_homotopy import (
     ChosenSupport,
     Knots,
@@ -48,11 +49,12 @@ class Lasso:
         intercept: float, or float64 (targets,); 0 without ``fit_intercept``.
         alpha: the penalty, as a number whatever it was given as.
         alpha_max: from there on all coefficients are zero.
-        gap: an upper bound of the duality gap, and so of what the objective lies above its minimum; rounding
-            is part of it.
+        gap: an upper bound of the duality gap, and so of what the objective lies above its minimum; rounding,
+            that of centring included, is part of it. With an intercept it is the gap of the coefficients with
+            the intercept that suits them best; the given one is that but for its own rounding.
         n_iter: coordinate descent sweeps.
-        converged: ``gap <= tol * ||y||**2 / samples``; with ``k`` also that the path did not end by rounding
-            before there were k.
+        converged: ``gap <= tol * ||y||**2 / samples``, y centred where there is an intercept; with ``k`` also
+            that the path did not end by rounding before there were k.
     """
 
     coef: Floats
@@ -142,14 +144,16 @@ def lasso(
             as can. The exact path says which features are in and with which signs; their coefficients are
             solved for in closed form, without sweeps. Of exact copies one at most is in. One target and no
             intercept; the Gram matrix of all features is formed.
-        tol: converged is a gap of at most ``tol * ||y||**2 / samples``.
-        fit_intercept: centre x and y, in float64, as they are read.
+        tol: converged is a gap of at most ``tol * ||y||**2 / samples``, y centred where there is an
+            intercept; between 0 and 1.
+        fit_intercept: centre x and y, in float64, as they are read; several targets are then solved one after
+            the other.
         max_iter: sweeps after which a solution that has not converged is given back as it is.
 
-    One target: coordinate descent on a growing working set of features with its own Gram matrix, Newton steps
-    on the support's signs; the certificate comes from the explicit residual in float64. Several targets share
-    one Gram matrix of all features, from which the certificate comes too. Features of norm zero have
-    coefficient 0. The same bits for any number of threads.
+    One target, or an intercept: coordinate descent on a growing working set of features with its own Gram
+    matrix, Newton steps on the support's signs; the certificate comes from the explicit residual in float64.
+    Several targets without an intercept share one Gram matrix of all features, from which the certificate
+    comes too. Features of norm zero have coefficient 0. The same bits for any number of threads.
 
     Returns:
         A solution with its gap. One that has not converged says so: ``max_iter`` was reached, or rounding
@@ -157,15 +161,19 @@ def lasso(
 
     Raises:
         ValueError: no matrix, no elements, other numbers of rows, NaN/Inf (named with row and column), not
-            exactly one of the penalties, one that is not positive, tol that is not positive, max_iter below
-            1, k or an intercept with several targets, k with an intercept.
-        TypeError: not an array, another dtype, a CUDA tensor, k or max_iter that are no integers.
+            exactly one of the penalties, one that is not positive, tol outside (0, 1), max_iter below 1, k
+            with several targets or an intercept; numbers that float64 cannot hold: ||y||**2 outside 2**-960
+            .. 2**960, for several targets also the squared norm of a column of x, for one a column of x too
+            small beside the largest, and an alpha, alpha_max or coefficient beyond float64.
+        TypeError: not an array, another dtype, a CUDA tensor, k or max_iter that are no integers, alpha,
+            alpha_ratio or tol that are no numbers.
     """
     if sum(value is not None for value in (alpha, alpha_ratio, k)) != 1:
         raise ValueError(
             "give exactly one of alpha, alpha_ratio and k, "
             f"got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, k={k!r}"
         )
+    tol = as_tolerance(tol)
     most = as_integer(max_iter, "max_iter")
     targets, single = as_columns(y)
     relative = alpha is None
@@ -173,9 +181,11 @@ def lasso(
         if not single or fit_intercept:
             raise ValueError("k takes a y of one dimension and no intercept; centre x and y beforehand")
         return _with_features(x, targets, as_integer(k, "k"), tol, most)
-    penalty = float(alpha if alpha is not None else alpha_ratio)  # type: ignore[arg-type]
-    if single:
-        found = _core.lasso_path(x, targets, [penalty], relative, fit_intercept, tol, most)
+    name, given = ("alpha", alpha) if alpha is not None else ("alpha_ratio", alpha_ratio)
+    penalty = as_number(given, name)
+
+    def one(target: Any) -> Lasso:
+        found = _core.lasso_path(x, target, [penalty], relative, fit_intercept, tol, most)
         return Lasso(
             coef=found["coefs"][0],
             intercept=float(found["intercepts"][0]),
@@ -185,8 +195,12 @@ def lasso(
             n_iter=int(found["n_iter"][0]),
             converged=bool(found["converged"][0]),
         )
-    if fit_intercept:
-        raise ValueError("fit_intercept takes a y of one dimension; centre x and y beforehand")
+
+    if single:
+        return one(targets)
+    if fit_intercept and targets.shape[1] > 0:
+        each = [one(targets[:, index : index + 1]) for index in range(targets.shape[1])]
+        return Lasso(*(np.array([getattr(found, item.name) for found in each]) for item in fields(Lasso)))
     penalties = np.full(targets.shape[1], penalty)
     coef, _, alphas, alpha_max, gap, sweeps, converged = _core.lasso_targets(
         x, targets, penalties, relative, tol, most
@@ -234,15 +248,19 @@ def lasso_path(
     targets, single = as_columns(y)
     if not single:
         raise ValueError("y must have one dimension, as a path has one target")
+    tol = as_tolerance(tol)
     if alphas is None:
         count = as_integer(n_alphas, "n_alphas")
         if count < 1:
             raise ValueError(f"n_alphas must be at least 1, got {count}")
-        if not 0 < eps < 1:
+        if not 0 < as_number(eps, "eps") < 1:
             raise ValueError(f"eps must lie between 0 and 1, got {eps}")
         wanted = np.geomspace(1.0, eps, count)
     else:
-        wanted = np.asarray(alphas, dtype=np.float64)
+        try:
+            wanted = np.asarray(alphas).astype(np.float64, casting="same_kind")
+        except TypeError:
+            raise TypeError(f"alphas must be numbers, got {alphas!r}") from None
         if wanted.ndim != 1 or wanted.size == 0:
             raise ValueError(f"alphas must be one-dimensional and not empty, got shape {wanted.shape}")
         wanted = np.sort(wanted)[::-1]

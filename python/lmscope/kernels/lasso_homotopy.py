@@ -267,17 +267,24 @@ def _events_up_to(k: int, knots: Floats, events: Integers) -> int | None:
 
 def as_columns(y: Any) -> tuple[Any, bool]:
     """``y`` as a matrix, and whether it was a vector."""
-    if getattr(y, "ndim", 2) == 1:
+    if not hasattr(y, "ndim") or not hasattr(y, "shape"):
+        raise TypeError(f"y must be a numpy array or a torch tensor, got {type(y).__name__}")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must be 1-D or 2-D, got {y.ndim}-D")
+    if y.ndim == 1:
         return y.reshape(-1, 1), True
     return y, False
 
 
 def as_integer(value: Any, argument: str) -> int:
-    """TypeError for what is no integer."""
+    """TypeError for what is no integer, ValueError for what the core cannot hold."""
     try:
-        return operator.index(value)
+        found = operator.index(value)
     except TypeError:
         raise TypeError(f"{argument} must be an integer, got {value!r}") from None
+    if not -(2**63) <= found < 2**63:
+        raise ValueError(f"{argument} must be below 2**63, got {found}")
+    return found
 
 
 def as_positions(tokens: Any, positions: Any) -> Integers:
@@ -294,4 +301,6 @@ def as_positions(tokens: Any, positions: Any) -> Integers:
         raise ValueError(f"positions must be one-dimensional and not empty, got shape {wanted.shape}")
     if wanted.dtype.kind not in "iu":
         raise TypeError(f"positions must be integers, got {wanted.dtype}")
+    if wanted.dtype.kind == "u" and wanted.max() >= 2**63:
+        raise ValueError(f"positions holds {wanted.max()}, which no sequence of tokens reaches")
     return np.ascontiguousarray(wanted, dtype=np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import _core, html_repr
+from lmscope.kernels.lasso_arguments import as_number, as_tolerance
 from lmscope.kernels.lasso_homotopy import ChosenSupport, Knots, as_integer, as_positions, support_with
 
 __all__ = ["PrefixLasso", "prefix_lasso"]
@@ -111,8 +112,10 @@ def prefix_lasso(
     Raises:
         ValueError: not 2-D, fewer than two tokens, NaN/Inf (named with row and column), a row whose squared
             norm lies outside 2**-960 .. 2**960, not exactly one of the penalties, one that is not positive,
-            positions out of range, tol outside (0, 1), max_iter below 1.
-        TypeError: not an array, another dtype, a CUDA tensor, positions, k or max_iter that are no integers.
+            positions out of range, tol outside (0, 1), max_iter below 1, alpha_ratio times alpha_max beyond
+            float64.
+        TypeError: not an array, another dtype, a CUDA tensor, positions, k or max_iter that are no integers,
+            alpha, alpha_ratio or tol that are no numbers.
     """
     if sum(value is not None for value in (alpha, alpha_ratio, k)) != 1:
         raise ValueError(
@@ -120,13 +123,15 @@ def prefix_lasso(
             f"got alpha={alpha!r}, alpha_ratio={alpha_ratio!r}, k={k!r}"
         )
     where = as_positions(tokens, positions)
+    tol = as_tolerance(tol)
     most = as_integer(max_iter, "max_iter")
     if k is not None:
         chosen = _supports_with(tokens, as_integer(k, "k"), where)
         batch = _core.lasso_prefixes_on_supports(tokens, where, [one.signed for one in chosen], tol, most)
         reached = np.array([one.reached for one in chosen])
     else:
-        penalties = np.full(len(where), float(alpha if alpha is not None else alpha_ratio))  # type: ignore[arg-type]
+        name, given = ("alpha", alpha) if alpha is not None else ("alpha_ratio", alpha_ratio)
+        penalties = np.full(len(where), as_number(given, name))
         batch = _core.lasso_prefixes(tokens, where, penalties, alpha is None, tol, most)
         reached = np.ones(len(where), dtype=bool)
     coef, offsets, alphas, alpha_max, gap, sweeps, converged = batch

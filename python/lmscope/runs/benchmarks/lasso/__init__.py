@@ -26,9 +26,10 @@ class LassoFamily(Family):
         "float64. prefixes: every row of a tokens x dimensions matrix on the rows before it; the competitors "
         "run in a loop, scikit-learn is given the Gram matrix of every prefix beforehand. single: "
         "one target on a samples x features matrix, column-major. The competitors get alpha beforehand, "
-        "and the largest tolerance up to ours at which all of their duality gaps, computed here from their "
-        "coefficients with a common dual point, are within the limit; ours computes Gram matrix and "
-        "alpha_max inside its time"
+        "and the loosest tolerance, up to 1000 times ours, at which all of their duality gaps, computed here "
+        "from their coefficients with a common dual point, are within the limit; ours computes "
+        "Gram matrix and alpha_max inside its time. Ours runs on its threads, the competitors' "
+        "loops on one"
     )
     formula = "prefixes: N^2 M operations, the Gram matrix; single: 2 N M, one product with the matrix"
     error = f"largest duality gap over ||y||^2 / samples, limit {TOLERANCE:g}"

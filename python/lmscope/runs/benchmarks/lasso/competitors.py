@@ -12,7 +12,7 @@ from lmscope.runs.benchmarks.family import OURS, Answer, Arrays, Competitor
 from lmscope.runs.benchmarks.lasso.problems import TOLERANCE, Floats, Problem, problems_of
 
 # Shares of TOLERANCE, largest first.
-_SHARES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)
+_SHARES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)
 Solve = Callable[[Any, float], Floats]
 
 
@@ -118,7 +118,7 @@ def _loop(prepare: Callable[..., Any], solve: Solve, versions: dict[str, str]) -
         prepared, tol = taken
         return Answer({"coef": np.concatenate(all_of(prepared, tol))}, {"tol": tol})
 
-    return Competitor(take, compute, lambda: dict(versions))
+    return Competitor(take, compute, lambda: {**versions, "threads": 1})
 
 
 COMPETITORS: dict[str, Callable[[], Competitor]] = {
