@@ -1,9 +1,9 @@
 """Which tokens carry the next one: every selector on Gemma 3 270M and all-MiniLM-L6-v2, with intervals.
 
-Writes benchmarks/results/tokens_real.json. Both read English prose from Python's documentation; 200 sampled
-positions, every method at every k, scored by ridge residual, information gain and, for Gemma, by the
-divergence of its next-token distribution in three ways; entropy of every layer beside noise and the untrained
-twin. The runs with their pages are kept below --runs.
+Writes benchmarks/results/tokens_real.json. Both read English prose from Python's documentation, a text each of
+14 topics; 210 sampled positions, every method at every k, scored by ridge residual, information gain and, for
+Gemma, by the divergence of its next-token distribution in three ways; entropy of every layer beside noise and
+the untrained twin. The runs with their pages are kept below --runs.
 
     python benchmarks/evidence_tokens_real.py [--models minilm,gemma] [--runs FOLDER] [--out FILE]
 
@@ -25,13 +25,13 @@ from lmscope.runs import tokens_words as words
 from lmscope.runs.benchmarks.fingerprint import fingerprint
 from real_models import MODELS, prose
 
-CHARACTERS, POSITIONS = 45_000, 200
-QUICK_CHARACTERS, QUICK_POSITIONS = 2_000, 4
+TEXTS, CHARACTERS, POSITIONS = 14, 2_200, 210
+QUICK_TEXTS, QUICK_POSITIONS = 2, 4
 
 
-def evidence(source: Path, out: Path, *, characters: int, positions: int) -> dict[str, Any]:
+def evidence(source: Path, out: Path, *, texts: int, positions: int) -> dict[str, Any]:
     began = time.monotonic()
-    run = lmscope.tokens(source, texts=[prose(characters)], positions=positions, out=out)
+    run = lmscope.tokens(source, texts=prose(texts, CHARACTERS), positions=positions, out=out)
     seconds = time.monotonic() - began
     run.report()
     summary = run.tokens()
@@ -71,7 +71,7 @@ def main() -> None:
         result["models"][name] = evidence(
             MODELS[name](),
             arguments.runs / (f"{name}-quick" if arguments.quick else name),
-            characters=QUICK_CHARACTERS if arguments.quick else CHARACTERS,
+            texts=QUICK_TEXTS if arguments.quick else TEXTS,
             positions=QUICK_POSITIONS if arguments.quick else POSITIONS,
         )
     out.parent.mkdir(parents=True, exist_ok=True)

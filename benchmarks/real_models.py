@@ -42,15 +42,22 @@ def gemma() -> Path:
 MODELS: dict[str, Callable[[], Path]] = {"minilm": minilm, "gemma": gemma}
 
 
-def prose(characters: int) -> str:
-    """Paragraphs of Python's documentation that are sentences: no lists, no code, no tables."""
+def prose(texts: int, characters: int) -> list[str]:
+    """Texts of one topic each from Python's documentation: its paragraphs of sentences, without lists, code
+    and tables, and without what an earlier topic has quoted."""
     from pydoc_data.topics import topics
 
-    found = []
+    found: list[str] = []
+    seen: set[str] = set()
     for topic in sorted(topics):
+        own = []
         for paragraph in topics[topic].split("\n\n"):
             text = " ".join(paragraph.split())
             plain = paragraph[:1].isalpha() and "\n   " not in paragraph and not set(text) & set("|=>{}~")
-            if plain and text.endswith(".") and len(text.split()) >= 20:
-                found.append(text)
-    return "\n\n".join(found)[:characters]
+            if plain and text.endswith(".") and len(text.split()) >= 20 and text not in seen:
+                own.append(text)
+        seen.update(own)
+        whole = "\n\n".join(own)
+        if len(whole) >= characters:
+            found.append(whole[:characters])
+    return found[:texts]

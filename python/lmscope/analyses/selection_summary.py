@@ -284,8 +284,9 @@ class _Table:
         if not there.any():
             return math.nan, math.nan, math.nan
         number, cluster = np.unique(self.cluster[there], return_inverse=True)
-        sums: list[Floats] = [np.bincount(cluster, of[there], minlength=len(number)) for of in (above, below)]
-        return ratio_interval(*sums, self._confidence)
+        tops: Floats = np.bincount(cluster, above[there], len(number)).astype(np.float64)
+        bottoms: Floats = np.bincount(cluster, below[there], len(number)).astype(np.float64)
+        return ratio_interval(tops, bottoms, self._confidence)
 
 
 def _numbered(keys: Iterable[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
