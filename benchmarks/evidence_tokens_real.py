@@ -1,9 +1,9 @@
 """Which tokens carry the next one: every selector on Gemma 3 270M and all-MiniLM-L6-v2, with intervals.
 
-Writes benchmarks/results/tokens_real.json. Both read English prose from Python's documentation, a text each of
-14 topics; 210 sampled positions, every method at every k, scored by ridge residual, information gain and, for
-Gemma, by the divergence of its next-token distribution in three ways; entropy of every layer beside noise and
-the untrained twin. The runs with their pages are kept below --runs.
+Writes benchmarks/results/tokens_real.json. Both read English prose from Python's documentation, a text of
+each of 14 topics; 210 sampled positions, every method at every k, scored by ridge residual, information
+gain and, for Gemma, by the divergence of its next-token distribution in three ways; entropy of every layer
+beside noise and the untrained twin. The runs with their pages are kept below --runs.
 
     python benchmarks/evidence_tokens_real.py [--models minilm,gemma] [--runs FOLDER] [--out FILE]
 
