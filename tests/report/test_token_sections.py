@@ -329,7 +329,7 @@ def test_data_of_every_chart_and_table(causal: Path, watched: Watched) -> None:
 def test_few_passages_give_no_verdict_and_no_interval_in_the_header(tmp_path: Path) -> None:
     caveat = "they tell no selectors apart"
     few = token_sentences(Records(write_tokens_run(tmp_path / "few", texts=3)))[1]
-    assert f"The intervals draw from 3 passages: from fewer than 5 {caveat}" in few
+    assert f"The intervals take 3 passages as independent: from fewer than 5 {caveat}" in few
     assert "95 %" not in few
     assert "Position by position" not in few
     one = write_tokens_run(tmp_path / "one", texts=1)
@@ -339,7 +339,7 @@ def test_few_passages_give_no_verdict_and_no_interval_in_the_header(tmp_path: Pa
     assert "Position by position, Lasso's mean less that of attention " in many
     assert "and attention without sinks " in many
     assert "the best of 9 selectors" in many
-    assert "The intervals draw" not in many
+    assert "as independent" not in many
 
 
 def test_positions_that_could_not_be_had_are_told(tmp_path: Path) -> None:

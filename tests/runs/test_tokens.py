@@ -124,8 +124,10 @@ def test_selections_of_a_causal_model(whole: lmscope.Run, causal: Path) -> None:
 
 def test_conditional_entropy_is_the_mean_loss(whole: lmscope.Run, causal: Path) -> None:
     model = lmscope.load_model(causal)
-    losses = [next_token_losses(model, passage.ids).losses for passage in lmscope.capture(model, TEXTS)]
-    expected = lmscope.conditional_entropy(losses)
+    of_texts: dict[int, list[Any]] = {}
+    for passage in lmscope.capture(model, TEXTS):
+        of_texts.setdefault(passage.text, []).append(next_token_losses(model, passage.ids).losses)
+    expected = lmscope.conditional_entropy([np.concatenate(of_text) for of_text in of_texts.values()])
     for row in rows(whole, "entropy"):
         assert row["conditional_entropy"] == pytest.approx(expected.mean, rel=1e-6)
         assert row["conditional_entropy_low"] == pytest.approx(expected.low, rel=1e-6)
