@@ -49,6 +49,8 @@ class LassoFamily(Family):
         truth of a hundred features in noise, "correlated" features like their neighbours."""
         rng = np.random.default_rng([seed, case.rows, case.columns])
         ratio = case.options.get("alpha_ratio", _RATIO)
+        if kind == "independent":
+            ratio = case.options.get("independent_alpha_ratio", ratio)
         kept = _KEPT if kind == "correlated" else 0.0
         noise = rng.standard_normal((case.rows, case.columns))
         if _prefixes(case):
