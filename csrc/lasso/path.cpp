@@ -35,7 +35,7 @@ public:
           centred_(centred),
           norms_(x.squares()),
           gradient_(correlations),
-          residual_(y_.size()),
+          residual_(y_),
           coef_(norms_.size()),
           set_(x, correlations, target.squares()[0]),
           last_bound_(largest(correlations)) {
@@ -67,7 +67,7 @@ public:
         double gap_before = target / missing_share;
         for (;;) {
             set_.add(wanted);
-            set_.refresh(gradient_);
+            set_.refresh(residual_, gradient_);
             // No use in solving to the end while columns are missing.
             const double goal = wanted.empty() ? share * target : std::max(share * target, missing_share * gap_before);
             sweeps += set_.descend(bound, goal, most - sweeps);

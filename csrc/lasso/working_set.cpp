@@ -29,27 +29,35 @@ WorkingSet::WorkingSet(const Design& design, std::vector<double> correlations, d
       target_square_(target_square),
       held_(static_cast<size_t>(design.columns())) {}
 
-void WorkingSet::reserve(int64_t wanted) {
-    if (wanted <= capacity_) return;
-    const int64_t most = (design_.columns() + lanes - 1) / lanes * lanes;
-    const int64_t capacity = std::min(most, std::max((wanted + lanes - 1) / lanes * lanes, 2 * capacity_));
-    AlignedBuffer data(design_.rows() * capacity), gram(capacity * capacity);
-    std::copy_n(data_.data(), design_.rows() * size(), data.data());
-    std::fill_n(gram.data(), capacity * capacity, 0.0);
-    for (int64_t j = 0; j < size(); ++j) std::copy_n(gram_.data() + j * capacity_, size(), gram.data() + j * capacity);
-    data_ = std::move(data);
-    gram_ = std::move(gram);
-    capacity_ = capacity;
-}
-
 void WorkingSet::add(const std::vector<int64_t>& columns) {
-    const int64_t before = size(), added = static_cast<int64_t>(columns.size()), rows = design_.rows();
-    reserve(before + added);
+    const int64_t before = size(), after = before + static_cast<int64_t>(columns.size()), rows = design_.rows();
+    if (after > capacity_) {
+        capacity_ = std::min(design_.columns(), std::max(after, 2 * capacity_));
+        AlignedBuffer data(rows * capacity_);
+        std::copy_n(data_.data(), rows * before, data.data());
+        data_ = std::move(data);
+    }
     design_.copy_columns(columns, data_.data() + before * rows);
     for (const int64_t column : columns) {
         columns_.push_back(column);
         held_[static_cast<size_t>(column)] = 1;
         known_.push_back(correlations_[static_cast<size_t>(column)]);
+    }
+    w_.resize(static_cast<size_t>(padded()));
+    q_.resize(static_cast<size_t>(padded()));
+}
+
+void WorkingSet::extend_gram() {
+    const int64_t before = gram_size_, rows = design_.rows();
+    if (size() > gram_stride_) {
+        const int64_t wanted = std::max(size(), std::min(2 * gram_stride_, capacity_));
+        const int64_t stride = (wanted + lanes - 1) / lanes * lanes;
+        AlignedBuffer gram(stride * stride);
+        std::fill_n(gram.data(), stride * stride, 0.0);
+        for (int64_t j = 0; j < before; ++j)
+            std::copy_n(gram_.data() + j * gram_stride_, before, gram.data() + j * stride);
+        gram_ = std::move(gram);
+        gram_stride_ = stride;
     }
     const int64_t first_block = before / gram_block, blocks = (size() + gram_block - 1) / gram_block;
     // Rows in blocks of the whole set against columns in blocks of the new part, the lower triangle of it.
@@ -60,12 +68,13 @@ void WorkingSet::add(const std::vector<int64_t>& columns) {
         if (width <= 0 || row >= column + width) return;
         blas::gemm(blas::Op::transpose, blas::Op::none, std::min(gram_block, size() - row), width, rows, 1.0,
                    data_.data() + row * rows, rows, data_.data() + column * rows, rows, 0.0,
-                   gram_.data() + row + column * capacity_, capacity_);
+                   gram_.data() + row + column * gram_stride_, gram_stride_);
     });
     for (int64_t column = before; column < size(); ++column)
-        for (int64_t row = 0; row < column; ++row) gram_[column + row * capacity_] = gram_[row + column * capacity_];
-    w_.resize(static_cast<size_t>(padded()));
-    gradient_from_gram();
+        for (int64_t row = 0; row < column; ++row)
+            gram_[column + row * gram_stride_] = gram_[row + column * gram_stride_];
+    gram_size_ = size();
+    spent_ = 0;
 }
 
 std::vector<int64_t> WorkingSet::support() const {
@@ -81,10 +90,11 @@ void WorkingSet::gradient_from_gram() {
     q_.assign(static_cast<size_t>(padded()), 0.0);
     std::copy(known_.begin(), known_.end(), q_.begin());
     for (const int64_t j : support())
-        loops().axpy(padded(), -w_[static_cast<size_t>(j)], gram_.data() + j * capacity_, q_.data());
+        loops().axpy(padded(), -w_[static_cast<size_t>(j)], gram_.data() + j * gram_stride_, q_.data());
 }
 
-void WorkingSet::refresh(const std::vector<double>& products) {
+void WorkingSet::refresh(const std::vector<double>& residual, const std::vector<double>& products) {
+    residual_ = residual;
     for (size_t j = 0; j < columns_.size(); ++j) q_[j] = products[static_cast<size_t>(columns_[j])];
 }
 
@@ -128,7 +138,7 @@ WorkingSet::Newton WorkingSet::solve_on_support(double bound) {
     for (int64_t a = 0; a < count; ++a) {
         const int64_t column = nonzero[static_cast<size_t>(a)];
         for (int64_t b = a; b < count; ++b)
-            gram[b + a * count] = gram_[nonzero[static_cast<size_t>(b)] + column * capacity_];
+            gram[b + a * count] = gram_[nonzero[static_cast<size_t>(b)] + column * gram_stride_];
         gram[a + a * count] *= 1 + ridge;
         target[a] = q_[static_cast<size_t>(column)] - std::copysign(bound, w_[static_cast<size_t>(column)]);
     }
@@ -164,14 +174,61 @@ WorkingSet::Newton WorkingSet::solve_on_support(double bound) {
     return Newton::none;
 }
 
+bool WorkingSet::sweep_residual(const std::vector<int64_t>& order, double bound) {
+    const int64_t rows = design_.rows();
+    bool changed = false;
+    for (const int64_t index : order) {
+        const auto j = static_cast<size_t>(index);
+        const double* column = data_.data() + index * rows;
+        const double square = design_.squares()[static_cast<size_t>(columns_[j])];
+        const double rho = loops().dot(rows, column, residual_.data()) + square * w_[j];
+        const double target = rho > bound ? (rho - bound) / square : rho < -bound ? (rho + bound) / square : 0.0;
+        spent_ += static_cast<double>(2 * rows);
+        if (target == w_[j]) continue;
+        loops().axpy(rows, w_[j] - target, column, residual_.data());
+        spent_ += static_cast<double>(2 * rows);
+        w_[j] = target;
+        changed = true;
+    }
+    return changed;
+}
+
+WorkingSet::Descent WorkingSet::descend_on_residual(double bound, double gap, int64_t most, int64_t& sweeps) {
+    const int64_t rows = design_.rows();
+    std::vector<int64_t> all(columns_.size());
+    std::iota(all.begin(), all.end(), int64_t{0});
+    const auto price = static_cast<double>(rows * (size() * size() - gram_size_ * gram_size_));
+    for (;;) {
+        if (state(bound).gap <= gap) return Descent::reached;
+        if (sweeps >= most) return Descent::stuck;
+        if (spent_ >= price) return Descent::dear;
+        ++sweeps;
+        bool changed = sweep_residual(all, bound);
+        const std::vector<int64_t> nonzero = support();
+        for (int64_t i = 0; i < support_sweeps && sweeps < most && changed; ++i) {
+            ++sweeps;
+            if (!sweep_residual(nonzero, bound)) break;
+        }
+        for (int64_t j = 0; j < size(); ++j)
+            q_[static_cast<size_t>(j)] = loops().dot(rows, data_.data() + j * rows, residual_.data());
+        spent_ += static_cast<double>(2 * rows * size());
+        if (!changed) return Descent::stuck;
+    }
+}
+
 int64_t WorkingSet::descend(double bound, double gap, int64_t most) {
     std::vector<int64_t> all(columns_.size());
     std::iota(all.begin(), all.end(), int64_t{0});
     const auto sweep = [&](const std::vector<int64_t>& order) {
-        return loops().sweep(order.data(), static_cast<int64_t>(order.size()), padded(), gram_.data(), capacity_, bound,
-                             w_.data(), q_.data());
+        return loops().sweep(order.data(), static_cast<int64_t>(order.size()), padded(), gram_.data(), gram_stride_,
+                             bound, w_.data(), q_.data());
     };
-    int64_t sweeps = 0, last_solve = 0, pause = 1;
+    int64_t sweeps = 0;
+    if (gram_size_ < size()) {
+        if (descend_on_residual(bound, gap, most, sweeps) != Descent::dear) return sweeps;
+        extend_gram();
+    }
+    int64_t last_solve = sweeps, pause = 1;
     while (sweeps < most && state(bound).gap > gap) {
         ++sweeps;
         if (!sweep(all)) break;
