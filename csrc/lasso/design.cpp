@@ -107,9 +107,10 @@ Design::Design(const MatrixView& matrix, bool centre, const char* argument)
     }
     for (int64_t j = 0; j < matrix.columns; ++j)
         if (squares_[static_cast<size_t>(j)] < smallest_square && !is_zero_column(matrix, j))
-            throw InvalidArgument(std::string(argument) + " has a column, " + std::to_string(j) +
-                                  ", whose squared norm is below 2^-960, or too small beside the largest for float64: " +
-                                  "scale it by a power of two");
+            throw InvalidArgument(
+                std::string(argument) + " has a column, " + std::to_string(j) +
+                ", whose squared norm is below 2^-960, or too small beside the largest for float64: " +
+                "scale it by a power of two");
     if (!centre) return;
     const std::vector<double> ones(static_cast<size_t>(matrix.rows), 1.0);
     std::vector<double> means = products(ones.data());

@@ -40,8 +40,8 @@ private:
     std::vector<double> squares_;
 };
 
-// Throw InvalidArgument unless the matrix has elements, and unless y is one column of as many rows as x; UnsupportedDType
-// for a CUDA tensor.
+// Throw InvalidArgument unless the matrix has elements, and unless y is one column of as many rows as x;
+// UnsupportedDType for a CUDA tensor.
 void require_matrix(const MatrixView& matrix, const char* argument);
 void require_problem(const MatrixView& x, const MatrixView& y);
 

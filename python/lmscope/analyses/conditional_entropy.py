@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import positive, vector
-from lmscope.analyses.text_averages import confidence_of, ratio_interval
+from lmscope.analyses.intervals import confidence_of, ratio_interval
 
 __all__ = ["ConditionalEntropy", "conditional_entropy", "skill_entropy"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import states, vector, whole
-from lmscope.analyses.text_averages import confidence_of
+from lmscope.analyses.intervals import confidence_of
 
 __all__ = ["EntropyLaw", "LawFit", "fit_entropy_law"]
 

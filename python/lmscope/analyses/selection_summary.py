@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.text_averages import confidence_of, ratio_interval
+from lmscope.analyses.intervals import confidence_of, ratio_interval
 
 __all__ = [
     "SCORES",
