@@ -32,24 +32,6 @@ DEPTHS = [1, 2, 3, 31, 33, 63, 65, 95, 97, 191, 193, 383, 385, 511, 513, 1026]
 Matrix = NDArray[Any]
 
 
-@pytest.fixture(params=LEVELS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = lmscope.isa()
-    try:
-        lmscope.use_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    lmscope.use_isa(before)
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = lmscope.get_num_threads()
-    yield lmscope.set_num_threads
-    lmscope.set_num_threads(before)
-
-
 def gaussian(depth: int, columns: int, dtype: str = "bfloat16", seed: int = 0) -> Matrix:
     return (
         np.random.default_rng([seed, depth, columns]).standard_normal((depth, columns)).astype(DTYPES[dtype])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -17,22 +16,10 @@ import lmscope
 from lmscope.kernels.lasso import lasso, lasso_homotopy, lasso_path
 from lmscope.reference import lasso as reference
 
-from ..levels import LEVELS
 from ..shapes import DTYPES, layouts, random_orthogonal
 from ..tolerances import LASSO_ORTHONORMAL, OPTIMALITY
 
 Floats = NDArray[np.float64]
-
-
-@pytest.fixture(params=LEVELS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = lmscope.isa()
-    try:
-        lmscope.use_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    lmscope.use_isa(before)
 
 
 def problem(samples: int, features: int, *, common: float = 0.0, seed: int = 0) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import Lasso as SklearnLasso
 
-import lmscope
 from lmscope import PrefixLasso, _core, prefix_lasso
 from lmscope.kernels.lasso import prefix_lasso_order
 from lmscope.reference import lasso as reference
 
-from ..levels import LEVELS
 from ..shapes import DTYPES, layouts
 from ..tolerances import LASSO_ITERATES
 
@@ -29,24 +27,6 @@ Floats = NDArray[np.float64]
 
 # Rounding of a gap of size 1 in extended precision, 64 bits of mantissa and some hundred terms.
 EXTENDED = 1e-17
-
-
-@pytest.fixture(params=LEVELS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = lmscope.isa()
-    try:
-        lmscope.use_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    lmscope.use_isa(before)
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = lmscope.get_num_threads()
-    yield lmscope.set_num_threads
-    lmscope.set_num_threads(before)
 
 
 def tokens_like(rows: int, dimensions: int, *, common: float = 0.8, seed: int = 0) -> Floats:

@@ -9,11 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import lmscope
 from lmscope.kernels.randomized_nulls import permutation_top_values, permute_entries, sign_flip_top_values
 from lmscope.reference import randomized_nulls as reference
-
-from ..levels import LEVELS
 
 KERNELS = {"sign_flip": sign_flip_top_values, "permutation": permutation_top_values}
 REFERENCES = {"sign_flip": reference.sign_flip_top_values, "permutation": reference.permutation_top_values}
@@ -40,24 +37,6 @@ SHAPES = [
 
 def gaussian(shape: tuple[int, int], dtype: str = "float32", seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(DTYPES[dtype])
-
-
-@pytest.fixture(params=LEVELS)
-def isa(request):
-    before = lmscope.isa()
-    try:
-        lmscope.use_isa(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    yield request.param
-    lmscope.use_isa(before)
-
-
-@pytest.fixture
-def threads():
-    before = lmscope.get_num_threads()
-    yield lmscope.set_num_threads
-    lmscope.set_num_threads(before)
 
 
 def check(null: str, w: np.ndarray, draws: int = 3, seed: int = 5, rtol: float = 1e-4) -> None:

@@ -248,10 +248,10 @@ def test_all_checkpoints_are_checked_before_the_first_is_computed(causal: Path, 
 def test_a_kill_loses_the_pass_in_hand_and_no_more(
     causal: Path, whole: lmscope.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lmscope.runs import token_entropy
+    from lmscope.runs import token_passes
 
     passes: list[str] = []
-    read = token_entropy._read
+    read = token_passes._read
 
     def counted(*arguments: Any) -> None:
         passes.append(arguments[5])
@@ -259,7 +259,7 @@ def test_a_kill_loses_the_pass_in_hand_and_no_more(
             raise KeyboardInterrupt
         read(*arguments)
 
-    monkeypatch.setattr(token_entropy, "_read", counted)
+    monkeypatch.setattr(token_passes, "_read", counted)
     quick = {**QUICK, "positions": 0, "texts": TEXTS, "out": tmp_path / "run"}
     with pytest.raises(KeyboardInterrupt):
         lmscope.tokens(causal, **quick)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lmscope.runs.progress import Reporter
 from lmscope.runs.streaming import reason_of
-from lmscope.runs.token_entropy import forward_seconds
+from lmscope.runs.token_passes import forward_seconds
 from lmscope.runs.token_reading import Reading, snippet
 from lmscope.runs.token_settings import TokenSettings
 from lmscope.runs.token_store import TokenStore

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.progress import Reporter
 from lmscope.runs.streaming import reason_of
-from lmscope.runs.token_entropy import forward_seconds
+from lmscope.runs.token_passes import forward_seconds
 from lmscope.runs.token_reading import Reading, snippet
 from lmscope.runs.token_settings import MOST_DISTANCE_TEXTS, MOST_DISTANCE_TOKENS, TokenSettings
 from lmscope.runs.token_store import TokenStore
