@@ -94,9 +94,7 @@ VECTOR_COLUMNS: dict[str, Column] = {
     "untrained_p_left": _by_rank_or_null("p_left of the twin"),
     "untrained_windowed_right": _by_rank_or_null("windowed_right of the twin"),
     "untrained_windowed_left": _by_rank_or_null("windowed_left of the twin"),
-    "levels": _real_or_null(
-        "median number of distinct values among 32 neighbouring entries; 16 after 4 bits"
-    ),
+    "levels": _real_or_null("median count of distinct values among 32 neighbouring entries: 16 after 4 bits"),
     "warning": Column(pa.string(), "what limits the verdict, in words; empty where nothing does"),
     **_SECONDS,
 }
@@ -169,9 +167,7 @@ LESION_COLUMNS: dict[str, Column] = {
     "value": _real("the measure with the part removed"),
     "baseline": _real("the measure of the untouched model"),
     "impact": _real("harm done by the removal: the change of the measure, positive where it got worse"),
-    "impact_low": _real_or_null(
-        "lower end of its 95 % interval over units, paired; null with fewer than two"
-    ),
+    "impact_low": _real_or_null("lower end of its 95 % interval over units, paired; null below two units"),
     "impact_high": _real_or_null("upper end of it"),
     "per_energy": _real_or_null("impact / removed_energy; null where nothing was removed"),
     "units": Column(pa.int64(), "windows or texts that the interval rests on"),
