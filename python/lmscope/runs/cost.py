@@ -17,6 +17,8 @@ from lmscope.runs.settings import SpectraSettings
 
 if TYPE_CHECKING:
     from lmscope.architectures import TensorInfo
+    from lmscope.representations import LanguageModel
+    from lmscope.representations.windows import Window
 
 # Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
 _GRAM_FLOPS = 2.5e10
@@ -29,6 +31,9 @@ WORK_BYTES = 128_000_000
 """Of the spectra, whatever the shapes."""
 
 _BUFFER_BYTES = 8_000_000
+
+_FORWARD_FLOPS = 4e10
+"""Of a model on two cores."""
 
 # Of comparing columns, packing included, on one core with AVX-512: float32; bfloat16 is twice as fast.
 _COSINE_FLOPS = 1.5e11
@@ -98,6 +103,11 @@ def packed_bytes(depth: int, columns: int, dtype: str) -> int:
     padded = -(-columns // _COLUMN_PADDING) * _COLUMN_PADDING
     padded_depth = -(-depth // _DEPTH_PADDING) * _DEPTH_PADDING
     return padded * padded_depth * element + padded * _BYTES_A_COLUMN + 128
+
+
+def forward_seconds(model: LanguageModel, window: Window) -> float:
+    """Estimate of one pass over a window."""
+    return 2 * model.parameters_without_embedding * len(window.ids) / _FORWARD_FLOPS
 
 
 def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmscope.runs.cost import forward_seconds
 from lmscope.runs.progress import Reporter
+from lmscope.runs.reading import Reading, snippet
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
-from lmscope.runs.token_passes import forward_seconds
-from lmscope.runs.token_reading import Reading, snippet
 from lmscope.runs.token_settings import MOST_DISTANCE_TEXTS, MOST_DISTANCE_TOKENS, TokenSettings
-from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
     from lmscope.representations.windows import Window
 
 
 def write_distances(
-    store: TokenStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
+    store: RecordStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
 ) -> None:
     """Write the missing records of the first texts, one for each of them with all that follow it.
 
