@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         sequence_gains,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.removal import Removal, random_removal, slice_removal
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.selection_scores import (
         SelectionScore,
@@ -92,6 +93,7 @@ _HOME = {
     "Passage": "lmscope.representations",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
+    "Removal": "lmscope.analyses.removal",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
@@ -132,6 +134,7 @@ _HOME = {
     "open_run": "lmscope.runs",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "random_removal": "lmscope.analyses.removal",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "score_selection": "lmscope.analyses.selection_scores",
@@ -142,6 +145,7 @@ _HOME = {
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
+    "slice_removal": "lmscope.analyses.removal",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
     "summarise_selection": "lmscope.analyses.selection_summary",
@@ -176,6 +180,7 @@ __all__ = [
     "Passage",
     "PrefixLasso",
     "PrefixLassoOrder",
+    "Removal",
     "Run",
     "SelectionScore",
     "SelectionScores",
@@ -217,6 +222,7 @@ __all__ = [
     "open_run",
     "prefix_lasso",
     "prefix_lasso_order",
+    "random_removal",
     "read_texts",
     "representation_entropy",
     "score_selection",
@@ -227,6 +233,7 @@ __all__ = [
     "similarity",
     "singular_values",
     "skill_entropy",
+    "slice_removal",
     "spectra",
     "spectrum_verdict",
     "summarise_selection",

@@ -209,8 +209,11 @@ class LanguageModel:
         behind = ran[ran.index("") + 1 :] if "" in ran else []
         return behind[-1] if behind else None
 
-    def forward(self, rows: list[list[int]], **options: Any) -> Any:
-        """The base model's output for rows of token ids, padded on the right; without gradients or cache."""
+    def forward(self, rows: list[list[int]], *, head: bool = False, **options: Any) -> Any:
+        """The base model's output for rows of token ids, padded on the right; without gradients or cache.
+
+        ``head``: of the whole model, with its head where it has one.
+        """
         import inspect
 
         import torch
@@ -221,14 +224,15 @@ class LanguageModel:
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
             mask[row, : len(tokens)] = 1
-        accepted = inspect.signature(self.base.forward).parameters
+        ran = self.model if head else self.base
+        accepted = inspect.signature(ran.forward).parameters
         inputs: dict[str, Any] = {"input_ids": ids.to(self.device)}
         if "attention_mask" in accepted:
             inputs["attention_mask"] = mask.to(self.device)
         if "use_cache" in accepted:
             inputs["use_cache"] = False
         with torch.no_grad(), quiet_transformers():
-            return self.base(**inputs, **options)
+            return ran(**inputs, **options)
 
     def some_ids(self, tokens: int) -> list[int]:
         """As many token ids from all over the vocabulary, for a look at what the model does."""
