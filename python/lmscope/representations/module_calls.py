@@ -92,7 +92,7 @@ def call_once(
             ]
         # Tensors made in inference mode do not count what is written to them.
         with torch.inference_mode(False):
-            model.forward([model.some_ids(min(_TOKENS, model.context or _TOKENS))], head=True)
+            model.outputs([model.some_ids(min(_TOKENS, model.context or _TOKENS))])
     finally:
         for hook in hooks:
             hook.remove()
