@@ -11,6 +11,12 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.activation_overlap import (
+        ActivationOverlap,
+        activation_overlap,
+        overlap_map,
+        principal_cosines,
+    )
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
         sequence_gains,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
     from lmscope.analyses.removal import Removal, random_removal, slice_removal
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.selection_scores import (
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
 __version__ = _version("lmscope")
 
 _HOME = {
+    "ActivationOverlap": "lmscope.analyses.activation_overlap",
     "AverageEntropy": "lmscope.analyses.text_averages",
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
@@ -91,6 +99,7 @@ _HOME = {
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
+    "PorterThomas": "lmscope.analyses.porter_thomas",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "Removal": "lmscope.analyses.removal",
@@ -106,6 +115,7 @@ _HOME = {
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
+    "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
@@ -132,8 +142,11 @@ _HOME = {
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "overlap_map": "lmscope.analyses.activation_overlap",
+    "porter_thomas": "lmscope.analyses.porter_thomas",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "principal_cosines": "lmscope.analyses.activation_overlap",
     "random_removal": "lmscope.analyses.removal",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
@@ -155,6 +168,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ActivationOverlap",
     "AverageEntropy",
     "Checkpoint",
     "CheckpointError",
@@ -178,6 +192,7 @@ __all__ = [
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
+    "PorterThomas",
     "PrefixLasso",
     "PrefixLassoOrder",
     "Removal",
@@ -194,6 +209,7 @@ __all__ = [
     "TensorInfo",
     "TextDistances",
     "__version__",
+    "activation_overlap",
     "analyze",
     "attention_sinks",
     "average_entropies",
@@ -220,8 +236,11 @@ __all__ = [
     "next_token_losses",
     "open_checkpoint",
     "open_run",
+    "overlap_map",
+    "porter_thomas",
     "prefix_lasso",
     "prefix_lasso_order",
+    "principal_cosines",
     "random_removal",
     "read_texts",
     "representation_entropy",

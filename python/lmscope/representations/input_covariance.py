@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.passages import StatesError
-from lmscope.representations.weight_sites import WeightSite
-from lmscope.representations.windows import Window
 
 __all__ = ["InputCovariance", "full_rank_problem", "input_covariances", "passes_over"]
 

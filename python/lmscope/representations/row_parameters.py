@@ -56,9 +56,7 @@ def find_parameter(
         if found:
             return _only(found, parameters)
     found = [
-        place
-        for place in _packed(info, cut, parameters)
-        if _holds(parameters[place.name], place.cut, values)
+        place for place in _packed(info, cut, parameters) if _holds(parameters[place.name], place.cut, values)
     ]
     if found:
         return _only(found, parameters)
