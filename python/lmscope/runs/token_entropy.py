@@ -59,7 +59,7 @@ def write_entropies(
         for layers in rounds
         for of_twin in standing
     )
-    seconds = readings * sum(forward_seconds(model, window) for window in reading.windows)
+    seconds = readings * sum(forward_seconds(model, len(window.ids)) for window in reading.windows)
     of_losses = f"{reading.label}, conditional entropy"
     failed: dict[str, str] = {}
     with tell:

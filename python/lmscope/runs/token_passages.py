@@ -245,7 +245,7 @@ def _seed(seed: int, text: int, window: int) -> int:
 
 def _seconds(reading: Reading, sample: Sample, settings: TokenSettings) -> float:
     """The passage three times, and the prompts of the selected tokens."""
-    whole = forward_seconds(reading.model, sample.window)
+    whole = forward_seconds(reading.model, len(sample.window.ids))
     if not settings.divergence or reading.model.kind != "causal":
         return whole
     prompts = len(sample.positions) * _METHODS * sum(k + 3 for k in settings.ks)

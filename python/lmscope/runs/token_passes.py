@@ -139,7 +139,7 @@ def _read(
         nonfinite="keep",
     )
     for window in windows:
-        reporter.begin(text, seconds=forward_seconds(model, window))
+        reporter.begin(text, seconds=forward_seconds(model, len(window.ids)))
         going_on = {layer: one for layer, one in found.items() if not one.problem}
         try:
             passage = next(passages) if going_on or reading else None

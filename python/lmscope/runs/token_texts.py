@@ -33,7 +33,7 @@ def write_distances(
     windows = _beginnings(reading.windows, len(texts))
     failed: dict[str, str] = {}
     with reporter() as tell:
-        seconds = sum(forward_seconds(reading.model, window) for window in windows)
+        seconds = sum(forward_seconds(reading.model, len(window.ids)) for window in windows)
         tell.start(matrices=len(windows), total_bytes=0, seconds=seconds, noun="windows for distances")
         states = _states(reading, windows, settings, tell)
         for x in missing:
@@ -94,7 +94,7 @@ def _states(
     )
     text = f"{reading.label}, distances of texts"
     for window in windows:
-        reporter.begin(text, seconds=forward_seconds(model, window))
+        reporter.begin(text, seconds=forward_seconds(model, len(window.ids)))
         passage = next(passages)
         # A copy: what is captured is a view of the whole batch.
         parts.setdefault(passage.text, []).append(passage.states[model.depth].cpu().clone())
