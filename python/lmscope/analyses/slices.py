@@ -156,7 +156,9 @@ def slice_scores(
                 value_noise=of_noise,
                 value_noise_sd=None if noise is None else float(noise.sd[number]),
                 outside=None if outside is None else int(outside[part].sum()),
-                overlap_excess=None if own_overlap is None or location is None else own_overlap / location - 1,
+                overlap_excess=None
+                if own_overlap is None or location is None
+                else own_overlap / location - 1,
                 top_share=_mean(shares, part),
             )
         )
