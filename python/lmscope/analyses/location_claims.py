@@ -242,7 +242,9 @@ def variance_explained(
     sizes = int(role_of.max()) + 1, int(layer_of.max()) + 1
 
     def refused(reason: str) -> VarianceExplained:
-        return VarianceExplained(*[None] * 8, len(cells), *sizes, 0, reason)
+        return VarianceExplained(
+            None, None, None, None, None, None, None, None, len(cells), *sizes, draws=0, refused=reason
+        )
 
     if min(sizes) < 2:
         return refused(f"it takes two roles and two layers, and there are {sizes[0]} and {sizes[1]}")
@@ -327,7 +329,9 @@ def rank_correlation(
     else:
         reason = ""
     if reason:
-        return RankCorrelation(*[None] * 5, first.size, len(members), confidence, 0, reason)
+        return RankCorrelation(
+            None, None, None, None, None, first.size, len(members), confidence, draws=0, refused=reason
+        )
     value = _spearman(first, second)
     generator = np.random.default_rng([seed, 2])
     low, high = _jackknife(first, second, [points for _, points in members], value, confidence, generator)
