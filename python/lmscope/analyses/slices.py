@@ -1,4 +1,4 @@
-"""One matrix cut into slices of its singular values, each with the scores that say how far it is from noise."""
+"""One matrix cut into slices of its singular values, and how far each of them is from noise."""
 
 from __future__ import annotations
 

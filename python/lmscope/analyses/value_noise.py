@@ -40,9 +40,9 @@ class ValueNoise(NamedTuple):
 
 
 def deviations(values: Floats, scale: float, smaller: int, larger: int) -> Floats:
-    """|ln(value / quantile)| of descending values (last axis), the quantiles those of the middles of `smaller`
-    steps of the law's distribution function. Values count as eps * larger times the largest at least."""
-    floor = values[..., :1] * np.finfo(np.float64).eps * larger
+    """|ln(value / quantile)| of descending values, the quantiles those of the middles of `smaller` steps of
+    the law's distribution function. Values count as eps * larger times the largest at least."""
+    floor = values[0] * np.finfo(np.float64).eps * larger
     result: Floats = np.abs(np.log(np.maximum(values, floor) / (scale * _quantiles(smaller, larger))))
     return result
 
