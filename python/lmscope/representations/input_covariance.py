@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.kernels import StreamingSingularValues
+from lmscope.kernels.singular_values import StreamingSingularValues
 from lmscope.representations.input_reading import InputReader, SharedInput, shared_inputs
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.passages import StatesError
