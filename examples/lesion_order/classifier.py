@@ -22,8 +22,8 @@ class Scores(NamedTuple):
 
 
 class Classifier:
-    """``model`` with a head drawn by ``seed``; its blocks learn, its embeddings do not, and there is no dropout,
-    so that two fine-tunings of one seed differ by what their weights started from and by nothing else."""
+    """``model`` with a head drawn by ``seed``. Its blocks learn, its embeddings do not, and there is no
+    dropout: fine-tunings of one seed differ by the weights that they start from and by nothing else."""
 
     def __init__(self, model: lmscope.LanguageModel, labels: int, seed: int) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""A labelled task from prose that every Python carries: which page of the language reference a passage is from."""
+"""A labelled task from prose that every Python carries: which page of its reference a passage is from."""
 
 from __future__ import annotations
 

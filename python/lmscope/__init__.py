@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.kept_tokens import KeptTokens
+    from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
@@ -95,6 +96,7 @@ _HOME = {
     "Lasso": "lmscope.kernels.lasso",
     "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
     "LassoPath": "lmscope.kernels.lasso",
+    "Lesion": "lmscope.representations.lesions",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
@@ -138,6 +140,7 @@ _HOME = {
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
+    "lesioned": "lmscope.representations.lesions",
     "load_model": "lmscope.representations",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
@@ -188,6 +191,7 @@ __all__ = [
     "Lasso",
     "LassoHomotopy",
     "LassoPath",
+    "Lesion",
     "MarchenkoPastur",
     "NextTokenLosses",
     "PackedColumns",
@@ -232,6 +236,7 @@ __all__ = [
     "lasso",
     "lasso_homotopy",
     "lasso_path",
+    "lesioned",
     "load_model",
     "next_token_losses",
     "open_checkpoint",

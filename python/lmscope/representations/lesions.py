@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from lmscope.analyses.removal import Removal
+    from lmscope.architectures.cut import Cut
     from lmscope.representations.language_model import LanguageModel
     from lmscope.representations.weight_sites import WeightSite
 
@@ -70,7 +71,7 @@ def lesioned(
     Args:
         removals: what is taken out of which matrix, e.g. of :func:`lmscope.slice_removal`. Parts of one fused
             parameter may be lesioned together.
-        along: names that may change along, where a matrix' weights are used in another place too.
+        along: names of parameters that may change along, where a matrix is tied to them.
 
     Computed in float64 and rounded once, to the parameters' dtype and on their device, one block of rows at a
     time. The parameters are given new memory and afterwards the old one, also after an exception: every bit
@@ -78,9 +79,9 @@ def lesioned(
     copied. Lesions of different parameters may be nested.
 
     Raises:
-        ValueError: a site of another model, a removal of another shape, a matrix given twice, a parameter
-            that is lesioned already, weights in the memory of another parameter, or weights that are used
-            under names that are not in ``along``.
+        ValueError: a site of another model, a removal of another shape, weights given twice, a parameter that
+            is lesioned already, weights tied to a parameter that is not in ``along``, or in the memory of
+            another one without being tied.
     """
     _refuse(model, removals, along)
     kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
@@ -144,39 +145,34 @@ def _blocks(weights: torch.Tensor) -> Iterator[slice]:
 
 
 def _refuse(model: LanguageModel, removals: Mapping[WeightSite, Removal], along: Collection[str]) -> None:
-    owned = {id(parameter): name for name, parameter in model.model.named_parameters()}
-    memory: dict[int, list[str]] = {}
-    for name, parameter in model.model.named_parameters():
-        memory.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
-    taken: dict[tuple[int, object], str] = {}
+    parameters = dict(model.model.named_parameters(remove_duplicate=False))
+    taken: dict[tuple[int, Cut], str] = {}
     for site, removal in removals.items():
         name = site.info.name
-        key = id(site.parameter)
-        if key not in owned:
-            raise ValueError(f"{name}: its weights are not {model.label}'s: its sites are of another model")
-        if key in _IN_LESION:
+        if parameters.get(site.parameter_name) is not site.parameter:
+            raise ValueError(f"{name}: its site is of another model than {model.label}")
+        if id(site.parameter) in _IN_LESION:
             raise ValueError(
-                f"{name}: {site.parameter_name} is lesioned already, for {_IN_LESION[key]}: give all of its "
-                "removals at once"
+                f"{name}: {site.parameter_name} is lesioned already, for {_IN_LESION[id(site.parameter)]}: "
+                "give all of its removals at once"
             )
-        together = [other for other in memory[site.parameter.untyped_storage().data_ptr()]]
-        if len(together) > 1:
-            raise ValueError(
-                f"{name}: {' and '.join(together)} are different parameters in the same memory, which a lesion "
-                "would part: tie them as one parameter, or clone one of them"
-            )
-        same = taken.setdefault((key, site.cut), name)
+        same = taken.setdefault((id(site.parameter), site.cut), name)
         if same != name:
-            raise ValueError(f"{name}: the same weights as {same}: give one of them, and the other in along")
-        uninvited = [other for other in site.shared if other not in along]
-        if uninvited:
-            raise ValueError(
-                f"{name}: its weights are also those of {', '.join(uninvited)}, which a lesion would change "
-                "too: name what may change along in along"
-            )
+            raise ValueError(f"{name}: its weights are those of {same}: give one removal for both")
+        for other in site.shared:
+            if parameters[other] is not site.parameter:
+                raise ValueError(
+                    f"{name}: {site.parameter_name} and {other} are two parameters in the same memory, which "
+                    "a lesion would part: tie them as one parameter, or clone one of them"
+                )
+            if other not in along:
+                raise ValueError(
+                    f"{name}: its weights are also {other}, which a lesion would change too: give "
+                    f"along=[{other!r}] where that is meant"
+                )
         found = (len(removal.left), len(removal.right))
-        if found != tuple(site.weights().shape):
-            expected = " x ".join(map(str, site.weights().shape))
+        if found != site.info.shape:
             raise ValueError(
-                f"{name}: a removal from a {found[0]} x {found[1]} matrix, but the weights are {expected}"
+                f"{name}: a removal from a matrix of shape {list(found)}, but its shape is "
+                f"{list(site.info.shape)}"
             )
