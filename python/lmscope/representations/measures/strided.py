@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.windows import Window, encode, whole_number
 
-__all__ = ["ScoredWindow", "strided", "stride_of"]
+__all__ = ["ScoredWindow", "stride_of", "strided"]
 
 
 @dataclass(frozen=True)
