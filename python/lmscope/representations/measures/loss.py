@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmscope.representations.head import check_head, losses
 from lmscope.representations.language_model import LanguageModel
@@ -57,8 +58,8 @@ class LossMeasure:
         self.names = ("loss",)
         self.chance = {"loss": float(np.log(model.vocabulary))}
         self.notes = {
-            "loss": f"{int(self._weights.sum())} tokens scored in {len(self._windows)} of {len(every)} windows "
-            f"of at most {size} tokens, {step} apart"
+            "loss": f"{int(self._weights.sum())} tokens scored in {len(self._windows)} of {len(every)} "
+            f"windows of at most {size} tokens, {step} apart"
         }
 
     def evaluate(self) -> dict[str, Scores]:
@@ -72,12 +73,12 @@ class LossMeasure:
 
 
 def token_losses(
-    model: LanguageModel, states: Iterator[torch.Tensor], targets: Sequence[np.ndarray]
-) -> list[np.ndarray]:
+    model: LanguageModel, states: Iterator[torch.Tensor], targets: Sequence[npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
     """Losses of the model's head for the rows of each window, float64: windows of any number of rows."""
     import torch
 
-    found: list[np.ndarray] = []
+    found: list[npt.NDArray[Any]] = []
     waiting: list[torch.Tensor] = []
     rows = 0
     with torch.inference_mode():

@@ -65,9 +65,14 @@ class Measure(Protocol):
         notes: by name, a sentence on what was measured: how much text, what was fitted to what.
     """
 
-    names: tuple[str, ...]
-    chance: Mapping[str, float]
-    notes: Mapping[str, str]
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def chance(self) -> Mapping[str, float]: ...
+
+    @property
+    def notes(self) -> Mapping[str, str]: ...
 
     def evaluate(self) -> dict[str, Scores]:
         """The model as it stands, on the same units of text in the same order every time.
@@ -93,8 +98,8 @@ MEASURES: dict[str, MeasureInfo] = {
     "readout_loss": MeasureInfo(
         "nats per masked token",
         1,
-        "Loss at masked tokens of a read-out of the most frequent tokens, fitted once on other windows of the "
-        "untouched model; no head of the checkpoint's own.",
+        "Loss at masked tokens of a read-out of the most frequent tokens, fitted once on the untouched model "
+        "with other windows; no head of the checkpoint's own.",
     ),
     "accuracy": MeasureInfo(
         "share of texts", -1, "Share of labelled texts whose label is recognised; the note says by what."
