@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.block_levels import BlockLevels, levels_per_block
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
         SequenceGain,
         information_gain,
         sequence_gains,
+    )
+    from lmscope.analyses.location_claims import (
+        RankCorrelation,
+        RoleAgreement,
+        VarianceExplained,
+        rank_correlation,
+        role_agreement,
+        variance_explained,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
@@ -36,7 +45,9 @@ if TYPE_CHECKING:
         summarise_selection,
     )
     from lmscope.analyses.similarity import Docs, docs
+    from lmscope.analyses.slices import SliceScore, slice_ranks, slice_scores
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.analyses.stored_precision import StoredPrecision, stored_precision
     from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
@@ -68,6 +79,7 @@ __version__ = _version("lmscope")
 
 _HOME = {
     "AverageEntropy": "lmscope.analyses.text_averages",
+    "BlockLevels": "lmscope.analyses.block_levels",
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
@@ -92,6 +104,8 @@ _HOME = {
     "Passage": "lmscope.representations",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
+    "RankCorrelation": "lmscope.analyses.location_claims",
+    "RoleAgreement": "lmscope.analyses.location_claims",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
@@ -99,11 +113,14 @@ _HOME = {
     "Selections": "lmscope.analyses.token_selection",
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
+    "SliceScore": "lmscope.analyses.slices",
     "SpectrumVerdict": "lmscope.analyses.spectra",
+    "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
+    "VarianceExplained": "lmscope.analyses.location_claims",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
@@ -126,14 +143,17 @@ _HOME = {
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
+    "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "rank_correlation": "lmscope.analyses.location_claims",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
+    "role_agreement": "lmscope.analyses.location_claims",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -142,16 +162,21 @@ _HOME = {
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
+    "slice_ranks": "lmscope.analyses.slices",
+    "slice_scores": "lmscope.analyses.slices",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
+    "variance_explained": "lmscope.analyses.location_claims",
 }
 
 __all__ = [
     "AverageEntropy",
+    "BlockLevels",
     "Checkpoint",
     "CheckpointError",
     "ColumnCosine",
@@ -176,6 +201,8 @@ __all__ = [
     "Passage",
     "PrefixLasso",
     "PrefixLassoOrder",
+    "RankCorrelation",
+    "RoleAgreement",
     "Run",
     "SelectionScore",
     "SelectionScores",
@@ -183,11 +210,14 @@ __all__ = [
     "Selections",
     "SequenceGain",
     "SingularValues",
+    "SliceScore",
     "SpectrumVerdict",
+    "StoredPrecision",
     "StreamingEntropy",
     "StreamingSingularValues",
     "TensorInfo",
     "TextDistances",
+    "VarianceExplained",
     "__version__",
     "analyze",
     "attention_sinks",
@@ -211,14 +241,17 @@ __all__ = [
     "lasso",
     "lasso_homotopy",
     "lasso_path",
+    "levels_per_block",
     "load_model",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
     "prefix_lasso",
     "prefix_lasso_order",
+    "rank_correlation",
     "read_texts",
     "representation_entropy",
+    "role_agreement",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -227,12 +260,16 @@ __all__ = [
     "similarity",
     "singular_values",
     "skill_entropy",
+    "slice_ranks",
+    "slice_scores",
     "spectra",
     "spectrum_verdict",
+    "stored_precision",
     "summarise_selection",
     "text_distances",
     "tokens",
     "use_isa",
+    "variance_explained",
 ]
 
 
