@@ -54,9 +54,9 @@ class BlockLevels:
             return ""
         bits = "4 bits or fewer" if self.levels <= _FOUR_BITS else "5 to 8 bits"
         return (
-            f"{self.block} consecutive weights take only {self.levels:g} different values: they were quantised "
-            f"to about {bits} and written out again, which disturbs the smallest singular values and their "
-            f"vectors the most."
+            f"{self.block} consecutive weights take only {self.levels:g} different values: they were "
+            f"quantised to about {bits} and written out again, which disturbs the smallest singular values "
+            f"and their vectors the most."
         )
 
     def __repr__(self) -> str:
