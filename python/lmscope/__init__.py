@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
+    from lmscope.runs.localize import localize
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
@@ -156,6 +157,7 @@ _HOME = {
     "information_gain": "lmscope.analyses.information_gain",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
+    "localize": "lmscope.runs",
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
@@ -227,8 +229,8 @@ __all__ = [
     "PorterThomas",
     "PrefixLasso",
     "PrefixLassoOrder",
-    "Removal",
     "RankCorrelation",
+    "Removal",
     "RoleAgreement",
     "Run",
     "SelectionScore",
@@ -273,6 +275,7 @@ __all__ = [
     "lesioned",
     "levels_per_block",
     "load_model",
+    "localize",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
@@ -295,8 +298,8 @@ __all__ = [
     "singular_values",
     "singular_vectors",
     "skill_entropy",
-    "slice_removal",
     "slice_ranks",
+    "slice_removal",
     "slice_scores",
     "spectra",
     "spectrum_verdict",
