@@ -106,8 +106,8 @@ def test_vectors_of_outliers_stand_out_and_the_others_do_not(case, rank, request
     test = porter_thomas(right)
     assert test.p_value[rank] == 1 / (test.draws + 1)
     others = np.delete(np.arange(ROWS), rank)
-    # Of 599 expected: 1.8 outside the band of 0.3 %, 30 with p <= 0.05. What the outlier leaves of v is spread
-    # over all of them.
+    # Of 599 expected: 1.8 outside the band of 0.3 %, 30 with p <= 0.05. What the outlier leaves of v is
+    # spread over all of them.
     outside = (found.overlap[others] > found.null_high) | (found.overlap[others] < found.null_low)
     assert np.count_nonzero(outside) <= 8
     assert 12 <= np.count_nonzero(test.p_value[others] <= 0.05) <= 50
