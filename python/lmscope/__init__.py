@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
@@ -108,6 +109,7 @@ _HOME = {
     "Selections": "lmscope.analyses.token_selection",
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
+    "SingularVectors": "lmscope.kernels.singular_vectors",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
@@ -154,6 +156,7 @@ _HOME = {
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
+    "singular_vectors": "lmscope.kernels.singular_vectors",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
@@ -198,6 +201,7 @@ __all__ = [
     "Selections",
     "SequenceGain",
     "SingularValues",
+    "SingularVectors",
     "SpectrumVerdict",
     "StreamingEntropy",
     "StreamingSingularValues",
@@ -245,6 +249,7 @@ __all__ = [
     "set_num_threads",
     "similarity",
     "singular_values",
+    "singular_vectors",
     "skill_entropy",
     "spectra",
     "spectrum_verdict",
