@@ -74,9 +74,11 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
+    from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
@@ -105,6 +107,7 @@ _HOME = {
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "InformationGain": "lmscope.analyses.information_gain",
+    "InputCovariance": "lmscope.representations.input_covariance",
     "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "Lasso": "lmscope.kernels.lasso",
@@ -137,6 +140,7 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
     "VarianceExplained": "lmscope.analyses.location_claims",
+    "WeightSite": "lmscope.representations.weight_sites",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
@@ -152,18 +156,20 @@ _HOME = {
     "docs": "lmscope.analyses.similarity",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "information_gain": "lmscope.analyses.information_gain",
+    "input_covariances": "lmscope.representations.input_covariance",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
-    "localize": "lmscope.runs",
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
     "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
+    "localize": "lmscope.runs",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
@@ -177,6 +183,7 @@ _HOME = {
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.location_claims",
+    "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -197,6 +204,7 @@ _HOME = {
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.location_claims",
+    "weight_sites": "lmscope.representations.weight_sites",
 }
 
 __all__ = [
@@ -216,6 +224,7 @@ __all__ = [
     "EntropyLaw",
     "IidEntropy",
     "InformationGain",
+    "InputCovariance",
     "KeptTokens",
     "LanguageModel",
     "Lasso",
@@ -248,6 +257,7 @@ __all__ = [
     "TensorInfo",
     "TextDistances",
     "VarianceExplained",
+    "WeightSite",
     "__version__",
     "activation_overlap",
     "analyze",
@@ -264,9 +274,11 @@ __all__ = [
     "docs",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "full_rank_problem",
     "get_num_threads",
     "iid_entropy",
     "information_gain",
+    "input_covariances",
     "inspect",
     "isa",
     "lasso",
@@ -289,6 +301,7 @@ __all__ = [
     "read_texts",
     "representation_entropy",
     "role_agreement",
+    "same_sites",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -309,6 +322,7 @@ __all__ = [
     "tokens",
     "use_isa",
     "variance_explained",
+    "weight_sites",
 ]
 
 
