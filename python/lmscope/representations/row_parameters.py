@@ -46,17 +46,6 @@ def find_parameter(
     the stored name, but for words in front of it, it is one of them or none; else one of another name, or, of
     an expert's matrix, of another shape: transformers renames and packs some when it loads.
     """
-    same_shape = [name for name, value in parameters.items() if tuple(value.shape) == info.stored_shape]
-    places = [Found(name, cut) for name in same_shape]
-    by_name: dict[int, list[Found]] = {}
-    for place in places:
-        by_name.setdefault(_common_ending(info.stored_name, place.name), []).append(place)
-    for _, alike in sorted(by_name.items(), reverse=True):
-        found = [place for place in alike if _holds(parameters[place.name], place.cut, values)]
-        if found:
-            return _only(found, parameters)
-    found = [
-        place for place in _packed(info, cut, parameters) if _holds(parameters[place.name], place.cut, values)
     places = [
         Found(name, cut) for name, value in parameters.items() if tuple(value.shape) == info.stored_shape
     ]
