@@ -21,6 +21,7 @@ from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
 from lmscope.results.schemas import (
     LEDGER,
+    LOCATION_ANALYSES,
     PAIR_ANALYSES,
     SCHEMA_VERSION,
     SCHEMAS,
@@ -42,7 +43,7 @@ _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 _PENDING = "pending.json"
 _FAILURES = "failures.json"
-_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES
+_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES | LOCATION_ANALYSES
 _STAGE = "{}.stage.json"
 _IN_ANALYSIS = re.compile(
     rf"{_RECORDS.pattern}|(cost|failures|pending)\.json|[0-9a-f]{{16}}-[0-9a-f]{{16}}\.stage\.json"
