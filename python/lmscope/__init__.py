@@ -11,6 +11,12 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.activation_overlap import (
+        ActivationOverlap,
+        activation_overlap,
+        overlap_map,
+        principal_cosines,
+    )
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
         sequence_gains,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
+    from lmscope.analyses.removal import Removal, random_removal, slice_removal
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.selection_scores import (
         SelectionScore,
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.kept_tokens import KeptTokens
+    from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
@@ -67,6 +76,7 @@ if TYPE_CHECKING:
 __version__ = _version("lmscope")
 
 _HOME = {
+    "ActivationOverlap": "lmscope.analyses.activation_overlap",
     "AverageEntropy": "lmscope.analyses.text_averages",
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
@@ -86,12 +96,15 @@ _HOME = {
     "Lasso": "lmscope.kernels.lasso",
     "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
     "LassoPath": "lmscope.kernels.lasso",
+    "Lesion": "lmscope.representations.lesions",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
+    "PorterThomas": "lmscope.analyses.porter_thomas",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
+    "Removal": "lmscope.analyses.removal",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
@@ -104,6 +117,7 @@ _HOME = {
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
+    "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
@@ -126,12 +140,17 @@ _HOME = {
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
+    "lesioned": "lmscope.representations.lesions",
     "load_model": "lmscope.representations",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "overlap_map": "lmscope.analyses.activation_overlap",
+    "porter_thomas": "lmscope.analyses.porter_thomas",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "principal_cosines": "lmscope.analyses.activation_overlap",
+    "random_removal": "lmscope.analyses.removal",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "score_selection": "lmscope.analyses.selection_scores",
@@ -142,6 +161,7 @@ _HOME = {
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
+    "slice_removal": "lmscope.analyses.removal",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
     "summarise_selection": "lmscope.analyses.selection_summary",
@@ -151,6 +171,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ActivationOverlap",
     "AverageEntropy",
     "Checkpoint",
     "CheckpointError",
@@ -170,12 +191,15 @@ __all__ = [
     "Lasso",
     "LassoHomotopy",
     "LassoPath",
+    "Lesion",
     "MarchenkoPastur",
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
+    "PorterThomas",
     "PrefixLasso",
     "PrefixLassoOrder",
+    "Removal",
     "Run",
     "SelectionScore",
     "SelectionScores",
@@ -189,6 +213,7 @@ __all__ = [
     "TensorInfo",
     "TextDistances",
     "__version__",
+    "activation_overlap",
     "analyze",
     "attention_sinks",
     "average_entropies",
@@ -211,12 +236,17 @@ __all__ = [
     "lasso",
     "lasso_homotopy",
     "lasso_path",
+    "lesioned",
     "load_model",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
+    "overlap_map",
+    "porter_thomas",
     "prefix_lasso",
     "prefix_lasso_order",
+    "principal_cosines",
+    "random_removal",
     "read_texts",
     "representation_entropy",
     "score_selection",
@@ -227,6 +257,7 @@ __all__ = [
     "similarity",
     "singular_values",
     "skill_entropy",
+    "slice_removal",
     "spectra",
     "spectrum_verdict",
     "summarise_selection",

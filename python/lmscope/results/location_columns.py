@@ -31,8 +31,8 @@ _CHECKPOINT = {
     "identity": Column(pa.string(), "its identity, as the manifest gives it of the run's own"),
     "step": Column(
         pa.int64(),
-        "last whole number in the name of its folder, where several were given: the training step of "
-        "checkpoint-1000; null of a single one and where there is no number",
+        "training step: the last whole number in the name of its folder, where it is one of a folder of "
+        "checkpoints or called step or checkpoint; null otherwise",
         nullable=True,
     ),
 }
@@ -215,3 +215,20 @@ LOCATION_COLUMNS: dict[str, dict[str, Column]] = {
     "slices": SLICE_COLUMNS,
     "claims": CLAIM_COLUMNS,
 }
+
+_BY_MATRIX = [("layer", "ascending"), ("role", "ascending"), ("name", "ascending")]
+
+LOCATION_ORDER: dict[str, list[tuple[str, str]]] = {
+    "vectors": _BY_MATRIX,
+    "overlap": _BY_MATRIX,
+    "overlap_map": _BY_MATRIX,
+    "lesions": [
+        ("target_kind", "descending"),
+        ("layer", "ascending"),
+        ("role", "ascending"),
+        *((column, "ascending") for column in ("target", "slice", "kind", "draw")),
+    ],
+    "slices": [*_BY_MATRIX, ("slice", "ascending")],
+    "claims": [],
+}
+"""Columns that order the rows of one checkpoint; rows that agree in them stay as they were written."""

@@ -13,14 +13,14 @@ from lmscope.runs.ledger import unread_rows
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
+from lmscope.runs.reading import Reading, digest, texts_of
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import ranges
 from lmscope.runs.token_entropy import write_entropies
 from lmscope.runs.token_law import write_law
 from lmscope.runs.token_passages import write_passages
-from lmscope.runs.token_reading import Reading, digest, texts_of
 from lmscope.runs.token_settings import TokenSettings, check_token_device, token_settings
-from lmscope.runs.token_store import TokenStore
 from lmscope.runs.token_texts import write_distances
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _run(
         begin_run(folder, own, keys, str(first.model.device), {"tokens": asked})
         if not folder.has_ledger():
             folder.write_ledger(unread_rows(own))
-        store = TokenStore(folder, own.identity, keys)
+        store = RecordStore(folder, own.identity, keys)
         write_entropies(store, first, settings, reporter)
         write_passages(store, first, settings, reporter)
         write_distances(store, first, settings, reporter)

@@ -102,9 +102,7 @@ class Reading:
         except ValueError as error:
             raise UsageError(str(error)) from error
         if sum(int((~window.special).sum()) for window in found) < 2:
-            raise UsageError(
-                f"text: one token for {self.label}; entropy and selection need several, give more text"
-            )
+            raise UsageError(f"text: one token for {self.label}; give more text")
         return found
 
     def losses(self, window: Window) -> npt.NDArray[np.float64]:
