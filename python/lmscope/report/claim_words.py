@@ -23,9 +23,9 @@ def held_against(row: Row) -> str:
 
 def sentence(row: Row) -> str:
     """Raises KeyError where a column is missing."""
-    points = count(row["points"], row["point"]) if row["point"] else count(row["points"], "point")
+    points = f"{count(row['points'], 'point')} (each one {row['point']})"
     if row["value"] is None:
-        return f"Nothing is said: {points} are too few."
+        return f"Nothing is said, too few points: {points}."
     if row["claim"] == "consistent":
         return _consistent(row, points)
     what = (

@@ -1,11 +1,11 @@
-"""What `localize` found of each matrix of the run's own checkpoint, put together, and what limits it."""
+"""What `localize` found of each matrix of one checkpoint, put together, and what limits it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from lmscope.report.records import Records, Row, place_in_model
-from lmscope.report.words import count, listing, number
+from lmscope.report.records import Records, Row
+from lmscope.report.words import count, number
 
 _LEVELS_OF_FOUR_BITS = 16
 _MOST_REMARKS = 3
@@ -20,11 +20,11 @@ def matrices(records: Records) -> list[Row]:
     alone was lesioned).
     """
     slices: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(records.own("slices"), key=lambda row: row["slice"]):
+    for row in sorted(records.shown("slices"), key=lambda row: row["slice"]):
         slices[row["name"]].append(row)
-    overlaps = {row["name"]: row for row in records.own("overlap")}
+    overlaps = {row["name"]: row for row in records.shown("overlap")}
     lesions: dict[str, list[Row]] = defaultdict(list)
-    for row in records.own("lesions"):
+    for row in records.shown("lesions"):
         if row["target_kind"] == "matrix":
             lesions[row["target"]].append(row)
     return [
@@ -63,21 +63,13 @@ def remarks(records: Records) -> list[str]:
     return told
 
 
-def further_checkpoints(records: Records) -> list[str]:
-    """Names of the checkpoints of the run beside its own."""
-    own = records.checkpoint.get("identity")
-    return list(
-        dict.fromkeys(row["checkpoint"] for row in records.rows("vectors") if row["identity"] != own)
-    )
-
-
 def of_which(records: Records) -> str:
     """A sentence that says whose matrices are shown, where the run holds other checkpoints too."""
-    others = further_checkpoints(records)
-    if not others:
+    labels = {row["identity"]: row["checkpoint"] for row in records.without_lists("vectors")}
+    if len(labels) < 2:
         return ""
-    named = listing([*others[:2], *([f"{len(others) - 2} more"] if len(others) > 2 else [])])
-    return f" Shown is {records.model}; the run holds {named} as well."
+    others = f"{len(labels) - 1} other checkpoint{'s' if len(labels) > 2 else ''}"
+    return f" Shown is {records.vectors[0]['checkpoint']}; the run holds {others} as well."
 
 
 def in_page(rows: list[Row], budget: int) -> frozenset[str] | None:
@@ -117,7 +109,7 @@ def strength(row: Row) -> float:
 def steps(records: Records, analysis: str) -> dict[int, list[Row]]:
     """Training step -> rows of its checkpoint; empty below two steps."""
     found: dict[int, list[Row]] = defaultdict(list)
-    for row in sorted(records.rows(analysis), key=place_in_model):
+    for row in records.rows(analysis):
         if row["step"] is not None:
             found[row["step"]].append(row)
     return {step: found[step] for step in sorted(found)} if len(found) > 1 else {}

@@ -95,12 +95,19 @@ class Records:
 
     @cached_property
     def vectors(self) -> list[Row]:
-        """Rows of the singular vectors of the run's own checkpoint, sorted as `spectra`."""
-        return sorted(self.own("vectors"), key=place_in_model)
+        """Rows of the singular vectors of the checkpoint that is shown by itself, sorted as `spectra`."""
+        return sorted(self.shown("vectors"), key=place_in_model)
 
-    def own(self, analysis: str) -> list[Row]:
-        """`rows` of the run's own checkpoint, where there are others beside it."""
-        return [row for row in self.rows(analysis) if row["identity"] == self.checkpoint.get("identity")]
+    def shown(self, analysis: str) -> list[Row]:
+        """`rows` of one checkpoint, where there are several: the last training step, or the run's own."""
+        return [row for row in self.rows(analysis) if row["identity"] == self._shown_identity]
+
+    @cached_property
+    def _shown_identity(self) -> str | None:
+        steps = {row["step"]: row["identity"] for row in self.without_lists("vectors")}
+        if None not in steps and len(steps) > 1:
+            return str(steps[max(steps)])
+        return self.checkpoint.get("identity")
 
     @cached_property
     def selection_means(self) -> list[Row]:

@@ -53,7 +53,7 @@ _COLUMNS = [
 
 
 def section(records: Records) -> Section | None:
-    rows = records.own("lesions")
+    rows = records.shown("lesions")
     if not rows:
         return None
     sets = targets(rows)

@@ -31,7 +31,7 @@ _TEMPLATE = """
 
 
 def section(records: Records) -> Section | None:
-    rows = records.own("overlap_map")
+    rows = records.shown("overlap_map")
     if not rows:
         return None
     of = {str(index): row for index, row in enumerate(rows)}
