@@ -48,7 +48,7 @@ def points(name: str, panel: str, *, untrained: bool = False, faint: bool = Fals
     marker = {
         "size": 4 if untrained or faint else 5,
         "color": GREY if untrained else BLUE,
-        "opacity": 0.25 if faint else 0.6,
+        "opacity": 0.4 if faint else 0.7,
     }
     return {**_trace(name, panel), "mode": "markers", "marker": marker}
 
@@ -131,9 +131,7 @@ def edges(upper: float | None, lower: float | None) -> tuple[list[dict[str, Any]
         if at is None:
             continue
         line = {"color": VERMILLION, "width": 1.5, "dash": "dot"}
-        shapes.append(
-            {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line}
-        )
+        shapes.append({"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": line})
         names.append(
             {
                 "text": text,

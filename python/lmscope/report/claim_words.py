@@ -14,13 +14,6 @@ _LEVEL = 0.05
 _PER_ENERGY = "per_energy: "
 
 
-def held_against(row: Row) -> str:
-    against = str(row["against"])
-    if against.startswith(_PER_ENERGY):
-        return f"lesion impact per energy, {plain(against.removeprefix(_PER_ENERGY))}"
-    return against if row["claim"] == "same_in_both" else plain(against)
-
-
 def sentence(row: Row) -> str:
     """Raises KeyError where a column is missing."""
     points = f"{count(row['points'], 'point')} (each one {row['point']})"
@@ -31,13 +24,14 @@ def sentence(row: Row) -> str:
     what = (
         f"the roles' mean {plain(row['score'])} here and in {row['against']}"
         if row["claim"] == "same_in_both"
-        else f"{plain(row['score'])} and {held_against(row)}"
+        else f"{plain(row['score'])} and {_held_against(row)}"
     )
     return _correlated(row, what, points)
 
 
 def _consistent(row: Row, points: str) -> str:
-    share = f"{plain(row['against']).capitalize()} explains {percent(row['value'])} of the variance over {points}"
+    what = f"{percent(row['value'])} of the variance of {plain(row['score'])}"
+    share = f"{plain(row['against']).capitalize()} explains {what} over {points}"
     if row["p_value"] is None:
         return f"{share}; no p-value."
     if row["p_value"] > _LEVEL:
@@ -70,3 +64,10 @@ def _correlated(row: Row, what: str, points: str) -> str:
 def _p(row: Row) -> str:
     shown = p_value(row["p_value"])
     return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _held_against(row: Row) -> str:
+    against = str(row["against"])
+    if against.startswith(_PER_ENERGY):
+        return f"lesion impact per energy, {plain(against.removeprefix(_PER_ENERGY))}"
+    return against if row["claim"] == "same_in_both" else plain(against)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from lmscope.report.records import Records, Row
-from lmscope.report.words import count, number
+from lmscope.report.words import count, number, plain
 
 _LEVELS_OF_FOUR_BITS = 16
 _MOST_REMARKS = 3
@@ -61,6 +61,22 @@ def remarks(records: Records) -> list[str]:
                 "noise to every entry, which blurs the smallest singular values and their vectors first."
             )
     return told
+
+
+def failures(records: Records, analysis: str) -> list[str]:
+    """What has no records of an analysis and why, the most frequent reasons first."""
+    if analysis not in records.analyses:
+        return []
+    reasons = Counter(records.failures(analysis).values())
+    told = [
+        f"{plain(analysis).capitalize()} of {count(times, 'matrix', 'matrices')} failed: {reason}"
+        for reason, times in reasons.most_common(_MOST_REMARKS)
+    ]
+    more = len(reasons) - len(told)
+    return [
+        *told,
+        *([f"{count(more, 'more reason')} in the ledger's remarks and in the log."] if more else []),
+    ]
 
 
 def of_which(records: Records) -> str:

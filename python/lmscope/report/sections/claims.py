@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmscope.report.claim_words import TITLES, held_against, sentence
+from lmscope.report.claim_words import TITLES, sentence
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 
@@ -12,22 +12,22 @@ _TEMPLATE = """
 {% from "controls.html.jinja" import heading %}
 <div class="controls"><button data-save="claims-table">Data (CSV)</button></div>
 <div class="scroll"><table class="sortable" id="claims-table" data-file="claims">
-<thead><tr>{{ heading("Claim") }}{% if several %}{{ heading("Checkpoint") }}{% endif %}
-{{ heading("Score") }}{{ heading("Held against") }}{{ heading("Statistic") }}{{ heading("Value", true) }}
-{{ heading("95 % interval", true, csv=["low", "high"]) }}{{ heading("p", true) }}{{ heading("Points", true) }}
-{{ heading("In words") }}</tr></thead>
+<thead><tr>
+{{ heading("Claim", csv=["claim", "checkpoint", "score", "against", "statistic", "in words"]) }}
+{{ heading("Value", true) }}{{ heading("95 % interval", true, csv=["low", "high"]) }}
+{{ heading("p", true) }}{{ heading("Points", true) }}</tr></thead>
 <tbody>
-{% for row, against, said in rows %}
-<tr><td>{{ titles.get(row.claim, row.claim | plain) }}
-{% if several %}<td{{ row.checkpoint | csv_if_odd }}>{{ row.checkpoint }}{% endif %}
-<td>{{ row.score | plain }}<td{{ against | csv_if_odd }}>{{ against }}<td>{{ row.statistic }}
+{% for row, said in rows %}
+<tr><td class="said"
+data-csv='{{ [row.claim, row.checkpoint, row.score, row.against, row.statistic, said] | tojson }}'>
+<b>{{ titles.get(row.claim, row.claim | plain) }}{% if several %} ({{ row.checkpoint }}){% endif %}.</b>
+{{ said }}
 <td class="n" data-sort="{{ row.value if row.value is not none }}">{{ row.value | number }}
 <td class="n" data-sort="{{ row.low if row.low is not none }}" data-csv='{{ [row.low, row.high] | tojson }}'>
 {% if row.low is not none and row.high is not none %}{{ row.low | number }} to {{ row.high | number }}
 {%- else %}–{% endif %}
 <td class="n" data-sort="{{ row.p_value if row.p_value is not none }}">{{ row.p_value | p_value }}
-<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}
-<td class="remark"{{ said | csv_if_odd }}>{{ said }}</tr>
+<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -42,14 +42,14 @@ def section(records: Records) -> Section | None:
         title="Claims: what holds in this run",
         template=_TEMPLATE,
         values={
-            "rows": [(row, held_against(row), sentence(row)) for row in rows],
+            "rows": [(row, sentence(row)) for row in rows],
             "several": len({row["identity"] for row in rows}) > 1,
             "titles": TITLES,
         },
-        shows="Two claims of the literature, tested on these matrices whatever comes out: that matrices of one "
-        "role behave alike in every layer, and that the weights alone tell where activations align and where "
-        "lesions hurt. Scores are those of the slices, from the weights alone.",
-        surprise="An interval on the other side of zero, or a role that explains no more than shuffled labels "
-        "do. Neither a share of variance nor a rank correlation says what causes what; slices of one matrix "
-        "are no independent points, so intervals and p-values take whole matrices or layers.",
+        shows="Two claims of the literature, tested on these matrices whatever comes out: that matrices of "
+        "one role behave alike in every layer, and that the weights alone tell where activations align and "
+        "where lesions hurt. Scores are those of the slices, from the weights alone.",
+        surprise="An interval on the other side of zero, or a role that explains no more than shuffled "
+        "labels do. Neither a share of variance nor a rank correlation says what causes what; slices of one "
+        "matrix are no independent points, so intervals and p-values take whole matrices or layers.",
     )

@@ -49,12 +49,15 @@ _TEMPLATE = """
 def section(records: Records) -> Section:
     manifest, checkpoint = records.manifest, records.checkpoint
     machine = manifest.get("machine")
+    located = _located(records)
     blocks = [
         ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
         *(
             (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
             for analysis in records.analyses
+            if analysis not in LOCATION_ANALYSES
         ),
+        *([("Settings of localize", list(located.items()))] if located else []),
         (
             "Made with",
             [
@@ -157,14 +160,19 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _located(records: Records) -> dict[str, Any]:
+    """The settings of all tables of `localize` together: what two of them name is the same."""
+    return {
+        name: value
+        for analysis in sorted(LOCATION_ANALYSES)
+        for name, value in records.settings(analysis).items()
+        if value is not None and name != "checkpoints"
+    }
+
+
 def _of_localize(records: Records) -> dict[str, Any]:
     asked = _asked(records, "localize")
-    known = {
-        name: value
-        for analysis in ("claims", "slices", "lesions", "overlap", "vectors")
-        for name, value in records.settings(analysis).items()
-        if name not in _DIGESTS
-    }
+    known = {name: value for name, value in _located(records).items() if name not in _DIGESTS}
     found = {name: {**known, **asked}.get(name) for name in _LOCALIZE}
     return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
 

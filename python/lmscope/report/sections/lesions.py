@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lmscope.report.figures import BLUE, GREY, ORANGE, STATE, Figure, Variant, without_chart
+from lmscope.report.figures import BLUE, GREY, ORANGE, Figure, Variant, without_chart
 from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, targets
 from lmscope.report.location_rows import of_which, remarks
 from lmscope.report.log_axis import SignedLog
@@ -58,7 +58,10 @@ def section(records: Records) -> Section | None:
         return None
     sets = targets(rows)
     units = {row["measure"]: row["unit"] for row in rows}
-    names = {key: "roles, all layers at once" if key == "roles" else f"{plain(key)} matrices, each alone" for key in sets}
+    names = {
+        key: "roles, all layers at once" if key == "roles" else f"{plain(key)} matrices, each alone"
+        for key in sets
+    }
     panels = max(map(len, sets.values()))
     states = {
         f"{key}:{measure}:{quantity}": f"{_upper(names[key])}: {plain(measure)}, {name.lower()}"
@@ -96,8 +99,8 @@ def section(records: Records) -> Section | None:
         "Grey is the same with a random subspace of as many directions, orange with one of as much squared "
         "norm (energy). Where numbers differ greatly, the vertical axis is logarithmic on both sides of "
         f"zero.{of_which(records)}",
-        surprise="The smallest slice holds hardly any energy: harm beyond the orange control means that these "
-        "few directions matter. A blue curve that follows the orange one shows energy, not information. A "
+        surprise="The smallest slice holds hardly any energy: harm beyond the orange control means that "
+        "these few directions matter. A blue curve that follows the orange one shows energy, not information. A "
         "largest slice that does less harm than random directions of equal energy is odd as well.",
         figure=figure,
     )
@@ -140,7 +143,12 @@ def _base_layout(panels: int) -> dict[str, Any]:
     }
     for panel in range(panels):
         shared = {"fixedrange": True, "zeroline": True}
-        layout[_axis("xaxis", panel)] = {**shared, "anchor": _axis("y", panel), "showgrid": False, "zeroline": False}
+        layout[_axis("xaxis", panel)] = {
+            **shared,
+            "anchor": _axis("y", panel),
+            "showgrid": False,
+            "zeroline": False,
+        }
         layout[_axis("yaxis", panel)] = {**shared, "anchor": _axis("x", panel), "automargin": True}
     return layout
 
@@ -150,17 +158,21 @@ def _height(panels: int) -> int:
     return rows * (_PANEL + _TITLE) + (rows - 1) * (_GAP - _TITLE) + 94
 
 
-def _variant(
-    label: str, shown: list[Target], panels: int, measure: str, quantity: str, unit: str
-) -> Variant:
-    curves = [
-        [one.curve(measure, kind, quantity) for kind in KINDS]
-        for one in shown
-    ]
+def _variant(label: str, shown: list[Target], panels: int, measure: str, quantity: str, unit: str) -> Variant:
+    curves = [[one.curve(measure, kind, quantity) for kind in KINDS] for one in shown]
     points = [point for lines in curves for line in lines for point in line]
     ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
-    scale = SignedLog([point.value for point in points])
-    axis = scale.axis(min(ends, default=0.0), max(ends, default=1.0), percent if quantity == "energy" else number)
+    scale = SignedLog(
+        [point.value for point in points],
+        [
+            (point.high - point.low) / 2
+            for point in points
+            if point.low is not None and point.high is not None
+        ],
+    )
+    axis = scale.axis(
+        min(ends, default=0.0), max(ends, default=1.0), percent if quantity == "energy" else number
+    )
     slices = max((row["slices"] for one in shown for row in one.rows), default=1)
     data = [
         _line(line, kind, one, measure, quantity, unit, scale)
@@ -175,7 +187,9 @@ def _variant(
         _placed(shown, panels, axis, slices),
         html=as_html(note),
         note=note,
-        parts=[[label, measure, *([row[name] for row in rows] for name in _COLUMNS)] for rows in [_rows(curves)]],
+        parts=[
+            [label, measure, *([row[name] for row in rows] for name in _COLUMNS)] for rows in [_rows(curves)]
+        ],
     )
 
 
@@ -186,7 +200,6 @@ def _rows(curves: list[list[list[Point]]]) -> list[Row]:
 def _placed(shown: list[Target], panels: int, axis: dict[str, Any], slices: int) -> dict[str, Any]:
     """The panels in a grid, each titled; those that a larger set needs are hidden."""
     across = min(_ACROSS, len(shown))
-    down = math.ceil(len(shown) / across)
     height = _height(len(shown) if len(shown) >= _ACROSS else 1)
     inner = height - 94
     layout: dict[str, Any] = {"height": height, "annotations": [], "shapes": []}
@@ -282,12 +295,14 @@ def _note(shown: list[Target], measure: str, quantity: str, unit: str, scale: Si
     if quantity == "energy":
         return f"removed share of the target's squared norm{log}"
     draws = 1 + max((row["draw"] for row in rows), default=0)
-    several = f", which span those of all {draws} draws in the controls" if draws > 1 else ""
+    several = f"; those of the controls reach around all {draws} draws" if draws > 1 else ""
     units = max((row["units"] for row in rows), default=0)
     what = f"harm to {plain(measure)}, {unit}"
     if quantity == "per_energy":
         what += ", over the removed share of the squared norm"
-    bars = f"bars are paired 95 % intervals over {count(units, 'window or text', 'windows or texts')}{several}"
+    bars = (
+        f"bars are paired 95 % intervals over {count(units, 'window or text', 'windows or texts')}{several}"
+    )
     if not any(row["impact_low"] is not None for row in rows):
         bars = "no intervals: too few windows or texts"
     return f"{what}; {bars}{log}"

@@ -54,9 +54,9 @@ def section(records: Records) -> Section | None:
         "values of each are cut into slices of equal count, from the smallest to the largest; colours show "
         "one slice or the one that stands out most. Click a cell to see its singular vectors and overlaps "
         f"below.{of_which(records)}",
-        surprise="Roles that behave alike in every layer are what the literature reports; a layer that breaks "
-        "the pattern of its role is a finding. The most deviating of several slices is above 0 on noise, too: "
-        "compare cells with each other, and with the curves of the untrained twin below.",
+        surprise="Roles that behave alike in every layer are what the literature reports; a layer that "
+        "breaks the pattern of its role is a finding. The most deviating of several slices is above 0 on "
+        "noise, too: compare cells with each other, and with the curves of the untrained twin below.",
         figure=figure,
     )
 
@@ -88,7 +88,7 @@ _MEASURES = {
     ),
     "value": Measure(
         "Value deviation, slice that deviates most",
-        "mean |log| of singular values over those of the fitted noise",
+        "mean |log| of singular values over those of the fitted noise, less what noise has (noise: 0)",
         _most("value_deviation"),
     ),
     "overlap": Measure(

@@ -22,7 +22,7 @@ from lmscope.report.by_rank import (
     views,
 )
 from lmscope.report.figures import STATE, VERMILLION, Figure, Variant, of_trace, without_chart
-from lmscope.report.location_rows import first_shown, in_page, matrices, of_which, remarks
+from lmscope.report.location_rows import failures, first_shown, in_page, matrices, of_which, remarks
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
@@ -31,6 +31,7 @@ from lmscope.visible import visible
 
 ORDER = 53
 
+_TITLE = "Overlap: singular vectors and activations"
 _AXES = {"rank": RANK, "value": "singular value"}
 
 _TEMPLATE = f"""
@@ -61,8 +62,9 @@ _FACTS = """
 def section(records: Records) -> Section | None:
     rows = matrices(records)
     of = {str(index): {**row, **row["overlaps"]} for index, row in enumerate(rows) if row["overlaps"]}
+    failed = failures(records, "overlap")
     if not of:
-        return None
+        return _only_failures(failed) if failed else None
     kept = in_page(rows, BUDGET)
     first = first_shown(rows, kept)
     on_page = None if kept is None else frozenset(f"{key}:{axis}" for key in kept for axis in _AXES)
@@ -86,13 +88,13 @@ def section(records: Records) -> Section | None:
     )
     return Section(
         key="overlap",
-        title="Overlap: singular vectors and activations",
+        title=_TITLE,
         template=_TEMPLATE,
         values={
             "groups": groups(shown),
             "first": first,
             "axes": {"rank": "rank", "value": "singular value"},
-            "said": remarks(records),
+            "said": [*remarks(records), *failed],
         },
         shows="Above: for every right singular vector, its largest |cosine| with one of the directions in "
         "which the matrix's inputs vary on the given text (eigenvectors of their covariance). Below: the "
@@ -105,6 +107,15 @@ def section(records: Records) -> Section | None:
         "does in the literature. Points above the band inside the bulk, or an untrained twin that leaves the "
         "band as well: then the inputs, not the training of this matrix, make the overlap.",
         figure=figure,
+    )
+
+
+def _only_failures(failed: list[str]) -> Section:
+    return Section(
+        key="overlap",
+        title=_TITLE,
+        template='{% from "controls.html.jinja" import remarks %}{{ remarks(said) }}',
+        values={"said": failed},
     )
 
 
@@ -147,7 +158,10 @@ def _variant(row: Row, axis: str) -> Variant:
         [*map(points_of, columns), _steps(row, by_rank)],
         {
             "xaxis": {"title": {"text": _AXES[axis]}, "range": ranges["all"]},
-            "yaxis": {"range": _from_zero(row, "overlap", row["null_high"]), "title": {"text": _largest(row)}},
+            "yaxis": {
+                "range": _from_zero(row, "overlap", row["null_high"]),
+                "title": {"text": _largest(row)},
+            },
             "yaxis2": {"range": _from_zero(row, "top_share", row["top_high"])},
             "shapes": [*bands, *shapes],
             "annotations": names,
@@ -180,7 +194,9 @@ def _largest(row: Row) -> str:
 
 def _from_zero(row: Row, column: str, band_end: float) -> list[float]:
     known = [row[name] for name in (column, f"untrained_{column}") if row[name] is not None]
-    return [min(0.0, *(float(one.min()) for one in known)), 1.06 * max(band_end, *(float(one.max()) for one in known))]
+    top = max(band_end, *(float(one.max()) for one in known))
+    bottom = min(0.0, *(float(one.min()) for one in known))
+    return [bottom - 0.03 * (top - bottom), top + 0.06 * (top - bottom)]
 
 
 def _value_views(row: Row) -> dict[str, list[float]]:
@@ -210,19 +226,23 @@ def _steps(row: Row, by_rank: bool) -> dict[str, Any]:
 
 def _sample(row: Row) -> str:
     effective = row["effective_sample"]
-    worth = f", worth {number(effective)} independent ones" if effective is not None else ""
-    return f"{number(row['tokens'])} tokens{worth}, covariance of rank {number(row['covariance_rank'])} of {number(row['columns'])}"
+    worth = "" if effective is None else f" (worth {number(effective)} independent ones)"
+    rank = f"rank {number(row['covariance_rank'])} of {number(row['columns'])}"
+    return f"Covariance of {number(row['tokens'])} tokens{worth}, {rank}"
 
 
 def _about(row: Row) -> str:
     above = float(np.mean(row["overlap"] > row["null_high"]))
     twin = row["untrained_overlap"]
-    beside = "" if twin is None else f" ({percent(float(np.mean(twin > row['null_high'])))} in the untrained twin)"
+    beside = (
+        "" if twin is None else f" ({percent(float(np.mean(twin > row['null_high'])))} in the untrained twin)"
+    )
     return (
-        f"Covariance of {_sample(row)}, {'centred' if row['centered'] else 'not centred'}. "
-        f"{percent(above)} of the vectors{beside} lie above the band, which random directions leave at a rate of "
-        f"{percent(row['false_positive_rate'])}; its middle is {number(row['null_location'])}. The top space is "
-        f"spanned by {number(row['top'])} of {number(row['columns'])} directions. {outside_words(row)}"
+        f"{_sample(row)}, {'centred' if row['centered'] else 'not centred'}. "
+        f"{percent(above)} of the vectors{beside} lie above the band, which random directions leave at a "
+        f"rate of {percent(row['false_positive_rate'])}; its middle is {number(row['null_location'])}. The "
+        f"top space is spanned by {number(row['top'])} of {number(row['columns'])} directions. "
+        f"{outside_words(row)}"
     )
 
 
@@ -230,8 +250,9 @@ def _warned(row: Row) -> list[str]:
     told = [row["warning"]] if row["warning"] else []
     if row["covariance_rank"] < row["columns"]:
         told.append(
-            f"The covariance has rank {number(row['covariance_rank'])} of {number(row['columns'])}: the directions "
-            "without variance are arbitrary, and so are overlaps with them. A longer text would tell."
+            f"The covariance has rank {number(row['covariance_rank'])} of {number(row['columns'])}: the "
+            "directions without variance are arbitrary, and so are overlaps with them. A longer text would "
+            "tell."
         )
     return told
 
@@ -239,7 +260,7 @@ def _warned(row: Row) -> list[str]:
 def _absent() -> Variant:
     return without_chart(
         "This matrix",
-        '<p class="warning">No overlaps of this matrix on the page: it has no inputs of its own on the text, its '
-        "overlaps failed or were not asked for, or the page would grow too large.</p>",
+        '<p class="warning">No overlaps of this matrix on the page: it has no inputs of its own on the '
+        "text, its overlaps failed or were not asked for, or the page would grow too large.</p>",
         len(_BASE),
     )

@@ -103,15 +103,11 @@ def _variant(row: Row) -> Variant:
         ],
         html=as_html(note),
         note=note,
-        parts=[
-            [STATE, cell_of(wide, down, down=True), cell_of(wide, across, down=False), of_trace(0, "z")]
-        ],
+        parts=[[STATE, cell_of(wide, down, down=True), cell_of(wide, across, down=False), of_trace(0, "z")]],
     )
 
 
-def block_maxima(
-    values: npt.NDArray[np.float64], most: int
-) -> tuple[npt.NDArray[np.float64], int, int]:
+def block_maxima(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int, int]:
     """The largest of each block, at most ``most`` blocks a side, and the rows and columns of a block."""
     down, across = (math.ceil(side / most) for side in values.shape)
     starts = [np.arange(0, side, step) for side, step in zip(values.shape, (down, across), strict=True)]

@@ -161,7 +161,7 @@ def _variant(row: Row) -> Variant:
             "annotations": names,
         },
         html=html,
-        note=f"p-values of singular vectors against random ones, mean over {number(row['window'])} neighbours",
+        note=f"p-values of singular vectors as random ones, mean over {number(row['window'])} neighbours",
         views=ranges,
     )
 
@@ -198,12 +198,14 @@ def _some_only(kept: int, matrices: int) -> str:
     if kept == matrices:
         return ""
     return (
-        f" To stay small the page holds the curves of {number(kept)} of {number(matrices)} matrices: in every "
-        "layer those that deviate most."
+        f" To stay small the page holds the curves of {number(kept)} of {number(matrices)} matrices: in "
+        "every layer those that deviate most."
     )
 
 
 def _absent() -> Variant:
     text = 'Not on the page, to keep it small. run.plot("singular_vectors", NAME) draws it from the records.'
     no_marks: dict[str, Any] = {"shapes": [], "annotations": []}
-    return Variant("This matrix", [{"visible": False}] * len(_BASE), no_marks, html=render(_ABSENT, text=text))
+    return Variant(
+        "This matrix", [{"visible": False}] * len(_BASE), no_marks, html=render(_ABSENT, text=text)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,10 @@ def section(records: Records) -> Section | None:
             parts=[
                 [
                     role,
-                    *([getattr(point, name) for point in points] for name in ("step", "value", "low", "high", "of")),
+                    *(
+                        [getattr(point, name) for point in points]
+                        for name in ("step", "value", "low", "high", "of")
+                    ),
                 ]
                 for role, points in one.lines.items()
             ],
@@ -76,7 +80,9 @@ def section(records: Records) -> Section | None:
 
     figure = Figure(
         [_line(role, *looks[role]) for role in roles],
-        _layout(sorted({point.step for one in measures.values() for line in one.lines.values() for point in line})),
+        _layout(
+            sorted({point.step for one in measures.values() for line in one.lines.values() for point in line})
+        ),
         {key: one.label for key, one in measures.items()},
         variant,
         first=next(iter(measures)),
@@ -105,7 +111,7 @@ def _of_slices(records: Records) -> dict[str, _Measure]:
         f"{column}_{end}": _Measure(
             f"{name}, {end} values",
             f"of the slice of the {end} singular values; {_OVER_MATRICES}",
-            _averaged(by_step, lambda row, end=end, column=column: _in_slice(row, end, column)),
+            _averaged(by_step, partial(_in_slice, end=end, column=column)),
         )
         for column, name in names.items()
         for end in ("smallest", "largest")
@@ -135,9 +141,7 @@ def _of_overlaps(records: Records) -> dict[str, _Measure]:
     }
 
 
-def _averaged(
-    by_step: dict[int, list[Row]], value: Callable[[Row], float | None]
-) -> dict[str, list[_Point]]:
+def _averaged(by_step: dict[int, list[Row]], value: Callable[[Row], float | None]) -> dict[str, list[_Point]]:
     lines: dict[str, list[_Point]] = defaultdict(list)
     for step, rows in by_step.items():
         by_role: dict[str, list[float]] = defaultdict(list)
@@ -145,8 +149,9 @@ def _averaged(
             if (known := value(row)) is not None:
                 by_role[row["role"]].append(known)
         for role, values in by_role.items():
-            ends = (min(values), max(values)) if len(values) > 1 else (None, None)
-            lines[role].append(_Point(step, sum(values) / len(values), *ends, len(values)))
+            several = len(values) > 1
+            low, high = (min(values), max(values)) if several else (None, None)
+            lines[role].append(_Point(step, sum(values) / len(values), low, high, len(values)))
     return dict(lines)
 
 
@@ -170,8 +175,8 @@ def _of_lesions(records: Records) -> dict[str, _Measure]:
                     ]
             found[f"impact_{measure}_{end}"] = _Measure(
                 f"Lesion impact on {plain(measure)}, {end} values",
-                f"harm done by removing slice {place} of {slices} in all layers, {unit}; brackets are paired 95 % "
-                "intervals over windows or texts",
+                f"harm done by removing slice {place} of {slices} in all layers, {unit}; brackets are "
+                "paired 95 % intervals over windows or texts",
                 dict(lines),
             )
     return found
@@ -206,7 +211,9 @@ def _values(role: str, measure: _Measure) -> dict[str, Any]:
 
 
 def _hover(role: str, point: _Point, measure: _Measure) -> str:
-    ends = "no interval" if point.low is None else f"{measure.words(point.low)} to {measure.words(point.high)}"
+    ends = (
+        "no interval" if point.low is None else f"{measure.words(point.low)} to {measure.words(point.high)}"
+    )
     return f"<b>{as_html(plain(role))}</b>, step {point.step}: {measure.words(point.value)}<br>{ends}"
 
 
