@@ -100,8 +100,8 @@ def section(records: Records) -> Section | None:
         "norm (energy). Where numbers differ greatly, the vertical axis is logarithmic on both sides of "
         f"zero.{of_which(records)}",
         surprise="The smallest slice holds hardly any energy: harm beyond the orange control means that "
-        "these few directions matter. A blue curve that follows the orange one shows energy, not information. A "
-        "largest slice that does less harm than random directions of equal energy is odd as well.",
+        "these few directions matter. A blue curve that follows the orange one shows energy, not "
+        "information. A largest slice that does less harm than random directions of equal energy is odd, too.",
         figure=figure,
     )
 
