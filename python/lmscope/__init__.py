@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         overlap_map,
         principal_cosines,
     )
+    from lmscope.analyses.block_levels import BlockLevels, levels_per_block
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
         SequenceGain,
         information_gain,
         sequence_gains,
+    )
+    from lmscope.analyses.location_claims import (
+        RankCorrelation,
+        RoleAgreement,
+        VarianceExplained,
+        rank_correlation,
+        role_agreement,
+        variance_explained,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
@@ -44,7 +53,9 @@ if TYPE_CHECKING:
         summarise_selection,
     )
     from lmscope.analyses.similarity import Docs, docs
+    from lmscope.analyses.slices import SliceScore, slice_ranks, slice_scores
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
+    from lmscope.analyses.stored_precision import StoredPrecision, stored_precision
     from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
@@ -61,6 +72,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
@@ -78,6 +90,7 @@ __version__ = _version("lmscope")
 _HOME = {
     "ActivationOverlap": "lmscope.analyses.activation_overlap",
     "AverageEntropy": "lmscope.analyses.text_averages",
+    "BlockLevels": "lmscope.analyses.block_levels",
     "Checkpoint": "lmscope.checkpoints",
     "CheckpointError": "lmscope.checkpoints",
     "ColumnCosine": "lmscope.kernels.column_cosine",
@@ -104,7 +117,9 @@ _HOME = {
     "PorterThomas": "lmscope.analyses.porter_thomas",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
+    "RankCorrelation": "lmscope.analyses.location_claims",
     "Removal": "lmscope.analyses.removal",
+    "RoleAgreement": "lmscope.analyses.location_claims",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
@@ -112,11 +127,15 @@ _HOME = {
     "Selections": "lmscope.analyses.token_selection",
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
+    "SingularVectors": "lmscope.kernels.singular_vectors",
+    "SliceScore": "lmscope.analyses.slices",
     "SpectrumVerdict": "lmscope.analyses.spectra",
+    "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
+    "VarianceExplained": "lmscope.analyses.location_claims",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
@@ -141,6 +160,7 @@ _HOME = {
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
     "lesioned": "lmscope.representations.lesions",
+    "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
@@ -151,8 +171,10 @@ _HOME = {
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
     "principal_cosines": "lmscope.analyses.activation_overlap",
     "random_removal": "lmscope.analyses.removal",
+    "rank_correlation": "lmscope.analyses.location_claims",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
+    "role_agreement": "lmscope.analyses.location_claims",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -160,19 +182,25 @@ _HOME = {
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
+    "singular_vectors": "lmscope.kernels.singular_vectors",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
+    "slice_ranks": "lmscope.analyses.slices",
     "slice_removal": "lmscope.analyses.removal",
+    "slice_scores": "lmscope.analyses.slices",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
+    "variance_explained": "lmscope.analyses.location_claims",
 }
 
 __all__ = [
     "ActivationOverlap",
     "AverageEntropy",
+    "BlockLevels",
     "Checkpoint",
     "CheckpointError",
     "ColumnCosine",
@@ -200,6 +228,8 @@ __all__ = [
     "PrefixLasso",
     "PrefixLassoOrder",
     "Removal",
+    "RankCorrelation",
+    "RoleAgreement",
     "Run",
     "SelectionScore",
     "SelectionScores",
@@ -207,11 +237,15 @@ __all__ = [
     "Selections",
     "SequenceGain",
     "SingularValues",
+    "SingularVectors",
+    "SliceScore",
     "SpectrumVerdict",
+    "StoredPrecision",
     "StreamingEntropy",
     "StreamingSingularValues",
     "TensorInfo",
     "TextDistances",
+    "VarianceExplained",
     "__version__",
     "activation_overlap",
     "analyze",
@@ -237,6 +271,7 @@ __all__ = [
     "lasso_homotopy",
     "lasso_path",
     "lesioned",
+    "levels_per_block",
     "load_model",
     "next_token_losses",
     "open_checkpoint",
@@ -247,8 +282,10 @@ __all__ = [
     "prefix_lasso_order",
     "principal_cosines",
     "random_removal",
+    "rank_correlation",
     "read_texts",
     "representation_entropy",
+    "role_agreement",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -256,14 +293,19 @@ __all__ = [
     "set_num_threads",
     "similarity",
     "singular_values",
+    "singular_vectors",
     "skill_entropy",
     "slice_removal",
+    "slice_ranks",
+    "slice_scores",
     "spectra",
     "spectrum_verdict",
+    "stored_precision",
     "summarise_selection",
     "text_distances",
     "tokens",
     "use_isa",
+    "variance_explained",
 ]
 
 

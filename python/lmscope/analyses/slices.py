@@ -31,7 +31,7 @@ class SliceScore:
         value_deviation: mean over its values of ``|ln(value / quantile)|``, the quantile of the fitted
             Marchenko-Pastur law at that rank, less ``value_noise``. For noise its mean is 0.
         value_noise, value_noise_sd: mean and standard deviation of the first term for iid noise of this
-            shape, drawn (see :mod:`lmscope.analyses.value_noise`).
+            shape, drawn (lmscope.analyses.value_noise says how).
         outside: values beyond the fitted edges.
         overlap_excess: mean overlap with the activations' eigenvectors over that of random vectors, less 1.
         top_share: mean share of the vectors in the space of the largest eigenvectors.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.representations.passages import StatesError
 from lmscope.kernels.singular_values import StreamingSingularValues
 from lmscope.representations.input_reading import InputReader, SharedInput, shared_inputs
 from lmscope.representations.language_model import LanguageModel

@@ -198,6 +198,9 @@ class LanguageModel:
         if head is not None:
             tables.append(head)
         own = {id(parameter): parameter.numel() for table in tables for parameter in table.parameters()}
+        if self.kind == "encoder":
+            body = {id(parameter) for parameter in self.base.parameters()}
+            own |= {id(one): one.numel() for one in self.model.parameters() if id(one) not in body}
         return self.parameters - sum(own.values())
 
     @cached_property

@@ -191,8 +191,7 @@ def _misfits(model: LanguageModel, sites: list[WeightSite]) -> dict[str, str]:
 
     calls = call_once(model, by_module, look)
     return {
-        site.info.name: _not_one_call(site, calls[site.module_name]) or products[site.info.name]
-        for site in sites
+        site.info.name: _not_one_call(site, calls[site.module_name]) or products[site.info.name] for site in sites
     }
 
 
@@ -222,9 +221,7 @@ def _no_product(site: WeightSite, given: torch.Tensor, made: Any) -> str:
     bias = getattr(site.module, "bias", None)
     shift: Any = 0.0
     if isinstance(bias, torch.Tensor) and bias.shape == matrix.shape[:1]:
-        shift = (
-            part_blocks(bias.detach()[:, None], replace(site.cut, transposed=False)).flatten()[rows].double()
-        )
+        shift = part_blocks(bias.detach()[:, None], replace(site.cut, transposed=False)).flatten()[rows].double()
     several = made if isinstance(made, (tuple, list)) else (made,)
     for one in several:
         if not isinstance(one, torch.Tensor) or one.shape[-1:] != matrix.shape[:1]:

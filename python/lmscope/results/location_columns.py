@@ -180,11 +180,19 @@ SLICE_COLUMNS: dict[str, Column] = {
     **_SLICE,
     "first_rank": Column(pa.int64(), "number of its largest singular value, 0 the largest of the matrix"),
     "last_rank": Column(pa.int64(), "number of its smallest one"),
-    "energy_share": _real("its share of the matrix's squared norm"),
-    "vector_deviation": _real("how far its singular vectors are from random ones, from the weights alone"),
-    "value_deviation": _real("how far its singular values are from those of noise, from the weights alone"),
-    "outside": _real_or_null("share of its singular values outside the Marchenko-Pastur edges"),
-    "overlap_excess": _real_or_null("mean of its overlaps above null_location; null without overlaps"),
+    "energy_share": _real_or_null("its share of the matrix's squared norm; null where that is 0"),
+    "vector_deviation": _real_or_null(
+        "mean of deviation_right and deviation_left over it: 0 for random vectors; null below 8 entries"
+    ),
+    "value_deviation": _real_or_null(
+        "mean of |ln| of its values over the Marchenko-Pastur quantiles, less that of noise; null without a fit"
+    ),
+    "outside": Column(
+        pa.int64(), "its values outside the Marchenko-Pastur edges; null without a fit", nullable=True
+    ),
+    "overlap_excess": _real_or_null(
+        "its mean overlap over null_location, less 1: 0 for random vectors; null without overlaps"
+    ),
     "top_share": _real_or_null("mean of its top_share; null without overlaps"),
 }
 """One row per checkpoint, matrix and slice."""

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["spread"]
+__all__ = ["Reading", "spread"]
 
-Item = TypeVar("Item", bound=Any)
+Item = TypeVar("Item")
 
 
-def spread(items: Sequence[Item], tokens: Sequence[int], most: int, seed: int) -> list[Item]:
-    """Items of at most ``most`` tokens together, evenly spaced over all, in their order; at least one.
+@dataclass(frozen=True)
+class Reading:
+    """How much of the texts a measure reads, as :func:`measures_for` has it."""
+
+    window: int | None
+    eval_tokens: int
+    seed: int
+
+
+def spread(items: Sequence[Item], tokens: Sequence[int], reading: Reading, times: int = 1) -> list[Item]:
+    """As many items as may be read, evenly spaced over all, in their order; at least one.
 
     Args:
         items: all that there are.
         tokens: how many each has.
-        most: all items are taken where they have no more together.
-        seed: decides how far from the first the spacing begins.
+        reading: how many tokens may be read; its seed decides how far from the first the spacing begins.
+        times: that many more may be read.
     """
     sizes = np.asarray(tokens)
-    offset = np.random.default_rng([seed, len(items)]).random()
+    most = times * reading.eval_tokens
+    offset = np.random.default_rng([reading.seed, len(items)]).random()
     count = len(items)
     while True:
         chosen = np.floor((np.arange(count) + offset) * len(items) / count).astype(np.int64)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from lmscope.representations.head import check_head, losses
+from lmscope.representations.head import check_head
 from lmscope.representations.language_model import LanguageModel
-from lmscope.representations.measures.budget import spread
+from lmscope.representations.measures.budget import Reading, spread
 from lmscope.representations.measures.measure import Scores
 from lmscope.representations.measures.strided import stride_of, strided
+from lmscope.representations.measures.token_losses import token_losses
 from lmscope.representations.passages import capture_windows
 from lmscope.representations.windows import window_size
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LossMeasure", "token_losses"]
-
-# Rows that go through the head together: it costs a pass of one token through the model's body each time.
-_ROWS = 2048
+__all__ = ["LossMeasure"]
 
 
 class LossMeasure:
@@ -33,11 +29,9 @@ class LossMeasure:
         self,
         model: LanguageModel,
         texts: Sequence[str],
+        reading: Reading,
         *,
-        window: int | None,
         stride: int | None,
-        eval_tokens: int,
-        seed: int,
     ) -> None:
         if model.kind != "causal":
             raise ValueError(
@@ -46,13 +40,13 @@ class LossMeasure:
             )
         check_head(model)
         self._model = model
-        size = window_size(model, window)
+        size = window_size(model, reading.window)
         step = stride_of(size, stride)
         every = list(strided(model, texts, size, step))
         if not every:
             raise ValueError("loss: the texts have no token with another before it")
         lengths = [len(one.window.ids) for one in every]
-        self._windows = spread(every, lengths, eval_tokens, seed)
+        self._windows = spread(every, lengths, reading)
         self._targets = [np.asarray(one.window.ids[one.first :]) for one in self._windows]
         self._weights = np.array([one.scored for one in self._windows], dtype=np.float64)
         self.names = ("loss",)
@@ -70,26 +64,3 @@ class LossMeasure:
         passages = capture_windows(self._model, (one.window for one in self._windows))
         for one, passage in zip(self._windows, passages, strict=True):
             yield passage.states[self._model.depth][one.first - 1 : -1]
-
-
-def token_losses(
-    model: LanguageModel, states: Iterator[torch.Tensor], targets: Sequence[npt.NDArray[Any]]
-) -> list[npt.NDArray[Any]]:
-    """Losses of the model's head for the rows of each window, float64: windows of any number of rows."""
-    import torch
-
-    found: list[npt.NDArray[Any]] = []
-    waiting: list[torch.Tensor] = []
-    rows = 0
-    with torch.inference_mode():
-        for own in states:
-            waiting.append(own)
-            rows += len(own)
-            if rows >= _ROWS or len(found) + len(waiting) == len(targets):
-                tokens = np.concatenate(targets[len(found) : len(found) + len(waiting)])
-                ends = np.cumsum([0, *map(len, waiting)])
-                on_device = torch.as_tensor(tokens, device=model.device)
-                together = losses(model, torch.cat(waiting), on_device).cpu().numpy()
-                found += [together[start:stop] for start, stop in pairwise(ends)]
-                waiting, rows = [], 0
-    return found
