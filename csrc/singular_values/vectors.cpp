@@ -16,9 +16,6 @@ namespace {
 
 using blas::Op;
 
-// Where all values asked for lie above this share of the largest, the Gram matrix's own vectors suffice for them.
-constexpr double direct_share = 0.25;
-
 // What a residual over the largest value, or an inner product, may be before the QR route is taken; README.md.
 double tolerance(int64_t columns) {
     return error_model::unit_roundoff * (512.0 + 16.0 * std::sqrt(static_cast<double>(columns)));

@@ -8,6 +8,9 @@
 
 namespace lmscope {
 
+// Of triplets whose values all lie above this share of the largest one, the Gram matrix's own vectors suffice.
+constexpr double direct_share = 0.25;
+
 // Some triplets of a matrix with rows >= columns, times 2^-exponent: left is rows x values, right columns x values,
 // both column-major and owned by the caller.
 struct Triplets {
