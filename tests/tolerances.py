@@ -25,6 +25,7 @@ VISIBLE_ERROR = 1e-14
 # additions of positive numbers.
 SUM_OF_SQUARES = 64 * UNIT_ROUNDOFF
 
+
 # Singular vectors: residual over the largest value, and inner products, what csrc/singular_values/README.md
 # promises: what is left of the Gram matrix's errors beside pairs too close to be rotated, 10 u over twice the
 # cut at 2^-6, and orthogonality lost in n reflections and rotations, some sqrt(n) u each.

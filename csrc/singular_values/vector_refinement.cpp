@@ -85,7 +85,7 @@ double project_out(int64_t rows, int64_t leading, const double* left, int64_t wi
     return largest;
 }
 
-// A null vector's image has not even rounding errors left to take a direction from.
+// Columns without even rounding errors to take a direction from get a random one, negligible beside `largest`.
 void replace_vanished(int64_t rows, int64_t width, double largest, double* image) {
     parallel_for(width, [&](int64_t j) {
         double* column = image + j * rows;
@@ -107,8 +107,12 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
     project_out(rows, leading, triplets.left, width, image);
     AlignedBuffer triangle(width * width);
     blas::qr(rows, width, image, rows, triangle.data());
-    // What a column has beyond its predecessors may be small, and the orthogonality to the leading ones is lost in it.
-    for (int pass = 0; pass < 3 && project_out(rows, leading, triplets.left, width, image) > orthogonal_enough; ++pass) {
+    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever is
+    // orthogonal to those, the leading left vectors among it.
+    constexpr int most_passes = 6;
+    for (int pass = 0; pass < most_passes; ++pass) {
+        if (project_out(rows, leading, triplets.left, width, image) <= orthogonal_enough) break;
+        replace_vanished(rows, width, 1.0, image);
         AlignedBuffer correction(width * width);
         blas::qr(rows, width, image, rows, correction.data());
         blas::multiply_upper(width, correction.data(), triangle.data());
