@@ -147,6 +147,15 @@ def test_directions_that_are_not_random():
     assert weak.p_value.min() > 1e-3
 
 
+def test_noise_in_columns_of_unequal_size_is_no_random_direction():
+    """What the document warns of: nothing is learnt here."""
+    generator = np.random.default_rng(5)
+    noise = generator.standard_normal((256, 256)) * generator.lognormal(0, 1, 256)
+    left, _, right = np.linalg.svd(noise)
+    assert np.mean(porter_thomas(right.T).p_value <= 0.05) > 0.5
+    assert np.mean(porter_thomas(left).p_value <= 0.05) < 0.1
+
+
 # ---- windows
 
 
@@ -183,7 +192,7 @@ def test_windows_are_cut_at_the_ends():
 
 def test_blocks_orders_and_dtypes_do_not_matter():
     vectors = unit_vectors(512, 5000)
-    assert vectors.size > 2 * null_of.block_entries()
+    assert vectors.size > 2 * null_of.BLOCK_ENTRIES
     found = porter_thomas(vectors)
     assert np.array_equal(porter_thomas(np.asfortranarray(vectors)).distance, found.distance)
     some = [0, 2047, 2048, 4999]

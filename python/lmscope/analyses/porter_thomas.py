@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import matrix, whole
-from lmscope.analyses.porter_thomas_null import block_entries, distance_null, distances
+from lmscope.analyses.porter_thomas_null import BLOCK_ENTRIES, distance_null, distances
 from lmscope.analyses.unit_vectors import SHORTEST, unit_columns
 
 __all__ = ["PorterThomas", "porter_thomas"]
@@ -125,14 +125,14 @@ def porter_thomas(
     length, count = array.shape
     distance = np.full(count, math.nan)
     if length < SHORTEST:
-        for _ in unit_columns("vectors", array, block_entries()):
+        for _ in unit_columns("vectors", array, BLOCK_ENTRIES):
             pass
         reason = f"vectors with {length} entries are too short for a test, which needs {SHORTEST}"
         return PorterThomas(
             distance, distance, distance, distance, math.nan, math.nan, window, false_positive_rate,
             length, 0, seed, reason,
         )  # fmt: skip
-    for columns, rows in unit_columns("vectors", array, block_entries()):
+    for columns, rows in unit_columns("vectors", array, BLOCK_ENTRIES):
         distance[columns] = distances(rows, length)
     null = distance_null(length, seed=seed)
     p_value = null.p_values(distance)
