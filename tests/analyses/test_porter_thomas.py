@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -230,6 +231,14 @@ def test_draws_are_seeded_and_kept_on_disk(cache):
     file.unlink()
     null_of._null.cache_clear()
     assert np.array_equal(porter_thomas(vectors).p_value, first.p_value)
+
+
+def test_threads_that_want_one_length_draw_it_once(monkeypatch):
+    monkeypatch.setenv("LMSCOPE_CACHE", "0")
+    with ThreadPoolExecutor(4) as threads:
+        nulls = [threads.submit(null_of.distance_null, 300, draws=3000) for _ in range(4)]
+    # The second to draw would hold draws of its own.
+    assert len({id(null.result()) for null in nulls}) == 1
 
 
 def test_fewer_draws_of_long_vectors():
