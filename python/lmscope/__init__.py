@@ -56,9 +56,11 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
+    from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
@@ -84,6 +86,7 @@ _HOME = {
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "InformationGain": "lmscope.analyses.information_gain",
+    "InputCovariance": "lmscope.representations.input_covariance",
     "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "Lasso": "lmscope.kernels.lasso",
@@ -110,6 +113,7 @@ _HOME = {
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
+    "WeightSite": "lmscope.representations.weight_sites",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
@@ -124,9 +128,11 @@ _HOME = {
     "docs": "lmscope.analyses.similarity",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "information_gain": "lmscope.analyses.information_gain",
+    "input_covariances": "lmscope.representations.input_covariance",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
     "lasso": "lmscope.kernels.lasso",
@@ -142,6 +148,7 @@ _HOME = {
     "random_removal": "lmscope.analyses.removal",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
+    "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -158,6 +165,7 @@ _HOME = {
     "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
+    "weight_sites": "lmscope.representations.weight_sites",
 }
 
 __all__ = [
@@ -175,6 +183,7 @@ __all__ = [
     "EntropyLaw",
     "IidEntropy",
     "InformationGain",
+    "InputCovariance",
     "KeptTokens",
     "LanguageModel",
     "Lasso",
@@ -201,6 +210,7 @@ __all__ = [
     "StreamingSingularValues",
     "TensorInfo",
     "TextDistances",
+    "WeightSite",
     "__version__",
     "analyze",
     "attention_sinks",
@@ -216,9 +226,11 @@ __all__ = [
     "docs",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "full_rank_problem",
     "get_num_threads",
     "iid_entropy",
     "information_gain",
+    "input_covariances",
     "inspect",
     "isa",
     "lasso",
@@ -234,6 +246,7 @@ __all__ = [
     "random_removal",
     "read_texts",
     "representation_entropy",
+    "same_sites",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -250,6 +263,7 @@ __all__ = [
     "text_distances",
     "tokens",
     "use_isa",
+    "weight_sites",
 ]
 
 
