@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from corpus import CONTEXT, END, Corpus
+from corpus import CONTEXT, END
 from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -95,9 +94,3 @@ def fit(
         if after:
             after(step, losses)
     return losses
-
-
-def write_held_out(folder: Path, corpus: Corpus) -> None:
-    (folder / "held_out").mkdir(parents=True, exist_ok=True)
-    for number, text in enumerate(corpus.held_out):
-        (folder / "held_out" / f"{number:02d}.txt").write_text(text + "\n", encoding="utf-8")

@@ -23,8 +23,8 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
-from corpus import CONTEXT, read_corpus, train_tokenizer
-from llama import BATCH, Size, fit, new_model, token_stream, write_held_out
+from corpus import CONTEXT, Corpus, read_corpus, train_tokenizer
+from llama import BATCH, Size, fit, new_model, token_stream
 
 STEPS = 1000
 SEEDS = (0, 1)
@@ -72,6 +72,12 @@ def train_one(
     (partial / record.name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
     return True
+
+
+def write_held_out(folder: Path, corpus: Corpus) -> None:
+    (folder / "held_out").mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(corpus.held_out):
+        (folder / "held_out" / f"{number:02d}.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
     python examples/training/train.py -o FOLDER [--steps 2048] [--width 192] [--layers 6] [--seed 0]
 
 FOLDER/steps/step-00000 is the model as initialised; checkpoints follow at the total halved again and again,
-each an ordinary one in float32 with its tokenizer. FOLDER/held_out holds text that it never reads,
+each an ordinary one in float32 with its tokenizer. FOLDER/held_out.txt is text that it never reads,
 FOLDER/training.json the losses. A training that is finished is kept; one that was interrupted begins anew.
 """
 
@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
 from corpus import CONTEXT, Corpus, read_corpus, train_tokenizer
-from llama import BATCH, Size, fit, new_model, token_stream, write_held_out
+from llama import BATCH, Size, fit, new_model, token_stream
 
 STEPS = 2048
 HEAD = 32
@@ -82,7 +82,7 @@ def train(folder: Path, corpus: Corpus, *, size: Size, steps: int, seed: int = 0
         return False
     shutil.rmtree(folder / "steps", ignore_errors=True)
     (folder / "steps").mkdir(parents=True)
-    write_held_out(folder, corpus)
+    (folder / "held_out.txt").write_text("\n\n".join(corpus.held_out) + "\n", encoding="utf-8")
     tokenizer = train_tokenizer(corpus.training)
     learnt, held_out = (token_stream(tokenizer, texts) for texts in corpus)
     model = new_model(size, len(tokenizer), seed)
