@@ -1,4 +1,4 @@
-"""Where information sits in real models: singular vectors, overlaps with activations, lesions, and two claims.
+"""Where information sits in real models: singular vectors, overlaps, lesions, and the two claims.
 
 Writes benchmarks/results/localize.json. Five experiments, each `lmscope localize` in a process of its own
 (seconds, and the peak of the resident set above what it is after all imports):
@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ import lmscope
 import localize_findings as findings
 from lmscope.runs.benchmarks.fingerprint import fingerprint
 from real_models import gemma, minilm, prose
+from resident import resident
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("minilm", "each", "training", "gemma", "agreement")
@@ -85,13 +84,13 @@ def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
         transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(one))
     sizes = [tensor for tensor in lmscope.open_checkpoint(one) if tensor.tied_to is None]
     read = texts_of(name, runs, quick)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = resident("VmRSS")
     began = time.monotonic()
     localize(checkpoint, texts=read, out=runs / "run", **settings(name, quick))
     layer = {tensor.shape[1] for tensor in sizes if tensor.status == "planned" and tensor.layer == 0}
     return {
         "seconds": round(time.monotonic() - began, 1),
-        "peak_bytes_above_imports": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before,
+        "peak_bytes_above_imports": resident("VmHWM") - before,
         "model_bytes_float32": 4 * sum(tensor.elements for tensor in sizes),
         # One covariance for each width is the least that a layer's inputs take: those that are the same input
         # share one.
@@ -174,10 +173,11 @@ def main() -> None:
     result: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
     out.parent.mkdir(parents=True, exist_ok=True)
     for name in filter(asked.__contains__, EXPERIMENTS):
-        make: Callable[[], Any] = {
-            "agreement": lambda: agreement(arguments.runs, arguments.quick),
-        }.get(name, lambda name=name: experiment(name, arguments.runs, arguments.quick))
-        result[name] = make()
+        result[name] = (
+            agreement(arguments.runs, arguments.quick)
+            if name == "agreement"
+            else experiment(name, arguments.runs, arguments.quick)
+        )
         result["command"] = "python benchmarks/evidence_localize_real.py"
         result["machine"] = fingerprint(
             {name: {"version": version(name)} for name in ("numpy", "scipy", "torch", "transformers")},

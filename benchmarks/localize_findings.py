@@ -210,16 +210,10 @@ def _vectors(rows: list[Row]) -> Found:
 def _overlaps(pairs: list[tuple[Row, Row]]) -> Found:
     found: Found = {}
     for part in ("below", "inside", "above"):
-        ranks = [_parts(of_vectors)[part] for _, of_vectors in pairs]
-        found[part] = _share(
-            [
-                np.asarray(row["overlap"])[own] > row["null_high"]
-                for (row, _), own in zip(pairs, ranks, strict=True)
-            ]
-        )
-        shares = [np.asarray(row["top_share"])[own] for (row, _), own in zip(pairs, ranks, strict=True)]
-        joined = np.concatenate(shares)
-        found[part]["mean_top_share"] = float(joined.mean()) if joined.size else None
+        own = [(row, _parts(of_vectors)[part]) for row, of_vectors in pairs]
+        found[part] = _share([np.asarray(row["overlap"])[ranks] > row["null_high"] for row, ranks in own])
+        shares = np.concatenate([np.asarray(row["top_share"])[ranks] for row, ranks in own])
+        found[part]["mean_top_share"] = float(shares.mean()) if shares.size else None
     twins = [row for row, _ in pairs if row["untrained_overlap"]]
     found["untrained"] = _share([np.asarray(row["untrained_overlap"]) > row["null_high"] for row in twins])
     found["top_share_of_random"] = float(np.mean([row["top_location"] for row, _ in pairs]))
