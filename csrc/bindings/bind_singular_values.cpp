@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings/intake.h"
+#include "bindings/spectrum_method.h"
 #include "lmscope/error.h"
 #include "lmscope/singular_values.h"
 
@@ -13,16 +14,6 @@ namespace py = pybind11;
 
 namespace lmscope::bindings {
 namespace {
-
-SpectrumMethod parse_method(const std::string& method, bool streaming) {
-    if (method == "gram") return SpectrumMethod::gram;
-    if (method == "qr") return SpectrumMethod::qr;
-    if (method == "auto" && !streaming) return SpectrumMethod::automatic;
-    throw InvalidArgument("method must be " + std::string(streaming ? "'gram' or 'qr'" : "'auto', 'gram' or 'qr'") +
-                          ", got '" + method + "'");
-}
-
-const char* name_of(SpectrumMethod method) { return method == SpectrumMethod::qr ? "qr" : "gram"; }
 
 py::tuple to_python(const Spectrum& spectrum) {
     return py::make_tuple(py::array_t<double>(static_cast<py::ssize_t>(spectrum.values.size()), spectrum.values.data()),

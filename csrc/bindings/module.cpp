@@ -9,6 +9,7 @@ void bind_lasso_single(pybind11::module_& module);
 void bind_nulls(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_singular_values(pybind11::module_& module);
+void bind_singular_vectors(pybind11::module_& module);
 
 }  // namespace lmscope::bindings
 
@@ -21,4 +22,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     lmscope::bindings::bind_nulls(module);
     lmscope::bindings::bind_runtime(module);
     lmscope::bindings::bind_singular_values(module);
+    lmscope::bindings::bind_singular_vectors(module);
 }

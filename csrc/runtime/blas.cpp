@@ -27,6 +27,7 @@ void scipy_dsytrd_sb2st_64_(const char* stage1, const char* vectors, const char*
                             const int64_t* lhous, double* work, const int64_t* lwork, int64_t* info,
                             size_t stage1_length, size_t vectors_length, size_t uplo_length);
 int64_t scipy_LAPACKE_dsterf64_(int64_t n, double* d, double* e);
+int64_t scipy_LAPACKE_dsyevd64_(int layout, char jobz, char uplo, int64_t n, double* a, int64_t lda, double* w);
 int64_t scipy_LAPACKE_dgeqrf64_(int layout, int64_t m, int64_t n, double* a, int64_t lda, double* tau);
 int64_t scipy_LAPACKE_dorgqr64_(int layout, int64_t m, int64_t n, int64_t k, double* a, int64_t lda, const double* tau);
 int64_t scipy_LAPACKE_dtpqrt64_(int layout, int64_t m, int64_t n, int64_t l, int64_t nb, double* a, int64_t lda,
@@ -131,8 +132,16 @@ void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagon
 }
 
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a) {
+    qr(rows, columns, a, stride_a, nullptr);
+}
+
+void qr(int64_t rows, int64_t columns, double* a, int64_t stride_a, double* r) {
     std::vector<double> tau(static_cast<size_t>(columns));
     check(scipy_LAPACKE_dgeqrf64_(column_major, rows, columns, a, stride_a, tau.data()), "dgeqrf");
+    for (int64_t j = 0; r != nullptr && j < columns; ++j) {
+        std::copy_n(a + j * stride_a, j + 1, r + j * columns);
+        std::fill_n(r + j * columns + j + 1, columns - j - 1, 0.0);
+    }
     check(scipy_LAPACKE_dorgqr64_(column_major, rows, columns, columns, a, stride_a, tau.data()), "dorgqr");
 }
 
@@ -155,6 +164,17 @@ void svd_right(int64_t order, double* a, int64_t stride_a, double* values, doubl
     check(scipy_LAPACKE_dgesvd64_(column_major, 'N', 'A', order, order, a, stride_a, values, &unused, 1,
                                   right_transposed, order, superdiagonal.data()),
           "dgesvd");
+}
+
+void svd(int64_t rows, int64_t columns, double* a, int64_t stride_a, double* values, double* left,
+         double* right_transposed) {
+    check(scipy_LAPACKE_dgesdd64_(column_major, 'S', rows, columns, a, stride_a, values, left, rows, right_transposed,
+                                  columns),
+          "dgesdd");
+}
+
+void symmetric_eigenvectors(int64_t order, double* a, int64_t stride_a, double* values) {
+    check(scipy_LAPACKE_dsyevd64_(column_major, 'V', 'L', order, a, stride_a, values), "dsyevd");
 }
 
 }  // namespace lmscope::blas

@@ -49,6 +49,9 @@ void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagon
 // Q of the QR factorisation in place; rows >= columns.
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a);
 
+// A = Q R with Q in place and R of order `columns`, zero below the diagonal; rows >= columns.
+void qr(int64_t rows, int64_t columns, double* a, int64_t stride_a, double* r);
+
 // R <- the triangular factor of [R; B], R upper triangular of order `order`, B rows x order and destroyed.
 void qr_append(int64_t order, int64_t rows, double* r, int64_t stride_r, double* b, int64_t stride_b);
 
@@ -57,5 +60,12 @@ void singular_values(int64_t rows, int64_t columns, double* a, int64_t stride_a,
 
 // A = U diag(values) V^T with A square of order `order` (destroyed); V^T is written where `right_transposed` points.
 void svd_right(int64_t order, double* a, int64_t stride_a, double* values, double* right_transposed);
+
+// A = U diag(values) V^T with rows >= columns (A destroyed): U rows x columns, V^T columns x columns, both without gaps.
+void svd(int64_t rows, int64_t columns, double* a, int64_t stride_a, double* values, double* left,
+         double* right_transposed);
+
+// Ascending eigenvalues of a symmetric matrix given by its lower triangle, and eigenvectors in its place.
+void symmetric_eigenvectors(int64_t order, double* a, int64_t stride_a, double* values);
 
 }  // namespace lmscope::blas

@@ -9,12 +9,12 @@
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
 #include "lmscope/singular_values.h"
+#include "lmscope/singular_vectors.h"
 #include "runtime/elements/elements.h"
 #include "singular_values/spectrum.h"
+#include "singular_values/vectors.h"
 
 namespace lmscope {
-namespace {
-
 void require_elements(const MatrixView& matrix, const char* argument) {
     active_isa();  // a wrong LMSCOPE_ISA is refused even where this dtype needs no widening
     if (matrix.rows < 1 || matrix.columns < 1)
@@ -25,9 +25,14 @@ void require_elements(const MatrixView& matrix, const char* argument) {
                                " is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
 }
 
+namespace {
+
+InvalidArgument beyond_float64() {
+    return InvalidArgument("the largest singular value exceeds the range of float64: scale the matrix down");
+}
+
 Spectrum representable(Spectrum spectrum) {
-    if (std::isinf(spectrum.values.front()) || std::isinf(spectrum.bounds.front()))
-        throw InvalidArgument("the largest singular value exceeds the range of float64: scale the matrix down");
+    if (std::isinf(spectrum.values.front()) || std::isinf(spectrum.bounds.front())) throw beyond_float64();
     return spectrum;
 }
 
@@ -42,6 +47,18 @@ Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double
     elements::require_finite(matrix, "w");
     return representable(
         cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method, relative_tolerance));
+}
+
+SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, const std::vector<int64_t>& ranks,
+                                  double* left, double* right) {
+    require_elements(matrix, "w");
+    elements::require_finite(matrix, "w");
+    const SingularTriplets triplets =
+        matrix.rows >= matrix.columns ? cpu_singular_vectors(matrix, method, ranks, left, right)
+                                      : cpu_singular_vectors(matrix.transposed(), method, ranks, right, left);
+    if (std::isinf(triplets.values.front())) throw beyond_float64();
+    fix_signs(matrix.rows, matrix.columns, static_cast<int64_t>(ranks.size()), left, right);
+    return triplets;
 }
 
 struct StreamingSpectrum::State {

@@ -9,6 +9,19 @@
 
 namespace lmscope {
 
+void copy_rows(const elements::Chunk& chunk, int64_t columns, double* target, int64_t stride) {
+    if (!chunk.transposed) {
+        for (int64_t column = 0; column < columns; ++column)
+            std::copy_n(chunk.data + column * chunk.stride, chunk.rows, target + column * stride);
+        return;
+    }
+    constexpr int64_t block = 32;
+    for (int64_t first = 0; first < columns; first += block)
+        for (int64_t row = 0; row < chunk.rows; ++row)
+            for (int64_t column = first; column < std::min(columns, first + block); ++column)
+                target[row + column * stride] = chunk.data[column + row * chunk.stride];
+}
+
 TriangularFactor::TriangularFactor(int64_t columns_) : ScaledTriangle(columns_, 1) {}
 
 void TriangularFactor::add(const MatrixView& matrix) {
@@ -21,11 +34,7 @@ void TriangularFactor::add(const MatrixView& matrix) {
         if (chunk.transposed) {
             if (!turned) turned = AlignedBuffer(at_once * columns);
             data = turned.data();
-            constexpr int64_t block = 32;
-            for (int64_t first = 0; first < columns; first += block)
-                for (int64_t row = 0; row < chunk.rows; ++row)
-                    for (int64_t column = first; column < std::min(columns, first + block); ++column)
-                        data[row + column * chunk.rows] = chunk.data[column + row * chunk.stride];
+            copy_rows(chunk, columns, data, chunk.rows);
         }
         blas::qr_append(columns, chunk.rows, triangle.data(), columns, data, chunk.rows);
         ++additions;

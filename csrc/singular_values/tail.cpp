@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/blas.h"
+#include "runtime/products.h"
 #include "runtime/thread_pool.h"
 #include "singular_values/band_reduction.h"
 #include "singular_values/error_model.h"
@@ -17,20 +18,10 @@ using blas::Op;
 
 constexpr int64_t row_block = 128;
 
-// C <- op(A) B + beta C in fixed blocks of C's rows.
-void blocked_gemm(Op op, int64_t rows, int64_t columns, int64_t depth, const double* a, int64_t stride_a,
-                  const double* b, double beta, double* c, int64_t stride_c) {
-    parallel_for((rows + row_block - 1) / row_block, [&](int64_t block) {
-        const int64_t first = block * row_block;
-        blas::gemm(op, Op::none, std::min(row_block, rows - first), columns, depth, 1.0,
-                   op == Op::none ? a + first : a + first * stride_a, stride_a, b, depth, beta, c + first, stride_c);
-    });
-}
-
 // W = X V for the rows X of a chunk.
 void times_basis(const elements::Chunk& chunk, int64_t columns, int64_t width, const double* basis, double* product) {
-    blocked_gemm(chunk.transposed ? Op::transpose : Op::none, chunk.rows, width, columns, chunk.data, chunk.stride,
-                 basis, 0.0, product, chunk.rows);
+    blocked_gemm(chunk.transposed ? Op::transpose : Op::none, chunk.rows, width, columns, 1.0, chunk.data,
+                 chunk.stride, basis, columns, 0.0, product, chunk.rows);
 }
 
 // A^T A V, and the triangular factor of A V where asked for.
@@ -43,8 +34,8 @@ void normal_product(const MatrixView& matrix, int exponent, int64_t width, const
     AlignedBuffer image(std::min(at_once, matrix.rows) * width);
     for_each_chunk(matrix, at_once, exponent, [&](const elements::Chunk& chunk) {
         times_basis(chunk, columns, width, basis, image.data());
-        blocked_gemm(chunk.transposed ? Op::none : Op::transpose, columns, width, chunk.rows, chunk.data, chunk.stride,
-                     image.data(), 1.0, product, columns);
+        blocked_gemm(chunk.transposed ? Op::none : Op::transpose, columns, width, chunk.rows, 1.0, chunk.data,
+                     chunk.stride, image.data(), chunk.rows, 1.0, product, columns);
         if (factor != nullptr) blas::qr_append(width, chunk.rows, factor, width, image.data(), chunk.rows);
     });
 }

@@ -11,6 +11,12 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope.analyses.activation_overlap import (
+        ActivationOverlap,
+        activation_overlap,
+        overlap_map,
+        principal_cosines,
+    )
     from lmscope.analyses.block_levels import BlockLevels, levels_per_block
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
         variance_explained,
     )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
+    from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
+    from lmscope.analyses.removal import Removal, random_removal, slice_removal
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.selection_scores import (
         SelectionScore,
@@ -64,12 +72,17 @@ if TYPE_CHECKING:
     from lmscope.kernels.prefix_lasso import PrefixLasso, prefix_lasso
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
+    from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
+    from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
+    from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
+    from lmscope.runs.localize import localize
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
@@ -78,6 +91,7 @@ if TYPE_CHECKING:
 __version__ = _version("lmscope")
 
 _HOME = {
+    "ActivationOverlap": "lmscope.analyses.activation_overlap",
     "AverageEntropy": "lmscope.analyses.text_averages",
     "BlockLevels": "lmscope.analyses.block_levels",
     "Checkpoint": "lmscope.checkpoints",
@@ -93,18 +107,22 @@ _HOME = {
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "InformationGain": "lmscope.analyses.information_gain",
+    "InputCovariance": "lmscope.representations.input_covariance",
     "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "Lasso": "lmscope.kernels.lasso",
     "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
     "LassoPath": "lmscope.kernels.lasso",
+    "Lesion": "lmscope.representations.lesions",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
+    "PorterThomas": "lmscope.analyses.porter_thomas",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "RankCorrelation": "lmscope.analyses.location_claims",
+    "Removal": "lmscope.analyses.removal",
     "RoleAgreement": "lmscope.analyses.location_claims",
     "Run": "lmscope.runs",
     "SelectionScore": "lmscope.analyses.selection_scores",
@@ -113,6 +131,7 @@ _HOME = {
     "Selections": "lmscope.analyses.token_selection",
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
+    "SingularVectors": "lmscope.kernels.singular_vectors",
     "SliceScore": "lmscope.analyses.slices",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StoredPrecision": "lmscope.analyses.stored_precision",
@@ -121,6 +140,8 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
     "VarianceExplained": "lmscope.analyses.location_claims",
+    "WeightSite": "lmscope.representations.weight_sites",
+    "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
@@ -135,25 +156,34 @@ _HOME = {
     "docs": "lmscope.analyses.similarity",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "information_gain": "lmscope.analyses.information_gain",
+    "input_covariances": "lmscope.representations.input_covariance",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
     "lasso": "lmscope.kernels.lasso",
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
+    "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
+    "localize": "lmscope.runs",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
+    "overlap_map": "lmscope.analyses.activation_overlap",
+    "porter_thomas": "lmscope.analyses.porter_thomas",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "principal_cosines": "lmscope.analyses.activation_overlap",
+    "random_removal": "lmscope.analyses.removal",
     "rank_correlation": "lmscope.analyses.location_claims",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.location_claims",
+    "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -161,8 +191,10 @@ _HOME = {
     "set_num_threads": "lmscope.kernels.runtime",
     "similarity": "lmscope.runs",
     "singular_values": "lmscope.kernels.singular_values",
+    "singular_vectors": "lmscope.kernels.singular_vectors",
     "skill_entropy": "lmscope.analyses.conditional_entropy",
     "slice_ranks": "lmscope.analyses.slices",
+    "slice_removal": "lmscope.analyses.removal",
     "slice_scores": "lmscope.analyses.slices",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
@@ -172,9 +204,11 @@ _HOME = {
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.location_claims",
+    "weight_sites": "lmscope.representations.weight_sites",
 }
 
 __all__ = [
+    "ActivationOverlap",
     "AverageEntropy",
     "BlockLevels",
     "Checkpoint",
@@ -190,18 +224,22 @@ __all__ = [
     "EntropyLaw",
     "IidEntropy",
     "InformationGain",
+    "InputCovariance",
     "KeptTokens",
     "LanguageModel",
     "Lasso",
     "LassoHomotopy",
     "LassoPath",
+    "Lesion",
     "MarchenkoPastur",
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
+    "PorterThomas",
     "PrefixLasso",
     "PrefixLassoOrder",
     "RankCorrelation",
+    "Removal",
     "RoleAgreement",
     "Run",
     "SelectionScore",
@@ -210,6 +248,7 @@ __all__ = [
     "Selections",
     "SequenceGain",
     "SingularValues",
+    "SingularVectors",
     "SliceScore",
     "SpectrumVerdict",
     "StoredPrecision",
@@ -218,7 +257,9 @@ __all__ = [
     "TensorInfo",
     "TextDistances",
     "VarianceExplained",
+    "WeightSite",
     "__version__",
+    "activation_overlap",
     "analyze",
     "attention_sinks",
     "average_entropies",
@@ -233,25 +274,34 @@ __all__ = [
     "docs",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "full_rank_problem",
     "get_num_threads",
     "iid_entropy",
     "information_gain",
+    "input_covariances",
     "inspect",
     "isa",
     "lasso",
     "lasso_homotopy",
     "lasso_path",
+    "lesioned",
     "levels_per_block",
     "load_model",
+    "localize",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
+    "overlap_map",
+    "porter_thomas",
     "prefix_lasso",
     "prefix_lasso_order",
+    "principal_cosines",
+    "random_removal",
     "rank_correlation",
     "read_texts",
     "representation_entropy",
     "role_agreement",
+    "same_sites",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -259,8 +309,10 @@ __all__ = [
     "set_num_threads",
     "similarity",
     "singular_values",
+    "singular_vectors",
     "skill_entropy",
     "slice_ranks",
+    "slice_removal",
     "slice_scores",
     "spectra",
     "spectrum_verdict",
@@ -270,6 +322,7 @@ __all__ = [
     "tokens",
     "use_isa",
     "variance_explained",
+    "weight_sites",
 ]
 
 

@@ -27,6 +27,18 @@ def singular_values(
     w: Any, method: str, rtol: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], str, int]: ...
 
+def singular_vectors(
+    w: Any, which: int | list[int] | None, method: str
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    float,
+    npt.NDArray[np.int64],
+    str,
+]: ...
+
 class StreamingSingularValues:
     columns: int
     rows: int

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmscope.representations import LanguageModel, kept_tokens, next_token
+from lmscope.representations import LanguageModel, head, kept_tokens
 from lmscope.representations.kept_tokens import WAYS, KeptTokens
 from lmscope.representations.next_token import next_token_losses
 
@@ -171,8 +171,8 @@ def test_many_positions_equal_one_by_one_whatever_the_batches(monkeypatch: pytes
     single = {way: [passage.divergence(at, sets, way) for at, sets in SETS.items()] for way in WAYS}
     monkeypatch.setattr(kept_tokens, "_PROBES", 3)
     monkeypatch.setattr(kept_tokens, "_PROMPT_TOKENS", 7)
-    monkeypatch.setattr(next_token, "_LOGITS_BYTES", 4 * 50 * 2)
-    monkeypatch.setattr(next_token, "_ROW_BYTES", 1)
+    monkeypatch.setattr(head, "_LOGITS_BYTES", 4 * 50 * 2)
+    monkeypatch.setattr(head, "_ROW_BYTES", 1)
     for way in WAYS:
         together = KeptTokens(model, IDS).divergences(list(SETS), list(SETS.values()), way)
         for found, expected in zip(together, single[way], strict=True):
@@ -273,8 +273,8 @@ def test_losses_and_entropies_equal_those_of_all_logits(kind: str, monkeypatch: 
     changes = {"final_logit_softcapping": 2.0} if kind == "gemma2" else {}
     model = model_of(kind, "eager", **changes)
     expected = log_probabilities(model, IDS)
-    for logits_bytes in (next_token._LOGITS_BYTES, 4 * 50 * 3):
-        monkeypatch.setattr(next_token, "_LOGITS_BYTES", logits_bytes)
+    for logits_bytes in (head._LOGITS_BYTES, 4 * 50 * 3):
+        monkeypatch.setattr(head, "_LOGITS_BYTES", logits_bytes)
         found = next_token_losses(model, IDS)
         losses = -expected[:-1].gather(1, IDS[1:, None])[:, 0]
         np.testing.assert_allclose(found.losses, losses, rtol=0, atol=EXACT)
@@ -293,7 +293,7 @@ def test_one_token_has_an_entropy_and_no_loss() -> None:
 def test_logits_of_a_large_vocabulary_come_in_blocks_of_at_most_32_mb() -> None:
     model = tiny_model("llama", vocab_size=262_144, tie_word_embeddings=True)
     states = torch.zeros(40, 32)
-    shapes = [block.shape for _, block in next_token.logits(model.model, states)]
+    shapes = [block.shape for _, block in head.logits(model, states)]
     assert shapes == [(32, 262_144), (8, 262_144)]
 
 

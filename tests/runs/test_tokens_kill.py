@@ -17,10 +17,10 @@ from ..read_models import prose, save_causal
 STOPPED = """
 import os, sys, time
 from lmscope.cli import main
-from lmscope.runs.token_store import TokenStore
+from lmscope.runs.record_store import RecordStore
 
 last, mark = int(sys.argv.pop(1)), sys.argv.pop(1)
-write, written = TokenStore.write, []
+write, written = RecordStore.write, []
 
 def counted(self, *arguments):
     write(self, *arguments)
@@ -29,7 +29,7 @@ def counted(self, *arguments):
         open(mark, "w").close()
         time.sleep(600)
 
-TokenStore.write = counted
+RecordStore.write = counted
 main()
 """
 

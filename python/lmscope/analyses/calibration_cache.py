@@ -10,14 +10,25 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import time
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+_lock = threading.Lock()
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def turn(name: str) -> threading.Lock:
+    """One thread draws what has this name; others that want it wait, and those that want another do not."""
+    with _lock:
+        return _turns[name]
 
 
 def _path(name: str) -> Path | None:

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,20 +187,13 @@ def draws_for(smaller: int) -> int:
     return max(8192, min(20480, 2**25 // smaller // _CHUNK * _CHUNK))
 
 
-_lock = threading.Lock()
-# One thread draws a shape; others that want it wait, and those that want another one do not.
-_turns: defaultdict[tuple[int, int, int, int], threading.Lock] = defaultdict(threading.Lock)
-
-
 def edge_calibration(
     smaller: int, larger: int, *, seed: int = 0, draws: int | None = None
 ) -> EdgeCalibration:
     """The calibration of a shape, from memory, disk, or fresh draws (seconds: 43 us a draw at k = 256, 0.7
     ms at k = 4096)."""
     count = draws_for(smaller) if draws is None else draws
-    with _lock:
-        turn = _turns[smaller, larger, seed, count]
-    with turn:
+    with calibration_cache.turn(f"edges-{smaller}x{larger}-{seed}-{count}"):
         return _calibration(smaller, larger, seed, count)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmscope import html_repr
 from lmscope.architectures import ConfigMismatch, Part, StoredTensor, TensorInfo, resolve
+from lmscope.architectures.cut import Cut
 from lmscope.checkpoints.errors import CheckpointError
 from lmscope.checkpoints.identity import checkpoint_identity
 from lmscope.checkpoints.roles_html import tensors_by_role
@@ -109,6 +110,10 @@ class Checkpoint:
         """
         part = self._part(name)
         return part.cut.apply(self._read(part.info.stored_name))
+
+    def cut(self, name: str) -> Cut:
+        """How the part of a row lies in its stored tensor; CheckpointError where the name is unknown."""
+        return self._part(name).cut
 
     def stream(
         self, names: Iterable[str] | None = None, *, read_ahead_bytes: int = READ_AHEAD_BYTES

@@ -121,6 +121,20 @@ class StreamingSingularValues:
         """The ``min(rows so far, columns)`` values and their bounds; more rows may follow."""
         return SingularValues(*self._stream.result())
 
+    def gram(self) -> npt.NDArray[np.float64]:
+        """The sum of each row's outer product with itself: float64, columns x columns, symmetric.
+
+        A copy; zeros where no rows have come yet. ValueError for the method "qr", which does not keep it.
+        """
+        if self.method != "gram":
+            raise ValueError(f"gram: the method {self.method!r} keeps a triangular factor, no Gram matrix")
+        state = self.state()
+        gram: npt.NDArray[np.float64] = state["triangle"]
+        np.ldexp(gram, 2 * state["exponent"], out=gram)
+        for index in range(1, len(gram)):
+            gram[index, :index] = gram[:index, index]
+        return gram
+
     @property
     def columns(self) -> int:
         return self._stream.columns

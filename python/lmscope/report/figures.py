@@ -111,8 +111,13 @@ def bins_of_trace(trace: int, end: int) -> dict[str, Any]:
     return {"trace": trace, "end": end}
 
 
+def cell_of(cells: int, step: int, *, down: bool) -> dict[str, Any]:
+    """The first of ``step`` rows (``down``) or columns that a heatmap's cell stands for, ``cells`` a line."""
+    return {"cells": cells, "step": step, "down": down}
+
+
 def packed(values: ArrayLike, dtype: str = "") -> dict[str, str]:
-    """A 1-D array in plotly.js's typed-array form: ``u1`` to ``u4``, ``f4``, ``f8``.
+    """An array of one or two dimensions in plotly.js's typed-array form: ``u1`` to ``u4``, ``f4``, ``f8``.
 
     By default ``f4`` (seven digits), and ``f8`` where numbers are too large or too small for that.
     """
@@ -121,14 +126,16 @@ def packed(values: ArrayLike, dtype: str = "") -> dict[str, str]:
         size = np.abs(array[array != 0])
         dtype = "f4" if not size.size or 1e-37 < size.min() <= size.max() < 1e38 else "f8"
     array = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
-    return {"dtype": dtype, "bdata": base64.b64encode(array.tobytes()).decode("ascii")}
+    typed = {"dtype": dtype, "bdata": base64.b64encode(array.tobytes()).decode("ascii")}
+    return {**typed, "shape": ", ".join(map(str, array.shape))} if array.ndim > 1 else typed
 
 
 def unpacked(value: Any) -> Any:
     """The array that `packed` made a dictionary of; anything else as it is."""
     if not isinstance(value, dict) or "bdata" not in value:
         return value
-    return np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]).newbyteorder("<"))
+    flat = np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]).newbyteorder("<"))
+    return flat.reshape([int(side) for side in value["shape"].split(",")]) if "shape" in value else flat
 
 
 def merged(base: Any, over: Any) -> Any:

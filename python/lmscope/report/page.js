@@ -44,7 +44,9 @@
     return Plotly.react(id, data, layout, figure.config);
   }
 
-  function show(id, key) {
+  function show(id, wanted) {
+    const parts = wanted.split(":"); // where they are fewer than the figure's, the others stay as they are
+    const key = [...parts, ...(shown[id] ?? figures[id].first).split(":").slice(parts.length)].join(":");
     const variant = state(id, key);
     if (!variant) return;
     shown[id] = key;
@@ -78,10 +80,7 @@
     const { options, selectedIndex } = document.querySelector(`select[data-switch="${of}"]`);
     show(of, options[(selectedIndex + Number(step) + options.length) % options.length].value);
   });
-  on("click", "[data-view]", (_, { of, view }) => {
-    const range = state(of).views[view];
-    if (range) Plotly.relayout(of, { "xaxis.range": [...range] });
-  });
+  on("click", "[data-view]", (_, { of, view }) => Plotly.relayout(of, { "xaxis.range": state(of).views[view]?.slice() }));
   dark.addEventListener("change", () => Object.keys(figures).forEach(draw));
 
   // Tables: a click on a heading sorts (again: the other way round), inputs and selects filter.
@@ -115,6 +114,7 @@
   const unpack = ({ dtype, bdata }) => [...new types[dtype](Uint8Array.from(atob(bdata), (c) => c.charCodeAt(0)).buffer)];
   function column(entry, data, name) {
     if (!isPlain(entry) || entry.state) return isPlain(entry) ? name : entry;
+    if (entry.cells) return (row) => entry.step * (entry.down ? Math.floor(row / entry.cells) : row % entry.cells);
     const { visible, x0, dx, [entry.of]: values } = data[entry.trace];
     if ("end" in entry) return (row) => x0 + (row + entry.end) * dx;
     return visible === false ? [] : isPlain(values) ? unpack(values) : values.flat();

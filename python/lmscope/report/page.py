@@ -88,8 +88,12 @@ def _for_script(figure: Figure) -> dict[str, Any]:
 
 
 def state_files(figure: Figure) -> dict[str, str]:
-    """The part of a file's name that says which state it shows: the matrix's name, or the state's key."""
-    names = [str(figure.matrices[key]["name"]) if key in figure.matrices else key for key in figure.states]
+    """The part of a file's name that says which state it shows: the matrix's name and the further parts of
+    the state's key, or that key."""
+    names = [
+        "-".join([str(figure.matrices[key]["name"]), *key.split(":")[1:]]) if key in figure.matrices else key
+        for key in figure.states
+    ]
     return dict(zip(figure.states, file_stems(names), strict=True))
 
 

@@ -91,7 +91,23 @@ class Records:
     def spectra(self) -> list[Row]:
         """Rows sorted by layer, role and expert; matrices without a layer where they stand in the model:
         embeddings first, pooler and unembedding last."""
-        return sorted(self.rows("spectra"), key=_place)
+        return sorted(self.rows("spectra"), key=place_in_model)
+
+    @cached_property
+    def vectors(self) -> list[Row]:
+        """Rows of the singular vectors of the checkpoint that is shown by itself, sorted as `spectra`."""
+        return sorted(self.shown("vectors"), key=place_in_model)
+
+    def shown(self, analysis: str) -> list[Row]:
+        """`rows` of one checkpoint, where there are several: the last training step, or the run's own."""
+        return [row for row in self.rows(analysis) if row["identity"] == self._shown_identity]
+
+    @cached_property
+    def _shown_identity(self) -> str | None:
+        steps = {row["step"]: row["identity"] for row in self.without_lists("vectors")}
+        if None not in steps and len(steps) > 1:
+            return str(steps[max(steps)])
+        return self.checkpoint.get("identity")
 
     @cached_property
     def selection_means(self) -> list[Row]:
@@ -136,7 +152,8 @@ def role_place(role: str) -> int:
     return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
-def _place(row: Row) -> tuple[Any, ...]:
+def place_in_model(row: Row) -> tuple[Any, ...]:
+    """Sorts matrices by layer, role and expert, embeddings first and the unembedding last."""
     role = role_place(row["role"])
     if row["layer"] is None:
         return (role > ROLES.index("router"), -1, role, row["name"])

@@ -47,7 +47,7 @@ def role_map(
         known = [value for line in values for value in line if value is not None] or [0]
         smallest, largest = min(known), max(known)
         bottom = smallest if measure.range_from_smallest and smallest < largest else 0
-        scale = {"zmin": bottom, "zmax": largest or 1}
+        scale = {"zmin": bottom, "zmax": largest if largest > bottom else bottom + 1}
         colourbar = {"tickformat": measure.tick_format}
         data = {"z": values, "text": words, "colorbar": colourbar, **scale}
         return Variant(measure.label, [data], html=as_html(measure.note), note=measure.note)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope.representations.head import log_probabilities
 from lmscope.representations.kept_attention import Prober, Recorder, attention
-from lmscope.representations.next_token import last_states, log_probabilities, token_ids
+from lmscope.representations.next_token import last_states, token_ids
 from lmscope.representations.windows import special_ids
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ class KeptTokens:
     """
 
     def __init__(self, model: LanguageModel, ids: Any, *, special: npt.ArrayLike | None = None) -> None:
-        self._model = model.model
-        self._label = model.label
+        self._model = model
         self._ids = token_ids(model, ids)
         tokens = len(self._ids)
         if special is None:
@@ -74,7 +74,7 @@ class KeptTokens:
         self._checked = False
 
     def __repr__(self) -> str:
-        return f"KeptTokens({len(self._ids)} tokens, {self._label})"
+        return f"KeptTokens({len(self._ids)} tokens, {self._model.label})"
 
     def divergence(self, position: int, sets: Sets, way: str, keep_special: bool = True) -> Floats:
         """KL(full || kept) in nats of the next-token distribution at ``position``, one for each set.
@@ -176,8 +176,8 @@ class KeptTokens:
     def _full_states(self) -> torch.Tensor:
         """The whole passage, once; keys and values of its blocks are recorded beside."""
         if self._states is None:
-            recorder = Recorder(self._model.config._attn_implementation)
-            with attention(self._model, recorder):
+            recorder = Recorder(self._model.model.config._attn_implementation)
+            with attention(self._model.model, recorder):
                 self._states = last_states(self._model, self._ids[None])[0]
             self._recorded = recorder
         return self._states
@@ -190,7 +190,7 @@ class KeptTokens:
         assert recorded is not None
         if self._checked:
             return recorded
-        kind = self._model.config.model_type
+        kind = self._model.model_type
         if not recorded.keys:
             raise ValueError(
                 f"models of type {kind!r} cannot be told which tokens to attend to: their blocks do not go "
@@ -213,7 +213,7 @@ class KeptTokens:
     def _probe(
         self, recorded: Recorder, positions: torch.Tensor, kept: torch.Tensor, first_block: int
     ) -> torch.Tensor:
-        with attention(self._model, Prober(recorded, positions, kept, first_block)):
+        with attention(self._model.model, Prober(recorded, positions, kept, first_block)):
             return last_states(self._model, self._ids[positions][None], positions[None])[0]
 
     def _deleted(self, at: list[int], kept: npt.NDArray[np.bool_]) -> torch.Tensor:

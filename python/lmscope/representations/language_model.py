@@ -118,6 +118,20 @@ class LanguageModel:
         """The model without its head."""
         return body_of(self.model) if self.kind == "causal" else self.model.base_model
 
+    @cached_property
+    def head(self) -> Literal["causal_lm", "masked_lm", "sequence_classification"] | None:
+        """What the model has behind its base, by the name of its class; None for nothing that is known."""
+        from transformers.models.auto import modeling_auto
+
+        if self.kind == "causal":
+            return "causal_lm"
+        name = type(self.model).__name__
+        if name in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values():
+            return "masked_lm"
+        if name in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
+            return "sequence_classification"
+        return None
+
     @property
     def depth(self) -> int:
         """The number of blocks; hidden states are numbered 0 (embeddings) to ``depth``."""
@@ -184,6 +198,9 @@ class LanguageModel:
         if head is not None:
             tables.append(head)
         own = {id(parameter): parameter.numel() for table in tables for parameter in table.parameters()}
+        if self.kind == "encoder":
+            body = {id(parameter) for parameter in self.base.parameters()}
+            own |= {id(one): one.numel() for one in self.model.parameters() if id(one) not in body}
         return self.parameters - sum(own.values())
 
     @cached_property
@@ -211,6 +228,13 @@ class LanguageModel:
 
     def forward(self, rows: list[list[int]], **options: Any) -> Any:
         """The base model's output for rows of token ids, padded on the right; without gradients or cache."""
+        return self._run(self.base, rows, options)
+
+    def outputs(self, rows: list[list[int]]) -> Any:
+        """:meth:`forward` of the whole model, its head included."""
+        return self._run(self.model, rows, {})
+
+    def _run(self, module: Any, rows: list[list[int]], options: dict[str, Any]) -> Any:
         import inspect
 
         import torch
@@ -221,14 +245,14 @@ class LanguageModel:
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
             mask[row, : len(tokens)] = 1
-        accepted = inspect.signature(self.base.forward).parameters
+        accepted = inspect.signature(module.forward).parameters
         inputs: dict[str, Any] = {"input_ids": ids.to(self.device)}
         if "attention_mask" in accepted:
             inputs["attention_mask"] = mask.to(self.device)
         if "use_cache" in accepted:
             inputs["use_cache"] = False
         with torch.no_grad(), quiet_transformers():
-            return self.base(**inputs, **options)
+            return module(**inputs, **options)
 
     def some_ids(self, tokens: int) -> list[int]:
         """As many token ids from all over the vocabulary, for a look at what the model does."""

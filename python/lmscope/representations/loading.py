@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lmscope.checkpoints import Checkpoint, CheckpointError, open_checkpoint
 from lmscope.checkpoints.hub import add_files
-from lmscope.representations.dtype_option import dtype_option
 from lmscope.representations.language_model import LanguageModel
+from lmscope.representations.loading_weights import HEADS, first_line, load_weights
 from lmscope.representations.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _MORE_TOKENIZER_FILES = (
     "merges.txt",
 )
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-# No hidden state depends on it: it comes behind the last one.
-_TOLERATED = ("pooler.",)
 
 
 def load_model(
@@ -42,6 +40,7 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    head: Literal["masked_lm", "sequence_classification"] | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> LanguageModel:
@@ -51,17 +50,21 @@ def load_model(
     beside the weights. ``device="auto"`` takes CUDA where torch sees it, else the CPU; ``dtype="auto"`` the
     checkpoint's own, also on a CPU, where bfloat16 is right but may be slower than ``"float32"``. The model
     is causal where config.json names a causal architecture, else the encoder, or the bare decoder, without
-    its head.
+    its head. ``head="masked_lm"`` or ``"sequence_classification"`` loads it with that head, as an encoder
+    (``model.head`` says which it has); every tensor of the head must be in the checkpoint.
 
     CheckpointError where the checkpoint cannot be read, has no config or no tokenizer, is quantised, needs
     code of its own, lacks weights that transformers would draw at random, or names a causal architecture
     whose attention reads ahead (a BertLMHeadModel without ``is_decoder``); an encoder's pooler may be
-    missing, as no hidden state depends on it. ValueError for a wrong device or dtype.
+    missing, as no hidden state depends on it. Also where the model type has no such ``head``, or the weights
+    lack some of it: the message names the tensors. ValueError for a wrong device, dtype or head.
     """
     import torch
 
     if dtype not in _DTYPES:
         raise ValueError(f"dtype: {dtype!r} is none of {', '.join(_DTYPES)}")
+    if head is not None and head not in HEADS:
+        raise ValueError(f"head: {head!r} is none of {', '.join(HEADS)}")
     place = _device(device)
     checkpoint = (
         ckpt
@@ -73,7 +76,7 @@ def load_model(
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
     with quiet_transformers():
         tokenizer = _tokenizer(checkpoint, folder, token)
-        kind, model, missing = _model(folder, wanted)
+        kind, model, missing = load_weights(folder, wanted, head)
     try:
         return LanguageModel(
             model.to(place), tokenizer, kind, checkpoint.label, checkpoint.identity, frozenset(missing)
@@ -148,45 +151,4 @@ def _tokenizer(checkpoint: Checkpoint, folder: Path, token: str | None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # each tokenizer class has errors of its own
-        raise CheckpointError(f"its tokenizer cannot be loaded: {_first_line(error)}", file=folder) from error
-
-
-def _model(folder: Path, dtype: Any) -> tuple[Literal["causal", "encoder"], Any, set[str]]:
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(str(folder))
-        kind = _kind(config)
-        auto = AutoModelForCausalLM if kind == "causal" else AutoModel
-        loaded: Any = auto.from_pretrained(
-            str(folder), config=config, output_loading_info=True, **dtype_option(dtype)
-        )
-        model, info = loaded
-    except Exception as error:  # transformers raises whatever a model's code raises
-        raise CheckpointError(f"transformers cannot load it: {_first_line(error)}", file=folder) from error
-    missing = {str(name) for name in info["missing_keys"]}
-    drawn = sorted(name for name in missing if not any(part in name for part in _TOLERATED))
-    if drawn:
-        some = ", ".join(drawn[:4]) + (", ..." if len(drawn) > 4 else "")
-        raise CheckpointError(
-            f"the weights lack {len(drawn)} tensors that transformers would draw at random: {some}",
-            file=folder,
-        )
-    return kind, model, missing
-
-
-def _kind(config: Any) -> Literal["causal", "encoder"]:
-    """By the architecture that the config names; where it names none, by what its model type is for."""
-    from transformers.models.auto import modeling_auto
-
-    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if config.architectures:
-        return "causal" if config.architectures[0] in causal.values() else "encoder"
-    masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    model_type = config.model_type
-    return "causal" if model_type in causal and model_type not in masked else "encoder"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+        raise CheckpointError(f"its tokenizer cannot be loaded: {first_line(error)}", file=folder) from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.texts import TextError
 
-__all__ = ["Window", "cut", "special_ids", "whole_number", "window_size"]
+__all__ = ["EncodedText", "Window", "cut", "encode", "special_ids", "whole_number", "window_size"]
 
 DEFAULT_WINDOW = 512
 
@@ -66,31 +66,60 @@ def cut(model: LanguageModel, texts: Iterable[str], window: int) -> Iterator[Win
 
     TextError for a text without tokens of its own, and for a token that the model has no embedding for.
     """
+    for number, text in enumerate(texts):
+        encoded = encode(model, text, number)
+        room = window - encoded.around
+        windows = -(-len(encoded.body) // room)
+        for index in range(windows):
+            yield encoded.window(index, windows, index * room, (index + 1) * room)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text's own tokens, and the special ones that the tokenizer puts before and behind them."""
+
+    text: int
+    head: list[int]
+    body: list[int]
+    tail: list[int]
+    special: list[bool]
+    """One for each of ``body``."""
+
+    @property
+    def around(self) -> int:
+        return len(self.head) + len(self.tail)
+
+    def window(self, index: int, windows: int, start: int, stop: int, *, behind: bool = True) -> Window:
+        """The text's own tokens from ``start`` to before ``stop``, with the special tokens around them, or
+        only those before them."""
+        tail = self.tail if behind else []
+        special = [True] * len(self.head) + self.special[start:stop] + [True] * len(tail)
+        ids = self.head + self.body[start:stop] + tail
+        return Window(self.text, index, windows, start, ids, np.array(special))
+
+
+def encode(model: LanguageModel, text: str, number: int) -> EncodedText:
+    """Text ``number`` in tokens; TextError as :func:`cut`."""
     tokenizer = model.tokenizer
     around = tokenizer.num_special_tokens_to_add(pair=False)
+    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids: list[int] = list(encoded["input_ids"])
+    content = len(ids) - around
+    if content < 1:
+        raise TextError(f"texts: text {number} is empty: {text[:40]!r} gives no token; leave it out")
+    if max(ids) >= model.vocabulary:
+        raise TextError(
+            f"texts: text {number} has token {max(ids)}, but the embedding of {model.label} has "
+            f"{model.vocabulary} rows; the tokenizer is another model's"
+        )
+    before = 0
+    while before < around and encoded["special_tokens_mask"][before]:
+        before += 1
+    body = ids[before : before + content]
     flagged = special_ids(tokenizer)
-    for number, text in enumerate(texts):
-        encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
-        ids: list[int] = list(encoded["input_ids"])
-        content = len(ids) - around
-        if content < 1:
-            raise TextError(f"texts: text {number} is empty: {text[:40]!r} gives no token; leave it out")
-        if max(ids) >= model.vocabulary:
-            raise TextError(
-                f"texts: text {number} has token {max(ids)}, but the embedding of {model.label} has "
-                f"{model.vocabulary} rows; the tokenizer is another model's"
-            )
-        before = 0
-        while before < around and encoded["special_tokens_mask"][before]:
-            before += 1
-        head, body, tail = ids[:before], ids[before : before + content], ids[before + content :]
-        room = window - around
-        windows = -(-content // room)
-        for index in range(windows):
-            start = index * room
-            own = body[start : start + room]
-            special = [True] * len(head) + [token in flagged for token in own] + [True] * len(tail)
-            yield Window(number, index, windows, start, head + own + tail, np.array(special))
+    return EncodedText(
+        number, ids[:before], body, ids[before + content :], [token in flagged for token in body]
+    )
 
 
 def special_ids(tokenizer: Any) -> set[int]:

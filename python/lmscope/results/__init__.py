@@ -3,10 +3,19 @@
 from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, WrongFolder
 from lmscope.results.run_folder import RunFolder, own_names, record_key
 from lmscope.results.run_tables import RunTables
-from lmscope.results.schemas import LEDGER, PAIR_ANALYSES, SCHEMA_VERSION, SCHEMAS, SPECTRA, TOKEN_ANALYSES
+from lmscope.results.schemas import (
+    LEDGER,
+    LOCATION_ANALYSES,
+    PAIR_ANALYSES,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    SPECTRA,
+    TOKEN_ANALYSES,
+)
 
 __all__ = [
     "LEDGER",
+    "LOCATION_ANALYSES",
     "PAIR_ANALYSES",
     "SCHEMAS",
     "SCHEMA_VERSION",

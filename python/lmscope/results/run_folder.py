@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
+from lmscope.results.location_columns import LOCATION_ORDER
 from lmscope.results.schemas import (
     LEDGER,
+    LOCATION_ANALYSES,
     PAIR_ANALYSES,
     SCHEMA_VERSION,
     SCHEMAS,
@@ -34,15 +36,18 @@ LEDGER_FILE = "ledger.parquet"
 _LOCK = ".lock"
 _READERS = 8
 _WAY_OUT = (
-    "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare or "
-    "tokens): it writes the file again, the other records stand"
+    "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare, "
+    "tokens or localize): it writes the file again, the other records stand"
 )
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 _PENDING = "pending.json"
 _FAILURES = "failures.json"
-_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES
+_OWN_VECTORS = "vectors"
+"""The one table of several checkpoints whose records of the run's own are named by tensor."""
+
+_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES | LOCATION_ANALYSES - {_OWN_VECTORS}
 _STAGE = "{}.stage.json"
 _IN_ANALYSIS = re.compile(
     rf"{_RECORDS.pattern}|(cost|failures|pending)\.json|[0-9a-f]{{16}}-[0-9a-f]{{16}}\.stage\.json"
@@ -193,8 +198,8 @@ class RunFolder:
         if not self.has_ledger():
             raise ResultsError(
                 f"{self.path / LEDGER_FILE}: no such file; the run stopped before it began, and the "
-                "command that made it (lmscope analyze, spectra, similarity, compare or tokens) begins it "
-                "again"
+                "command that made it (lmscope analyze, spectra, similarity, compare, tokens or localize) "
+                "begins it again"
             )
         return _read(self.path / LEDGER_FILE)
 
@@ -231,8 +236,9 @@ class RunFolder:
         """Records as one table, in the order of ``keys``.
 
         By default all records of the settings that the manifest names, in the ledger's order (pairs by x,
-        then by y; those of hidden states by ``TOKEN_ORDER``); files of other settings and leftovers of
-        killed writers are passed over. ResultsError names a record that is missing or unreadable.
+        then by y; those of hidden states by ``TOKEN_ORDER``; those of `localize` by checkpoint, then in the
+        ledger's order and by ``LOCATION_ORDER``); files of other settings and leftovers of killed writers
+        are passed over. ResultsError names a record that is missing or unreadable.
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
@@ -245,13 +251,20 @@ class RunFolder:
         if analysis in TOKEN_ANALYSES:
             table = table.sort_by([(column, "ascending") for column in TOKEN_ORDER[analysis]])
             return self._of_the_runs_checkpoints(table) if analysis == "entropy" else table
+        if analysis in LOCATION_ANALYSES:
+            return self._located(analysis, table)
         return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
 
     def analysed(self, analysis: str) -> set[str]:
         """Names of this checkpoint's tensors that are in a record of the manifest's settings."""
         keys = self._current_keys(analysis)
-        if analysis in TOKEN_ANALYSES:
+        if analysis in _NOT_BY_TENSOR - PAIR_ANALYSES:
             return set()
+        if analysis == _OWN_VECTORS:
+            own = self.manifest["checkpoint"]["identity"]
+            tables = [_read(self._record(analysis, key), ["name", "identity"]) for key in keys]
+            rows = [row for table in tables for row in table.to_pylist()]
+            return {row["name"] for row in rows if row["identity"] == own}
         if analysis not in PAIR_ANALYSES:
             tables = [_read(self._record(analysis, key), ["name"]) for key in keys]
             return {name for table in tables for name in table.column("name").to_pylist()}
@@ -363,14 +376,26 @@ class RunFolder:
         order = sorted(range(len(keyed)), key=keyed.__getitem__)
         return table.take(pa.array(order, pa.int64()))
 
-    def checkpoints(self) -> list[str] | None:
-        """Identities of those that the last call of `tokens` named, in its order; None before any."""
-        found = self.manifest.get("settings", {}).get("entropy_law", {}).get("checkpoints")
+    def checkpoints(self, analysis: str = "entropy_law") -> list[str] | None:
+        """Identities of those that the last call of `tokens` named, of `localize` with "claims", in its
+        order; None before any."""
+        found = self.manifest.get("settings", {}).get(analysis, {}).get("checkpoints")
         return None if found is None else list(found)
 
-    def _of_the_runs_checkpoints(self, table: pa.Table) -> pa.Table:
+    def _located(self, analysis: str, table: pa.Table) -> pa.Table:
+        """Rows of the checkpoints of the last call, in their order, then in the ledger's."""
+        if LOCATION_ORDER[analysis]:
+            table = table.sort_by(LOCATION_ORDER[analysis])
+        if "name" in table.schema.names:
+            place = {name: at for at, name in enumerate(self._stored_ledger().column("name").to_pylist())}
+            # Sorting is stable: names that only another checkpoint has stay where they are, behind the rest.
+            names = [place.get(name, len(place)) for name in table.column("name").to_pylist()]
+            table = table.take(pa.array(sorted(range(len(names)), key=names.__getitem__), pa.int64()))
+        return self._of_the_runs_checkpoints(table, "claims")
+
+    def _of_the_runs_checkpoints(self, table: pa.Table, analysis: str = "entropy_law") -> pa.Table:
         """Rows of the checkpoints that the run is of, in their order: earlier calls may have named others."""
-        named = self.checkpoints()
+        named = self.checkpoints(analysis)
         if named is None:
             return table
         identities = table.column("identity").to_pylist()
@@ -387,7 +412,7 @@ class RunFolder:
         if settings is None or not self.has_ledger():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
-        if analysis in _NOT_BY_TENSOR:
+        if analysis in _NOT_BY_TENSOR | LOCATION_ANALYSES:
             return [path.stem for path in self._files(analysis, self._asked_now(analysis))]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)

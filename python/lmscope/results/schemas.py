@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lmscope.results.columns import Column, schema_of
+from lmscope.results.location_columns import LOCATION_COLUMNS
 from lmscope.results.token_columns import TOKEN_COLUMNS
 
 SCHEMA_VERSION = 1
@@ -248,6 +249,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
     "indices": INDEX_COLUMNS,
     "difference": DIFFERENCE_COLUMNS,
     **TOKEN_COLUMNS,
+    **LOCATION_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 
@@ -256,6 +258,9 @@ PAIR_ANALYSES = frozenset({"similarity", "control", "twins", "indices"})
 
 TOKEN_ANALYSES = frozenset(TOKEN_COLUMNS)
 """Their records are of hidden states, of no tensor: by layer, by passage or by text."""
+
+LOCATION_ANALYSES = frozenset(LOCATION_COLUMNS)
+"""Their records are of one checkpoint of several: of its matrices, slices and lesions."""
 
 SCHEMAS: dict[str, pa.Schema] = {analysis: schema_of(columns) for analysis, columns in COLUMNS.items()}
 

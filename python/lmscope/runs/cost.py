@@ -17,6 +17,7 @@ from lmscope.runs.settings import SpectraSettings
 
 if TYPE_CHECKING:
     from lmscope.architectures import TensorInfo
+    from lmscope.representations import LanguageModel
 
 # Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
 _GRAM_FLOPS = 2.5e10
@@ -24,11 +25,15 @@ _EIGENVALUE_FLOPS = 2.4e10
 _SECONDS_PER_DRAWN_ENTRY = {"permutation": 1.0e-8, "sign_flip": 3.5e-9}
 _SECONDS_PER_ROUNDING_ENTRY = 2.0e-8
 _SECONDS_PER_CALIBRATED_VALUE = 1.6e-7
+_SECONDS_PER_SORTED_ENTRY = 1.0e-7
 _OVERHEAD_SECONDS = 0.01
 WORK_BYTES = 128_000_000
 """Of the spectra, whatever the shapes."""
 
 _BUFFER_BYTES = 8_000_000
+
+_FORWARD_FLOPS = 4e10
+"""Of a model on two cores."""
 
 # Of comparing columns, packing included, on one core with AVX-512: float32; bfloat16 is twice as fast.
 _COSINE_FLOPS = 1.5e11
@@ -98,6 +103,23 @@ def packed_bytes(depth: int, columns: int, dtype: str) -> int:
     padded = -(-columns // _COLUMN_PADDING) * _COLUMN_PADDING
     padded_depth = -(-depth // _DEPTH_PADDING) * _DEPTH_PADDING
     return padded * padded_depth * element + padded * _BYTES_A_COLUMN + 128
+
+
+def forward_seconds(model: LanguageModel, tokens: int) -> float:
+    """Estimated seconds of one pass over so many tokens."""
+    return 2 * model.parameters_without_embedding * tokens / _FORWARD_FLOPS
+
+
+def vectors_seconds(shape: tuple[int, ...]) -> float:
+    """Estimated seconds of all singular vectors of a matrix, and of the Porter-Thomas test of them."""
+    larger, smaller = max(shape), min(shape)
+    products = 4 * larger * smaller**2 + 9 * smaller**3
+    return products / _GRAM_FLOPS + sum(shape) * smaller * _SECONDS_PER_SORTED_ENTRY + _OVERHEAD_SECONDS
+
+
+def overlap_seconds(inputs: int, tokens: int) -> float:
+    """Estimated seconds of the covariance of inputs, and of its eigenvectors."""
+    return (2 * tokens * inputs**2 + 9 * inputs**3) / _GRAM_FLOPS
 
 
 def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:

@@ -98,12 +98,13 @@ def unread_rows(tensors: Iterable[TensorInfo]) -> list[dict[str, Any]]:
 def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:
     """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings.
 
-    Those of hidden states say nothing of tensors.
+    Those of hidden states, of overlaps and of lesions say nothing of tensors.
     """
-    from lmscope.results import PAIR_ANALYSES, TOKEN_ANALYSES
+    from lmscope.results import LOCATION_ANALYSES, PAIR_ANALYSES, TOKEN_ANALYSES
 
     stored: dict[str, Findings] = {}
-    for name in folder.manifest["settings"].keys() - set(analyses) - TOKEN_ANALYSES:
+    silent = TOKEN_ANALYSES | LOCATION_ANALYSES - {"vectors"}
+    for name in folder.manifest["settings"].keys() - set(analyses) - silent:
         # The control's matrices are no tensors of the checkpoint.
         if name == "control":
             stored[name] = Findings(failed=folder.failures(name))

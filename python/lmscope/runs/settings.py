@@ -57,7 +57,7 @@ def spectra_settings(
             raise UsageError(f"nulls: {name!r} is no null; choose from {', '.join(NULLS)}")
     if not names:
         raise UsageError(f"nulls: none given; choose from {', '.join(NULLS)}")
-    draws, seed = _draws(draws), checked_seed(seed)
+    draws, seed = at_least("draws", draws, 1), checked_seed(seed)
     rate = real_number("false_positive_rate", false_positive_rate)
     if not SMALLEST_RATE <= rate < 1.0:
         raise UsageError(
@@ -116,14 +116,7 @@ def difference_settings(*, rounding: str, draws: int, seed: int) -> DifferenceSe
     """Check the settings of the difference; raises `UsageError` naming the first wrong one."""
     if rounding not in ROUNDINGS:
         raise UsageError(f"rounding: {rounding!r} is not known; choose from {', '.join(ROUNDINGS)}")
-    return DifferenceSettings(rounding, _draws(draws), checked_seed(seed))
-
-
-def _draws(draws: Any) -> int:
-    found = whole_number("draws", draws)
-    if found < 1:
-        raise UsageError(f"draws: {found!r} must be at least 1")
-    return found
+    return DifferenceSettings(rounding, at_least("draws", draws, 1), checked_seed(seed))
 
 
 def checked_seed(seed: Any) -> int:
@@ -145,6 +138,19 @@ def whole_number(name: str, number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, numbers.Integral):
         raise UsageError(f"{name}: {number!r} is no whole number")
     return int(number)
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageError(f"{name}: {value!r} is not known; choose from {', '.join(choices)}")
+    return value
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    found = whole_number(name, value)
+    if found < least:
+        raise UsageError(f"{name}: {found} must be at least {least}")
+    return found
 
 
 def check_device(device: str) -> str:

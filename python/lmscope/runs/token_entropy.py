@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope.runs.cost import forward_seconds
 from lmscope.runs.memory import free_memory
 from lmscope.runs.progress import Reporter, format_bytes
+from lmscope.runs.reading import Reading
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
 from lmscope.runs.token_layers import MODELS, LayerEntropies, Stages
-from lmscope.runs.token_passes import entropy_arguments, first_pass, forward_seconds, passes_left, second_pass
-from lmscope.runs.token_reading import Reading
+from lmscope.runs.token_passes import entropy_arguments, first_pass, passes_left, second_pass
 from lmscope.runs.token_settings import TokenSettings
-from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
@@ -29,7 +30,7 @@ _GRAM_COPIES = 3
 
 
 def write_entropies(
-    store: TokenStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
+    store: RecordStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
 ) -> None:
     """Write the record of every wanted layer that has none."""
     model = reading.model
@@ -58,7 +59,7 @@ def write_entropies(
         for layers in rounds
         for of_twin in standing
     )
-    seconds = readings * sum(forward_seconds(model, window) for window in reading.windows)
+    seconds = readings * sum(forward_seconds(model, len(window.ids)) for window in reading.windows)
     of_losses = f"{reading.label}, conditional entropy"
     failed: dict[str, str] = {}
     with tell:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmscope.runs.token_reading import Reading
+from lmscope.runs.reading import Reading
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.token_settings import TokenSettings
-from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
     import pyarrow
@@ -18,7 +18,7 @@ _NUMBERS = ("exponent", "exponent_low", "exponent_high", "coefficient", "offset"
 
 
 def write_law(
-    store: TokenStore, entropy: pyarrow.Table, readings: Sequence[Reading], settings: TokenSettings
+    store: RecordStore, entropy: pyarrow.Table, readings: Sequence[Reading], settings: TokenSettings
 ) -> None:
     """Fit the last layers' pooled entropies in the table `entropy`; nothing for a single checkpoint."""
     if len(readings) < 2:

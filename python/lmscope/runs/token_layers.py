@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.token_reading import Reading
-from lmscope.runs.token_store import TokenStore
+from lmscope.runs.reading import Reading
+from lmscope.runs.record_store import RecordStore
 
 if TYPE_CHECKING:
     from lmscope.analyses.representation_entropy import Entropy
@@ -54,7 +54,7 @@ def _entropy(kept: Mapping[str, Any]) -> Entropy:
 class Stages:
     """What each pass over the text found, in files until the records are written: a kill loses one pass."""
 
-    def __init__(self, store: TokenStore, reading: Reading) -> None:
+    def __init__(self, store: RecordStore, reading: Reading) -> None:
         self._store = store
         self._of = reading.checkpoint.identity
 

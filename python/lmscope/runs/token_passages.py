@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmscope.runs.cost import forward_seconds
 from lmscope.runs.progress import Reporter
+from lmscope.runs.reading import Reading, snippet
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
-from lmscope.runs.token_passes import forward_seconds
-from lmscope.runs.token_reading import Reading, snippet
 from lmscope.runs.token_settings import TokenSettings
-from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def sample_positions(windows: Sequence[Window], settings: TokenSettings) -> list
 
 
 def write_passages(
-    store: TokenStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
+    store: RecordStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
 ) -> None:
     """Write the records of every sampled window that lacks one; of a window that fails, the reason."""
     samples = sample_positions(reading.windows, settings)
@@ -245,7 +245,7 @@ def _seed(seed: int, text: int, window: int) -> int:
 
 def _seconds(reading: Reading, sample: Sample, settings: TokenSettings) -> float:
     """The passage three times, and the prompts of the selected tokens."""
-    whole = forward_seconds(reading.model, sample.window)
+    whole = forward_seconds(reading.model, len(sample.window.ids))
     if not settings.divergence or reading.model.kind != "causal":
         return whole
     prompts = len(sample.positions) * _METHODS * sum(k + 3 for k in settings.ks)

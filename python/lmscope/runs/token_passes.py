@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope.runs.cost import forward_seconds
 from lmscope.runs.progress import Reporter
+from lmscope.runs.reading import Reading
 from lmscope.runs.streaming import reason_of
 from lmscope.runs.token_layers import LayerEntropies
-from lmscope.runs.token_reading import Reading
 from lmscope.runs.token_settings import TokenSettings
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from lmscope.representations.windows import Window
 
 _SHORTEST_END = 0.5
-_FLOPS = 4e10
-
-
-def forward_seconds(model: LanguageModel, window: Window) -> float:
-    """Estimate of one pass over a window."""
-    return 2 * model.parameters_without_embedding * len(window.ids) / _FLOPS
 
 
 def _passes(settings: TokenSettings) -> int:
@@ -144,7 +139,7 @@ def _read(
         nonfinite="keep",
     )
     for window in windows:
-        reporter.begin(text, seconds=forward_seconds(model, window))
+        reporter.begin(text, seconds=forward_seconds(model, len(window.ids)))
         going_on = {layer: one for layer, one in found.items() if not one.problem}
         try:
             passage = next(passages) if going_on or reading else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmscope.runs.errors import UsageError
 from lmscope.runs.selection import parse_layers
-from lmscope.runs.settings import checked_seed, real_number, whole_number
+from lmscope.runs.settings import at_least, checked_seed, one_of, real_number
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -105,38 +105,25 @@ def token_settings(
     return TokenSettings(
         texts=texts,
         layers=None if layers in (None, "all") else parse_layers(layers),
-        window=None if window is None else _at_least("window", window, 2),
-        special=_one_of("special", special, SPECIAL),
+        window=None if window is None else at_least("window", window, 2),
+        special=one_of("special", special, SPECIAL),
         epsilon2=_positive("epsilon2", epsilon2),
         center=bool(center),
         normalize_rows=bool(normalize_rows),
         untrained=bool(untrained),
-        positions=_at_least("positions", positions, 0),
-        min_context=_at_least("min_context", min_context, 1),
+        positions=at_least("positions", positions, 0),
+        min_context=at_least("min_context", min_context, 1),
         ks=_budgets(k),
         ridge=_positive("ridge", ridge),
         divergence=bool(divergence),
-        dtype=_one_of("dtype", dtype, DTYPES),
+        dtype=one_of("dtype", dtype, DTYPES),
         seed=checked_seed(seed),
     )
 
 
 def check_token_device(device: str) -> str:
     """Raise `UsageError` for a name that is no device."""
-    return _one_of("device", device, DEVICES)
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise UsageError(f"{name}: {value!r} is not known; choose from {', '.join(choices)}")
-    return value
-
-
-def _at_least(name: str, value: Any, least: int) -> int:
-    found = whole_number(name, value)
-    if found < least:
-        raise UsageError(f"{name}: {found} must be at least {least}")
-    return found
+    return one_of("device", device, DEVICES)
 
 
 def _positive(name: str, value: Any) -> float:
@@ -154,7 +141,7 @@ def _budgets(k: str | int | Iterable[int]) -> tuple[int, ...]:
         if piece == "":
             continue
         number = int(piece) if isinstance(piece, str) and piece.isdecimal() else piece
-        found.add(_at_least("k", number, 1))
+        found.add(at_least("k", number, 1))
     if not found:
         raise UsageError(f"k: {k!r} names no number of tokens; write for example 1,2,4,8,16")
     return tuple(sorted(found))

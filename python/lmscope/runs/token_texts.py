@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmscope.runs.cost import forward_seconds
 from lmscope.runs.progress import Reporter
+from lmscope.runs.reading import Reading, snippet
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
-from lmscope.runs.token_passes import forward_seconds
-from lmscope.runs.token_reading import Reading, snippet
 from lmscope.runs.token_settings import MOST_DISTANCE_TEXTS, MOST_DISTANCE_TOKENS, TokenSettings
-from lmscope.runs.token_store import TokenStore
 
 if TYPE_CHECKING:
     from lmscope.representations.windows import Window
 
 
 def write_distances(
-    store: TokenStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
+    store: RecordStore, reading: Reading, settings: TokenSettings, reporter: Callable[[], Reporter]
 ) -> None:
     """Write the missing records of the first texts, one for each of them with all that follow it.
 
@@ -33,7 +33,7 @@ def write_distances(
     windows = _beginnings(reading.windows, len(texts))
     failed: dict[str, str] = {}
     with reporter() as tell:
-        seconds = sum(forward_seconds(reading.model, window) for window in windows)
+        seconds = sum(forward_seconds(reading.model, len(window.ids)) for window in windows)
         tell.start(matrices=len(windows), total_bytes=0, seconds=seconds, noun="windows for distances")
         states = _states(reading, windows, settings, tell)
         for x in missing:
@@ -94,7 +94,7 @@ def _states(
     )
     text = f"{reading.label}, distances of texts"
     for window in windows:
-        reporter.begin(text, seconds=forward_seconds(model, window))
+        reporter.begin(text, seconds=forward_seconds(model, len(window.ids)))
         passage = next(passages)
         # A copy: what is captured is a view of the whole batch.
         parts.setdefault(passage.text, []).append(passage.states[model.depth].cpu().clone())

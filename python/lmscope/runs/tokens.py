@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmscope.runs.checkpoint_folders import check_different
 from lmscope.runs.errors import UsageError
 from lmscope.runs.ledger import unread_rows
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.opening import as_checkpoint, check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
+from lmscope.runs.reading import Reading, digest, paths_of, texts_of
+from lmscope.runs.record_store import RecordStore
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.selection import ranges
 from lmscope.runs.token_entropy import write_entropies
 from lmscope.runs.token_law import write_law
 from lmscope.runs.token_passages import write_passages
-from lmscope.runs.token_reading import Reading, digest, texts_of
 from lmscope.runs.token_settings import TokenSettings, check_token_device, token_settings
-from lmscope.runs.token_store import TokenStore
 from lmscope.runs.token_texts import write_distances
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def tokens(
     device = check_token_device(device)
     checkpoints = [as_checkpoint(ckpt, revision=revision, token=token)]
     checkpoints += [as_checkpoint(other, token=token) for other in others]
-    _check_different(checkpoints)
+    check_different(checkpoints)
     first = checkpoints[0]
     path = default_run_path(first) if out is None else Path(out)
     check_run_path(path, first)
@@ -129,7 +130,7 @@ def tokens(
         Reading(one, read, window=settings.window, device=device, dtype=settings.dtype) for one in checkpoints
     ]
     asked = {
-        "text": _paths(text),
+        "text": paths_of(text),
         "split": split,
         "layers": None if settings.layers is None else sorted(settings.layers),
         "revision": revision,
@@ -139,14 +140,6 @@ def tokens(
     }
     _run(path, readings, settings, asked, lambda: reporter_for(progress))
     return open_run(path)
-
-
-def _check_different(checkpoints: Sequence[Checkpoint]) -> None:
-    seen: dict[str, str] = {}
-    for one in checkpoints:
-        if one.identity in seen:
-            raise UsageError(f"others: {one.label} is given twice ({seen[one.identity]}, {one.path})")
-        seen[one.identity] = str(one.path)
 
 
 def _run(
@@ -167,7 +160,7 @@ def _run(
         begin_run(folder, own, keys, str(first.model.device), {"tokens": asked})
         if not folder.has_ledger():
             folder.write_ledger(unread_rows(own))
-        store = TokenStore(folder, own.identity, keys)
+        store = RecordStore(folder, own.identity, keys)
         write_entropies(store, first, settings, reporter)
         write_passages(store, first, settings, reporter)
         write_distances(store, first, settings, reporter)
@@ -176,13 +169,6 @@ def _run(
             write_entropies(store, reading, settings, reporter)
             reading.forget()
         write_law(store, folder.rows("entropy"), readings, settings)
-
-
-def _paths(text: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str] | None:
-    """Of the files that were read, absolute; None where texts were given instead."""
-    if text is None:
-        return None
-    return [os.path.abspath(one) for one in ([text] if isinstance(text, (str, os.PathLike)) else text)]
 
 
 def _check_readings(readings: Sequence[Reading], settings: TokenSettings) -> None:

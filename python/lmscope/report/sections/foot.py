@@ -14,11 +14,21 @@ from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
+from lmscope.results import LOCATION_ANALYSES
 
 ORDER = 90
 
 _SHARED = ("seed", "false_positive_rate")
 _TOKENS = {"entropy", "selection"}
+_LOCALIZE = (
+    *("include", "exclude", "layers", "roles", "window", "stride", "slices", "only_slices", "lesions"),
+    *("overlaps", "controls", "control_draws", "each_matrix", "maps", "measures", "labelled", "eval_tokens"),
+    *("untrained", "center", "signed", "top", "pt_window", "false_positive_rate", "layers_per_pass"),
+    *("dtype", "revision", "seed"),
+)
+"""Its arguments, in their order."""
+_DIGESTS = {"texts", "labelled"}
+"""Of what was read: settings of records, no arguments."""
 
 Call = tuple[str, list[str], dict[str, Any]]
 """Verb, checkpoints, settings."""
@@ -39,12 +49,15 @@ _TEMPLATE = """
 def section(records: Records) -> Section:
     manifest, checkpoint = records.manifest, records.checkpoint
     machine = manifest.get("machine")
+    located = _located(records)
     blocks = [
         ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
         *(
             (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
             for analysis in records.analyses
+            if analysis not in LOCATION_ANALYSES
         ),
+        *([("Settings of localize", list(located.items()))] if located else []),
         (
             "Made with",
             [
@@ -120,30 +133,57 @@ def _calls(records: Records) -> list[Call]:
         # Before `analyze`, which builds the page.
         calls.insert(0, ("similarity", [source, other], _given(records, "twins", known)))
     if _TOKENS & set(records.analyses):
-        calls.insert(0, ("tokens", [source, *_other_checkpoints(records)], _of_tokens(records)))
+        calls.insert(0, ("tokens", [source, *_other_checkpoints(records, "tokens")], _of_tokens(records)))
+    if LOCATION_ANALYSES & set(records.analyses):
+        calls.insert(
+            0, ("localize", [source, *_other_checkpoints(records, "localize")], _of_localize(records))
+        )
     return calls
 
 
-def _other_checkpoints(records: Records) -> list[str]:
+def _other_checkpoints(records: Records, verb: str) -> list[str]:
     own = records.checkpoint.get("identity")
-    return [one["path"] for one in _asked(records).get("checkpoints", []) if one["identity"] != own]
+    return [one["path"] for one in _asked(records, verb).get("checkpoints", []) if one["identity"] != own]
 
 
-def _asked(records: Records) -> Mapping[str, Any]:
+def _asked(records: Records, verb: str) -> Mapping[str, Any]:
     """What the verb was called with that no record depends on."""
-    return (records.manifest.get("asked") or {}).get("tokens") or {}
+    return (records.manifest.get("asked") or {}).get(verb) or {}
+
+
+def _texts(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts that were given as such, not as files, stand as FILE."""
+    paths = asked.get("text") or ["FILE"]
+    return {
+        "text": paths[0] if len(paths) == 1 else tuple(paths),
+        **({"split": asked["split"]} if asked.get("text") else {}),
+    }
+
+
+def _located(records: Records) -> dict[str, Any]:
+    """The settings of all tables of `localize` together: what two of them name is the same."""
+    return {
+        name: value
+        for analysis in sorted(LOCATION_ANALYSES)
+        for name, value in records.settings(analysis).items()
+        if value is not None and name != "checkpoints"
+    }
+
+
+def _of_localize(records: Records) -> dict[str, Any]:
+    asked = _asked(records, "localize")
+    known = {name: value for name, value in _located(records).items() if name not in _DIGESTS}
+    found = {name: {**known, **asked}.get(name) for name in _LOCALIZE}
+    return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
 
 
 def _of_tokens(records: Records) -> dict[str, Any]:
-    """Texts that were given as such, not as files, stand as FILE."""
-    asked = _asked(records)
-    paths = asked.get("text") or ["FILE"]
+    asked = _asked(records, "tokens")
     of_entropy = ("window", "special", "epsilon2", "center", "normalize_rows", "untrained", "dtype")
     of_selection = ("window", "positions", "min_context", "ridge", "divergence", "dtype")
     ks = records.settings("selection").get("ks")
     return {
-        "text": paths[0] if len(paths) == 1 else tuple(paths),
-        **({"split": asked["split"]} if asked.get("text") else {}),
+        **_texts(asked),
         **({"layers": asked["layers"]} if asked.get("layers") is not None else {}),
         **_given(records, "selection", of_selection),
         **_given(records, "entropy", of_entropy),

@@ -6,6 +6,7 @@ from collections import Counter
 
 from lmscope.analyses.moved_matrices import moved_matrices
 from lmscope.analyses.nulls import SMALLEST_SIDE
+from lmscope.report.location_words import location_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.token_words import token_sentences
@@ -45,7 +46,8 @@ def section(records: Records) -> Section:
             (len(records.rows("positions")), "sampled positions", ""),
             (len(records.rows("passages")), "passages", ""),
         ]
-    verdict, *others = filter(None, [_verdict(records), _doubt(records), *token_sentences(records)])
+    more = [*token_sentences(records), *location_sentences(records)]
+    verdict, *others = filter(None, [_verdict(records, told=bool(more)), _doubt(records), *more])
     values = {
         "model": records.model,
         "about": _about(records),
@@ -62,13 +64,14 @@ def _about(records: Records) -> list[str]:
     return [str(word) for word in words if word]
 
 
-def _verdict(records: Records) -> str:
+def _verdict(records: Records, *, told: bool) -> str:
+    """Of the weights' spectra; empty where there are none and other sentences have been ``told``."""
     moved = _moved(records)
     if not records.spectra and moved:
         return moved
     if not records.spectra and {"similarity", "twins"} & set(records.analyses):
         return "This run compares matrices with each other; no spectra have been computed in it."
-    if not records.spectra and token_sentences(records):
+    if not records.spectra and told:
         return ""
     if not records.spectra:
         return "No spectra have been computed in this run yet: the ledger below says what was found and why."

@@ -11,26 +11,13 @@ from lmscope.report.words import as_html, number, p_value, shape
 ORDER = 20
 
 _TEMPLATE = """
-{% from "controls.html.jinja" import heading, measure_choice %}
+{% from "controls.html.jinja" import apart_table, measure_choice %}
 {% if figure %}
 {{ measure_choice("Map and lines show", figure, "overview") }}
 <div class="figure" id="overview" role="img" aria-label="Map of layers and roles"></div>
 {% endif %}
 {% if apart %}
-<h3>{{ "Matrices without a layer" if figure else "Matrices" }}</h3>
-<div class="scroll"><table class="sortable">
-<thead><tr>{{ heading("Matrix") }}{{ heading("Role") }}{{ heading("Shape", true) }}
-{% for measure in measures %}{{ heading(measure.label, true) }}{% endfor %}</tr></thead>
-<tbody>
-{% for index, row in apart %}
-<tr><td><button class="link" data-show="spectrum" data-key="{{ index }}">{{ row.name }}</button>
-<td>{{ row.role | plain }}
-<td class="n" data-sort="{{ row.rows * row.columns }}">{{ row.rows | shape(row.columns) }}
-{% for measure in measures %}{% set value = measure.value(row) %}
-<td class="n" data-sort="{{ value if value is not none }}">{{ measure.words(value) }}
-{% endfor %}</tr>
-{% endfor %}
-</tbody></table></div>
+{{ apart_table("Matrices without a layer" if figure else "Matrices", apart, measures, "spectrum") }}
 {% endif %}
 """
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lmscope.checkpoints import Checkpoint
     from lmscope.representations import LanguageModel
     from lmscope.representations.windows import Window
+
+Head = Literal["masked_lm", "sequence_classification"]
 
 SPLITS = ("file", "paragraph", "line")
 
@@ -51,6 +53,13 @@ def texts_of(text: Paths | Iterable[Paths] | None, texts: Iterable[str] | None, 
         raise UsageError(f"text: {error}") from None
 
 
+def paths_of(text: Paths | Iterable[Paths] | None) -> list[str] | None:
+    """Of the files that were read, absolute; None where texts were given instead."""
+    if text is None:
+        return None
+    return [os.path.abspath(one) for one in ([text] if isinstance(text, (str, os.PathLike)) else text)]
+
+
 def digest(texts: Sequence[str]) -> str:
     """16 hex digits that two lists of texts share where they are equal."""
     found = hashlib.sha256()
@@ -70,13 +79,21 @@ class Reading:
     """One checkpoint and the texts; raises `CheckpointError` and `UsageError` when first used."""
 
     def __init__(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, window: int | None, device: str, dtype: str
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        window: int | None,
+        device: str,
+        dtype: str,
+        head: Head | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.texts = texts
         self._window = window
         self._device = device
         self._dtype = dtype
+        self._head: Head | None = head
         self._losses: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
 
     @property
@@ -88,7 +105,7 @@ class Reading:
         from lmscope.representations import load_model
 
         try:
-            return load_model(self.checkpoint, device=self._device, dtype=self._dtype)
+            return load_model(self.checkpoint, device=self._device, dtype=self._dtype, head=self._head)
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -102,9 +119,7 @@ class Reading:
         except ValueError as error:
             raise UsageError(str(error)) from error
         if sum(int((~window.special).sum()) for window in found) < 2:
-            raise UsageError(
-                f"text: one token for {self.label}; entropy and selection need several, give more text"
-            )
+            raise UsageError(f"text: one token for {self.label}; give more text")
         return found
 
     def losses(self, window: Window) -> npt.NDArray[np.float64]:
@@ -137,6 +152,15 @@ class Reading:
     def own_losses(self, window: Window) -> npt.NDArray[np.float64]:
         """Those of tokens that are not special."""
         return self.losses(window)[~window.special[1:]]
+
+    def untrained(self, seed: int) -> LanguageModel:
+        """The model's untrained twin, in its place: the two are never in memory together."""
+        model = self.model
+        self.unload()
+        # The twin is made after shapes and dtypes, which one element spread over all has as well.
+        for parameter in model.model.parameters():
+            parameter.data = parameter.data.new_zeros(()).expand(parameter.shape)
+        return model.untrained(seed)
 
     def unload(self) -> None:
         """Let go of the model, which is loaded again when something asks for it; the windows stay."""

@@ -1,4 +1,4 @@
-"""Records of the token analyses in a result folder: what stands, what is written, what failed."""
+"""Records of analyses that run the model: what stands in a result folder, what is written, what failed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from lmscope.results import RunFolder
 
 
-class TokenStore:
+class RecordStore:
     """The locked folder of the checkpoint `identity`, under the settings of each analysis.
 
-    A record has a name of its own: a layer of a checkpoint, a passage, a pair of texts.
+    A record has a name of its own: a layer of a checkpoint, a passage, a pair of texts, a lesion.
     """
 
     def __init__(self, folder: RunFolder, identity: str, settings: Mapping[str, Mapping[str, Any]]) -> None:

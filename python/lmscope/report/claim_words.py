@@ -1,0 +1,73 @@
+"""What a tested claim comes to, in one sentence that says no more than its interval and p-value do."""
+
+from __future__ import annotations
+
+from lmscope.report.records import Row
+from lmscope.report.words import count, number, p_value, percent, plain
+
+TITLES = {
+    "consistent": "Roles behave alike",
+    "same_in_both": "Roles rank alike in both",
+    "diagnostic": "Weights alone tell",
+}
+_LEVEL = 0.05
+_PER_ENERGY = "per_energy: "
+
+
+def sentence(row: Row) -> str:
+    """Raises KeyError where a column is missing."""
+    points = f"{count(row['points'], 'point')} (each one {row['point']})"
+    if row["value"] is None:
+        return f"Nothing is said, too few points: {points}."
+    if row["claim"] == "consistent":
+        return _consistent(row, points)
+    what = (
+        f"the roles' mean {plain(row['score'])} here and in {row['against']}"
+        if row["claim"] == "same_in_both"
+        else f"{plain(row['score'])} and {_held_against(row)}"
+    )
+    return _correlated(row, what, points)
+
+
+def _consistent(row: Row, points: str) -> str:
+    what = f"{percent(row['value'])} of the variance of {plain(row['score'])}"
+    share = f"{plain(row['against']).capitalize()} explains {what} over {points}"
+    if row["p_value"] is None:
+        return f"{share}; no p-value."
+    if row["p_value"] > _LEVEL:
+        return f"{share}, no more than shuffled labels may explain (p = {p_value(row['p_value'])})."
+    return f"{share}, more than shuffled labels do (p {_p(row)})."
+
+
+def _correlated(row: Row, what: str, points: str) -> str:
+    value, low, high, p = (row[name] for name in ("value", "low", "high", "p_value"))
+    told = f"Rank correlation of {what}: {number(value, 2)}"
+    if low is not None and high is not None:
+        told += f" (95 % {number(low, 2)} to {number(high, 2)})"
+    told += f" over {points}"
+    by_interval = None if low is None or high is None else low > 0 or high < 0
+    by_p = None if p is None else p <= _LEVEL
+    if by_interval is None and by_p is None:
+        return f"{told}; neither interval nor p-value, so it may be chance."
+    if by_interval and by_p is not False:
+        way = "they rise together" if value > 0 else "one falls as the other rises"
+        weak = "" if abs(value) >= 0.5 else ", weakly"
+        return f"{told}: {way}{weak}."
+    if by_interval is None and by_p:
+        way = "rise together" if value > 0 else "run against each other"
+        return f"{told}: they {way} (p {_p(row)}), by how much nobody knows without an interval."
+    if by_interval or by_p:
+        return f"{told}: interval and p-value disagree, so nothing is claimed."
+    return f"{told}: not told apart from no relation."
+
+
+def _p(row: Row) -> str:
+    shown = p_value(row["p_value"])
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _held_against(row: Row) -> str:
+    against = str(row["against"])
+    if against.startswith(_PER_ENERGY):
+        return f"lesion impact per energy, {plain(against.removeprefix(_PER_ENERGY))}"
+    return against if row["claim"] == "same_in_both" else plain(against)

@@ -1,0 +1,138 @@
+"""What `localize` found of each matrix of one checkpoint, put together, and what limits it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from lmscope.report.records import Records, Row
+from lmscope.report.words import count, number, plain
+
+_LEVELS_OF_FOUR_BITS = 16
+_MOST_REMARKS = 3
+_HALF = {"bfloat16": 8, "float16": 11}
+"""Stored type -> bits of the significand."""
+
+
+def matrices(records: Records) -> list[Row]:
+    """One row per matrix: that of its vectors, and beside it
+
+    ``slices`` (its rows, slice 1 first), ``overlaps`` (its row or None) and ``lesions`` (rows in which it
+    alone was lesioned).
+    """
+    slices: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(records.shown("slices"), key=lambda row: row["slice"]):
+        slices[row["name"]].append(row)
+    overlaps = {row["name"]: row for row in records.shown("overlap")}
+    lesions: dict[str, list[Row]] = defaultdict(list)
+    for row in records.shown("lesions"):
+        if row["target_kind"] == "matrix":
+            lesions[row["target"]].append(row)
+    return [
+        {
+            **row,
+            "slices": slices[row["name"]],
+            "overlaps": overlaps.get(row["name"]),
+            "lesions": lesions[row["name"]],
+        }
+        for row in records.vectors
+    ]
+
+
+def remarks(records: Records) -> list[str]:
+    """What limits the singular vectors and values of the checkpoint, in words; each thing once."""
+    rows = records.vectors
+    warned = Counter(row["warning"] for row in rows if row["warning"])
+    told = [f"{_of(number, len(rows))}: {text}" for text, number in warned.most_common(_MOST_REMARKS)]
+    if rest := sum(warned.values()) - sum(n for _, n in warned.most_common(_MOST_REMARKS)):
+        told.append(f"{_of(rest, len(rows))} have remarks of their own: choose one under singular vectors.")
+    silent = [row for row in rows if not row["warning"]]
+    coarse = [row for row in silent if row["levels"] is not None and row["levels"] <= _LEVELS_OF_FOUR_BITS]
+    if coarse:
+        most = max(row["levels"] for row in coarse)
+        told.append(
+            f"{_of(len(coarse), len(rows))}: 32 neighbouring weights hold at most {number(most)} distinct "
+            "values, as after quantisation to 4 bits. Small singular values and their vectors are then those "
+            "of the quantisation noise, not of the training; read them in an original of full precision."
+        )
+    for dtype, bits in _HALF.items():
+        if held := [row for row in silent if row["dtype"] == dtype and row not in coarse]:
+            told.append(
+                f"{_of(len(held), len(rows))}: stored as {dtype} ({bits} significant bits). Rounding adds "
+                "noise to every entry, which blurs the smallest singular values and their vectors first."
+            )
+    return told
+
+
+def failures(records: Records, analysis: str) -> list[str]:
+    """What has no records of an analysis and why, the most frequent reasons first."""
+    if analysis not in records.analyses:
+        return []
+    reasons = Counter(records.failures(analysis).values())
+    told = [
+        f"{plain(analysis).capitalize()} of {count(times, 'matrix', 'matrices')} failed: {reason}"
+        for reason, times in reasons.most_common(_MOST_REMARKS)
+    ]
+    more = len(reasons) - len(told)
+    return [
+        *told,
+        *([f"{count(more, 'more reason')} in the ledger's remarks and in the log."] if more else []),
+    ]
+
+
+def of_which(records: Records) -> str:
+    """A sentence that says whose matrices are shown, where the run holds other checkpoints too."""
+    labels = {row["identity"]: row["checkpoint"] for row in records.without_lists("vectors")}
+    if len(labels) < 2:
+        return ""
+    others = f"{len(labels) - 1} other checkpoint{'s' if len(labels) > 2 else ''}"
+    return f" Shown is {records.vectors[0]['checkpoint']}; the run holds {others} as well."
+
+
+def in_page(rows: list[Row], budget: int) -> frozenset[str] | None:
+    """Indices of the matrices whose curves a page holds; None where their ranks are within the budget.
+
+    Layers take turns, each giving the matrix whose vectors deviate most among those it has left.
+    """
+    if sum(len(row["singular_values"]) for row in rows) <= budget:
+        return None
+    turns: dict[int | None, int] = defaultdict(int)
+    in_turn = []
+    strongest = sorted(range(len(rows)), key=lambda i: -strength(rows[i]))
+    for place, index in enumerate(strongest):
+        layer = rows[index]["layer"]
+        turns[layer] += 1
+        in_turn.append((turns[layer], place, index))
+    kept: set[str] = set()
+    for *_, index in sorted(in_turn):
+        budget -= len(rows[index]["singular_values"])
+        if budget < 0 and kept:
+            break
+        kept.add(str(index))
+    return frozenset(kept)
+
+
+def first_shown(rows: list[Row], kept: frozenset[str] | None) -> int:
+    """The matrix that a page opens with: of those with overlaps, if any, the one that deviates most."""
+    held = [index for index in range(len(rows)) if kept is None or str(index) in kept]
+    return max(held, key=lambda index: (rows[index]["overlaps"] is not None, strength(rows[index])))
+
+
+def strength(row: Row) -> float:
+    """Mean deviation of the matrix's singular vectors on both sides."""
+    return float(row["deviation_right"].mean() + row["deviation_left"].mean()) / 2
+
+
+def steps(records: Records, analysis: str) -> dict[int, list[Row]]:
+    """Training step -> rows of its checkpoint; empty below two steps."""
+    found: dict[int, list[Row]] = defaultdict(list)
+    for row in records.rows(analysis):
+        if row["step"] is not None:
+            found[row["step"]].append(row)
+    return {step: found[step] for step in sorted(found)} if len(found) > 1 else {}
+
+
+def _of(some: int, all_of_them: int) -> str:
+    whole = count(all_of_them, "matrix", "matrices")
+    if some == all_of_them:
+        return f"All {whole}" if some > 1 else f"{whole[0].upper()}{whole[1:]}"
+    return f"{number(some)} of {whole}"

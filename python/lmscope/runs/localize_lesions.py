@@ -1,0 +1,344 @@
+"""Lesions of one checkpoint: what it costs to take out slices, and random controls, role by role."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmscope.runs.cost import forward_seconds, vectors_seconds
+from lmscope.runs.localize_settings import LocalizeSettings
+from lmscope.runs.located import Located
+from lmscope.runs.progress import Reporter
+from lmscope.runs.record_store import RecordStore
+from lmscope.runs.streaming import reason_of
+
+if TYPE_CHECKING:
+    from lmscope.analyses.removal import Removal
+    from lmscope.architectures import TensorInfo
+    from lmscope.kernels.singular_vectors import SingularVectors
+    from lmscope.representations import LanguageModel
+    from lmscope.representations.measures import Measure, Scores
+    from lmscope.representations.weight_sites import WeightSite
+
+SCRATCH = "lesions/scratch"
+"""In the result folder, while lesions run: singular vectors of the role in hand."""
+
+Labelled = tuple[Sequence[str], Sequence[str | int]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is lesioned: a role in all layers, or one matrix."""
+
+    name: str
+    kind: str
+    tensors: tuple[TensorInfo, ...]
+
+    @property
+    def role(self) -> str:
+        return self.tensors[0].role
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One removal from a target: a slice of its values, or the `draw`-th random control of that slice."""
+
+    target: Target
+    slice: int
+    kind: str
+    draw: int
+
+    @property
+    def told(self) -> str:
+        words = {"lesion": "", "random_size": ", random of equal size", "random_energy": ", of equal energy"}
+        draw = f" {self.draw}" if self.draw else ""
+        return f"{self.target.name}, slice {self.slice}{words[self.kind]}{draw}"
+
+
+def missing_lesions(store: RecordStore, located: Located, settings: LocalizeSettings) -> list[Lesion]:
+    """Those without a record, role by role."""
+    if not settings.lesions:
+        return []
+    found = []
+    for target in _targets(located, settings):
+        for slice in settings.only_slices:
+            for kind, draw in settings.lesion_kinds():
+                lesion = Lesion(target, slice, kind, draw)
+                if not store.has("lesions", _record(located, lesion)):
+                    found.append(lesion)
+    return found
+
+
+def evaluation_seconds(located: Located, settings: LocalizeSettings) -> float:
+    """Estimate of one evaluation of all measures."""
+    return 2 * forward_seconds(located.reading.model, settings.eval_tokens)
+
+
+def preparation_seconds(lesions: Iterable[Lesion]) -> dict[str, float]:
+    """By role the estimate for the singular vectors of the matrices."""
+    tensors = {tensor.name: tensor for lesion in lesions for tensor in lesion.target.tensors}
+    found: dict[str, float] = {}
+    for tensor in tensors.values():
+        found[tensor.role] = found.get(tensor.role, 0.0) + vectors_seconds(tensor.shape)
+    return found
+
+
+def write_lesions(
+    store: RecordStore,
+    located: Located,
+    settings: LocalizeSettings,
+    labelled: Labelled | None,
+    lesions: Sequence[Lesion],
+    run: Path,
+    reporter: Reporter,
+) -> None:
+    """Write the missing records; what fails is kept with its reason.
+
+    Singular vectors are written to a scratch folder, one role at a time, and every removal is built from the
+    vectors that it needs, matrix by matrix: nothing of the model's size is held in float64.
+    """
+    scratch = run / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    if not lesions:
+        return
+    failed: dict[str, str] = {}
+    try:
+        _write(store, located, settings, labelled, lesions, scratch, reporter, failed)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    matrices = {tensor.name for lesion in lesions for tensor in lesion.target.tensors}
+    tried = ["measures", *sorted(matrices), *(lesion.told for lesion in lesions)]
+    store.settle("lesions", map(located.told, tried), failed)
+
+
+def _write(
+    store: RecordStore,
+    located: Located,
+    settings: LocalizeSettings,
+    labelled: Labelled | None,
+    lesions: Sequence[Lesion],
+    scratch: Path,
+    reporter: Reporter,
+    failed: dict[str, str],
+) -> None:
+    model = located.model
+    seconds = evaluation_seconds(located, settings)
+    text = f"{located.label}, untouched"
+    reporter.begin(text, seconds=seconds)
+    try:
+        measures = make_measures(located, settings, labelled)
+        baseline = _evaluate(measures)
+    except ValueError as error:
+        failed[located.told("measures")] = reason_of(error)
+        reporter.finish(text, read_bytes=0, matrices=0)
+        return
+    reporter.finish(text, read_bytes=0, matrices=0)
+    by_role: dict[str, list[Lesion]] = {}
+    for lesion in lesions:
+        by_role.setdefault(lesion.target.role, []).append(lesion)
+    preparation = preparation_seconds(lesions)
+    for role, of_role in by_role.items():
+        text = f"{located.label}, singular vectors of {role}"
+        reporter.begin(text, seconds=preparation[role])
+        wanted = {tensor.name: tensor for lesion in of_role for tensor in lesion.target.tensors}
+        kept = _Kept(scratch, located, settings, model)
+        for tensor in wanted.values():
+            reason = kept.add(tensor)
+            if reason:
+                failed[located.told(tensor.name)] = reason
+        reporter.finish(text, read_bytes=0, matrices=0)
+        for lesion in of_role:
+            text = f"{located.label}, {lesion.told}"
+            reporter.begin(text, seconds=seconds)
+            tensors = [tensor for tensor in lesion.target.tensors if tensor.name in kept.places]
+            if tensors:
+                try:
+                    rows = _rows(located, settings, lesion, tensors, kept, model, measures, baseline)
+                except ValueError as error:
+                    failed[located.told(lesion.told)] = reason_of(error)
+                else:
+                    store.write("lesions", _record(located, lesion), rows)
+            reporter.finish(text, read_bytes=0)
+        kept.clear()
+
+
+def make_measures(located: Located, settings: LocalizeSettings, labelled: Labelled | None) -> list[Measure]:
+    """Fitted on the untouched model; raises ValueError for one that the model cannot have."""
+    from lmscope.representations.measures import measures_for
+
+    return measures_for(
+        located.model,
+        located.reading.texts,
+        names=settings.measures,
+        window=settings.window,
+        stride=settings.stride,
+        eval_tokens=settings.eval_tokens,
+        labelled=labelled,
+        seed=settings.seed,
+    )
+
+
+def _targets(located: Located, settings: LocalizeSettings) -> Iterator[Target]:
+    """Every role, in the model's order; each followed by its matrices alone, where these are asked for."""
+    roles: dict[str, list[TensorInfo]] = {}
+    for tensor in located.matrices:
+        roles.setdefault(tensor.role, []).append(tensor)
+    for role, tensors in roles.items():
+        yield Target(role, "role", tuple(tensors))
+        if settings.each_matrix:
+            for tensor in tensors:
+                yield Target(tensor.name, "matrix", (tensor,))
+
+
+def _record(located: Located, lesion: Lesion) -> str:
+    target = lesion.target
+    of = f"{target.kind} {target.name}, slice {lesion.slice}, {lesion.kind} {lesion.draw}"
+    return f"{located.checkpoint.identity} {of}"
+
+
+def _evaluate(measures: Iterable[Measure]) -> dict[str, Scores]:
+    return {name: scores for measure in measures for name, scores in measure.evaluate().items()}
+
+
+class _Kept:
+    """Singular vectors of the matrices of one role, in files, and where these matrices sit."""
+
+    def __init__(
+        self, folder: Path, located: Located, settings: LocalizeSettings, model: LanguageModel
+    ) -> None:
+        self._folder = folder
+        self._located = located
+        self._settings = settings
+        self._sites = located.sites(model)
+        self.places: dict[str, tuple[WeightSite, SingularVectors]] = {}
+
+    def add(self, tensor: TensorInfo) -> str:
+        """Why the matrix cannot be lesioned, "" where it can."""
+        from lmscope.analyses.slices import slice_ranks
+        from lmscope.kernels.singular_vectors import singular_vectors
+
+        site = self._sites.get(tensor.name, "it has no place in the model")
+        if isinstance(site, str):
+            return site
+        if site.shared:
+            return f"its weights are also those of {', '.join(site.shared)}: a lesion would change both"
+        try:
+            slice_ranks(min(tensor.shape), self._settings.slices)
+            vectors = singular_vectors(self._located.checkpoint.load(tensor.name))
+        except Exception as error:
+            return reason_of(error)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stem = str(len(self.places))
+        sides = {}
+        for side in ("left", "right"):
+            path = self._folder / f"{stem}-{side}.npy"
+            # By columns, so that a slice of them is read in one piece.
+            np.save(path, np.asfortranarray(getattr(vectors, side)))
+            sides[side] = np.load(path, mmap_mode="r")
+        self.places[tensor.name] = site, replace(vectors, **sides)
+        return ""
+
+    def clear(self) -> None:
+        self.places.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _removal(settings: LocalizeSettings, lesion: Lesion, name: str, vectors: SingularVectors) -> Removal:
+    from lmscope.analyses.removal import random_removal, slice_removal
+    from lmscope.analyses.slices import slice_ranks
+
+    ranks = slice_ranks(len(vectors.values), settings.slices)[lesion.slice - 1]
+    if lesion.kind == "lesion":
+        return slice_removal(vectors, ranks)
+    seed = _seed(settings.seed, name, lesion)
+    if lesion.kind == "random_size":
+        return random_removal(vectors, directions=len(ranks), seed=seed)
+    energy = float(np.square(vectors.values[ranks.start : ranks.stop]).sum())
+    return random_removal(vectors, energy=energy, seed=seed)
+
+
+def _seed(seed: int, name: str, lesion: Lesion) -> int:
+    """Of one matrix and draw, so that a resumed or partial run draws the same."""
+    asked = json.dumps([seed, name, lesion.slice, lesion.kind, lesion.draw])
+    return int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8], "little")
+
+
+def _rows(
+    located: Located,
+    settings: LocalizeSettings,
+    lesion: Lesion,
+    tensors: Sequence[TensorInfo],
+    kept: _Kept,
+    model: LanguageModel,
+    measures: Sequence[Measure],
+    baseline: Mapping[str, Scores],
+) -> list[dict[str, Any]]:
+    from lmscope.analyses.lesion_impact import impact_of
+    from lmscope.representations.lesions import lesioned
+    from lmscope.representations.measures import MEASURES
+
+    began = time.perf_counter()
+    directions, energy, norm = 0, 0.0, 0.0
+    by_parameter: dict[int, list[TensorInfo]] = {}
+    for tensor in tensors:
+        by_parameter.setdefault(id(kept.places[tensor.name][0].parameter), []).append(tensor)
+    with ExitStack() as stack:
+        # One parameter after another: the removals of the others are not in memory.
+        for together in by_parameter.values():
+            removals = {}
+            for tensor in together:
+                site, vectors = kept.places[tensor.name]
+                removal = _removal(settings, lesion, tensor.name, vectors)
+                removals[site] = removal
+                directions += removal.directions
+                energy += removal.energy
+                norm += float(np.square(vectors.values).sum())
+                del removal
+            stack.enter_context(lesioned(model, removals))
+            del removals
+        found = _evaluate(measures)
+    share = energy / norm if norm > 0 else 0.0
+    first = lesion.target.tensors[0]
+    alone = lesion.target.kind == "matrix"
+    rows = []
+    for name, scores in found.items():
+        info = MEASURES[name]
+        impact = impact_of(baseline[name], scores, harm=info.harm, energy_share=share)
+        rows.append(
+            {
+                **located.about,
+                "target": lesion.target.name,
+                "target_kind": lesion.target.kind,
+                "role": first.role,
+                "layer": first.layer if alone else None,
+                "expert": first.expert if alone else None,
+                "slice": lesion.slice,
+                "slices": settings.slices,
+                "kind": lesion.kind,
+                "draw": lesion.draw,
+                "matrices": len(tensors),
+                "directions": directions,
+                "removed_energy": share,
+                "measure": name,
+                "unit": info.unit,
+                "value": impact.value,
+                "baseline": impact.baseline,
+                "impact": impact.impact,
+                "impact_low": impact.low,
+                "impact_high": impact.high,
+                "per_energy": impact.per_energy,
+                "units": impact.units,
+                "seconds": 0.0,
+            }
+        )
+    seconds = time.perf_counter() - began
+    return [{**row, "seconds": seconds / len(rows)} for row in rows]
