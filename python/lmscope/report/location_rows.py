@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 
 from lmscope.report.records import Records, Row
@@ -118,8 +119,9 @@ def first_shown(rows: list[Row], kept: frozenset[str] | None) -> int:
 
 
 def strength(row: Row) -> float:
-    """Mean deviation of the matrix's singular vectors on both sides."""
-    return float(row["deviation_right"].mean() + row["deviation_left"].mean()) / 2
+    """Mean deviation of the matrix's singular vectors on both sides, below all where they were not tested."""
+    mean = float(row["deviation_right"].mean() + row["deviation_left"].mean()) / 2
+    return mean if math.isfinite(mean) else -math.inf
 
 
 def steps(records: Records, analysis: str) -> dict[int, list[Row]]:

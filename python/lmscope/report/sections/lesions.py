@@ -101,7 +101,7 @@ def section(records: Records) -> Section | None:
         f"zero.{of_which(records)}",
         surprise="The smallest slice holds hardly any energy: harm beyond the orange control means that "
         "these few directions matter. A blue curve that follows the orange one shows energy, not "
-        "information. A largest slice that does less harm than random directions of equal energy is odd, too.",
+        "information. A largest slice that does less harm than random directions of equal energy is odd.",
         figure=figure,
     )
 
