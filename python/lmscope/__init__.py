@@ -74,12 +74,15 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
+    from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
     from lmscope.runs.inspect import inspect
+    from lmscope.runs.localize import localize
     from lmscope.runs.run import Run, open_run
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
@@ -104,6 +107,7 @@ _HOME = {
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "InformationGain": "lmscope.analyses.information_gain",
+    "InputCovariance": "lmscope.representations.input_covariance",
     "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "Lasso": "lmscope.kernels.lasso",
@@ -136,6 +140,7 @@ _HOME = {
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
     "VarianceExplained": "lmscope.analyses.location_claims",
+    "WeightSite": "lmscope.representations.weight_sites",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
     "attention_sinks": "lmscope.analyses.token_selection",
@@ -151,9 +156,11 @@ _HOME = {
     "docs": "lmscope.analyses.similarity",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "information_gain": "lmscope.analyses.information_gain",
+    "input_covariances": "lmscope.representations.input_covariance",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
     "lasso": "lmscope.kernels.lasso",
@@ -162,6 +169,7 @@ _HOME = {
     "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
+    "localize": "lmscope.runs",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
@@ -175,6 +183,7 @@ _HOME = {
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.location_claims",
+    "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
     "select_tokens": "lmscope.analyses.token_selection",
@@ -195,6 +204,7 @@ _HOME = {
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.location_claims",
+    "weight_sites": "lmscope.representations.weight_sites",
 }
 
 __all__ = [
@@ -214,6 +224,7 @@ __all__ = [
     "EntropyLaw",
     "IidEntropy",
     "InformationGain",
+    "InputCovariance",
     "KeptTokens",
     "LanguageModel",
     "Lasso",
@@ -227,8 +238,8 @@ __all__ = [
     "PorterThomas",
     "PrefixLasso",
     "PrefixLassoOrder",
-    "Removal",
     "RankCorrelation",
+    "Removal",
     "RoleAgreement",
     "Run",
     "SelectionScore",
@@ -246,6 +257,7 @@ __all__ = [
     "TensorInfo",
     "TextDistances",
     "VarianceExplained",
+    "WeightSite",
     "__version__",
     "activation_overlap",
     "analyze",
@@ -262,9 +274,11 @@ __all__ = [
     "docs",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "full_rank_problem",
     "get_num_threads",
     "iid_entropy",
     "information_gain",
+    "input_covariances",
     "inspect",
     "isa",
     "lasso",
@@ -273,6 +287,7 @@ __all__ = [
     "lesioned",
     "levels_per_block",
     "load_model",
+    "localize",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
@@ -286,6 +301,7 @@ __all__ = [
     "read_texts",
     "representation_entropy",
     "role_agreement",
+    "same_sites",
     "score_selection",
     "score_selections",
     "select_tokens",
@@ -295,8 +311,8 @@ __all__ = [
     "singular_values",
     "singular_vectors",
     "skill_entropy",
-    "slice_removal",
     "slice_ranks",
+    "slice_removal",
     "slice_scores",
     "spectra",
     "spectrum_verdict",
@@ -306,6 +322,7 @@ __all__ = [
     "tokens",
     "use_isa",
     "variance_explained",
+    "weight_sites",
 ]
 
 

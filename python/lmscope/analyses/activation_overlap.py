@@ -127,8 +127,8 @@ def activation_overlap(
 
     Raises:
         ValueError: shapes that disagree, fewer than 8 inputs, a column of ``right`` whose norm is off 1 by
-            more than 1e-5 (named), eigenvectors that are not orthonormal to within 1e-4 a row (root mean square,
-            measured on 8 random vectors), ``top`` or the rate out of range.
+            more than 1e-5 (named), eigenvectors that are not orthonormal to within 1e-4 a row (root mean
+            square, measured on 8 random vectors), ``top`` or the rate out of range.
         TypeError: another dtype, a CUDA tensor, a ``top`` that is no whole number.
     """
     from scipy import stats

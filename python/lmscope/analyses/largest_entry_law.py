@@ -26,14 +26,14 @@ __all__ = ["largest_entry_quantile", "largest_entry_tail"]
 Floats = npt.NDArray[np.float64]
 
 _NEGLIGIBLE = 40.0
-_RARE = 1e-8
+_RARE = 1e-6
 _PRODUCTS = 2**18
 
 
 def largest_entry_tail(x: npt.ArrayLike, length: int, *, signed: bool = False) -> Floats:
     """P(max |x_j| >= x), or P(max x_j >= x), for a uniformly random unit vector with ``length`` >= 8 entries.
 
-    Accurate to 1e-11; where it is below 1e-8, to a relative 1e-8.
+    Off by less than 1e-10 for up to 30000 entries; below 1e-6, by less than a relative 1e-6.
     """
     from scipy import stats
 
@@ -74,7 +74,7 @@ def _inverted(x: Floats, length: int, signed: bool) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def _contour(length: int) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
-    """Square roots of the nodes z = c (1 + i y), c = N / 2, on the upper half of the line, and their weights."""
+    """Roots of the nodes z = c (1 + i y), c = N / 2, on the upper half of the line; their weights."""
     from scipy import special
 
     c = length / 2

@@ -45,8 +45,8 @@ class Removal:
 
     def __repr__(self) -> str:
         return (
-            f"Removal({self.directions} directions of a {len(self.left)} x {len(self.right)} matrix, "
-            f"{self.energy_share:.4g} of its energy)"
+            f"Removal({self.energy_share:.4g} of the energy of a {len(self.left)} x {len(self.right)} matrix, "
+            f"directions={self.directions})"
         )
 
     def _repr_html_(self) -> str:

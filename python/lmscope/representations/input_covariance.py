@@ -16,7 +16,7 @@ from lmscope.representations.input_reading import InputReader, SharedInput, shar
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.passages import StatesError
 from lmscope.representations.weight_sites import WeightSite
-from lmscope.representations.windows import Window, whole_number
+from lmscope.representations.windows import Window, cut, whole_number, window_size
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,7 @@ def passes_over(sites: Iterable[WeightSite], layers_per_pass: int = 1) -> int:
 
 def input_covariances(
     model: LanguageModel,
-    windows: Iterable[Window],
+    windows: Iterable[Window | str],
     sites: Iterable[WeightSite],
     *,
     center: bool = True,
@@ -114,8 +114,8 @@ def input_covariances(
 ) -> Iterator[InputCovariance]:
     """Covariance of the input of every site, one for all sites that get the very same, layer by layer.
 
-    ``windows`` are those of :func:`lmscope.representations.windows.cut`; all their tokens count, special ones
-    too. A first pass over them takes all means; then ``layers_per_pass`` layers at a time are read again, in
+    ``windows`` are texts, or windows that they were cut into; all their tokens count, special ones too. A
+    first pass over them takes all means; then ``layers_per_pass`` layers at a time are read again, in
     ascending order, those without a layer last, and handed out before the next pass. Memory is the
     covariances of these layers, in float64, whatever the length of the text. Windows of equal length share a
     forward pass, so that nothing is padded; it ends at the last input that is wanted.
@@ -127,10 +127,16 @@ def input_covariances(
     a covariance with a ``problem``. ValueError for no windows; TypeError and ValueError for a wrong argument.
     """
     _at_least_one("layers_per_pass", layers_per_pass)
-    wanted, texts = list(sites), list(windows)
-    if not texts:
+    if isinstance(windows, str):
+        raise TypeError("windows: one text was given; give a list of texts")
+    each = list(windows)
+    texts = [one for one in each if isinstance(one, str)]
+    cuts = [one for one in each if not isinstance(one, str)] + list(
+        cut(model, texts, window_size(model, None))
+    )
+    if not cuts:
         raise ValueError("windows: there are none; give at least one text")
-    return _covariances(model, texts, wanted, center, layers_per_pass, advance or (lambda tokens: None))
+    return _covariances(model, cuts, list(sites), center, layers_per_pass, advance or (lambda tokens: None))
 
 
 def full_rank_problem(covariance: InputCovariance) -> str:
@@ -236,13 +242,13 @@ class _Moments:
     def add(self, given: torch.Tensor, windows: Sequence[Window]) -> None:
         import torch
 
-        for rows in given.split(_ROWS):
+        for rows in torch.split(given, _ROWS):
             values = rows.double()
             centred = values - self._value
             self._spread += float(centred.square().sum())
             self._gram.update((centred if self._center else values).cpu())
         if not self._mean.shared.routed:
-            by_window = given.unflatten(0, (len(windows), -1))
+            by_window = given.reshape(len(windows), -1, given.shape[1])
             sums = by_window.sum(1, dtype=torch.float64) - by_window.shape[1] * self._value
             self._between += float(sums.square().sum())
             self._windows += len(windows)

@@ -39,7 +39,7 @@ class SharedInput:
 
 
 def shared_inputs(model: LanguageModel, sites: Iterable[WeightSite]) -> list[SharedInput]:
-    """The different inputs of the sites' modules, in the order in which one pass over a few tokens reads them."""
+    """The different inputs of the sites' modules, in the order in which the model reads them."""
     by_module: dict[str, list[WeightSite]] = {}
     for site in sites:
         by_module.setdefault(site.module_name, []).append(site)
@@ -108,8 +108,8 @@ class InputReader:
                 hook.remove()
 
 
-class _AllRead(Exception):  # noqa: N818 - no error: what is behind the last wanted input need not run
-    pass
+class _AllRead(Exception):
+    """Nothing behind the last wanted input needs to run."""
 
 
 def _equal_lengths(windows: Sequence[Window]) -> Iterator[list[Window]]:

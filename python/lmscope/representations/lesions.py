@@ -47,8 +47,8 @@ class Lesion:
 
     def __repr__(self) -> str:
         return (
-            f"Lesion({len(self.names)} matrices, {self.directions} directions, {self.energy_share:.4g} of "
-            "their energy)"
+            f"Lesion({self.energy_share:.4g} of the energy, matrices={len(self.names)}, "
+            f"directions={self.directions})"
         )
 
     def _repr_html_(self) -> str:

@@ -56,9 +56,10 @@ def call_once(
     names: Iterable[str],
     look: Callable[[str, torch.Tensor, Any], None] | None = None,
 ) -> dict[str, Calls]:
-    """The calls of modules of ``model.model``, by name: in the order in which they ran, then those that did not.
+    """The calls of modules of ``model.model`` on a few tokens, by name, in the order in which they ran.
 
-    ``look(name, given, made)`` is called as a module returns, before anything can write to what it made.
+    Modules that did not run come last. ``look(name, given, made)`` is called as a module returns, before
+    anything can write to what it made.
     """
     import torch
 

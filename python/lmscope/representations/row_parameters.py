@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Found", "find_parameter", "part_blocks", "shared_with"]
 
 _SAMPLED = 64
-_SOME_NAME = 2
 
 
 class Found(NamedTuple):
@@ -33,40 +32,34 @@ def part_blocks(stored: torch.Tensor, cut: Cut) -> torch.Tensor:
     matrix = stored if cut.expert is None else stored[cut.expert]
     if cut.transposed:
         matrix = matrix.T
-    blocks = matrix.unflatten(0, (cut.groups, -1))
+    # A view whatever the strides, as one dimension is split.
+    blocks = matrix.view(cut.groups, len(matrix) // cut.groups, matrix.shape[1])
     return blocks if cut.rows is None else blocks[:, cut.start : cut.start + cut.rows]
 
 
 def find_parameter(
-    info: TensorInfo, cut: Cut, values: NDArray[Any], parameters: dict[str, torch.Tensor]
+    info: TensorInfo, cut: Cut, values: NDArray[Any], parameters: Mapping[str, torch.Tensor]
 ) -> Found | str:
     """Where ``values``, the row's matrix at ``cut`` of its stored tensor, lie; or why nowhere.
 
-    The parameter whose name has the longest ending in common with the stored name and that holds the row's
-    values, at 64 rows x 64 columns spread evenly; if none does, one of another name or, of an expert's
-    matrix, of another shape: transformers packs them.
+    A parameter is taken if it holds the values, at 64 rows x 64 columns spread evenly. Where parameters have
+    the stored name, but for words in front of it, it is one of them or none; else one of another name, or, of
+    an expert's matrix, of another shape: transformers renames and packs some when it loads.
     """
-    same_shape = [name for name, value in parameters.items() if tuple(value.shape) == info.stored_shape]
-    places = [Found(name, cut) for name in same_shape]
-    by_name: dict[int, list[Found]] = {}
-    for place in places:
-        by_name.setdefault(_common_ending(info.stored_name, place.name), []).append(place)
-    for _, alike in sorted(by_name.items(), reverse=True):
-        found = [place for place in alike if _holds(parameters[place.name], place.cut, values)]
-        if found:
-            return _only(found, parameters)
-    found = [
-        place for place in _packed(info, cut, parameters) if _holds(parameters[place.name], place.cut, values)
+    places = [
+        Found(name, cut) for name, value in parameters.items() if tuple(value.shape) == info.stored_shape
     ]
+    named = [place for place in places if _same_but_for_prefix(info.stored_name, place.name)]
+    tried = named or [*places, *_packed(info, cut, parameters)]
+    found = [place for place in tried if _holds(parameters[place.name], place.cut, values)]
     if found:
         return _only(found, parameters)
-    named = by_name.get(max(by_name, default=0), []) if max(by_name, default=0) >= _SOME_NAME else []
     if named:
-        return f"its values are not those of {named[0].name}, nor of another parameter of the loaded model"
-    return "the loaded model has no parameter with its values"
+        return f"{' and '.join(place.name for place in named)} of the loaded model has other values"
+    return "the loaded model does not hold it: no parameter has its name or its values"
 
 
-def shared_with(name: str, parameters: dict[str, torch.Tensor]) -> tuple[str, ...]:
+def shared_with(name: str, parameters: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     """Names of other parameters that lie in the same memory as ``name``, wholly or in part."""
     first, last = _span(parameters[name])
     place = parameters[name].device
@@ -87,17 +80,11 @@ def _span(value: torch.Tensor) -> tuple[int, int]:
     return value.data_ptr(), value.data_ptr() + (reach + 1) * value.element_size()
 
 
-def _common_ending(one: str, other: str) -> int:
-    """How many of the last dotted words of two names agree."""
-    pairs = zip(reversed(one.split(".")), reversed(other.split(".")), strict=False)
-    return next((count for count, (word, another) in enumerate(pairs) if word != another), _words(one, other))
+def _same_but_for_prefix(one: str, other: str) -> bool:
+    return f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")
 
 
-def _words(one: str, other: str) -> int:
-    return min(one.count("."), other.count(".")) + 1
-
-
-def _packed(info: TensorInfo, cut: Cut, parameters: dict[str, torch.Tensor]) -> Iterator[Found]:
+def _packed(info: TensorInfo, cut: Cut, parameters: Mapping[str, torch.Tensor]) -> Iterator[Found]:
     """Places of one expert's matrix in the packed parameters of its layer, either way round."""
     if info.expert is None or cut != WHOLE:
         return
@@ -112,7 +99,7 @@ def _packed(info: TensorInfo, cut: Cut, parameters: dict[str, torch.Tensor]) -> 
                     yield Found(name, Cut(transposed, info.expert, start, outputs))
 
 
-def _only(found: list[Found], parameters: dict[str, torch.Tensor]) -> Found | str:
+def _only(found: list[Found], parameters: Mapping[str, torch.Tensor]) -> Found | str:
     """The one place of several that are the same memory; else what they are."""
     first = found[0]
     aliases = shared_with(first.name, parameters)

@@ -52,9 +52,9 @@ class WeightSite:
         return part_blocks(self.parameter.detach(), self.cut).flatten(0, 1)
 
     def with_part(self, part: torch.Tensor) -> torch.Tensor:
-        """A new tensor like the parameter that holds ``part`` (out x in) for this matrix, the rest bit for bit.
+        """A new tensor like the parameter, with ``part`` in this matrix' place and the rest bit for bit.
 
-        ``part`` is cast to the parameter's dtype and device. ValueError where its shape is another.
+        ``part`` is out x in, and cast to the parameter's dtype and device. ValueError for another shape.
         """
         if tuple(part.shape) != self.info.shape:
             raise ValueError(
@@ -62,7 +62,7 @@ class WeightSite:
             )
         changed = self.parameter.detach().clone()
         blocks = part_blocks(changed, self.cut)
-        blocks.copy_(part.unflatten(0, blocks.shape[:2]))
+        blocks.copy_(part.reshape(blocks.shape))
         return changed
 
     def __repr__(self) -> str:
@@ -89,11 +89,11 @@ class WeightSite:
 def weight_sites(model: LanguageModel, checkpoint: Checkpoint) -> dict[str, WeightSite | str]:
     """The site of every planned row of ``checkpoint`` in ``model``, or the reason why it has none, by name.
 
-    A parameter is found by its name and confirmed by its values: at 64 rows x 64 columns, evenly spaced, those
-    of the file (cast to the model's dtype) must be the parameter's. A module is confirmed by one pass over a
-    few tokens: it runs once, and what it gives is its input times the matrix, plus its bias. So a matrix is
-    never mapped to a place where its weights are not, or are not used like that. Reads every planned matrix
-    once, one after the other.
+    A parameter is found by its name and confirmed by its values: at 64 rows x 64 columns, evenly spaced, they
+    must be those of the file, cast to the model's dtype. A module is confirmed by one pass over a few tokens:
+    it runs once, and what it gives is its input times the matrix, plus its bias (an expert that no token
+    reaches is confirmed by its values alone). So a matrix is never mapped to a place where its weights are
+    not, or are not used like that. Reads every planned matrix once, one after the other.
 
     Without a site are tables that are looked up, packed experts (their module hides the input of each),
     matrices whose values an embedding shares, modules that run more than once or never, or do something else,
@@ -191,7 +191,8 @@ def _misfits(model: LanguageModel, sites: list[WeightSite]) -> dict[str, str]:
 
     calls = call_once(model, by_module, look)
     return {
-        site.info.name: _not_one_call(site, calls[site.module_name]) or products[site.info.name] for site in sites
+        site.info.name: _not_one_call(site, calls[site.module_name]) or products.get(site.info.name, "")
+        for site in sites
     }
 
 
@@ -212,6 +213,7 @@ def _no_product(site: WeightSite, given: torch.Tensor, made: Any) -> str:
     name = f"{site.module_name} ({type(site.module).__name__})"
     stored = site.parameter.detach()
     matrix = stored.T if site.cut.transposed else stored
+    of_outputs = replace(site.cut, transposed=False)
     if given.shape[-1] != matrix.shape[1]:
         return f"{name} is given {given.shape[-1]} values a token, but the matrix takes {matrix.shape[1]}"
     weights = site.weights()
@@ -221,7 +223,9 @@ def _no_product(site: WeightSite, given: torch.Tensor, made: Any) -> str:
     bias = getattr(site.module, "bias", None)
     shift: Any = 0.0
     if isinstance(bias, torch.Tensor) and bias.shape == matrix.shape[:1]:
-        shift = part_blocks(bias.detach()[:, None], replace(site.cut, transposed=False)).flatten()[rows].double()
+        shift = part_blocks(bias.detach()[:, None], of_outputs).flatten()[rows].double()
+    if not product.isfinite().all():
+        return f"what {name} is given, or its matrix, is not finite on a few tokens"
     several = made if isinstance(made, (tuple, list)) else (made,)
     for one in several:
         if not isinstance(one, torch.Tensor) or one.shape[-1:] != matrix.shape[:1]:
@@ -229,9 +233,9 @@ def _no_product(site: WeightSite, given: torch.Tensor, made: Any) -> str:
         flat = one.reshape(-1, one.shape[-1])
         if len(flat) != len(product):
             continue
-        part = part_blocks(flat.T, replace(site.cut, transposed=False)).flatten(0, 1).T[:, rows].double()
-        if not part.isfinite().all():
-            return f"what {name} gives is not finite"
-        if (part - shift - product).norm() <= _MISFIT * product.norm():
+        part = part_blocks(flat.T, of_outputs).flatten(0, 1).T[:, rows].double()
+        # A bias that is far larger than the product leaves the rounding of their sum.
+        rounding = torch.finfo(one.dtype).eps * part.norm()
+        if (part - shift - product).norm() <= _MISFIT * product.norm() + rounding:
             return ""
     return f"what {name} gives is not its input times this matrix"

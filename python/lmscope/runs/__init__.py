@@ -8,6 +8,7 @@ from lmscope.runs.analyze import analyze
 from lmscope.runs.compare import compare
 from lmscope.runs.errors import UsageError
 from lmscope.runs.inspect import Inspection, inspect
+from lmscope.runs.localize import localize
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.similarity import similarity
 from lmscope.runs.spectra import spectra
@@ -20,6 +21,7 @@ __all__ = [
     "analyze",
     "compare",
     "inspect",
+    "localize",
     "open_run",
     "similarity",
     "spectra",

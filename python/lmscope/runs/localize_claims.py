@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def _diagnostic(slices: Sequence[Row], lesions: Sequence[Row], seed: int) -> lis
             found.append(_correlated(score, "overlap_excess", points, "matrix and slice", seed))
         for kind, point in (("matrix", "matrix and slice"), ("role", "role and slice")):
             own = [row for row in of_lesions if row["target_kind"] == kind]
-            means = _means(slices, score, lambda row, kind=kind: row["name" if kind == "matrix" else "role"])
+            means = _means(slices, score, "name" if kind == "matrix" else "role")
             for measure in dict.fromkeys(row["measure"] for row in own):
                 points = [
                     (row["target"], row["slice"], means[row["target"], row["slice"]], row["per_energy"])
@@ -153,14 +153,12 @@ def _diagnostic(slices: Sequence[Row], lesions: Sequence[Row], seed: int) -> lis
     return found
 
 
-def _means(
-    slices: Iterable[Row], score: str, target: Callable[[Row], str]
-) -> dict[tuple[str, int], float]:
+def _means(slices: Iterable[Row], score: str, target: str) -> dict[tuple[str, int], float]:
     """Mean score by target and slice."""
     values: dict[tuple[str, int], list[float]] = {}
     for row in slices:
         if row[score] is not None:
-            values.setdefault((target(row), row["slice"]), []).append(row[score])
+            values.setdefault((row[target], row["slice"]), []).append(row[score])
     return {place: float(np.mean(of_place)) for place, of_place in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Lesions of one checkpoint: slices and their random controls taken out, role by role, and what that costs."""
+"""Lesions of one checkpoint: what it costs to take out slices, and random controls, role by role."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmscope.runs.cost import forward_seconds, vectors_seconds
-from lmscope.runs.errors import UsageError
-from lmscope.runs.located import Located
 from lmscope.runs.localize_settings import LocalizeSettings
+from lmscope.runs.located import Located
 from lmscope.runs.progress import Reporter
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
@@ -109,15 +108,16 @@ def write_lesions(
     """
     scratch = run / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
+    if not lesions:
+        return
     failed: dict[str, str] = {}
-    tried = [located.told(tensor.name) for tensor in located.matrices]
-    if lesions:
-        tried += [located.told(lesion.told) for lesion in lesions] + [located.told("measures")]
-        try:
-            _write(store, located, settings, labelled, lesions, scratch, reporter, failed)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    store.settle("lesions", tried, failed)
+    try:
+        _write(store, located, settings, labelled, lesions, scratch, reporter, failed)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    matrices = {tensor.name for lesion in lesions for tensor in lesion.target.tensors}
+    tried = ["measures", *sorted(matrices), *(lesion.told for lesion in lesions)]
+    store.settle("lesions", map(located.told, tried), failed)
 
 
 def _write(
@@ -138,8 +138,6 @@ def _write(
         measures = make_measures(located, settings, labelled)
         baseline = _evaluate(measures)
     except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
         failed[located.told("measures")] = reason_of(error)
         reporter.finish(text, read_bytes=0, matrices=0)
         return
@@ -174,7 +172,7 @@ def _write(
 
 
 def make_measures(located: Located, settings: LocalizeSettings, labelled: Labelled | None) -> list[Measure]:
-    """Fitted on the untouched model; raises `UsageError` for one that the model cannot have."""
+    """Fitted on the untouched model; raises ValueError for one that the model cannot have."""
     from lmscope.representations.measures import measures_for
 
     return measures_for(

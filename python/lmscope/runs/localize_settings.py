@@ -169,7 +169,7 @@ def _numbers(given: str | int | Iterable[int] | None, slices: int) -> tuple[int,
     beyond = sorted(one for one in wanted if not 1 <= one <= slices)
     if beyond:
         raise UsageError(
-            f"only_slices: there is no slice {beyond[0]}; slices count from 1 (the smallest values) to {slices}"
+            f"only_slices: there is no slice {beyond[0]}; they count from 1, the smallest values, to {slices}"
         )
     return tuple(sorted(wanted))
 

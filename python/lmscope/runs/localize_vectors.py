@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.runs.cost import forward_seconds, overlap_seconds, vectors_seconds
-from lmscope.runs.located import Located
 from lmscope.runs.localize_settings import LocalizeSettings
+from lmscope.runs.located import Located
 from lmscope.runs.progress import Reporter
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
@@ -239,7 +239,7 @@ def _bases(
         if covariance is None:
             reporter.finish(text, read_bytes=0, matrices=0)
             return
-        variances, directions = nothing[0], nothing
+        variances, directions = np.empty(0), nothing
         if not full_rank_problem(covariance):
             variances, directions = covariance.eigenvectors()
         basis = Basis(replace(covariance, covariance=nothing), variances, directions)
@@ -258,6 +258,7 @@ def _of_matrix(
 
     began = time.perf_counter()
     try:
+        values: Any
         if isinstance(weights, WeightSite):
             values = weights.weights().cpu()
         elif weights is None or isinstance(weights, str):
@@ -291,6 +292,7 @@ def _of_matrix(
 def _vector_columns(
     tensor: TensorInfo, weights: Any, vectors: SingularVectors, settings: LocalizeSettings
 ) -> dict[str, Any]:
+    from lmscope.analyses.block_levels import levels_per_block
     from lmscope.analyses.marchenko_pastur import fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import porter_thomas
 
@@ -303,6 +305,9 @@ def _vector_columns(
         for side in (vectors.right, vectors.left)
     )
     largest = float(vectors.values[0])
+    levels = levels_per_block(weights)
+    short = (f"{side.reason[:1].upper()}{side.reason[1:]}." for side in (right, left) if side.reason)
+    warnings = [levels.warning, *short]
     return {
         "rows": rows,
         "columns": columns,
@@ -327,8 +332,8 @@ def _vector_columns(
         "windowed_high": right.windowed_high,
         "window": right.window,
         "draws": min(right.draws, left.draws),
-        "levels": None,
-        "warning": "; ".join(dict.fromkeys(filter(None, (right.reason, left.reason)))),
+        "levels": levels.levels,
+        "warning": " ".join(dict.fromkeys(filter(None, warnings))),
     }
 
 

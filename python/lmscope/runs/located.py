@@ -56,8 +56,8 @@ class Located:
         check_selection(self.checkpoint, self.selection)
         if not self.matrices:
             raise UsageError(
-                f"no matrix of {self.label} is in a layer; `lmscope inspect {os.fspath(self.checkpoint.path)}` "
-                "lists what there is, and --roles takes matrices outside the layers"
+                f"no matrix of {self.label} is in a layer; --roles takes others, and "
+                f"`lmscope inspect {os.fspath(self.checkpoint.path)}` lists what there is"
             )
 
     def record(self, name: str) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.measures.budget import Reading
-from lmscope.representations.measures.embedding import long_enough
+from lmscope.representations.measures.embedding import EmbeddingMeasure, long_enough
 from lmscope.representations.measures.head_accuracy import HeadAccuracyMeasure
+from lmscope.representations.measures.loss import LossMeasure
+from lmscope.representations.measures.masked_loss import MaskedLossMeasure
 from lmscope.representations.measures.measure import MEASURES, Measure
 from lmscope.representations.measures.readout_accuracy import ReadoutAccuracyMeasure
+from lmscope.representations.measures.token_readout import TokenReadoutMeasure
 from lmscope.representations.windows import whole_number
 
 __all__ = ["measures_for"]
@@ -73,6 +76,17 @@ def measures_for(
     reading = Reading(window, eval_tokens, seed)
     found: list[Measure] = []
     if "loss" in wanted:
+        found.append(LossMeasure(model, texts, reading, stride=stride))
+    if "masked_loss" in wanted:
+        found.append(MaskedLossMeasure(model, texts, reading))
+    of_halves = [name for name in wanted if name in ("embedding", "retrieval")]
+    if of_halves:
+        found.append(EmbeddingMeasure(model, texts, reading, names=of_halves))
+    if "readout_loss" in wanted:
+        found.append(TokenReadoutMeasure(model, texts, reading, targets=targets))
+    if "accuracy" in wanted:
+        own_texts, labels = _checked(labelled)
+        by_head = model.head == "sequence_classification"
         of_labels = HeadAccuracyMeasure if by_head else ReadoutAccuracyMeasure
         found.append(of_labels(model, own_texts, labels, reading))
     return found

@@ -47,7 +47,7 @@ class EmbeddingMeasure:
         read = f"at most {self._texts.read} tokens of each half"
         notes = {
             "embedding": f"mean of the last hidden states of {counted(model)}, of "
-            f"{len(self._texts.sizes)} of {len(texts)} texts, {read}; the untouched model's embeddings are the reference",
+            f"{len(self._texts.sizes)} of {len(texts)} texts, {read}, beside those untouched",
             "retrieval": f"{len(self._long)} of {len(texts)} texts, {read}; mean rank by chance is "
             f"{(len(self._long) + 1) / 2:g}; equally close halves share their ranks",
         }

@@ -27,9 +27,7 @@ def spread_labels(
 ) -> Integers:
     """Of ``places``, as many as ``times`` the reading's tokens allow, each label in its share; ascending."""
     by_label = places[np.lexsort((places, labels[places]))].tolist()
-    chosen = spread(
-        by_label, [len(windows[place].ids) for place in by_label], times * reading.eval_tokens, reading.seed
-    )
+    chosen = spread(by_label, [len(windows[place].ids) for place in by_label], reading, times)
     return np.array(sorted(chosen), dtype=np.int64)
 
 

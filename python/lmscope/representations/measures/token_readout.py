@@ -112,11 +112,7 @@ def _halves(windows: list[Window], reading: Reading) -> tuple[list[Window], list
     chosen = []
     for places, times in zip(halves, (_FIT, 1), strict=True):
         own = [windows[place] for place in places]
-        chosen.append(
-            spread(own, [len(one.ids) for one in own], times * reading.eval_tokens, reading.seed)
-            if own
-            else []
-        )
+        chosen.append(spread(own, [len(one.ids) for one in own], reading, times) if own else [])
     return chosen[0], chosen[1]
 
 
