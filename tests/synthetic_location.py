@@ -244,10 +244,7 @@ def _matrix(role: str, seed: int, strength: float, tokens: int) -> dict[str, Any
             {
                 **{name: getattr(one, name) for name in ("slice", "slices", "first_rank", "last_rank")},
                 **{name: getattr(one, name) for name in ("energy_share", "overlap_excess", "top_share")},
-                **{name: getattr(one, name) for name in ("vector_deviation", "value_deviation")},
-                "outside": None
-                if one.outside is None
-                else one.outside / (one.last_rank - one.first_rank + 1),
+                **{name: getattr(one, name) for name in ("vector_deviation", "value_deviation", "outside")},
             }
             for one in scores
         ],

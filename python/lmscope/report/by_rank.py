@@ -179,4 +179,7 @@ def outside_words(row: Row) -> str:
 
 
 def share_below(values: Any, level: float) -> float | None:
-    return None if values is None or not len(values) else float(np.mean(np.asarray(values) < level))
+    """None where there are no values, or no test gave them."""
+    if values is None or not len(values) or np.isnan(values).any():
+        return None
+    return float(np.mean(np.asarray(values) < level))

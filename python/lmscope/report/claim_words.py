@@ -18,7 +18,7 @@ def sentence(row: Row) -> str:
     """Raises KeyError where a column is missing."""
     points = f"{count(row['points'], 'point')} (each one {row['point']})"
     if row["value"] is None:
-        return f"Nothing is said, too few points: {points}."
+        return f"Nothing is said: {points} do not suffice."
     if row["claim"] == "consistent":
         return _consistent(row, points)
     what = (

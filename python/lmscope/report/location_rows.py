@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 
 from lmscope.report.records import Records, Row
@@ -64,18 +65,18 @@ def remarks(records: Records) -> list[str]:
 
 
 def failures(records: Records, analysis: str) -> list[str]:
-    """What has no records of an analysis and why, the most frequent reasons first."""
+    """Why records of an analysis could not be had, the most frequent reasons first."""
     if analysis not in records.analyses:
         return []
     reasons = Counter(records.failures(analysis).values())
     told = [
-        f"{plain(analysis).capitalize()} of {count(times, 'matrix', 'matrices')} failed: {reason}"
+        f"{plain(analysis).capitalize()} failed {count(times, 'time')}: {reason}"
         for reason, times in reasons.most_common(_MOST_REMARKS)
     ]
     more = len(reasons) - len(told)
     return [
         *told,
-        *([f"{count(more, 'more reason')} in the ledger's remarks and in the log."] if more else []),
+        *([f"{count(more, 'further reason')}: the ledger below has them."] if more else []),
     ]
 
 
@@ -118,8 +119,9 @@ def first_shown(rows: list[Row], kept: frozenset[str] | None) -> int:
 
 
 def strength(row: Row) -> float:
-    """Mean deviation of the matrix's singular vectors on both sides."""
-    return float(row["deviation_right"].mean() + row["deviation_left"].mean()) / 2
+    """Mean deviation of the matrix's singular vectors on both sides, below all where they were not tested."""
+    mean = float(row["deviation_right"].mean() + row["deviation_left"].mean()) / 2
+    return mean if math.isfinite(mean) else -math.inf
 
 
 def steps(records: Records, analysis: str) -> dict[int, list[Row]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmscope.report.figures import BLUE, GREY, ORANGE, Figure, Variant, without_chart
 from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, targets
-from lmscope.report.location_rows import of_which, remarks
+from lmscope.report.location_rows import failures, of_which, remarks
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -92,7 +92,7 @@ def section(records: Records) -> Section | None:
             "sets": names,
             "measures": {name: f"{plain(name)} ({unit})" for name, unit in units.items()},
             "quantities": QUANTITIES,
-            "said": remarks(records),
+            "said": [*remarks(records), *failures(records, "lesions")],
         },
         shows="One panel per role. A slice of its singular values, from the smallest (1) to the largest, is "
         "set to zero in every layer at once, and the model is measured again: above zero it got worse. "
@@ -101,7 +101,7 @@ def section(records: Records) -> Section | None:
         f"zero.{of_which(records)}",
         surprise="The smallest slice holds hardly any energy: harm beyond the orange control means that "
         "these few directions matter. A blue curve that follows the orange one shows energy, not "
-        "information. A largest slice that does less harm than random directions of equal energy is odd, too.",
+        "information. A largest slice that does less harm than random directions of equal energy is odd.",
         figure=figure,
     )
 

@@ -126,7 +126,8 @@ _BASE = [
 
 def _variant(row: Row) -> Variant:
     shapes, names = edges(*edge_ranks(row))
-    bands = [band(row["windowed_low"], row["windowed_high"], axis) for axis in ("y", "y2")]
+    tested = row["windowed_low"] is not None
+    bands = [band(row["windowed_low"], row["windowed_high"], axis) for axis in ("y", "y2") if tested]
     size = len(row["singular_values"])
     sides = [
         {
@@ -175,6 +176,8 @@ def _traces(row: Row, side: str) -> list[dict[str, Any]]:
 
 
 def _calibration(row: Row) -> str:
+    if not row["draws"]:
+        return "One side's vectors are too short to be tested."
     return (
         f"p-values from {number(row['draws'])} random vectors of the same length, so none is below "
         f"{number(1 / (row['draws'] + 1), 2)}; means over {number(row['window'])} neighbouring ranks, fewer "
