@@ -111,8 +111,8 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
     project_out(rows, leading, triplets.left, width, image);
     AlignedBuffer triangle(width * width);
     blas::qr(rows, width, image, rows, triangle.data());
-    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever is
-    // orthogonal to those, the leading left vectors among it.
+    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever
+    // is orthogonal to those, the leading left vectors among it.
     constexpr int most_passes = 6;
     for (int pass = 0; pass < most_passes; ++pass) {
         if (project_out(rows, leading, triplets.left, width, image) <= orthogonal_enough) break;
