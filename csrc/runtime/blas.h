@@ -64,7 +64,8 @@ void singular_values(int64_t rows, int64_t columns, double* a, int64_t stride_a,
 // A = U diag(values) V^T with A square of order `order` (destroyed); V^T is written where `right_transposed` points.
 void svd_right(int64_t order, double* a, int64_t stride_a, double* values, double* right_transposed);
 
-// A = U diag(values) V^T with rows >= columns (A destroyed): U rows x columns, V^T columns x columns, both without gaps.
+// A = U diag(values) V^T with rows >= columns (A destroyed): U rows x columns, V^T columns x columns, both without
+// gaps.
 void svd(int64_t rows, int64_t columns, double* a, int64_t stride_a, double* values, double* left,
          double* right_transposed);
 

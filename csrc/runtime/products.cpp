@@ -44,8 +44,7 @@ void multiply_in_place(int64_t rows, int64_t order, double* x, Op op, const doub
         AlignedBuffer product(height * order);
         blas::gemm(Op::none, op, height, order, order, 1.0, x + first, rows, factor, order, 0.0, product.data(),
                    height);
-        for (int64_t j = 0; j < order; ++j)
-            std::copy_n(product.data() + j * height, height, x + first + j * rows);
+        for (int64_t j = 0; j < order; ++j) std::copy_n(product.data() + j * height, height, x + first + j * rows);
     });
 }
 

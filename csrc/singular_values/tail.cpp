@@ -20,8 +20,8 @@ constexpr int64_t row_block = 128;
 
 // W = X V for the rows X of a chunk.
 void times_basis(const elements::Chunk& chunk, int64_t columns, int64_t width, const double* basis, double* product) {
-    blocked_gemm(chunk.transposed ? Op::transpose : Op::none, chunk.rows, width, columns, 1.0, chunk.data,
-                 chunk.stride, basis, columns, 0.0, product, chunk.rows);
+    blocked_gemm(chunk.transposed ? Op::transpose : Op::none, chunk.rows, width, columns, 1.0, chunk.data, chunk.stride,
+                 basis, columns, 0.0, product, chunk.rows);
 }
 
 // A^T A V, and the triangular factor of A V where asked for.

@@ -26,6 +26,9 @@ constexpr double orthogonal_enough = 32 * error_model::unit_roundoff;
 constexpr double vanishing = 0x1p-70;
 constexpr double placeholder = 0x1p-200;
 
+// A unit vector with less than this outside the leading left vectors is one of theirs.
+constexpr double inside_leading = 0x1p-30;
+
 // One Newton step for all pairs with a leading value, whose left vectors have unit norm (Ogita and Aishima, Japan J.
 // Indust. Appl. Math. 35, 2018, for singular vectors): with f = u_i . u_j, or c = u_i . A v_j beside a trailing value,
 // the rotation theta = s_i s_j f / (s_j^2 - s_i^2) of v_i and v_j makes A v_i and A v_j orthogonal. Pairs too close for
@@ -85,11 +88,12 @@ double project_out(int64_t rows, int64_t leading, const double* left, int64_t wi
     return largest;
 }
 
-// Columns without even rounding errors to take a direction from get a random one, negligible beside `largest`.
-void replace_vanished(int64_t rows, int64_t width, double largest, double* image) {
+// Columns shorter than a share of `largest`, too short to have a direction of their own, get a random one of negligible
+// length.
+void replace_below(double least, int64_t rows, int64_t width, double largest, double* image) {
     parallel_for(width, [&](int64_t j) {
         double* column = image + j * rows;
-        if (norm(rows, column) > vanishing * largest) return;
+        if (norm(rows, column) > least * largest) return;
         fill_random(rows, column, j * rows);
         for (int64_t i = 0; i < rows; ++i) column[i] *= placeholder * largest;
     });
@@ -103,16 +107,16 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
     double* image = triplets.left + leading * rows;
     double* right = triplets.right + leading * triplets.columns;
     project_out(rows, leading, triplets.left, width, image);
-    replace_vanished(rows, width, largest, image);
+    replace_below(vanishing, rows, width, largest, image);
     project_out(rows, leading, triplets.left, width, image);
     AlignedBuffer triangle(width * width);
     blas::qr(rows, width, image, rows, triangle.data());
-    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever is
-    // orthogonal to those, the leading left vectors among it.
+    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever
+    // is orthogonal to those, the leading left vectors among it.
     constexpr int most_passes = 6;
     for (int pass = 0; pass < most_passes; ++pass) {
         if (project_out(rows, leading, triplets.left, width, image) <= orthogonal_enough) break;
-        replace_vanished(rows, width, 1.0, image);
+        replace_below(inside_leading, rows, width, 1.0, image);
         AlignedBuffer correction(width * width);
         blas::qr(rows, width, image, rows, correction.data());
         blas::multiply_upper(width, correction.data(), triangle.data());

@@ -207,8 +207,8 @@ SingularTriplets cpu_singular_vectors(const MatrixView& matrix, SpectrumMethod m
 void fix_signs(int64_t rows, int64_t columns, int64_t count, double* left, double* right) {
     parallel_for(count, [&](int64_t j) {
         double* vector = right + j * columns;
-        const double* largest = std::max_element(
-            vector, vector + columns, [](double a, double b) { return std::abs(a) < std::abs(b); });
+        const double* largest =
+            std::max_element(vector, vector + columns, [](double a, double b) { return std::abs(a) < std::abs(b); });
         if (*largest >= 0) return;
         for (int64_t i = 0; i < columns; ++i) vector[i] = -vector[i];
         for (int64_t i = 0; i < rows; ++i) left[i + j * rows] = -left[i + j * rows];

@@ -144,6 +144,19 @@ def test_clusters(value: float, size: int) -> None:
         assert check_spaces(matrix, check(matrix, route="gram"), [20, 40, 40 + size]) >= 1
 
 
+@pytest.mark.parametrize("share", [0.9, 1.01, 1.2, 2.0, 4.0])
+@pytest.mark.parametrize("order", [20, 150])
+def test_equal_values_close_to_the_cut(share: float, order: int) -> None:
+    """Where refinement leaves most: less than a third of what is tolerated."""
+    epsilon = share / 64 * np.sqrt(order)
+    values = np.full(order, share / 64)
+    values[: order // 10] = 1
+    for matrix in (shapes.lauchli(order, epsilon)[0], shapes.with_values((order + 30, order), values)):
+        result = singular_vectors(matrix, method="gram")
+        worst = max(result.orthogonality, result.residual.max() / result.values[0])
+        assert worst < tolerances.vector_miss(order) / 3
+
+
 @pytest.mark.parametrize("order", [1, 5, 64, 130])
 def test_equal_values(order: int) -> None:
     for matrix in (np.eye(order), np.eye(order, order + 30)[::-1], 3 * np.eye(order + 9, order)):

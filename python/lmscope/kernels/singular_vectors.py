@@ -81,9 +81,9 @@ def singular_vectors(
             negative ones from the end. Left vectors are made for these alone where the smallest value among
             them is at least a quarter of the largest of all.
         method: ``"gram"``: eigenvectors of the Gram matrix of the smaller side, refined where its precision
-            does not suffice. ``"qr"``: LAPACK's bidiagonal route (dgesdd) on the whole widened matrix, slower.
-            ``"auto"``: the Gram route, and where its measured residual or orthogonality exceeds the
-            tolerance, the QR route.
+            does not suffice. ``"qr"``: LAPACK's SVD (dgesdd) of the whole widened matrix, slower. ``"auto"``:
+            the Gram route, and where its measured residual or orthogonality exceeds the tolerance, the QR
+            route.
         tolerance: what ``"auto"`` takes from the Gram route, residuals over the largest value and inner
             products; None is ``u * (512 + 16 * sqrt(n))``, ``u = 2**-53`` and n the smaller side, which no
             matrix is known to exceed. Less cannot always be had: the result says what was reached.
@@ -101,8 +101,8 @@ def singular_vectors(
     eigenvectors, then as much for their refinement, and 40 MB for widened rows and their products; ``48 *
     k**2`` where k values lie below 2**-6 of the largest; ``"qr"``: ``8 * (rows * n + 6 * n**2)``. For part of
     the vectors add all right ones, and all left ones unless the condition of ``which`` holds. Cost: products
-    that run in parallel, ``4 * rows * n**2`` multiplications and up to twice that, and eigenvectors of order n
-    on one thread. The same input and build give the same bits, for any number of threads.
+    that run in parallel, ``4 * rows * n**2`` multiplications and up to twice that, and eigenvectors of order
+    n on one thread. The same input and build give the same bits, for any number of threads.
     """
     if isinstance(which, bool) or (isinstance(which, str) and which != "all"):
         raise ValueError(f'which must be "all", an int or ranks, got {which!r}')
