@@ -32,8 +32,8 @@ class InputCovariance:
             second moment, divided by tokens. NaN where there is a ``problem``.
         mean: float64, shape (inputs,).
         tokens: how many inputs were seen; of an expert, those that were sent to it.
-        different: how many of them differ in a bit from all others, counted up to inputs + 1: equal tokens are
-            equal inputs in the first layer of a model that does not add its positions to them.
+        different: how many different ones there are among them, counted up to inputs + 1. Equal tokens give
+            equal inputs in the first layer of a model that does not add positions to them.
         effective_sample: tokens over the design effect of windows, at most ``tokens``: how many independent
             tokens would give means of windows that vary as much. The design effect is the variance between
             means of windows times the length of a window, over the variance between tokens, both summed over
