@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputMean", "InputMoments"]
 
-_ROWS = 1024
+_ROWS = 256
 _FEWEST_WINDOWS = 8
 # Values of any dtype differ by more, where they differ at all.
 _EQUAL = 1e-12
@@ -93,7 +93,7 @@ class InputMoments:
         for rows in torch.split(given, _ROWS):
             values = rows.double()
             centred = values - self._value
-            self._spread += float(centred.square().sum())
+            self._spread += float(centred.norm()) ** 2
             self._gram.update((centred if self._center else values).cpu())
         if not self._mean.shared.routed:
             by_window = given.reshape(len(windows), -1, given.shape[1])
