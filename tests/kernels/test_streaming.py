@@ -230,3 +230,18 @@ def test_damaged_state(damage: dict[str, Any], message: str) -> None:
     del state["rows"]
     with pytest.raises(KeyError, match="rows"):
         StreamingSingularValues.from_state(state)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-160, 1e150])
+def test_the_gram_matrix_of_all_rows(scale: float) -> None:
+    matrix = scale * np.random.default_rng(8).standard_normal((90, 17))
+    stream = streamed([matrix[:20], matrix[20:]], "gram")
+    gram = stream.gram()
+    expected = matrix.T @ matrix
+    np.testing.assert_allclose(gram, expected, rtol=0, atol=1e-14 * max(expected.max(), 1e-300))
+    np.testing.assert_array_equal(gram, gram.T)
+    gram[:] = 0
+    assert stream.gram().any()
+    assert not StreamingSingularValues(3).gram().any()
+    with pytest.raises(ValueError, match="keeps a triangular factor, no Gram matrix"):
+        streamed([matrix], "qr").gram()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import tracemalloc
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from lmscope.representations.input_covariance import (
     input_covariances,
     passes_over,
 )
+from lmscope.representations.input_moments import InputMean, InputMoments
+from lmscope.representations.input_reading import SharedInput
 from lmscope.representations.weight_sites import WeightSite, weight_sites
 from lmscope.representations.windows import Window, cut
 
@@ -89,12 +92,12 @@ TOGETHER = {
 
 @pytest.mark.parametrize("model_type", TOGETHER)
 def test_as_numpy_of_inputs_recorded_alone(model_type: str, tmp_path: Path) -> None:
-    model = in_double(model_type)
+    # torch has no product of grouped experts in float64.
+    routed = model_type in ("mixtral", "deepseek_v3")
+    model, rounding = (tiny_model(model_type), 1e-5) if routed else (in_double(model_type), 1e-9)
     sites = {site.info.name: site for site in sites_of(model, tmp_path)}
     windows = windows_of(model)
     assert len({len(window.ids) for window in windows}) < len(windows)
-    # Routers and experts round to float32 whatever the model's dtype.
-    rounding = 1e-5 if model_type in ("mixtral", "deepseek_v3") else 1e-9
     found = list(input_covariances(model, windows, sites.values()))
     assert sorted(name for one in found for name in one.names) == sorted(sites)
     block = [one for one in found if sites[one.names[0]].info.layer == 1]
@@ -106,14 +109,13 @@ def test_as_numpy_of_inputs_recorded_alone(model_type: str, tmp_path: Path) -> N
     for one in found:
         assert one.problem == ""
         own = recorded(model, sites[one.names[0]], windows)
-        every = np.concatenate(own)
+        every = np.concatenate(own).astype(np.float64)
         assert one.tokens == len(every)
-        different = (
-            len(np.unique(every, axis=0))
-            if model_type == "llama" and "layers.0.self" in one.names[0]
-            else 999
-        )
-        assert one.different == min(different, one.inputs + 1)
+        different = len(np.unique(np.round(every, 4), axis=0))
+        # Products may round equal rows otherwise, by their place in a batch; the first norm does not.
+        assert min(different, one.inputs + 1) <= one.different <= one.inputs + 1
+        if one is found[0]:
+            assert one.different == min(different, one.inputs + 1)
         assert one.rank == min(one.inputs, one.different - 1)
         np.testing.assert_allclose(one.mean, every.mean(0), rtol=0, atol=rounding * np.abs(every).max())
         expected = np.cov(every, rowvar=False)
@@ -138,7 +140,7 @@ def test_without_the_mean_taken_off(llama: tuple[LanguageModel, list[WeightSite]
         moment = every.T @ every / len(every)
         np.testing.assert_allclose(other.covariance, moment, rtol=0, atol=1e-9 * np.abs(moment).max())
         np.testing.assert_array_equal(other.mean, one.mean)
-        assert (other.centered, other.rank) == (False, min(other.inputs, other.tokens))
+        assert (other.centered, other.rank) == (False, min(other.inputs, other.different))
         assert other.effective_sample == pytest.approx(one.effective_sample)
 
 
@@ -234,25 +236,30 @@ def test_inputs_that_are_changed_between_two_modules_are_not_shared(tmp_path: Pa
 
 def test_memory_does_not_grow_with_the_text(llama: tuple[LanguageModel, list[WeightSite]]) -> None:
     model, sites = llama
+    of_layer = [site for site in sites if site.info.layer == 1]
 
     def most(copies: int) -> int:
+        windows = [window for window in windows_of(model) for _ in range(copies)]
         held: list[int] = []
+        calls = itertools.count(1)
 
         def weigh(tokens: int) -> None:
-            tensors = sum(one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor)
-            held.append(tensors + tracemalloc.get_traced_memory()[0])
+            if next(calls) % len(windows) == 0:
+                tensors = sum(one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor)
+                held.append(tensors + tracemalloc.get_traced_memory()[0])
 
-        windows = [window for window in windows_of(model) for _ in range(copies)]
-        for _ in input_covariances(model, windows, sites, advance=weigh):
+        for _ in input_covariances(model, windows, of_layer, advance=weigh):
             pass
+        assert len(held) == 2
         return max(held)
 
+    most(1)
     tracemalloc.start()
     try:
         most(1)
         small = most(2)
-        # 36 more windows; the inputs of one layer alone take 8 * 144 bytes a token.
-        assert most(6) < small + 8 * 144 * 36
+        # 400 tokens more at least; the inputs of the layer take 8 * 144 bytes a token.
+        assert most(6) < small + 8 * 144 * 100
     finally:
         tracemalloc.stop()
 
@@ -363,21 +370,21 @@ def test_too_few_tokens_for_full_rank_say_how_many_are_lacking(
     model, sites = llama
     windows = windows_of(model, ["a few characters ab"])
     assert [len(window.ids) for window in windows] == [20]
-    assert len(set(windows[0].ids)) == 11
+    assert len(set(windows[0].ids)) == 12
     for center in (True, False):
         first, second, *_ = input_covariances(model, windows, sites, center=center)
         for one, different, way_out in (
-            (first, 11, "20 tokens with 11 different inputs give"),
+            (first, 12, "20 tokens with 12 different inputs give"),
             (second, 20, "20 tokens give"),
         ):
             rank = different - center
             assert (one.different, one.rank) == (different, rank)
             assert np.linalg.matrix_rank(one.covariance) == rank
             assert one.effective_sample is None
+            more = f"{32 - rank} tokens more{' that differ' if different < 20 else ''}"
             assert full_rank_problem(one) == (
-                f"{one.names[0]}: {way_out} a covariance of rank {rank} at most, but it has 32 inputs: directions "
-                f"without variance are arbitrary; give at least {32 - rank} tokens more"
-                f"{' that differ' if different < 20 else ''}"
+                f"{one.names[0]}: {way_out} a covariance of rank {rank} at most, but it has 32 inputs: "
+                f"directions without variance are arbitrary; give at least {more}"
             )
     enough = replace(one, rank=32)
     assert full_rank_problem(enough) == ""
@@ -415,9 +422,6 @@ def test_the_effective_sample_of_alike_and_of_independent_tokens(
     llama: tuple[LanguageModel, list[WeightSite]],
 ) -> None:
     """Rows of a window alike count once; independent rows count each."""
-    from lmscope.representations.input_covariance import _Mean, _Moments
-    from lmscope.representations.input_reading import SharedInput
-
     _, sites = llama
     shared = SharedInput(("a",), sites[0].module, "a", 16, 0, routed=False)
     generator = torch.Generator().manual_seed(5)
@@ -425,11 +429,11 @@ def test_the_effective_sample_of_alike_and_of_independent_tokens(
     for alike, expected in ((True, 400), (False, 8000)):
         rows = torch.randn((400, 1 if alike else 20, 16), generator=generator, dtype=torch.float64)
         given = rows.expand(400, 20, 16).reshape(-1, 16)
-        mean = _Mean(shared)
+        mean = InputMean(shared)
         mean.add(given, windows)
-        moments = _Moments(mean, True)
+        moments = InputMoments(mean, True)
         moments.add(given, windows)
-        effective = moments.covariance().effective_sample
+        effective = moments.effective_sample()
         assert effective == pytest.approx(expected, rel=0.05)
 
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.kernels.singular_values import StreamingSingularValues
+from lmscope.representations.input_moments import InputMean, InputMoments
 from lmscope.representations.input_reading import InputReader, SharedInput, shared_inputs
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.passages import StatesError
 from lmscope.representations.weight_sites import WeightSite
 from lmscope.representations.windows import Window, cut, whole_number, window_size
 
-if TYPE_CHECKING:
-    import torch
-
 __all__ = ["InputCovariance", "full_rank_problem", "input_covariances", "passes_over"]
 
 Floats = npt.NDArray[np.float64]
-
-_ROWS = 1024
-_FEWEST_WINDOWS = 8
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -40,8 +32,8 @@ class InputCovariance:
             second moment, divided by tokens. NaN where there is a ``problem``.
         mean: float64, shape (inputs,).
         tokens: how many inputs were seen; of an expert, those that were sent to it.
-        different: how many of them differ from each other, counted up to inputs + 1: in the first layer of a
-            model that turns its positions, equal tokens are equal inputs.
+        different: how many different ones there are among them, counted up to inputs + 1. Equal tokens give
+            equal inputs in the first layer of a model that does not add positions to them.
         effective_sample: tokens over the design effect of windows, at most ``tokens``: how many independent
             tokens would give means of windows that vary as much. The design effect is the variance between
             means of windows times the length of a window, over the variance between tokens, both summed over
@@ -133,14 +125,13 @@ def input_covariances(
     _at_least_one("layers_per_pass", layers_per_pass)
     if isinstance(windows, str):
         raise TypeError("windows: one text was given; give a list of texts")
-    each = list(windows)
-    texts = [one for one in each if isinstance(one, str)]
-    cuts = [one for one in each if not isinstance(one, str)] + list(
-        cut(model, texts, window_size(model, None))
-    )
-    if not cuts:
+    given = list(windows)
+    texts = (one for one in given if isinstance(one, str))
+    ready = [one for one in given if not isinstance(one, str)]
+    ready.extend(cut(model, texts, window_size(model, None)))
+    if not ready:
         raise ValueError("windows: there are none; give at least one text")
-    return _covariances(model, cuts, list(sites), center, layers_per_pass, advance or (lambda tokens: None))
+    return _covariances(model, ready, list(sites), center, layers_per_pass, advance or (lambda tokens: None))
 
 
 def full_rank_problem(covariance: InputCovariance) -> str:
@@ -172,7 +163,7 @@ def _covariances(
     if not inputs:
         return
     reader = InputReader(model, windows, advance)
-    means = {one: _Mean(one) for one in inputs}
+    means = {one: InputMean(one) for one in inputs}
     reader.read({one: mean.add for one, mean in means.items()})
     by_layer: defaultdict[int | None, list[SharedInput]] = defaultdict(list)
     for one in inputs:
@@ -180,125 +171,51 @@ def _covariances(
     layers = sorted(by_layer, key=lambda layer: (layer is None, layer))
     for first in range(0, len(layers), layers_per_pass):
         at_once = [one for layer in layers[first : first + layers_per_pass] for one in by_layer[layer]]
-        moments = {one: _Moments(means[one], center) for one in at_once if not means[one].problem}
+        moments = {one: InputMoments(means[one], center) for one in at_once if means[one].usable}
         reader.read({one: moment.add for one, moment in moments.items()})
         for one in at_once:
-            yield moments.pop(one).covariance() if one in moments else means[one].without_covariance(center)
+            yield _covariance(means[one], moments.pop(one, None), center)
 
 
-class _Mean:
-    """The mean of one input, or what is wrong with it."""
-
-    def __init__(self, shared: SharedInput) -> None:
-        self.shared = shared
-        self.tokens = 0
-        self._sum: torch.Tensor | None = None
-        self._problem = ""
-        self._seen: set[int] = set()
-
-    def add(self, given: torch.Tensor, windows: Sequence[Window]) -> None:
-        import torch
-
-        total = given.sum(0, dtype=torch.float64)
-        if not self._problem and not total.isfinite().all():
-            self._problem = self._where(given, windows)
-        self._sum = total if self._sum is None else self._sum + total
-        self.tokens += len(given)
-        for rows in torch.split(given, _ROWS):
-            if self.different <= self.shared.inputs:
-                self._seen.update(
-                    hash(row.tobytes()) for row in rows.contiguous().view(torch.uint8).cpu().numpy()
-                )
-
-    @property
-    def different(self) -> int:
-        """How many inputs differ from each other, up to one more than they have dimensions."""
-        return min(len(self._seen), self.shared.inputs + 1)
-
-    @property
-    def value(self) -> torch.Tensor:
-        assert self._sum is not None
-        return self._sum / self.tokens
-
-    @property
-    def problem(self) -> str:
-        name = self.shared.names[0]
-        if not self.tokens:
-            return f"{name}: no token of the text was sent to its module {self.shared.module_name}"
-        return self._problem and f"{name}: its input is not finite in {self._problem}"
-
-    def without_covariance(self, center: bool) -> InputCovariance:
-        nothing = np.full(self.shared.inputs, np.nan)
-        covariance = np.full((self.shared.inputs, self.shared.inputs), np.nan)
-        return InputCovariance(
-            self.shared.names, covariance, nothing, self.tokens, self.different, None, 0, center, self.problem
-        )
-
-    def _where(self, given: torch.Tensor, windows: Sequence[Window]) -> str:
-        first = int((~given.isfinite()).any(dim=1).int().argmax())
-        if self.shared.routed:
-            texts = sorted({window.text for window in windows})
-            return f"one of the texts {', '.join(map(str, texts))}"
-        window = windows[first * len(windows) // len(given)]
-        return f"text {window.text}, window {window.window}"
-
-
-class _Moments:
-    """Second moments of one input about its mean, or about zero, and how its windows differ."""
-
-    def __init__(self, mean: _Mean, center: bool) -> None:
-        self._mean = mean
-        self._center = center
-        self._value = mean.value
-        # Half the products of a matrix product, and the same bits for any number of threads.
-        self._gram = StreamingSingularValues(mean.shared.inputs)
-        self._spread = 0.0
-        self._between = 0.0
-        self._windows = 0
-
-    def add(self, given: torch.Tensor, windows: Sequence[Window]) -> None:
-        import torch
-
-        for rows in torch.split(given, _ROWS):
-            values = rows.double()
-            centred = values - self._value
-            self._spread += float(centred.square().sum())
-            self._gram.update((centred if self._center else values).cpu())
-        if not self._mean.shared.routed:
-            by_window = given.reshape(len(windows), -1, given.shape[1])
-            sums = by_window.sum(1, dtype=torch.float64) - by_window.shape[1] * self._value
-            self._between += float(sums.square().sum())
-            self._windows += len(windows)
-
-    def covariance(self) -> InputCovariance:
-        shared, tokens = self._mean.shared, self._mean.tokens
-        mean = self._value.cpu().numpy()
-        # Values of any dtype differ by more, where they differ at all.
-        if self._spread <= tokens * (_EQUAL * float(np.linalg.norm(mean))) ** 2:
-            what = "the same for all" if tokens > 1 else "that of only"
-            problem = f"{shared.names[0]}: its input is {what} {tokens} token{'s' if tokens > 1 else ''}"
-            return replace(self._mean.without_covariance(self._center), mean=mean, problem=problem)
-        mean_taken = 1 if self._center else 0
-        covariance = self._gram.gram()
-        covariance /= tokens - mean_taken
+def _covariance(mean: InputMean, moments: InputMoments | None, center: bool) -> InputCovariance:
+    shared, size = mean.shared, mean.shared.inputs
+    problem = _problem(mean, moments)
+    if problem or moments is None:
         return InputCovariance(
             names=shared.names,
-            covariance=covariance,
-            mean=mean,
-            tokens=tokens,
-            different=self._mean.different,
-            effective_sample=self._effective(),
-            rank=min(shared.inputs, self._mean.different - mean_taken),
-            centered=self._center,
+            covariance=np.full((size, size), np.nan),
+            mean=np.full(size, np.nan) if moments is None else mean.value.cpu().numpy(),
+            tokens=mean.tokens,
+            different=mean.different,
+            effective_sample=None,
+            rank=0,
+            centered=center,
+            problem=f"{shared.names[0]}: {problem}",
         )
+    return InputCovariance(
+        names=shared.names,
+        covariance=moments.covariance(),
+        mean=mean.value.cpu().numpy(),
+        tokens=mean.tokens,
+        different=mean.different,
+        effective_sample=moments.effective_sample(),
+        rank=min(size, mean.different - center),
+        centered=center,
+    )
 
-    def _effective(self) -> float | None:
-        if self._windows < _FEWEST_WINDOWS:
-            return None
-        tokens = self._mean.tokens
-        variance = self._spread / (tokens - 1)
-        between = self._between * self._windows / (self._windows - 1)
-        return tokens / max(1.0, between / (tokens * variance))
+
+def _problem(mean: InputMean, moments: InputMoments | None) -> str:
+    if not mean.tokens:
+        return f"no token of the text was sent to its module {mean.shared.module_name}"
+    if mean.not_finite:
+        return f"its input is not finite in {mean.not_finite}"
+    if moments is not None and moments.constant:
+        return (
+            "its input is that of only 1 token"
+            if mean.tokens == 1
+            else f"its input is the same for all {mean.tokens} tokens"
+        )
+    return ""
 
 
 def _at_least_one(name: str, number: int) -> int:
