@@ -110,8 +110,8 @@ def test_every_arm_is_kept_with_what_was_removed(example: dict[str, ModuleType],
 def test_arms_do_not_depend_on_the_ones_before(
     example: dict[str, ModuleType], checkpoint: Path, kept: Path, short: Any, tmp_path: Path
 ) -> None:
-    """Each starts from the checkpoint's weights: two of them alone give the same numbers, and so do the others
-    when the experiment is resumed."""
+    """Each starts from the checkpoint's weights: two of them alone give the same numbers, and so do the
+    others when the experiment is resumed."""
     order = example["order"]
     alone = order.Arm(order.LESIONS[2], order.LESION_FIRST)
     last = order.Arm(order.LESIONS[0], order.LESION_LAST)
