@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         information_gain,
         sequence_gains,
     )
+    from lmscope.analyses.lesion_impact import Impact, impact_of
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
     from lmscope.analyses.selection_scores import (
@@ -55,6 +56,14 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.kept_tokens import KeptTokens
+    from lmscope.representations.measures import (
+        MEASURES,
+        Measure,
+        MeasureInfo,
+        Scores,
+        measures_for,
+        read_labelled,
+    )
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
@@ -80,19 +89,24 @@ _HOME = {
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
+    "Impact": "lmscope.analyses.lesion_impact",
     "InformationGain": "lmscope.analyses.information_gain",
     "KeptTokens": "lmscope.representations.kept_tokens",
     "LanguageModel": "lmscope.representations",
     "Lasso": "lmscope.kernels.lasso",
     "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
     "LassoPath": "lmscope.kernels.lasso",
+    "MEASURES": "lmscope.representations.measures",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "Measure": "lmscope.representations.measures",
+    "MeasureInfo": "lmscope.representations.measures",
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "Run": "lmscope.runs",
+    "Scores": "lmscope.representations.measures",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
     "SelectionSummary": "lmscope.analyses.selection_summary",
@@ -120,6 +134,7 @@ _HOME = {
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
+    "impact_of": "lmscope.analyses.lesion_impact",
     "information_gain": "lmscope.analyses.information_gain",
     "inspect": "lmscope.runs",
     "isa": "lmscope.kernels.runtime",
@@ -127,11 +142,13 @@ _HOME = {
     "lasso_homotopy": "lmscope.kernels.lasso_homotopy",
     "lasso_path": "lmscope.kernels.lasso",
     "load_model": "lmscope.representations",
+    "measures_for": "lmscope.representations.measures",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
     "prefix_lasso": "lmscope.kernels.prefix_lasso",
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
+    "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "score_selection": "lmscope.analyses.selection_scores",
@@ -151,6 +168,7 @@ _HOME = {
 }
 
 __all__ = [
+    "MEASURES",
     "AverageEntropy",
     "Checkpoint",
     "CheckpointError",
@@ -164,6 +182,7 @@ __all__ = [
     "Entropy",
     "EntropyLaw",
     "IidEntropy",
+    "Impact",
     "InformationGain",
     "KeptTokens",
     "LanguageModel",
@@ -171,12 +190,15 @@ __all__ = [
     "LassoHomotopy",
     "LassoPath",
     "MarchenkoPastur",
+    "Measure",
+    "MeasureInfo",
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
     "PrefixLasso",
     "PrefixLassoOrder",
     "Run",
+    "Scores",
     "SelectionScore",
     "SelectionScores",
     "SelectionSummary",
@@ -205,6 +227,7 @@ __all__ = [
     "fit_marchenko_pastur",
     "get_num_threads",
     "iid_entropy",
+    "impact_of",
     "information_gain",
     "inspect",
     "isa",
@@ -212,11 +235,13 @@ __all__ = [
     "lasso_homotopy",
     "lasso_path",
     "load_model",
+    "measures_for",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
     "prefix_lasso",
     "prefix_lasso_order",
+    "read_labelled",
     "read_texts",
     "representation_entropy",
     "score_selection",
