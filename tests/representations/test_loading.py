@@ -327,7 +327,7 @@ def test_a_classification_head(tiny_bert_path: Path, tmp_path: Path) -> None:
     path = masked_bert(tmp_path / "tiny-bert", tiny_bert_path)
     with pytest.raises(
         CheckpointError,
-        match=r"lack 4 tensors of the sequence-classification head: bert\.pooler\.dense\.bias, ",
+        match=r"lack 4 tensors of the sequence-classification head: bert\.pooler\.dense",
     ):
         load_model(path, head="sequence_classification")
     config = BertConfig.from_pretrained(path, num_labels=3)
@@ -348,6 +348,6 @@ def test_heads_that_are_not_there(folder: Path, tiny_bert_path: Path, tmp_path: 
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
         CheckpointError,
-        match=r"lack 1 tensors that transformers would draw at random: bert\.encoder\.layer\.1",
+        match=r"lack 1 tensors that transformers would draw at random: bert\.encoder",
     ):
         load_model(path, head="masked_lm")

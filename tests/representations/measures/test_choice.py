@@ -66,7 +66,7 @@ def test_wrong_arguments() -> None:
         ({"names": []}, "names: there are none"),
         (
             {"names": ["embedding"], "labelled": LABELLED},
-            "labelled: the texts are for accuracy, which is not",
+            "labelled: the texts are for accuracy, which is",
         ),
         ({"eval_tokens": 0}, "eval_tokens: 0 is less than 1"),
         ({"targets": 1}, "targets: 1 is less than 2"),

@@ -78,9 +78,9 @@ def test_of_every_half_equally_many_tokens_are_read() -> None:
     for key, window in zip(whole.keys, whole.windows, strict=True):
         own[key] += int((~window.special).sum())
     assert [own[text, 0] + own[text, 1] for text in range(6)] == [*sizes, 5]
-    part = halved(model, texts, 60, Reading(None, 350, 0))
+    part = halved(model, texts, 60, Reading(None, 342, 0))
     assert len(part.sizes) == 6
-    assert sum(len(window.ids) for window in part.windows) <= 350
+    assert sum(len(window.ids) for window in part.windows) <= 342
     halves = [half for size in part.sizes for half in ((size + 1) // 2, size // 2)]
     found = [int((~window.special).sum()) for window in part.windows]
     assert found == [min(half, part.read) for half in halves]

@@ -107,9 +107,7 @@ def test_what_has_no_loss() -> None:
     for stride in (0, 13):
         with pytest.raises(ValueError, match=f"stride: {stride} is not between 1 and the window's 12 tokens"):
             measures_for(model, TEXTS, window=12, stride=stride)
-    with pytest.raises(
-        ValueError, match="stride: 12 tokens do not fit into a window of 12 beside the 1 spec"
-    ):
+    with pytest.raises(ValueError, match="stride: 12 tokens do not fit into a window of 12 beside the 1 "):
         measures_for(model, TEXTS, window=12, stride=12)
 
 

@@ -55,7 +55,7 @@ def test_what_has_no_masked_loss() -> None:
         measures_for(tiny_bert(), TEXTS, names=["masked_loss"])
     model = tiny_bert("masked_lm")
     object.__setattr__(model, "tokenizer", character_tokenizer(50, around="<s> $A </s>"))
-    with pytest.raises(ValueError, match="^masked_loss: the tokenizer of tiny bert has no mask token"):
+    with pytest.raises(ValueError, match=r"^masked_loss: the tokenizer of tiny bert has no mask token"):
         measures_for(model, TEXTS)
 
 
