@@ -87,7 +87,7 @@ def test_of_every_half_equally_many_tokens_are_read() -> None:
     assert 32 <= part.read < max(halves)
     few = halved(model, texts * 10, 60, Reading(None, 350, 0))
     assert len(few.sizes) < 12
-    assert few.read == 32
+    assert few.read >= 32
     assert sum(len(window.ids) for window in few.windows) <= 350
 
 
