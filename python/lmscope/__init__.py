@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         role_agreement,
         variance_explained,
     )
+    from lmscope.analyses.lesion_impact import Impact, impact_of
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
     from lmscope.analyses.removal import Removal, random_removal, slice_removal
@@ -77,6 +78,14 @@ if TYPE_CHECKING:
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
+    from lmscope.representations.measures import (
+        MEASURES,
+        Measure,
+        MeasureInfo,
+        Scores,
+        measures_for,
+        read_labelled,
+    )
     from lmscope.representations.next_token import NextTokenLosses, next_token_losses
     from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
@@ -106,6 +115,7 @@ _HOME = {
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
+    "Impact": "lmscope.analyses.lesion_impact",
     "InformationGain": "lmscope.analyses.information_gain",
     "InputCovariance": "lmscope.representations.input_covariance",
     "KeptTokens": "lmscope.representations.kept_tokens",
@@ -114,7 +124,10 @@ _HOME = {
     "LassoHomotopy": "lmscope.kernels.lasso_homotopy",
     "LassoPath": "lmscope.kernels.lasso",
     "Lesion": "lmscope.representations.lesions",
+    "MEASURES": "lmscope.representations.measures",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "Measure": "lmscope.representations.measures",
+    "MeasureInfo": "lmscope.representations.measures",
     "NextTokenLosses": "lmscope.representations.next_token",
     "PackedColumns": "lmscope.kernels.column_cosine",
     "Passage": "lmscope.representations",
@@ -125,6 +138,7 @@ _HOME = {
     "Removal": "lmscope.analyses.removal",
     "RoleAgreement": "lmscope.analyses.location_claims",
     "Run": "lmscope.runs",
+    "Scores": "lmscope.representations.measures",
     "SelectionScore": "lmscope.analyses.selection_scores",
     "SelectionScores": "lmscope.analyses.selection_scores",
     "SelectionSummary": "lmscope.analyses.selection_summary",
@@ -159,6 +173,7 @@ _HOME = {
     "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "iid_entropy": "lmscope.analyses.iid_entropy",
+    "impact_of": "lmscope.analyses.lesion_impact",
     "information_gain": "lmscope.analyses.information_gain",
     "input_covariances": "lmscope.representations.input_covariance",
     "inspect": "lmscope.runs",
@@ -170,6 +185,7 @@ _HOME = {
     "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
     "localize": "lmscope.runs",
+    "measures_for": "lmscope.representations.measures",
     "next_token_losses": "lmscope.representations.next_token",
     "open_checkpoint": "lmscope.checkpoints",
     "open_run": "lmscope.runs",
@@ -180,6 +196,7 @@ _HOME = {
     "principal_cosines": "lmscope.analyses.activation_overlap",
     "random_removal": "lmscope.analyses.removal",
     "rank_correlation": "lmscope.analyses.location_claims",
+    "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.location_claims",
@@ -209,6 +226,7 @@ _HOME = {
 
 __all__ = [
     "ActivationOverlap",
+    "MEASURES",
     "AverageEntropy",
     "BlockLevels",
     "Checkpoint",
@@ -223,6 +241,7 @@ __all__ = [
     "Entropy",
     "EntropyLaw",
     "IidEntropy",
+    "Impact",
     "InformationGain",
     "InputCovariance",
     "KeptTokens",
@@ -232,6 +251,8 @@ __all__ = [
     "LassoPath",
     "Lesion",
     "MarchenkoPastur",
+    "Measure",
+    "MeasureInfo",
     "NextTokenLosses",
     "PackedColumns",
     "Passage",
@@ -242,6 +263,7 @@ __all__ = [
     "Removal",
     "RoleAgreement",
     "Run",
+    "Scores",
     "SelectionScore",
     "SelectionScores",
     "SelectionSummary",
@@ -277,6 +299,7 @@ __all__ = [
     "full_rank_problem",
     "get_num_threads",
     "iid_entropy",
+    "impact_of",
     "information_gain",
     "input_covariances",
     "inspect",
@@ -288,6 +311,7 @@ __all__ = [
     "levels_per_block",
     "load_model",
     "localize",
+    "measures_for",
     "next_token_losses",
     "open_checkpoint",
     "open_run",
@@ -298,6 +322,7 @@ __all__ = [
     "principal_cosines",
     "random_removal",
     "rank_correlation",
+    "read_labelled",
     "read_texts",
     "representation_entropy",
     "role_agreement",

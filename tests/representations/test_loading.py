@@ -282,3 +282,72 @@ def test_a_model_of_the_hub_brings_its_tokenizer(folder: Path, tmp_path: Path) -
             "tokenizer_config.json",
         }
         assert run(hub, HF_HUB_OFFLINE="1") == "someone/model|causal|<s>a text"
+
+
+def masked_bert(folder: Path, tiny_bert_path: Path, **changes: object) -> Path:
+    shutil.copytree(tiny_bert_path, folder)
+    tokenizer = character_tokenizer(50, around="<s> $A </s>")
+    tokenizer.mask_token = "O"
+    tokenizer.save_pretrained(folder)
+    change_config(folder, **changes)
+    return folder
+
+
+def test_a_masked_head(tiny_bert_path: Path, tmp_path: Path) -> None:
+    from transformers import BertForMaskedLM
+
+    path = masked_bert(tmp_path / "tiny-bert", tiny_bert_path)
+    model, bare = load_model(path, head="masked_lm", device="cpu"), load_model(path, device="cpu")
+    assert (model.kind, model.head, bare.head) == ("encoder", "masked_lm", None)
+    ids = torch.tensor([[1, 5, 6, 7, 2]])
+    with torch.no_grad():
+        expected = BertForMaskedLM.from_pretrained(path)(ids).logits
+        assert torch.equal(model.model(ids).logits, expected)
+    (states,), (same,) = ([*capture(one, ["a text"])] for one in (model, bare))
+    assert torch.equal(states.states[3], same.states[3])
+    tensors = load_file(path / "model.safetensors")
+    assert model.parameters == sum(one.size for one in tensors.values())
+    without_pooler = bare.parameters_without_embedding
+    assert model.parameters_without_embedding == without_pooler
+    assert model.untrained().head == "masked_lm"
+
+
+def test_a_missing_masked_head_is_refused_by_name(minilm_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError,
+        match=r"model: the weights lack \d tensors of the masked-LM head: cls\.predictions\.bias, .*"
+        r"cls\.predictions\.transform\.dense\.weight.*readout_loss need none",
+    ):
+        load_model(minilm_path, head="masked_lm")
+
+
+def test_a_classification_head(tiny_bert_path: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    path = masked_bert(tmp_path / "tiny-bert", tiny_bert_path)
+    with pytest.raises(
+        CheckpointError,
+        match=r"lack 4 tensors of the sequence-classification head: bert\.pooler\.dense",
+    ):
+        load_model(path, head="sequence_classification")
+    config = BertConfig.from_pretrained(path, num_labels=3)
+    random_model(BertForSequenceClassification, config).save_pretrained(path)
+    model = load_model(path, head="sequence_classification")
+    assert (model.kind, model.head) == ("encoder", "sequence_classification")
+    assert model.outputs([[1, 5, 2], [1, 5, 6, 2]]).logits.shape == (2, 3)
+
+
+def test_heads_that_are_not_there(folder: Path, tiny_bert_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^head: 'lm' is none of masked_lm, sequence_classification$"):
+        load_model(folder, head="lm")
+    with pytest.raises(CheckpointError, match=r"config\.json: models of type 'llama' have no masked-LM head"):
+        load_model(folder, head="masked_lm")
+    path = masked_bert(tmp_path / "tiny-bert", tiny_bert_path)
+    tensors = load_file(path / "model.safetensors")
+    del tensors["bert.encoder.layer.1.output.dense.weight"]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        CheckpointError,
+        match=r"lack 1 tensors that transformers would draw at random: bert\.encoder",
+    ):
+        load_model(path, head="masked_lm")

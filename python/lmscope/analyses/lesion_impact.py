@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,22 +11,15 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intervals import confidence_of, ratio_interval
 
-__all__ = ["FEWEST_UNITS", "Impact", "Scored", "impact_of"]
+if TYPE_CHECKING:
+    from lmscope.representations.measures import Scores
+
+__all__ = ["FEWEST_UNITS", "Impact", "impact_of"]
 
 Floats = npt.NDArray[np.float64]
 
 FEWEST_UNITS = 4
 """Below, there is no interval: the linearised one covers too seldom."""
-
-
-class Scored(Protocol):
-    """A measure's values on units of text and the units' weights, float64 of shape (units,) each."""
-
-    @property
-    def values(self) -> Floats: ...
-
-    @property
-    def weights(self) -> Floats: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,8 +65,8 @@ class Impact:
 
 
 def impact_of(
-    baseline: Scored,
-    lesioned: Scored,
+    baseline: Scores,
+    lesioned: Scores,
     *,
     harm: int,
     energy_share: float | None = None,
@@ -85,7 +78,7 @@ def impact_of(
     with equal weights it is Student's paired one.
 
     Args:
-        baseline: scores of the untouched model.
+        baseline: scores of the untouched model: float64 ``values`` and ``weights``, shape (units,) each.
         lesioned: of the changed one, on the same units.
         harm: 1 where a higher value is worse, -1 where a lower one is.
         energy_share: share of the squared norm that was removed, for ``per_energy``.
@@ -117,7 +110,7 @@ def impact_of(
     )
 
 
-def _paired(baseline: Scored, lesioned: Scored) -> tuple[Floats, Floats, Floats]:
+def _paired(baseline: Scores, lesioned: Scores) -> tuple[Floats, Floats, Floats]:
     arrays = [
         np.asarray(array, dtype=np.float64)
         for array in (baseline.values, lesioned.values, baseline.weights, lesioned.weights)

@@ -48,8 +48,8 @@ def measures_for(
         stride: tokens from one window of ``loss`` to the next; None: half of a window.
         eval_tokens: most tokens that one evaluation of a measure reads, special ones included: whole windows
             or texts, evenly spaced over all, the first chosen by the seed; at least one. ``embedding`` and
-            ``retrieval`` read equally many tokens of the beginning of each half of a text. A fit reads four
-            times as many.
+            ``retrieval`` read equally many tokens of the beginning of each half of a text. A fit reads at
+            most eight times as many.
         targets: of ``readout_loss``: most tokens that the read-out tells apart.
         labelled: of ``accuracy``: texts and labels, as :func:`lmscope.read_labelled` gives them. A model with
             a sequence-classification head is asked for their labels by name or number; else a read-out of the

@@ -18,7 +18,7 @@ from lmscope.representations.windows import Window
 
 __all__ = ["ReadoutAccuracyMeasure"]
 
-_FIT = 4
+_FIT = 8
 """Tokens read for the fit, over those of an evaluation."""
 _FEWEST = 4
 """Texts that every label needs: two to fit, one of them to choose the ridge, and two to test."""

@@ -20,7 +20,7 @@ __all__ = ["TokenReadoutMeasure"]
 
 _FEWEST = 12
 """Times that a token must occur in the windows of the fit to be one of those read out."""
-_FIT = 4
+_FIT = 8
 """Tokens read for the fit, over those of an evaluation."""
 
 Floats = npt.NDArray[np.float64]

@@ -1,0 +1,85 @@
+"""The impact is the weighted mean of paired differences, and its interval covers as often as it says."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lmscope import impact_of
+
+
+def scores(values: Any, weights: Any = None) -> Any:
+    weights = np.ones(len(values)) if weights is None else weights
+    return SimpleNamespace(values=np.asarray(values, float), weights=np.asarray(weights, float))
+
+
+def test_equal_weights_give_students_paired_interval() -> None:
+    generator = np.random.default_rng(0)
+    before, after = generator.standard_normal((2, 9))
+    found = impact_of(scores(before), scores(after), harm=1)
+    expected = stats.ttest_rel(after, before).confidence_interval()
+    assert found.impact == pytest.approx(np.mean(after - before))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.value, found.baseline, found.units) == pytest.approx((after.mean(), before.mean(), 9))
+
+
+def test_weights_harm_and_energy() -> None:
+    before, after = scores([1, 2, 3, 4], [1, 1, 1, 5]), scores([2, 2, 3, 6], [1, 1, 1, 5])
+    found = impact_of(before, after, harm=1, energy_share=0.25)
+    assert (found.baseline, found.value, found.impact) == pytest.approx((26 / 8, 37 / 8, 11 / 8))
+    assert found.per_energy == pytest.approx(5.5)
+    better = impact_of(before, after, harm=-1, energy_share=0.0)
+    assert (better.impact, better.low, better.high) == pytest.approx((-11 / 8, -found.high, -found.low))
+    assert better.per_energy is None
+    assert "units=4" in repr(found)
+    assert "Impact over 4 units of text" in found._repr_html_()
+
+
+def test_nothing_changed_and_few_units() -> None:
+    same = scores([0.1, 0.7, 0.3, 1 / 3], [3, 1, 2, 7])
+    found = impact_of(same, same, harm=1)
+    assert (found.impact, found.low, found.high) == (0.0, 0.0, 0.0)
+    few = impact_of(scores([1, 2, 3]), scores([2, 2, 5]), harm=1)
+    assert (few.impact, few.low, few.high) == (1.0, None, None)
+    assert repr(few) == "Impact(1 (no interval), baseline=2, units=3)"
+    assert "–" in few._repr_html_()
+    assert impact_of(scores([1]), scores([2]), harm=1).impact == 1.0
+
+
+@pytest.mark.parametrize(("units", "least"), [(4, 0.90), (8, 0.92), (32, 0.935)])
+def test_coverage_with_unequal_weights(units: int, least: float) -> None:
+    generator = np.random.default_rng(units)
+    inside = 0
+    trials = 1500
+    for _ in range(trials):
+        weights = generator.integers(20, 257, size=units).astype(float)
+        # A unit's mean over its tokens varies between units and, less with more tokens, within them.
+        differences = 0.2 + generator.standard_normal(units) * np.sqrt(0.04 + 1 / weights)
+        before = generator.standard_normal(units)
+        found = impact_of(scores(before, weights), scores(before + differences, weights), harm=1)
+        inside += found.low <= 0.2 <= found.high
+    error = math.sqrt(0.95 * 0.05 / trials)
+    assert least <= inside / trials <= 0.95 + 4 * error
+
+
+def test_what_is_not_paired() -> None:
+    one = scores([1, 2, 3])
+    for other, options, complaint in [
+        (scores([1, 2]), {}, r"need a value and a weight for each of the same units.*\(3,\), \(2,\)"),
+        (scores([1, 2, 3], [1, 2, 3]), {}, "have different weights"),
+        (scores([1, math.nan, 3]), {}, "lesioned: the value of unit 1 is not finite: nan"),
+        (one, {"harm": 0}, "harm must be 1 or -1, got 0"),
+        (one, {"energy_share": -0.1}, "energy_share must be at least 0"),
+        (one, {"confidence": 1.0}, "confidence must lie between 0 and 1"),
+    ]:
+        with pytest.raises(ValueError, match=complaint):
+            impact_of(one, other, **{"harm": 1, **options})
+    with pytest.raises(ValueError, match="at least one"):
+        impact_of(scores([]), scores([]), harm=1)
+    with pytest.raises(ValueError, match="weights must be finite and above 0"):
+        impact_of(scores([1, 2], [1, 0]), scores([1, 2], [1, 0]), harm=1)
