@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("minilm", "each", "training", "gemma", "agreement")
 LEAST, MOST = 1_000, 4_000
 """Characters of a topic."""
-QUICK: dict[str, Any] = {"layers": "0,1", "only_slices": "1,10", "eval_tokens": 256}
+QUICK: dict[str, Any] = {"layers": "0,1", "only_slices": "1,10", "eval_tokens": 2048}
 
 
 def settings(name: str, quick: bool) -> dict[str, Any]:
@@ -75,6 +75,7 @@ def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
     """Run one experiment in this process."""
     import torch
     import transformers
+
     from lmscope.runs.localize import localize
 
     checkpoint = checkpoint_of(name, runs, quick)
