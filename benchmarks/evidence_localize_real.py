@@ -113,9 +113,10 @@ def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
 
 def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     """What the result file holds of a run."""
-    tables = {
-        table: run.table(table).to_pylist() for table in ("vectors", "overlap", "lesions", "slices", "claims")
-    }
+    names = ("vectors", "overlap", "lesions", "slices", "claims")
+    # An experiment without overlaps has no table of them.
+    held = run.manifest["settings"]
+    tables = {table: run.table(table).to_pylist() if table in held else [] for table in names}
     found: dict[str, Any] = {
         "settings": {analysis: dict(asked) for analysis, asked in run.manifest["settings"].items()},
         "warnings": findings.warnings(tables["vectors"]),
