@@ -33,7 +33,8 @@ class SliceScore:
         value_noise, value_noise_sd: mean and standard deviation of the first term for iid noise of this
             shape, drawn (lmscope.analyses.value_noise says how).
         outside: values beyond the fitted edges.
-        overlap_excess: mean overlap with the activations' eigenvectors over that of random vectors, less 1.
+        overlap_excess: mean overlap with the activations' eigenvectors over ``null_location``, less 1: about
+            0.01 for random vectors, as the location is their median.
         top_share: mean share of the vectors in the space of the largest eigenvectors.
     """
 

@@ -28,6 +28,7 @@ class StoredPrecision:
         rounding: largest singular value of random rounding errors of that type; None where it is wider than
             16 bits, whose rounding lies far below any singular value of interest.
         n_below: singular values at most as large; None without ``rounding``.
+        values: singular values of the matrix.
     """
 
     levels: BlockLevels
