@@ -387,8 +387,9 @@ def test_a_large_model_keeps_the_page_small(plain: Path, monkeypatch: pytest.Mon
         ({"low": None, "high": None}, "nobody knows without an interval"),
         ({"low": None, "high": None, "p_value": 0.3}, "not told apart from no relation"),
         ({"low": None, "high": None, "p_value": None}, "it may be chance"),
-        ({"value": None}, "Nothing is said: 120 points (each one matrix and slice) do not suffice"),
+        ({"value": None}, "loss: nothing is said, as 120 points (each one matrix and slice) do not suffice"),
         ({"claim": "consistent", "against": "role", "p_value": 0.2}, "no more than shuffled labels"),
+        ({"claim": "consistent", "against": "role", "value": None}, "Role and the variance of vector dev"),
         ({"claim": "consistent", "against": "role"}, "more than shuffled labels do (p = 0.001)"),
     ],
 )
