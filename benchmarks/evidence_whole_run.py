@@ -31,6 +31,7 @@ from typing import Any
 
 from lmscope.runs.benchmarks.cpu_time import busy_seconds, foreign_share
 from lmscope.runs.benchmarks.fingerprint import fingerprint
+from resident import resident
 
 CONFIG = {
     "hidden_size": 1024,
@@ -79,12 +80,6 @@ def write_checkpoint(layers: int, folder: Path) -> Path:
     path = folder / f"llama-{layers}"
     model.save_pretrained(path, max_shard_size="200MB")
     return path
-
-
-def resident(field: str) -> int:
-    """VmRSS or VmHWM in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def measure_ours(name: str, checkpoint: str, out: str, draws: int) -> dict[str, Any]:

@@ -42,9 +42,10 @@ def gemma() -> Path:
 MODELS: dict[str, Callable[[], Path]] = {"minilm": minilm, "gemma": gemma}
 
 
-def prose(texts: int, characters: int) -> list[str]:
-    """Texts of one topic each from Python's documentation: its paragraphs of sentences, without lists, code
-    and tables, and without what an earlier topic has quoted."""
+def prose(texts: int, characters: int, *, most: int | None = None, whole: bool = False) -> list[str]:
+    """Texts of one topic each from Python's documentation, without what an earlier topic has quoted: its
+    paragraphs of sentences, without lists, code and tables, or the ``whole`` of it. Topics of fewer than
+    ``characters`` are left out, others cut at ``most``, or else there."""
     from pydoc_data.topics import topics
 
     found: list[str] = []
@@ -54,10 +55,11 @@ def prose(texts: int, characters: int) -> list[str]:
         for paragraph in topics[topic].split("\n\n"):
             text = " ".join(paragraph.split())
             plain = paragraph[:1].isalpha() and "\n   " not in paragraph and not set(text) & set("|=>{}~")
-            if plain and text.endswith(".") and len(text.split()) >= 20 and text not in seen:
+            sentences = plain and text.endswith(".") and len(text.split()) >= 20
+            if (whole or sentences) and text and text not in seen:
                 own.append(text)
         seen.update(own)
-        whole = "\n\n".join(own)
-        if len(whole) >= characters:
-            found.append(whole[:characters])
+        joined = "\n\n".join(own)
+        if len(joined) >= characters:
+            found.append(joined[: most or characters])
     return found[:texts]

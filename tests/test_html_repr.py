@@ -122,8 +122,12 @@ def test_results_of_a_matrix_are_short_and_say_what_they_hold():
     stream.update(weight.T)
     verdict = lmscope.spectrum_verdict(weight, draws=3)
     fit = lmscope.fit_marchenko_pastur(values.values, weight.shape)
+    directions = np.linalg.qr(np.random.default_rng(1).standard_normal((40, 40)))[0]
+    test, overlap = lmscope.porter_thomas(directions), lmscope.activation_overlap(directions, np.eye(40))
     shown = [
         (values, (f"{values.values[0]:.4g}", "gram")),
+        (test, ("40 vectors of length 40", "9999", f"{test.p_value.min():.4g}", "2.0 expected")),
+        (overlap, ("40 directions", f"{overlap.null_high:.4g}", "top 4", "0.003")),
         (stream, ("4096", "400", "gram")),
         (
             verdict,

@@ -25,6 +25,20 @@ VISIBLE_ERROR = 1e-14
 # additions of positive numbers.
 SUM_OF_SQUARES = 64 * UNIT_ROUNDOFF
 
+
+# Singular vectors: residual over the largest value, and inner products, what csrc/singular_values/README.md
+# promises: what is left of the Gram matrix's errors beside pairs too close to be rotated, 10 u over twice the
+# cut at 2^-6, and orthogonality lost in n reflections and rotations, some sqrt(n) u each.
+def vector_miss(smaller_side: int) -> float:
+    return float(UNIT_ROUNDOFF * (512 + 16 * smaller_side**0.5))
+
+
+# A residual measured in float64 against one in extended precision: products of depth n, each of norm at most
+# the largest value, rounded in sums whose errors grow with the square root of n.
+def measured_miss(depth: int) -> float:
+    return float(UNIT_ROUNDOFF * (16 + 2 * depth**0.5))
+
+
 # Products with a float64 orthogonal matrix: the matrix that the kernel sees has moved by a few sqrt(n) u of
 # its norm.
 ORTHOGONAL_PRODUCT = 64 * UNIT_ROUNDOFF

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -56,7 +57,7 @@ py::array_t<double> column_major(int64_t rows, size_t columns) {
 void bind_singular_vectors(py::module_& module) {
     module.def(
         "singular_vectors",
-        [](py::handle w, const Which& which, const std::string& method) {
+        [](py::handle w, const Which& which, const std::string& method, std::optional<double> tolerance) {
             const SpectrumMethod parsed = parse_method(method, false);
             const Intake intake(w, "w");
             const MatrixView& matrix = intake.view();
@@ -69,13 +70,13 @@ void bind_singular_vectors(py::module_& module) {
             SingularTriplets triplets;
             {
                 const py::gil_scoped_release release;
-                triplets = singular_vectors(matrix, parsed, ranks, left_data, right_data);
+                triplets = singular_vectors(matrix, parsed, tolerance, ranks, left_data, right_data);
             }
             return py::make_tuple(to_array(std::move(triplets.values)), left, right,
                                   to_array(std::move(triplets.residuals)), triplets.orthogonality,
                                   to_array(std::move(ranks)), name_of(triplets.method));
         },
-        py::arg("w"), py::arg("which"), py::arg("method"));
+        py::arg("w"), py::arg("which"), py::arg("method"), py::arg("tolerance"));
 }
 
 }  // namespace lmscope::bindings

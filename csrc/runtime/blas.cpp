@@ -19,6 +19,8 @@ void scipy_cblas_dsymm64_(int order, int side, int uplo, int64_t m, int64_t n, d
                           int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
 void scipy_cblas_dtrsm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
                           const double* a, int64_t lda, double* b, int64_t ldb);
+void scipy_cblas_dtrmm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
+                          const double* a, int64_t lda, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dpotrf64_(int layout, char uplo, int64_t n, double* a, int64_t lda);
 int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
                                 int64_t ldt);
@@ -44,6 +46,7 @@ namespace {
 constexpr int column_major = 102;
 constexpr int no_transpose = 111;
 constexpr int transposed = 112;
+constexpr int upper_triangle = 121;
 constexpr int lower_triangle = 122;
 constexpr int non_unit = 131;
 constexpr int left_side = 141;
@@ -93,6 +96,11 @@ void solve_right_transposed(int64_t rows, int64_t order, const double* lower, in
                             int64_t stride_b) {
     scipy_cblas_dtrsm64_(column_major, right_side, lower_triangle, transposed, non_unit, rows, order, 1.0, lower,
                          stride_lower, b, stride_b);
+}
+
+void multiply_upper(int64_t order, const double* upper, double* b) {
+    scipy_cblas_dtrmm64_(column_major, left_side, upper_triangle, no_transpose, non_unit, order, order, 1.0, upper,
+                         order, b, order);
 }
 
 bool cholesky_lower(int64_t order, double* a, int64_t stride_a) {

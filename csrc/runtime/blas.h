@@ -33,6 +33,9 @@ void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int
 void solve_right_transposed(int64_t rows, int64_t order, const double* lower, int64_t stride_lower, double* b,
                             int64_t stride_b);
 
+// B <- R B with R upper triangular, both of order `order` and without gaps.
+void multiply_upper(int64_t order, const double* upper, double* b);
+
 // Lower Cholesky factor in place; false where the matrix is not positive definite.
 bool cholesky_lower(int64_t order, double* a, int64_t stride_a);
 

@@ -49,13 +49,17 @@ Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double
         cpu_singular_values(matrix.rows >= matrix.columns ? matrix : matrix.transposed(), method, relative_tolerance));
 }
 
-SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, const std::vector<int64_t>& ranks,
-                                  double* left, double* right) {
+SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, std::optional<double> tolerance,
+                                  const std::vector<int64_t>& ranks, double* left, double* right) {
     require_elements(matrix, "w");
+    if (tolerance && !(*tolerance > 0))
+        throw InvalidArgument("tolerance must be positive, got " + std::to_string(*tolerance));
     elements::require_finite(matrix, "w");
+    const bool tall = matrix.rows >= matrix.columns;
     const SingularTriplets triplets =
-        matrix.rows >= matrix.columns ? cpu_singular_vectors(matrix, method, ranks, left, right)
-                                      : cpu_singular_vectors(matrix.transposed(), method, ranks, right, left);
+        cpu_singular_vectors(tall ? matrix : matrix.transposed(), method,
+                             tolerance.value_or(reachable_tolerance(std::min(matrix.rows, matrix.columns))), ranks,
+                             tall ? left : right, tall ? right : left);
     if (std::isinf(triplets.values.front())) throw beyond_float64();
     fix_signs(matrix.rows, matrix.columns, static_cast<int64_t>(ranks.size()), left, right);
     return triplets;

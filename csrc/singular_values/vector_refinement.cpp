@@ -19,7 +19,7 @@ constexpr double leading_share = 0x1p-6;
 // Larger rotations would cost the right vectors their orthogonality: 2^-60 in the square.
 constexpr double largest_rotation = 0x1p-30;
 
-// Left vectors this close to orthogonal need no rotation.
+// Of unit vectors, the largest inner product that needs no second projection.
 constexpr double orthogonal_enough = 32 * error_model::unit_roundoff;
 
 // Below the rounding of anything that was computed from the largest value.
@@ -35,11 +35,6 @@ void rotate(Triplets& triplets, int64_t leading) {
     const std::vector<double>& s = triplets.values;
     AlignedBuffer right(order * order), left(order * order);
     upper_products(triplets.rows, leading, order, triplets.left, right.data());
-    double farthest = 0;
-    for (int64_t j = 0; j < leading; ++j)
-        for (int64_t i = 0; i < j; ++i) farthest = std::max(farthest, std::abs(right[i + j * order]));
-    if (leading == order && farthest <= orthogonal_enough) return;
-
     parallel_for(order, [&](int64_t j) {
         const double b = s[static_cast<size_t>(j)];
         for (int64_t i = 0; i <= j; ++i) {
@@ -80,6 +75,26 @@ double norm(int64_t count, const double* vector) {
     return std::sqrt(sum);
 }
 
+// X <- X - U (U^T X), X rows x width; returns the largest entry of U^T X.
+double project_out(int64_t rows, int64_t leading, const double* left, int64_t width, double* x) {
+    AlignedBuffer overlap(leading * width);
+    blocked_gemm(Op::transpose, leading, width, rows, 1.0, left, rows, x, rows, 0.0, overlap.data(), leading);
+    blocked_gemm(Op::none, rows, width, leading, -1.0, left, rows, overlap.data(), leading, 1.0, x, rows);
+    double largest = 0;
+    for (int64_t i = 0; i < leading * width; ++i) largest = std::max(largest, std::abs(overlap[i]));
+    return largest;
+}
+
+// Columns without even rounding errors to take a direction from get a random one, negligible beside `largest`.
+void replace_vanished(int64_t rows, int64_t width, double largest, double* image) {
+    parallel_for(width, [&](int64_t j) {
+        double* column = image + j * rows;
+        if (norm(rows, column) > vanishing * largest) return;
+        fill_random(rows, column, j * rows);
+        for (int64_t i = 0; i < rows; ++i) column[i] *= placeholder * largest;
+    });
+}
+
 // The part of A times the trailing right vectors outside the leading left ones has them as its own singular vectors.
 void resolve_trailing(Triplets& triplets, int64_t leading) {
     const int64_t rows = triplets.rows;
@@ -87,24 +102,23 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
     const double largest = triplets.values.front();
     double* image = triplets.left + leading * rows;
     double* right = triplets.right + leading * triplets.columns;
-    AlignedBuffer overlap(leading * width);
-    for (int pass = 0; pass < 3; ++pass) {
-        blocked_gemm(Op::transpose, leading, width, rows, 1.0, triplets.left, rows, image, rows, 0.0, overlap.data(),
-                     leading);
-        blocked_gemm(Op::none, rows, width, leading, -1.0, triplets.left, rows, overlap.data(), leading, 1.0, image,
-                     rows);
-        if (pass > 0) continue;
-        // Nothing is left of a null vector's image, not even rounding errors to take an orthogonal direction from.
-        parallel_for(width, [&](int64_t j) {
-            double* column = image + j * rows;
-            if (norm(rows, column) > vanishing * largest) return;
-            fill_random(rows, column, j * rows);
-            for (int64_t i = 0; i < rows; ++i) column[i] *= placeholder * largest;
-        });
-    }
-    AlignedBuffer triangle(width * width), turn(width * width), right_transposed(width * width);
-    std::vector<double> values(static_cast<size_t>(width));
+    project_out(rows, leading, triplets.left, width, image);
+    replace_vanished(rows, width, largest, image);
+    project_out(rows, leading, triplets.left, width, image);
+    AlignedBuffer triangle(width * width);
     blas::qr(rows, width, image, rows, triangle.data());
+    // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever is
+    // orthogonal to those, the leading left vectors among it.
+    constexpr int most_passes = 6;
+    for (int pass = 0; pass < most_passes; ++pass) {
+        if (project_out(rows, leading, triplets.left, width, image) <= orthogonal_enough) break;
+        replace_vanished(rows, width, 1.0, image);
+        AlignedBuffer correction(width * width);
+        blas::qr(rows, width, image, rows, correction.data());
+        blas::multiply_upper(width, correction.data(), triangle.data());
+    }
+    AlignedBuffer turn(width * width), right_transposed(width * width);
+    std::vector<double> values(static_cast<size_t>(width));
     blas::svd(width, width, triangle.data(), width, values.data(), turn.data(), right_transposed.data());
     multiply_in_place(rows, width, image, Op::none, turn.data());
     multiply_in_place(triplets.columns, width, right, Op::transpose, right_transposed.data());
@@ -118,12 +132,14 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
 
 void refine(Triplets& triplets) {
     const std::vector<double>& s = triplets.values;
-    const double cut = leading_share * *std::max_element(s.begin(), s.end());
+    const auto [smallest, largest] = std::minmax_element(s.begin(), s.end());
+    const double cut = leading_share * *largest;
     const auto leading = std::find_if(s.begin(), s.end(), [&](double value) { return value <= cut; }) - s.begin();
     parallel_for(leading, [&](int64_t j) {
         double* column = triplets.left + j * triplets.rows;
         for (int64_t i = 0; i < triplets.rows; ++i) column[i] /= s[static_cast<size_t>(j)];
     });
+    if (*smallest >= direct_share * *largest) return;
     rotate(triplets, leading);
     if (leading < triplets.count()) resolve_trailing(triplets, leading);
 }

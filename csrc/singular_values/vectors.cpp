@@ -16,14 +16,6 @@ namespace {
 
 using blas::Op;
 
-// Where all values asked for lie above this share of the largest, the Gram matrix's own vectors suffice for them.
-constexpr double direct_share = 0.25;
-
-// What a residual over the largest value, or an inner product, may be before the QR route is taken; README.md.
-double tolerance(int64_t columns) {
-    return error_model::unit_roundoff * (512.0 + 16.0 * std::sqrt(static_cast<double>(columns)));
-}
-
 // The triplets of all values, in memory of their own unless all are asked for.
 struct AllTriplets : Triplets {
     explicit AllTriplets(const Triplets& asked) : Triplets(asked) {
@@ -178,7 +170,11 @@ Check check(const MatrixView& matrix, const Triplets& triplets) {
 
 }  // namespace
 
-SingularTriplets cpu_singular_vectors(const MatrixView& matrix, SpectrumMethod method,
+double reachable_tolerance(int64_t columns) {
+    return error_model::unit_roundoff * (512.0 + 16.0 * std::sqrt(static_cast<double>(columns)));
+}
+
+SingularTriplets cpu_singular_vectors(const MatrixView& matrix, SpectrumMethod method, double tolerance,
                                       const std::vector<int64_t>& ranks, double* left, double* right) {
     Triplets asked{matrix.rows, matrix.columns, 0, left, right, std::vector<double>(ranks.size())};
     SingularTriplets result;
@@ -195,7 +191,7 @@ SingularTriplets cpu_singular_vectors(const MatrixView& matrix, SpectrumMethod m
     else
         largest = by_gram(matrix, ranks, asked);
     Check checked = check(matrix, asked);
-    if (method == SpectrumMethod::automatic && !checked.within(tolerance(matrix.columns), largest)) {
+    if (method == SpectrumMethod::automatic && !checked.within(tolerance, largest)) {
         by_qr(matrix, ranks, asked);
         checked = check(matrix, asked);
         result.method = SpectrumMethod::qr;

@@ -29,8 +29,6 @@ from transformers.utils import logging
 import lmscope
 from lmscope.analyses.intervals import t_interval
 from lmscope.analyses.slices import slice_ranks
-from lmscope.representations.lesions import lesioned
-from lmscope.representations.weight_sites import WeightSite, weight_sites
 from lmscope.runs.benchmarks.fingerprint import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,8 +92,8 @@ class Experiment:
         self._rate = rate
         self._sites = [
             site
-            for site in weight_sites(self.model, opened).values()
-            if isinstance(site, WeightSite) and site.info.layer is not None
+            for site in lmscope.weight_sites(self.model, opened).values()
+            if isinstance(site, lmscope.WeightSite) and site.info.layer is not None
         ]
         self.matrices = len(self._sites)
         self._start = {name: value.clone() for name, value in self.model.model.state_dict().items()}
@@ -126,14 +124,14 @@ class Experiment:
             seconds = time.perf_counter() - begin
             vectors = self._vectors_now()
             for arm in last:
-                with lesioned(self.model, self._removals(arm.lesion, vectors, seed)) as lesion:
+                with lmscope.lesioned(self.model, self._removals(arm.lesion, vectors, seed)) as lesion:
                     self._keep(
                         folder, arm, seed, classifier, task, energy_share=lesion.energy_share, seconds=seconds
                     )
         for arm in first:
             self._restart()
             begin = time.perf_counter()
-            with lesioned(self.model, self._removals(arm.lesion, self._vectors, seed)) as lesion:
+            with lmscope.lesioned(self.model, self._removals(arm.lesion, self._vectors, seed)) as lesion:
                 classifier = tuned()
                 seconds = time.perf_counter() - begin
                 self._keep(
@@ -148,7 +146,7 @@ class Experiment:
 
     def _removals(
         self, lesion: Lesion | None, vectors: Sequence[lmscope.SingularVectors], seed: int
-    ) -> Mapping[WeightSite, lmscope.Removal]:
+    ) -> Mapping[lmscope.WeightSite, lmscope.Removal]:
         if lesion is None:
             return {}
         found = {}

@@ -27,6 +27,8 @@ HELD_OUT_PARTS = 3
 TRAINING_PASSAGES = 90
 TEST_PASSAGES = 40
 """At most, of a page."""
+ROW = 10
+"""Words in a row that tell a quotation."""
 
 
 class Task(NamedTuple):
@@ -38,26 +40,37 @@ def read_task(seed: int) -> Task:
     """Passages with the number of their page.
 
     Each page is cut between paragraphs into ten contiguous parts, three of which, drawn by ``seed``, are the
-    test. A paragraph that occurs twice anywhere, as pages quote each other, is in neither.
+    test. Pages quote each other and themselves: a paragraph that occurs twice anywhere is in neither, and a
+    passage that shares ten words in a row with one of the test is not learnt from.
     """
     pages = [_paragraphs(topics[page]) for page in PAGES]
     counts = Counter(_bare(paragraph) for page in pages for paragraph in page)
     draw = random.Random(seed)
-    task = Task([], [])
+    training: list[list[str]] = [[] for _ in PAGES]
+    test: list[list[str]] = [[] for _ in PAGES]
     for label, page in enumerate(pages):
         once = [paragraph for paragraph in page if counts[_bare(paragraph)] == 1]
         held_out = set(draw.sample(range(PARTS), HELD_OUT_PARTS))
-        training: list[str] = []
-        test: list[str] = []
         for place, paragraph in enumerate(once):
-            (test if place * PARTS // len(once) in held_out else training).extend(_passages(paragraph))
-        for chosen, into, most in (
-            (training, task.training, TRAINING_PASSAGES),
-            (test, task.test, TEST_PASSAGES),
-        ):
-            draw.shuffle(chosen)
-            into.extend((passage, label) for passage in chosen[:most])
-    return task
+            part = test if place * PARTS // len(once) in held_out else training
+            part[label].extend(_passages(paragraph))
+    seen = {words for page in test for passage in page for words in rows_of_words(passage)}
+    unseen = [[passage for passage in page if seen.isdisjoint(rows_of_words(passage))] for page in training]
+    return Task(_drawn(unseen, TRAINING_PASSAGES, draw), _drawn(test, TEST_PASSAGES, draw))
+
+
+def rows_of_words(passage: str) -> set[tuple[str, ...]]:
+    """Every ten words that follow each other."""
+    words = _bare(passage).split()
+    return {tuple(words[start : start + ROW]) for start in range(len(words) - ROW + 1)}
+
+
+def _drawn(pages: list[list[str]], most: int, draw: random.Random) -> list[tuple[str, int]]:
+    return [
+        (passage, label)
+        for label, passages in enumerate(pages)
+        for passage in draw.sample(passages, min(most, len(passages)))
+    ]
 
 
 def _paragraphs(text: str) -> list[str]:

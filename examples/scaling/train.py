@@ -10,93 +10,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from corpus import CONTEXT, END, Corpus, read_corpus, train_tokenizer
 from rich.console import Console
 from rich.progress import Progress
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
-BATCH = 4
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "common"))
+from corpus import CONTEXT, Corpus, read_corpus, train_tokenizer
+from llama import BATCH, Size, fit, new_model, token_stream
+
 STEPS = 1000
-WARM_UP = 0.05
 SEEDS = (0, 1)
-
-
-class Size(NamedTuple):
-    width: int
-    layers: int
-    heads: int
-
-
 SIZES = (Size(48, 2, 3), Size(80, 4, 5), Size(128, 5, 4), Size(192, 7, 6), Size(320, 8, 5))
-
-
-def new_model(size: Size, vocabulary: int, seed: int) -> LlamaForCausalLM:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=size.width,
-        intermediate_size=8 * math.ceil(size.width / 3),
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config)
-
-
-def token_stream(tokenizer: PreTrainedTokenizerFast, corpus: Corpus) -> torch.Tensor:
-    ids: list[int] = []
-    for text in corpus.training:
-        ids += [*tokenizer.encode(text, verbose=False), tokenizer.convert_tokens_to_ids(END)]
-    return torch.tensor(ids)
-
-
-def fit(
-    model: LlamaForCausalLM, stream: torch.Tensor, *, steps: int, seed: int, progress: Progress, name: str
-) -> list[float]:
-    """AdamW with warm-up and cosine decay; losses of all steps, nats per token."""
-    # Narrow models bear larger steps.
-    rate = 3e-3 * math.sqrt(48 / model.config.hidden_size)
-    matrices = [weight for weight in model.parameters() if weight.ndim == 2]
-    vectors = [weight for weight in model.parameters() if weight.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
-    warm_up = max(1, round(WARM_UP * steps))
-
-    def share(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.55 + 0.45 * math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-    generator = torch.Generator().manual_seed(seed)
-    bar = progress.add_task(name, total=steps)
-    losses = []
-    model.train()
-    for _ in range(steps):
-        starts = torch.randint(len(stream) - CONTEXT, (BATCH,), generator=generator)
-        ids = torch.stack([stream[start : start + CONTEXT] for start in starts])
-        loss = model(input_ids=ids, labels=ids).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        progress.update(bar, advance=1, description=f"{name}, loss {losses[-1]:.2f}")
-    return losses
 
 
 def train_one(
@@ -128,7 +60,9 @@ def train_one(
     model.eval().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     facts = {
-        **size._asdict(),
+        "width": size.width,
+        "layers": size.layers,
+        "heads": size.heads,
         "seed": seed,
         "steps": steps,
         "tokens": steps * BATCH * CONTEXT,
@@ -163,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     corpus = read_corpus()
     write_held_out(given.out, corpus)
     tokenizer = train_tokenizer(corpus.training)
-    stream = token_stream(tokenizer, corpus)
+    stream = token_stream(tokenizer, corpus.training)
     with Progress(console=Console(stderr=True)) as progress:
         for size in SIZES:
             for seed in map(int, given.seeds.split(",")):

@@ -26,9 +26,8 @@ def bidiagonal_order_statistics(
 def singular_values(
     w: Any, method: str, rtol: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], str, int]: ...
-
 def singular_vectors(
-    w: Any, which: int | list[int] | None, method: str
+    w: Any, which: int | list[int] | None, method: str, tolerance: float | None
 ) -> tuple[
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],

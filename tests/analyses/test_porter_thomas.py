@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,6 +148,15 @@ def test_directions_that_are_not_random():
     assert weak.p_value.min() > 1e-3
 
 
+def test_noise_in_columns_of_unequal_size_is_no_random_direction():
+    """What the document warns of: nothing is learnt here."""
+    generator = np.random.default_rng(5)
+    noise = generator.standard_normal((256, 256)) * generator.lognormal(0, 1, 256)
+    left, _, right = np.linalg.svd(noise)
+    assert np.mean(porter_thomas(right.T).p_value <= 0.05) > 0.5
+    assert np.mean(porter_thomas(left).p_value <= 0.05) < 0.1
+
+
 # ---- windows
 
 
@@ -183,7 +193,7 @@ def test_windows_are_cut_at_the_ends():
 
 def test_blocks_orders_and_dtypes_do_not_matter():
     vectors = unit_vectors(512, 5000)
-    assert vectors.size > 2 * null_of.block_entries()
+    assert vectors.size > 2 * null_of.BLOCK_ENTRIES
     found = porter_thomas(vectors)
     assert np.array_equal(porter_thomas(np.asfortranarray(vectors)).distance, found.distance)
     some = [0, 2047, 2048, 4999]
@@ -221,6 +231,14 @@ def test_draws_are_seeded_and_kept_on_disk(cache):
     file.unlink()
     null_of._null.cache_clear()
     assert np.array_equal(porter_thomas(vectors).p_value, first.p_value)
+
+
+def test_threads_that_want_one_length_draw_it_once(monkeypatch):
+    monkeypatch.setenv("LMSCOPE_CACHE", "0")
+    with ThreadPoolExecutor(4) as threads:
+        nulls = [threads.submit(null_of.distance_null, 300, draws=3000) for _ in range(4)]
+    # The second to draw would hold draws of its own.
+    assert len({id(null.result()) for null in nulls}) == 1
 
 
 def test_fewer_draws_of_long_vectors():

@@ -224,5 +224,5 @@ def test_white_input_changes_the_output_by_the_removed_share() -> None:
 
 def test_what_is_shown() -> None:
     removal = slice_removal(singular_vectors(np.diag([2.0, 1.0, 1.0])), [0])
-    assert repr(removal) == "Removal(0.6667 of the energy of a 3 x 3 matrix, directions=1)"
+    assert repr(removal) == "Removal(0.6667 of a 3 x 3 matrix' energy, directions=1)"
     assert "0.6667" in removal._repr_html_()

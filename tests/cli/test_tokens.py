@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lmscope
-from lmscope.cli.tokens_verdict import print_tokens
+from lmscope.cli.model_verdict import print_summary
 from lmscope.runs import tokens_words
 
 from ..read_models import prose, save_causal
@@ -89,7 +89,7 @@ def test_narrow_tables_keep_names_and_whole_intervals(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     summary = recorded.tokens()
-    print_tokens(recorded, summary)
+    print_summary(recorded, summary, tokens_words)
     told = capsys.readouterr().out.partition(": normalised entropy")[0]
     tables = told[told.index(tokens_words.ENTROPY_TITLE) :]
     assert all(len(line) <= width for line in tables.splitlines())

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,22 +13,7 @@ from rich.progress import Progress
 
 import lmscope
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "scaling"
-
-
-@pytest.fixture(scope="module")
-def example() -> Iterator[dict[str, ModuleType]]:
-    """Its modules, which find each other as scripts do."""
-    found: dict[str, ModuleType] = {}
-    sys.path.insert(0, str(FOLDER))
-    try:
-        for name in ("corpus", "train", "measure"):
-            found[name] = importlib.import_module(name)
-        yield found
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in found:
-            del sys.modules[name]
+EXAMPLE = ("scaling", "corpus", "llama", "train", "measure")
 
 
 def test_nothing_that_is_held_out_is_learnt_from(example: dict[str, ModuleType]) -> None:
@@ -68,7 +50,7 @@ def test_a_minute_model(example: dict[str, ModuleType], tmp_path: Path) -> None:
     texts = corpus.read_corpus()
     tokenizer = corpus.train_tokenizer(texts.training[:8])
     part = corpus.Corpus(texts.training[:8], texts.held_out[:1])
-    stream = train.token_stream(tokenizer, part)
+    stream = example["llama"].token_stream(tokenizer, part.training)
     text = texts.held_out[0]
     assert tokenizer.decode(tokenizer.encode(text, verbose=False), clean_up_tokenization_spaces=False) == text
     size = train.Size(16, 1, 2)
@@ -92,4 +74,4 @@ def test_a_minute_model(example: dict[str, ModuleType], tmp_path: Path) -> None:
 def test_measure_asks_for_models(example: dict[str, ModuleType], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="holds no trained model"):
         example["measure"].measure(tmp_path)
-    assert example["measure"].trained(FOLDER) == []
+    assert example["measure"].trained(Path(__file__).parent) == []

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "lmscope/matrix_view.h"
@@ -22,7 +23,9 @@ void require_elements(const MatrixView& matrix, const char* argument);
 
 // The singular triplets with the given ranks (0 the largest), ascending and without repetition; columns of `left` (rows
 // x ranks) and `right` (columns x ranks), both column-major. csrc/singular_values/README.md has the routes.
-SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, const std::vector<int64_t>& ranks,
-                                  double* left, double* right);
+// `tolerance`, nothing for what the Gram route is expected to reach, is what a residual over the largest value or an
+// inner product may be before the automatic method takes the QR route.
+SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, std::optional<double> tolerance,
+                                  const std::vector<int64_t>& ranks, double* left, double* right);
 
 }  // namespace lmscope

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from lmscope.analyses import calibration_cache
 
-__all__ = ["DistanceNull", "block_entries", "distance_null", "distances", "draws_for", "entry_cdf"]
+__all__ = ["BLOCK_ENTRIES", "DistanceNull", "distance_null", "distances", "draws_for", "entry_cdf"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,15 +28,11 @@ VERSION = 1
 """Part of the file's name: raise it when the draws or the distance change."""
 _DRAWS = 9999
 _DRAWN_ENTRIES = 2**27
-_BLOCK = 2**20
+BLOCK_ENTRIES = 2**20
+"""That :func:`distances` is best given at once."""
 _NODES = 2**16 + 1
 _WIDTH = 9.0
 """Standard deviations of an entry, beyond which the law has less than 1e-18."""
-
-
-def block_entries() -> int:
-    """Entries that :func:`distances` is best given at once."""
-    return _BLOCK
 
 
 def entry_cdf(values: npt.ArrayLike, length: int) -> Floats:
@@ -112,7 +108,7 @@ def simulate(length: int, *, seed: int, draws: int) -> Floats:
     """Distances of normalised Gaussian vectors, in the order of drawing."""
     generator = np.random.default_rng([seed, VERSION, length])
     found = np.empty(draws)
-    height = max(1, _BLOCK // length)
+    height = max(1, BLOCK_ENTRIES // length)
     for first in range(0, draws, height):
         part = slice(first, min(first + height, draws))
         rows = generator.standard_normal((part.stop - first, length))

@@ -44,10 +44,8 @@ class Removal:
     energy_share: float
 
     def __repr__(self) -> str:
-        return (
-            f"Removal({self.energy_share:.4g} of the energy of a {len(self.left)} x {len(self.right)} matrix, "
-            f"directions={self.directions})"
-        )
+        shape = f"{len(self.left)} x {len(self.right)}"
+        return f"Removal({self.energy_share:.4g} of a {shape} matrix' energy, directions={self.directions})"
 
     def _repr_html_(self) -> str:
         facts = [

@@ -19,6 +19,7 @@ from lmscope.cli.analyze import analyze
 from lmscope.cli.bench import bench
 from lmscope.cli.compare import compare
 from lmscope.cli.inspect import inspect
+from lmscope.cli.localize import localize
 from lmscope.cli.output import show_warnings, wrong_usage
 from lmscope.cli.report import report
 from lmscope.cli.similarity import similarity
@@ -82,7 +83,7 @@ def _root(
         raise typer.Exit(2)
 
 
-_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, report, bench)
+_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, localize, report, bench)
 for _verb in _VERBS:
     app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 

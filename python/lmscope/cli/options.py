@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-_WHICH = "Which matrices"
+WHICH = "Which matrices"
 HOW = "How"
 _OUTPUT = "Output"
 
@@ -29,21 +29,21 @@ Out = Annotated[
 Include = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="GLOB", help="Only tensors whose name matches; may be repeated.", rich_help_panel=_WHICH
+        metavar="GLOB", help="Only tensors whose name matches; may be repeated.", rich_help_panel=WHICH
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="GLOB", help="Not tensors whose name matches; may be repeated.", rich_help_panel=_WHICH
+        metavar="GLOB", help="Not tensors whose name matches; may be repeated.", rich_help_panel=WHICH
     ),
 ]
 Layers = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Only these layers, such as 0-3,7.", rich_help_panel=_WHICH)
+    str | None, typer.Option(metavar="LIST", help="Only these layers, such as 0-3,7.", rich_help_panel=WHICH)
 ]
 Roles = Annotated[
     str | None,
-    typer.Option(metavar="LIST", help="Only these roles, such as query,key.", rich_help_panel=_WHICH),
+    typer.Option(metavar="LIST", help="Only these roles, such as query,key.", rich_help_panel=WHICH),
 ]
 Nulls = Annotated[
     str,

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from lmscope.cli import options
+from lmscope.cli.model_verdict import finish_model_run
 from lmscope.cli.output import errors_to_exit_codes
-from lmscope.cli.tokens_verdict import finish_tokens
 
 _TEXT = "What is read"
 _ENTROPY = "Entropy"
@@ -135,6 +135,7 @@ def tokens(
     """
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs
+        from lmscope.runs import tokens_words
 
         first, *others = checkpoints
         run = runs.tokens(
@@ -162,4 +163,6 @@ def tokens(
             revision=revision,
             token=token,
         )
-        finish_tokens(run, as_json=json, quiet=quiet)
+        summary = run.tokens()
+        missing = "" if summary.positions else tokens_words.lacking_positions(summary)
+        finish_model_run(run, "tokens", summary, tokens_words, as_json=json, quiet=quiet, warning=missing)

@@ -70,6 +70,7 @@ def singular_vectors(
     *,
     which: Literal["all"] | int | Iterable[int] = "all",
     method: Literal["auto", "gram", "qr"] = "auto",
+    tolerance: float | None = None,
 ) -> SingularVectors:
     """Singular values of ``w`` with their left and right vectors, in float64 whatever the dtype of ``w``.
 
@@ -81,23 +82,27 @@ def singular_vectors(
             them is at least a quarter of the largest of all.
         method: ``"gram"``: eigenvectors of the Gram matrix of the smaller side, refined where its precision
             does not suffice. ``"qr"``: LAPACK's bidiagonal route (dgesdd) on the whole widened matrix, slower.
-            ``"auto"``: the Gram route; the QR route where the measured residual or orthogonality exceeds
-            ``u * (512 + 16 * sqrt(n))`` (times the largest value), ``u = 2**-53`` and n the smaller side.
+            ``"auto"``: the Gram route, and where its measured residual or orthogonality exceeds the
+            tolerance, the QR route.
+        tolerance: what ``"auto"`` takes from the Gram route, residuals over the largest value and inner
+            products; None is ``u * (512 + 16 * sqrt(n))``, ``u = 2**-53`` and n the smaller side, which no
+            matrix is known to exceed. Less cannot always be had: the result says what was reached.
 
     Returns:
         The triplets asked for, by descending value, with residuals and orthogonality as measured by products
         with the matrix itself. Of a value that is zero or repeated any orthonormal basis is returned.
 
     Raises:
-        ValueError: empty matrix, not 2-D, NaN/Inf (named with row and column), or ``which`` out of range.
+        ValueError: empty matrix, not 2-D, NaN/Inf (named with row and column), ``which`` out of range, or
+            a tolerance that is not positive.
         TypeError: not an array, another dtype, or a CUDA tensor.
 
-    Memory beside what is returned, for rows >= columns = n and all vectors: ``8 * (2 * n**2)`` bytes for the
-    eigenvectors' workspace, and as much again for the rotations of the refinement, one after the other; 16 MB
-    for widened rows and their products each. ``"qr"``: ``8 * (rows * n + 5 * n**2)``. For part of the vectors
-    add all right ones, and all left ones unless the condition of ``which`` holds. Cost: about ``11 * rows *
-    n**2`` multiplications in parallel and ``9 * n**3`` on one thread. The same input and build give the same
-    bits, for any number of threads.
+    Memory beside what is returned, for rows >= columns = n and all vectors: ``16 * n**2`` bytes for the
+    eigenvectors, then as much for their refinement, and 40 MB for widened rows and their products; ``48 *
+    k**2`` where k values lie below 2**-6 of the largest; ``"qr"``: ``8 * (rows * n + 6 * n**2)``. For part of
+    the vectors add all right ones, and all left ones unless the condition of ``which`` holds. Cost: products
+    that run in parallel, ``4 * rows * n**2`` multiplications and up to twice that, and eigenvectors of order n
+    on one thread. The same input and build give the same bits, for any number of threads.
     """
     if isinstance(which, bool) or (isinstance(which, str) and which != "all"):
         raise ValueError(f'which must be "all", an int or ranks, got {which!r}')
@@ -105,4 +110,4 @@ def singular_vectors(
         asked = None
     else:
         asked = [index(rank) for rank in which] if isinstance(which, Iterable) else index(which)
-    return SingularVectors(*_core.singular_vectors(w, asked, method))
+    return SingularVectors(*_core.singular_vectors(w, asked, method, tolerance))

@@ -40,11 +40,14 @@ class InputCovariance:
             second moment, divided by tokens. NaN where there is a ``problem``.
         mean: float64, shape (inputs,).
         tokens: how many inputs were seen; of an expert, those that were sent to it.
+        different: how many of them differ from each other, counted up to inputs + 1: in the first layer of a
+            model that turns its positions, equal tokens are equal inputs.
         effective_sample: tokens over the design effect of windows, at most ``tokens``: how many independent
             tokens would give means of windows that vary as much. The design effect is the variance between
             means of windows times the length of a window, over the variance between tokens, both summed over
             dimensions. None below 8 windows, and where inputs cannot be told apart by windows (experts).
-        rank: the most that the covariance can have: the smaller of inputs and tokens (less one if centred).
+        rank: the most that the covariance can have: the smaller of inputs and ``different`` (less one if
+            centred).
         centered: whether the mean was taken off.
         problem: why there is no covariance, "" where there is one.
     """
@@ -53,6 +56,7 @@ class InputCovariance:
     covariance: Floats
     mean: Floats
     tokens: int
+    different: int
     effective_sample: float | None
     rank: int
     centered: bool
@@ -146,11 +150,13 @@ def full_rank_problem(covariance: InputCovariance) -> str:
     lacking = covariance.inputs - covariance.rank
     if not lacking:
         return ""
-    name = covariance.names[0]
+    tokens, way_out = f"{covariance.tokens} tokens", "tokens more"
+    if covariance.different < covariance.tokens:
+        tokens, way_out = f"{tokens} with {covariance.different} different inputs", f"{way_out} that differ"
     return (
-        f"{name}: {covariance.tokens} tokens give a covariance of rank {covariance.rank} at most, but it has "
+        f"{covariance.names[0]}: {tokens} give a covariance of rank {covariance.rank} at most, but it has "
         f"{covariance.inputs} inputs: directions without variance are arbitrary; give at least {lacking} "
-        "tokens more"
+        f"{way_out}"
     )
 
 
@@ -188,6 +194,7 @@ class _Mean:
         self.tokens = 0
         self._sum: torch.Tensor | None = None
         self._problem = ""
+        self._seen: set[int] = set()
 
     def add(self, given: torch.Tensor, windows: Sequence[Window]) -> None:
         import torch
@@ -197,6 +204,16 @@ class _Mean:
             self._problem = self._where(given, windows)
         self._sum = total if self._sum is None else self._sum + total
         self.tokens += len(given)
+        for rows in torch.split(given, _ROWS):
+            if self.different <= self.shared.inputs:
+                self._seen.update(
+                    hash(row.tobytes()) for row in rows.contiguous().view(torch.uint8).cpu().numpy()
+                )
+
+    @property
+    def different(self) -> int:
+        """How many inputs differ from each other, up to one more than they have dimensions."""
+        return min(len(self._seen), self.shared.inputs + 1)
 
     @property
     def value(self) -> torch.Tensor:
@@ -214,7 +231,7 @@ class _Mean:
         nothing = np.full(self.shared.inputs, np.nan)
         covariance = np.full((self.shared.inputs, self.shared.inputs), np.nan)
         return InputCovariance(
-            self.shared.names, covariance, nothing, self.tokens, None, 0, center, self.problem
+            self.shared.names, covariance, nothing, self.tokens, self.different, None, 0, center, self.problem
         )
 
     def _where(self, given: torch.Tensor, windows: Sequence[Window]) -> str:
@@ -261,11 +278,19 @@ class _Moments:
             what = "the same for all" if tokens > 1 else "that of only"
             problem = f"{shared.names[0]}: its input is {what} {tokens} token{'s' if tokens > 1 else ''}"
             return replace(self._mean.without_covariance(self._center), mean=mean, problem=problem)
-        free = tokens - 1 if self._center else tokens
+        mean_taken = 1 if self._center else 0
         covariance = self._gram.gram()
-        covariance /= free
-        rank = min(shared.inputs, free)
-        return InputCovariance(shared.names, covariance, mean, tokens, self._effective(), rank, self._center)
+        covariance /= tokens - mean_taken
+        return InputCovariance(
+            names=shared.names,
+            covariance=covariance,
+            mean=mean,
+            tokens=tokens,
+            different=self._mean.different,
+            effective_sample=self._effective(),
+            rank=min(shared.inputs, self._mean.different - mean_taken),
+            centered=self._center,
+        )
 
     def _effective(self) -> float | None:
         if self._windows < _FEWEST_WINDOWS:

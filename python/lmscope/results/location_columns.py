@@ -185,7 +185,7 @@ SLICE_COLUMNS: dict[str, Column] = {
         "mean of deviation_right and deviation_left over it: 0 for random vectors; null below 8 entries"
     ),
     "value_deviation": _real_or_null(
-        "mean of |ln| of its values over the Marchenko-Pastur quantiles, less that of noise; null without a fit"
+        "mean |ln| of its values over the Marchenko-Pastur quantiles, less that of noise; null without fit"
     ),
     "outside": Column(
         pa.int64(), "its values outside the Marchenko-Pastur edges; null without a fit", nullable=True

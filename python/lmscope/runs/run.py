@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmscope.report import Records
     from lmscope.results.run_tables import Stamp
     from lmscope.runs.difference_summary import DifferenceSummary
+    from lmscope.runs.localize_summary import LocalizeSummary
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
     from lmscope.runs.tokens_summary import TokensSummary
@@ -64,7 +65,8 @@ class Run:
     def table(self, name: str) -> pyarrow.Table:
         """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
         per pair of matrices ("similarity", its "control", "twins", "difference", "indices"); of hidden states
-        per layer ("entropy"), passage, position or pair of texts.
+        per layer ("entropy"), passage, position or pair of texts; of `localize` per checkpoint and matrix
+        ("vectors", "overlap"), slice or lesion.
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -81,8 +83,8 @@ class Run:
         """`table` as a data frame with one dtype a column whatever it holds.
 
         Integers that may be missing, such as layer and learnt, are pandas' nullable ones; other numbers are
-        numpy's, with NaN where a null gave no verdict; singular_values and bounds hold one float64 array a
-        row, descending.
+        numpy's, with NaN where a null gave no verdict; lists, such as singular_values, are one float64 array
+        a row.
         """
         from lmscope.results.data_frames import data_frame
 
@@ -158,13 +160,36 @@ class Run:
             sampled=self.manifest["settings"]["positions"],
         )
 
-    def _failures(self, analysis: str) -> dict[str, str]:
+    def localize(self) -> LocalizeSummary:
+        """Vectors and overlaps that are no random directions, by role; what lesions cost; claims.
+
+        Raises `UsageError` where the run holds none.
+        """
+        from lmscope.report.location_rows import remarks
+        from lmscope.report.location_words import location_sentences
+        from lmscope.results import LOCATION_ANALYSES
+        from lmscope.runs.localize_summary import summarise_localize
+
+        if "vectors" not in self.manifest["settings"]:
+            raise UsageError(f"localize: the run {self.path} holds none; `lmscope localize` adds them")
+        records = self._records()
+        return summarise_localize(
+            {name: self.table(name) for name in LOCATION_ANALYSES},
+            {name: self._failures(name, "localize") for name in sorted(LOCATION_ANALYSES)},
+            sentences=location_sentences(records),
+            remarks=remarks(records),
+        )
+
+    def _failures(self, analysis: str, verb: str = "tokens") -> dict[str, str]:
         """Those of the checkpoints that the run is of: earlier calls may have named others."""
         found = self._folder.failures(analysis)
-        asked = self.manifest.get("asked", {}).get("tokens")
-        if analysis != "entropy" or asked is None:
+        asked = self.manifest.get("asked", {}).get(verb)
+        if asked is None or (verb == "tokens" and analysis != "entropy"):
             return found
         own = tuple(f"{one['name']}, " for one in asked["checkpoints"])
+        if analysis == "vectors":
+            tensors = set(self.ledger.column("name").to_pylist())
+            own += tuple(tensors)
         return {name: reason for name, reason in found.items() if name.startswith(own)}
 
     def _cost(self, analysis: str) -> dict[str, Any]:
@@ -273,6 +298,8 @@ class Run:
             verdict.append(html_repr.line("run.similarity() shows how alike matrices are."))
         if "entropy" in asked:
             verdict.append(html_repr.line("run.tokens() shows entropies and selected tokens."))
+        if "vectors" in asked:
+            verdict.append(html_repr.line("run.localize() shows where information sits."))
         if "difference" in asked:
             verdict.append(html_repr.line("run.difference() shows what moved."))
         return html_repr.block(checkpoint["name"], html_repr.facts(known), *verdict, self._page_link())

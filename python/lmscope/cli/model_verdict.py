@@ -1,10 +1,10 @@
-"""What the token analyses found, as tables in the terminal."""
+"""What analyses that run a model found, as tables and sentences in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 from rich.markup import escape
@@ -18,37 +18,47 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lmscope.runs import Run
-    from lmscope.runs.tokens_summary import TokensSummary
 
 _MOST_MESSAGES = 10
-_TEXT_COLUMNS = ("checkpoint", "method", "form", "refused")
-_NAMES = {"checkpoint": 2, "method": 1, "form": 1}
+_TEXT_COLUMNS = ("checkpoint", "method", "form", "refused", "role", "claim", "score", "held against")
+_NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "claim": 3}
 """First column -> how many columns say what a row is of: they stand in every part of a table."""
 
 _WIDEST_REASON = 48
 
 
-def finish_tokens(run: Run, *, as_json: bool, quiet: bool) -> None:
-    """Print the tables, what failed, and the path; leave with 4 where something failed."""
-    from lmscope.runs import tokens_words as words
+class Words(Protocol):
+    """A module that puts a summary into words."""
 
-    summary = run.tokens()
+    def tables(self, summary: Any, /) -> Iterable[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]: ...
+
+    def sentences(self, summary: Any, /) -> list[str]: ...
+
+    def legend(self, summary: Any, /) -> list[tuple[str, str]]: ...
+
+    def failures(self, summary: Any, /) -> list[str]: ...
+
+
+def finish_model_run(
+    run: Run, name: str, summary: Any, words: Words, *, as_json: bool, quiet: bool, warning: str = ""
+) -> None:
+    """Print the tables, `warning`, what failed, and the path; leave with 4 where something failed."""
     if as_json:
         print_json(
             {
                 "run": str(run.path),
                 "checkpoint": run.manifest["checkpoint"],
                 "settings": run.manifest["settings"],
-                "tokens": asdict(summary),
+                name: asdict(summary),
             }
         )
     elif quiet:
         typer.echo(run.path)
     else:
-        print_tokens(run, summary)
+        print_summary(run, summary, words)
         typer.echo(f"Records: {run.path}")
-    if not summary.positions and (missing := words.lacking_positions(summary)):
-        message("warning", missing)
+    if warning:
+        message("warning", warning)
     told = words.failures(summary)
     for text in told[:_MOST_MESSAGES]:
         message("error", text)
@@ -58,10 +68,8 @@ def finish_tokens(run: Run, *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(4)
 
 
-def print_tokens(run: Run, summary: TokensSummary) -> None:
-    """Heading, sentences, tables and legend, on stdout."""
-    from lmscope.runs import tokens_words as words
-
+def print_summary(run: Run, summary: Any, words: Words) -> None:
+    """Heading, tables, sentences and legend, on stdout."""
     out = console()
     checkpoint = run.manifest["checkpoint"]
     name, kind = visible(checkpoint["name"]), checkpoint["model_type"] or "unknown type"

@@ -1,0 +1,192 @@
+"""Where information sits in real models: singular vectors, overlaps, lesions, and the two claims.
+
+Writes benchmarks/results/localize.json. Five experiments, each `lmscope localize` in a process of its own
+(seconds, and the peak of the resident set above what it is after all imports):
+
+- minilm: all-MiniLM-L6-v2, every role, every tenth of the singular values, both controls; whole topics of
+  Python's documentation are read, embedding, retrieval and the read-out are measured.
+- each: the same model, every matrix lesioned alone, for the claim that weights alone tell.
+- training: a small Llama-type model of examples/training, trained here, at its eleven steps, on text that it
+  never read.
+- gemma: Gemma 3 270M, lesions on the loss, without controls. Its weights were quantised; the records say so.
+- agreement: rank correlation of roles between those models.
+
+    python benchmarks/evidence_localize_real.py [--only minilm,each,training,gemma,agreement] [--runs FOLDER]
+
+The runs with their pages are kept below --runs; what is in them already is not computed again, and then there
+is no time and no memory to tell. Experiments that --only leaves out stay in the result file as they are. With
+--quick two layers, few slices and short texts go to build/benchmarks instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lmscope
+import localize_findings as findings
+from lmscope.runs.benchmarks.fingerprint import fingerprint
+from real_models import gemma, minilm, prose
+from resident import resident
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS = ("minilm", "each", "training", "gemma", "agreement")
+LEAST, MOST = 1_000, 4_000
+"""Characters of a topic."""
+QUICK: dict[str, Any] = {"layers": "0,1", "only_slices": "1,10", "eval_tokens": 256}
+
+
+def settings(name: str, quick: bool) -> dict[str, Any]:
+    """Of `lmscope.localize`, all but the checkpoint, the text and the folder."""
+    own: dict[str, Any] = {
+        "minilm": {},
+        "each": {"each_matrix": True, "controls": False, "measures": ("embedding", "retrieval")},
+        "training": {"measures": "loss"},
+        "gemma": {"measures": "loss", "controls": False, "untrained": False, "eval_tokens": 1024},
+    }[name]
+    return {**own, **QUICK} if quick else own
+
+
+def checkpoint_of(name: str, runs: Path, quick: bool) -> Path:
+    if name == "gemma":
+        return gemma()
+    if name != "training":
+        return minilm()
+    folder = runs / "model"
+    options = ["--steps", "16", "--width", "64", "--layers", "2"] if quick else []
+    command = [sys.executable, ROOT / "examples" / "training" / "train.py", "-o", folder, *options]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return folder / "steps"
+
+
+def texts_of(name: str, runs: Path, quick: bool) -> list[str]:
+    if name == "training":
+        return [(runs / "model" / "held_out.txt").read_text(encoding="utf-8")[: 40_000 if quick else None]]
+    return prose(16 if quick else 1000, LEAST, most=MOST, whole=True)
+
+
+def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
+    """Run one experiment in this process."""
+    import torch
+    import transformers
+    from lmscope.runs.localize import localize
+
+    checkpoint = checkpoint_of(name, runs, quick)
+    one = max(checkpoint.glob("step-*")) if name == "training" else checkpoint
+    with torch.device("meta"):
+        # Modules of this architecture are imported by its first model.
+        transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(one))
+    sizes = [tensor for tensor in lmscope.open_checkpoint(one) if tensor.tied_to is None]
+    read = texts_of(name, runs, quick)
+    before = resident("VmRSS")
+    began = time.monotonic()
+    localize(checkpoint, texts=read, out=runs / "run", **settings(name, quick))
+    layer = {tensor.shape[1] for tensor in sizes if tensor.status == "planned" and tensor.layer == 0}
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_bytes_above_imports": resident("VmHWM") - before,
+        "model_bytes_float32": 4 * sum(tensor.elements for tensor in sizes),
+        # One covariance for each width is the least that a layer's inputs take: those that are the same input
+        # share one.
+        "widest_covariance_bytes": 8 * max(layer) ** 2,
+        "texts": len(read),
+        "characters": sum(map(len, read)),
+    }
+
+
+def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
+    """What the result file holds of a run."""
+    tables = {
+        table: run.table(table).to_pylist() for table in ("vectors", "overlap", "lesions", "slices", "claims")
+    }
+    found: dict[str, Any] = {
+        "settings": {analysis: dict(asked) for analysis, asked in run.manifest["settings"].items()},
+        "warnings": findings.warnings(tables["vectors"]),
+        "largest_residual": max(row["residual"] for row in tables["vectors"]),
+        "worst_orthogonality": max(row["orthogonality"] for row in tables["vectors"]),
+        "claims": findings.claims(tables["claims"]),
+    }
+    if name == "training":
+        return {**found, "steps": findings.dynamics(tables)}
+    if name == "each":
+        return found
+    return {
+        **found,
+        "covariances": findings.covariances(tables["overlap"]),
+        "vectors": findings.vectors(tables["vectors"]),
+        "overlaps": findings.overlaps(tables["overlap"], tables["vectors"]),
+        "lesions": findings.lesions(tables["lesions"]),
+        "lesions_against_controls": findings.controls_beaten(tables["lesions"]),
+    }
+
+
+def experiment(name: str, runs: Path, quick: bool) -> dict[str, Any]:
+    folder = runs / (f"{name}-quick" if quick else name)
+    whole = not (folder / "run").exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "--measure", name, "--runs", folder, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    cost = json.loads(done.stdout.splitlines()[-1])
+    run = lmscope.open_run(folder / "run")
+    run.report()
+    if not whole:
+        cost |= dict.fromkeys(("seconds", "peak_bytes_above_imports"))
+    return {"cost": cost, **kept(name, run)}
+
+
+def agreement(runs: Path, quick: bool) -> list[dict[str, Any]]:
+    """Between the models whose runs are there; of the training, the last step."""
+    slices = {}
+    for name in ("minilm", "training", "gemma"):
+        folder = runs / (f"{name}-quick" if quick else name) / "run"
+        if folder.is_dir():
+            rows = lmscope.open_run(folder).table("slices").to_pylist()
+            last = max((row["step"] for row in rows if row["step"] is not None), default=None)
+            slices[name] = [row for row in rows if row["step"] == last]
+    return findings.agreement(slices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(EXPERIMENTS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence-localize"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.runs, arguments.quick)))
+        return
+    asked = arguments.only.split(",")
+    if unknown := set(asked) - set(EXPERIMENTS):
+        parser.error(f"--only may be of {', '.join(EXPERIMENTS)}, not {', '.join(sorted(unknown))}")
+    results = Path("build/benchmarks") if arguments.quick else Path("benchmarks/results")
+    out = arguments.out or results / "localize.json"
+    result: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in filter(asked.__contains__, EXPERIMENTS):
+        result[name] = (
+            agreement(arguments.runs, arguments.quick)
+            if name == "agreement"
+            else experiment(name, arguments.runs, arguments.quick)
+        )
+        result["command"] = "python benchmarks/evidence_localize_real.py"
+        result["machine"] = fingerprint(
+            {name: {"version": version(name)} for name in ("numpy", "scipy", "torch", "transformers")},
+            source=ROOT,
+        )
+        # After each: they take long.
+        out.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"{name}: {out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
