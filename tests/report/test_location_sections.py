@@ -316,14 +316,17 @@ def test_remarks_stand_above_the_figures(tmp_path: Path, full: Path) -> None:
         body = page.partition(f'<section id="section-{key}">')[2].partition('class="figure"')[0]
         assert "stored as bfloat16 (8 significant bits)" in body, key
     coarse = write_location_run(
-        tmp_path / "coarse", layers=1, roles=("query", "up"), levels=13.0, dtype="bfloat16", lesions=False
+        tmp_path / "coarse",
+        layers=1,
+        roles=("query", "up"),
+        warning="32 consecutive weights take only {} values",
+        dtype="bfloat16",
+        lesions=False,
     )
-    said = section_of(Records(coarse), "location").values["said"]
-    assert len(said) == 1
-    assert said[0].startswith("All 2 matrices: 32 neighbouring weights hold at most 13 distinct values")
-    told = write_location_run(
-        tmp_path / "told", layers=1, roles=("query",), warning="<b>odd</b> weights", levels=13.0
-    )
+    assert section_of(Records(coarse), "location").values["said"] == [
+        "All 2 matrices, each with numbers of its own, such as: 32 consecutive weights take only 12 values"
+    ]
+    told = write_location_run(tmp_path / "told", layers=1, roles=("query",), warning="<b>odd</b> weights")
     assert section_of(Records(told), "location").values["said"] == ["1 matrix: <b>odd</b> weights"]
     page = build(told).read_text(encoding="utf-8")
     assert "&lt;b&gt;odd&lt;/b&gt; weights" in page
