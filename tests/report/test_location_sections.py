@@ -21,6 +21,7 @@ from lmscope.report.claim_words import sentence
 from lmscope.report.figures import packed, unpacked
 from lmscope.report.location_words import location_sentences
 from lmscope.report.log_axis import SignedLog
+from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
 from lmscope.report.sections import overlap_map, section_of, singular_vectors
 from lmscope.results import SCHEMAS, RunFolder
@@ -69,6 +70,7 @@ def test_every_state_of_every_figure_is_a_plotly_figure(full: Path) -> None:
     assert list(figures) == KEYS
     states = 0
     for figure in figures.values():
+        assert len(set(state_files(figure).values())) == len(figure.states)
         for key in figure.states:
             made = plotly.graph_objects.Figure(as_plotly("model", figure, key))
             assert "<b>layers" not in made.layout.title.text

@@ -66,7 +66,7 @@ def section(records: Records) -> Section | None:
     if not of:
         return _only_failures(failed) if failed else None
     kept = in_page(rows, BUDGET)
-    first = first_shown(rows, kept)
+    first = first_shown(rows, frozenset(of.keys() & (kept or of.keys())) or frozenset(of))
     on_page = None if kept is None else frozenset(f"{key}:{axis}" for key in kept for axis in _AXES)
     shown = [(index, row) for index, row in enumerate(rows) if kept is None or str(index) in kept]
     twin = any(row["untrained_overlap"] is not None for row in of.values())
