@@ -149,7 +149,11 @@ def test_overlaps_against_ranks_and_values(full: Path) -> None:
     )
     assert [value for value in by_rank.data[4].y if value is not None][::2] == row["principal"]
     edges = [shape.x0 for shape in by_value.layout.shapes if shape.type == "line"]
-    assert edges[0] == vectors["upper_edge"]
+    assert edges == [vectors["upper_edge"], *([vectors["lower_edge"]] if vectors["lower_edge"] else [])]
+    # Names of edges lie between them, never beyond the chart.
+    for chart, anchors in ((by_rank, ["left", "right"]), (by_value, ["right", "left"])):
+        sides = [note.xanchor for note in chart.layout.annotations]
+        assert sides == anchors[: len(sides)]
     html = figures_of(Records(full))["overlap"].variant("0:rank").html
     assert "900 tokens (worth 360 independent ones), rank 64 of 64, centred" in unescape(html)
 

@@ -146,7 +146,9 @@ def _variant(row: Row, axis: str) -> Variant:
         at = row["untrained_singular_values"] if column.startswith("untrained") else values
         return over_values(row[column], at)
 
-    shapes, names = edges(*(edge_ranks(row) if by_rank else (row["upper_edge"], row["lower_edge"] or None)))
+    # The lower edge of a square matrix is 0: nothing lies below it.
+    ends = edge_ranks(row) if by_rank else (row["upper_edge"], row["lower_edge"] or None)
+    shapes, names = edges(*ends, ascending=not by_rank)
     ranges = views(len(values)) if by_rank else _value_views(row)
     bands = [
         band(row["null_low"], row["null_high"], "y"),
