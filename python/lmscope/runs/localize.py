@@ -16,8 +16,9 @@ from lmscope.runs.localize_lesions import (
     Labelled,
     evaluation_seconds,
     make_measures,
-    missing_lesions,
     preparation_seconds,
+    wanted_lesions,
+    without_record,
     write_lesions,
 )
 from lmscope.runs.localize_settings import LocalizeSettings, localize_settings
@@ -295,7 +296,8 @@ def _write_checkpoint(
 ) -> None:
     """One bar for what is left of vectors, overlaps and lesions of a checkpoint."""
     jobs = missing_vectors(store, located, settings)
-    lesions = missing_lesions(store, located, settings)
+    removals = wanted_lesions(located, settings)
+    lesions = without_record(store, located, removals)
     of_matrices, of_inputs = estimated_seconds(jobs, located, settings)
     models = 2 if settings.untrained else 1
     inputs = len({(job.tensor.layer, job.tensor.shape[1]) for job in jobs if job.reads})
@@ -304,9 +306,12 @@ def _write_checkpoint(
         seconds += (len(lesions) + 1) * evaluation_seconds(located, settings)
         seconds += sum(preparation_seconds(lesions).values())
     tell = reporter()
-    wanted = len(located.matrices)
-    if len(jobs) < wanted:
-        tell.stands(wanted - len(jobs), of=wanted, settings=f"singular vectors of {located.label}")
+    for wanted, left, what in (
+        (len(located.matrices), len(jobs), "singular vectors"),
+        (len(removals), len(lesions), "lesions"),
+    ):
+        if left < wanted:
+            tell.stands(wanted - left, of=wanted, settings=f"{what} of {located.label}")
     with tell:
         if jobs or lesions:
             tell.start(

@@ -64,18 +64,20 @@ class Lesion:
         return f"{self.target.name}, slice {self.slice}{words[self.kind]}{draw}"
 
 
-def missing_lesions(store: RecordStore, located: Located, settings: LocalizeSettings) -> list[Lesion]:
-    """Those without a record, role by role."""
+def wanted_lesions(located: Located, settings: LocalizeSettings) -> list[Lesion]:
+    """All that were asked for, role by role."""
     if not settings.lesions:
         return []
-    found = []
-    for target in _targets(located, settings):
-        for slice in settings.only_slices:
-            for kind, draw in settings.lesion_kinds():
-                lesion = Lesion(target, slice, kind, draw)
-                if not store.has("lesions", _record(located, lesion)):
-                    found.append(lesion)
-    return found
+    return [
+        Lesion(target, number, kind, draw)
+        for target in _targets(located, settings)
+        for number in settings.only_slices
+        for kind, draw in settings.lesion_kinds()
+    ]
+
+
+def without_record(store: RecordStore, located: Located, lesions: Iterable[Lesion]) -> list[Lesion]:
+    return [lesion for lesion in lesions if not store.has("lesions", _record(located, lesion))]
 
 
 def evaluation_seconds(located: Located, settings: LocalizeSettings) -> float:
