@@ -117,6 +117,25 @@ def _write(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> Path:
             device="cpu",
             isa="avx2",
             machine={"system": "Linux", "cpus": 2},
+            asked={
+                "localize": {
+                    "text": ["more notes.txt"],
+                    "split": "paragraph",
+                    "include": [],
+                    "layers": [],
+                    "roles": ["key", "query"],
+                    "only_slices": [1, 10],
+                    "controls": False,
+                    "maps": ["*.0.*", "*up*"],
+                    "labelled": None,
+                    "checkpoints": [
+                        {"name": label, "path": f"models/{label}", "identity": identity}
+                        for identity, label in {
+                            row["identity"]: row["checkpoint"] for row in tables["vectors"]
+                        }.items()
+                    ],
+                }
+            },
         )
         run.write_ledger(
             [

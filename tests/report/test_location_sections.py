@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -428,9 +431,22 @@ def test_header_and_foot_know_the_analyses(plain: Path, full: Path) -> None:
     assert "Of the smallest slices" in lesions
     assert "Settings of localize" in page
     assert "Settings of vectors" not in page
-    code = page.partition("<pre><code>")[2]
-    assert code.startswith("lmscope localize models/tiny-located --text FILE --slices 10 --seed 3 -o RUN\n")
-    assert "run = lmscope.localize(\n    'models/tiny-located',\n    text='FILE'," in code
+    assert "run = lmscope.localize(\n    'models/tiny-located',\n    text='more notes.txt'," in page
+
+
+def test_the_command_at_the_foot_is_taken_by_the_verb(full: Path, tmp_path: Path) -> None:
+    page = unescape(build(full).read_text(encoding="utf-8"))
+    command, report = page.partition("<pre><code>")[2].splitlines()[:2]
+    assert command == (
+        "lmscope localize models/step-01000 models/step-00000 models/step-00100 --text 'more notes.txt' "
+        "--split paragraph --roles key,query --slices 10 --only-slices 1,10 --no-controls "
+        "--maps '*.0.*' --maps '*up*' --seed 3 -o RUN"
+    )
+    assert report == "lmscope report RUN"
+    (tmp_path / "more notes.txt").write_text("words", encoding="utf-8")
+    words = [sys.executable, "-m", "lmscope", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint
 
 
 def saved(watched: Watched, what: str) -> list[dict[str, str]]:
