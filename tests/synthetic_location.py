@@ -49,7 +49,8 @@ def write_location_run(
     claims: bool = True,
 ) -> Path:
     """A run folder, the last of ``steps`` its own checkpoint; ``each`` names roles whose matrices are
-    lesioned one by one, ``maps`` how many matrices have their whole map."""
+    lesioned one by one, ``maps`` how many matrices have their whole map, ``{}`` in the warning stands for a
+    number that differs between matrices."""
     places = [(role, layer, None) for layer in range(layers) for role in roles]
     places += [("gate", layer, expert) for layer in range(layers) for expert in range(experts)]
     if apart:
@@ -70,7 +71,8 @@ def write_location_run(
             name = f"{prefix}.{layer}.{middle}{role}.weight" if layer is not None else f"model.{role}.weight"
             of = {**checkpoint, "name": name, "role": role, "layer": layer, "expert": expert}
             found = _matrix(role, at, strength, tokens)
-            vectors = {**found["vectors"], "dtype": dtype, "warning": warning, "levels": levels}
+            vectors = {**found["vectors"], "dtype": dtype, "levels": levels}
+            vectors["warning"] = warning.format(12 + at)
             if not twin:
                 vectors |= {key: None for key in vectors if key.startswith("untrained")}
             tables["vectors"].append({**of, **vectors})
@@ -115,6 +117,25 @@ def _write(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> Path:
             device="cpu",
             isa="avx2",
             machine={"system": "Linux", "cpus": 2},
+            asked={
+                "localize": {
+                    "text": ["more notes.txt"],
+                    "split": "paragraph",
+                    "include": [],
+                    "layers": [],
+                    "roles": ["key", "query"],
+                    "only_slices": [1, 10],
+                    "controls": False,
+                    "maps": ["*.0.*", "*up*"],
+                    "labelled": None,
+                    "checkpoints": [
+                        {"name": label, "path": f"models/{label}", "identity": identity}
+                        for identity, label in {
+                            row["identity"]: row["checkpoint"] for row in tables["vectors"]
+                        }.items()
+                    ],
+                }
+            },
         )
         run.write_ledger(
             [

@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -21,6 +24,7 @@ from lmscope.report.claim_words import sentence
 from lmscope.report.figures import packed, unpacked
 from lmscope.report.location_words import location_sentences
 from lmscope.report.log_axis import SignedLog
+from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
 from lmscope.report.sections import overlap_map, section_of, singular_vectors
 from lmscope.results import SCHEMAS, RunFolder
@@ -69,6 +73,7 @@ def test_every_state_of_every_figure_is_a_plotly_figure(full: Path) -> None:
     assert list(figures) == KEYS
     states = 0
     for figure in figures.values():
+        assert len(set(state_files(figure).values())) == len(figure.states)
         for key in figure.states:
             made = plotly.graph_objects.Figure(as_plotly("model", figure, key))
             assert "<b>layers" not in made.layout.title.text
@@ -147,7 +152,11 @@ def test_overlaps_against_ranks_and_values(full: Path) -> None:
     )
     assert [value for value in by_rank.data[4].y if value is not None][::2] == row["principal"]
     edges = [shape.x0 for shape in by_value.layout.shapes if shape.type == "line"]
-    assert edges[0] == vectors["upper_edge"]
+    assert edges == [vectors["upper_edge"], *([vectors["lower_edge"]] if vectors["lower_edge"] else [])]
+    # Names of edges lie between them, never beyond the chart.
+    for chart, anchors in ((by_rank, ["left", "right"]), (by_value, ["right", "left"])):
+        sides = [note.xanchor for note in chart.layout.annotations]
+        assert sides == anchors[: len(sides)]
     html = figures_of(Records(full))["overlap"].variant("0:rank").html
     assert "900 tokens (worth 360 independent ones), rank 64 of 64, centred" in unescape(html)
 
@@ -316,14 +325,17 @@ def test_remarks_stand_above_the_figures(tmp_path: Path, full: Path) -> None:
         body = page.partition(f'<section id="section-{key}">')[2].partition('class="figure"')[0]
         assert "stored as bfloat16 (8 significant bits)" in body, key
     coarse = write_location_run(
-        tmp_path / "coarse", layers=1, roles=("query", "up"), levels=13.0, dtype="bfloat16", lesions=False
+        tmp_path / "coarse",
+        layers=1,
+        roles=("query", "up"),
+        warning="32 consecutive weights take only {} values",
+        dtype="bfloat16",
+        lesions=False,
     )
-    said = section_of(Records(coarse), "location").values["said"]
-    assert len(said) == 1
-    assert said[0].startswith("All 2 matrices: 32 neighbouring weights hold at most 13 distinct values")
-    told = write_location_run(
-        tmp_path / "told", layers=1, roles=("query",), warning="<b>odd</b> weights", levels=13.0
-    )
+    assert section_of(Records(coarse), "location").values["said"] == [
+        "All 2 matrices, each with numbers of its own, such as: 32 consecutive weights take only 12 values"
+    ]
+    told = write_location_run(tmp_path / "told", layers=1, roles=("query",), warning="<b>odd</b> weights")
     assert section_of(Records(told), "location").values["said"] == ["1 matrix: <b>odd</b> weights"]
     page = build(told).read_text(encoding="utf-8")
     assert "&lt;b&gt;odd&lt;/b&gt; weights" in page
@@ -387,8 +399,9 @@ def test_a_large_model_keeps_the_page_small(plain: Path, monkeypatch: pytest.Mon
         ({"low": None, "high": None}, "nobody knows without an interval"),
         ({"low": None, "high": None, "p_value": 0.3}, "not told apart from no relation"),
         ({"low": None, "high": None, "p_value": None}, "it may be chance"),
-        ({"value": None}, "Nothing is said: 120 points (each one matrix and slice) do not suffice"),
+        ({"value": None}, "loss: nothing is said, as 120 points (each one matrix and slice) do not suffice"),
         ({"claim": "consistent", "against": "role", "p_value": 0.2}, "no more than shuffled labels"),
+        ({"claim": "consistent", "against": "role", "value": None}, "Role and the variance of vector dev"),
         ({"claim": "consistent", "against": "role"}, "more than shuffled labels do (p = 0.001)"),
     ],
 )
@@ -418,9 +431,22 @@ def test_header_and_foot_know_the_analyses(plain: Path, full: Path) -> None:
     assert "Of the smallest slices" in lesions
     assert "Settings of localize" in page
     assert "Settings of vectors" not in page
-    code = page.partition("<pre><code>")[2]
-    assert code.startswith("lmscope localize models/tiny-located --text FILE --slices 10 --seed 3 -o RUN\n")
-    assert "run = lmscope.localize(\n    'models/tiny-located',\n    text='FILE'," in code
+    assert "run = lmscope.localize(\n    'models/tiny-located',\n    text='more notes.txt'," in page
+
+
+def test_the_command_at_the_foot_is_taken_by_the_verb(full: Path, tmp_path: Path) -> None:
+    page = unescape(build(full).read_text(encoding="utf-8"))
+    command, report = page.partition("<pre><code>")[2].splitlines()[:2]
+    assert command == (
+        "lmscope localize models/step-01000 models/step-00000 models/step-00100 --text 'more notes.txt' "
+        "--split paragraph --roles key,query --slices 10 --only-slices 1,10 --no-controls "
+        "--maps '*.0.*' --maps '*up*' --seed 3 -o RUN"
+    )
+    assert report == "lmscope report RUN"
+    (tmp_path / "more notes.txt").write_text("words", encoding="utf-8")
+    words = [sys.executable, "-m", "lmscope", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr  # the options are right; there is no such checkpoint
 
 
 def saved(watched: Watched, what: str) -> list[dict[str, str]]:

@@ -123,11 +123,17 @@ def band(low: float, high: float, axis: str) -> dict[str, Any]:
     }
 
 
-def edges(upper: float | None, lower: float | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Lines through both panels where singular values leave the noise's, with their names."""
+def edges(
+    upper: float | None, lower: float | None, *, ascending: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines through both panels where singular values leave the noise's, named on the noise's side.
+
+    ``ascending``: the smallest values are on the left.
+    """
     shapes: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
-    for at, text, anchor in ((upper, "upper iid edge", "left"), (lower, "lower iid edge", "right")):
+    sides = ("right", "left") if ascending else ("left", "right")
+    for at, text, anchor in ((upper, "upper iid edge", sides[0]), (lower, "lower iid edge", sides[1])):
         if at is None:
             continue
         line = {"color": VERMILLION, "width": 1.5, "dash": "dot"}

@@ -6,9 +6,9 @@ from lmscope.report.records import Row
 from lmscope.report.words import count, number, p_value, percent, plain
 
 TITLES = {
-    "consistent": "Roles behave alike",
-    "same_in_both": "Roles rank alike in both",
-    "diagnostic": "Weights alone tell",
+    "consistent": "Do roles behave alike?",
+    "same_in_both": "Do roles rank alike in both?",
+    "diagnostic": "Do the weights alone tell?",
 }
 _LEVEL = 0.05
 _PER_ENERGY = "per_energy: "
@@ -17,8 +17,6 @@ _PER_ENERGY = "per_energy: "
 def sentence(row: Row) -> str:
     """Raises KeyError where a column is missing."""
     points = f"{count(row['points'], 'point')} (each one {row['point']})"
-    if row["value"] is None:
-        return f"Nothing is said: {points} do not suffice."
     if row["claim"] == "consistent":
         return _consistent(row, points)
     what = (
@@ -26,12 +24,15 @@ def sentence(row: Row) -> str:
         if row["claim"] == "same_in_both"
         else f"{plain(row['score'])} and {_held_against(row)}"
     )
-    return _correlated(row, what, points)
+    return _correlated(row, f"Rank correlation of {what}", points)
 
 
 def _consistent(row: Row, points: str) -> str:
-    what = f"{percent(row['value'])} of the variance of {plain(row['score'])}"
-    share = f"{plain(row['against']).capitalize()} explains {what} over {points}"
+    variance = f"the variance of {plain(row['score'])}"
+    who = plain(row["against"]).capitalize()
+    if row["value"] is None:
+        return f"{who} and {variance}: {_refused(points)}"
+    share = f"{who} explains {percent(row['value'])} of {variance} over {points}"
     if row["p_value"] is None:
         return f"{share}; no p-value."
     if row["p_value"] > _LEVEL:
@@ -41,7 +42,9 @@ def _consistent(row: Row, points: str) -> str:
 
 def _correlated(row: Row, what: str, points: str) -> str:
     value, low, high, p = (row[name] for name in ("value", "low", "high", "p_value"))
-    told = f"Rank correlation of {what}: {number(value, 2)}"
+    if value is None:
+        return f"{what}: {_refused(points)}"
+    told = f"{what}: {number(value, 2)}"
     if low is not None and high is not None:
         told += f" (95 % {number(low, 2)} to {number(high, 2)})"
     told += f" over {points}"
@@ -59,6 +62,10 @@ def _correlated(row: Row, what: str, points: str) -> str:
     if by_interval or by_p:
         return f"{told}: interval and p-value disagree, so nothing is claimed."
     return f"{told}: not told apart from no relation."
+
+
+def _refused(points: str) -> str:
+    return f"nothing is said, as {points} do not suffice."
 
 
 def _p(row: Row) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 
 from lmscope.report.records import Records, Row
 from lmscope.report.words import count, number, plain
 
-_LEVELS_OF_FOUR_BITS = 16
-_MOST_REMARKS = 3
+_MOST_REASONS = 3
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 _HALF = {"bfloat16": 8, "float16": 11}
 """Stored type -> bits of the significand."""
 
@@ -42,23 +43,20 @@ def matrices(records: Records) -> list[Row]:
 def remarks(records: Records) -> list[str]:
     """What limits the singular vectors and values of the checkpoint, in words; each thing once."""
     rows = records.vectors
-    warned = Counter(row["warning"] for row in rows if row["warning"])
-    told = [f"{_of(number, len(rows))}: {text}" for text, number in warned.most_common(_MOST_REMARKS)]
-    if rest := sum(warned.values()) - sum(n for _, n in warned.most_common(_MOST_REMARKS)):
-        told.append(f"{_of(rest, len(rows))} have remarks of their own: choose one under singular vectors.")
-    silent = [row for row in rows if not row["warning"]]
-    coarse = [row for row in silent if row["levels"] is not None and row["levels"] <= _LEVELS_OF_FOUR_BITS]
-    if coarse:
-        most = max(row["levels"] for row in coarse)
-        told.append(
-            f"{_of(len(coarse), len(rows))}: 32 neighbouring weights hold at most {number(most)} distinct "
-            "values, as after quantisation to 4 bits. Small singular values and their vectors are then those "
-            "of the quantisation noise, not of the training; read them in an original of full precision."
-        )
+    by_kind: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row["warning"]:
+            by_kind[_NUMBER.sub("#", row["warning"])][row["warning"]] += 1
+    told = []
+    for texts in by_kind.values():
+        text, _ = texts.most_common(1)[0]
+        own_numbers = ", each with numbers of its own, such as" if len(texts) > 1 else ""
+        told.append(f"{_of(texts.total(), len(rows))}{own_numbers}: {text}")
     for dtype, bits in _HALF.items():
-        if held := [row for row in silent if row["dtype"] == dtype and row not in coarse]:
+        held = sum(row["dtype"] == dtype and not row["warning"] for row in rows)
+        if held:
             told.append(
-                f"{_of(len(held), len(rows))}: stored as {dtype} ({bits} significant bits). Rounding adds "
+                f"{_of(held, len(rows))}: stored as {dtype} ({bits} significant bits). Rounding adds "
                 "noise to every entry, which blurs the smallest singular values and their vectors first."
             )
     return told
@@ -71,7 +69,7 @@ def failures(records: Records, analysis: str) -> list[str]:
     reasons = Counter(records.failures(analysis).values())
     told = [
         f"{plain(analysis).capitalize()} failed {count(times, 'time')}: {reason}"
-        for reason, times in reasons.most_common(_MOST_REMARKS)
+        for reason, times in reasons.most_common(_MOST_REASONS)
     ]
     more = len(reasons) - len(told)
     return [

@@ -20,7 +20,7 @@ _TEMPLATE = """
 {% for row, said in rows %}
 <tr><td class="said"
 data-csv='{{ [row.claim, row.checkpoint, row.score, row.against, row.statistic, said] | tojson }}'>
-<b>{{ titles.get(row.claim, row.claim | plain) }}{% if several %} ({{ row.checkpoint }}){% endif %}.</b>
+<b>{{ titles.get(row.claim, row.claim | plain) }}{% if several %} ({{ row.checkpoint }}){% endif %}</b>
 {{ said }}
 <td class="n" data-sort="{{ row.value if row.value is not none }}">{{ row.value | number }}
 <td class="n" data-sort="{{ row.low if row.low is not none }}" data-csv='{{ [row.low, row.high] | tojson }}'>

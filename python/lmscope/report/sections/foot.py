@@ -27,6 +27,8 @@ _LOCALIZE = (
     *("dtype", "revision", "seed"),
 )
 """Its arguments, in their order."""
+_REPEATED = ("include", "exclude", "maps")
+"""An option for each: patterns may hold commas."""
 _DIGESTS = {"texts", "labelled"}
 """Of what was read: settings of records, no arguments."""
 
@@ -174,6 +176,7 @@ def _of_localize(records: Records) -> dict[str, Any]:
     asked = _asked(records, "localize")
     known = {name: value for name, value in _located(records).items() if name not in _DIGESTS}
     found = {name: {**known, **asked}.get(name) for name in _LOCALIZE}
+    found |= {name: tuple(found[name] or ()) for name in _REPEATED}
     return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
 
 

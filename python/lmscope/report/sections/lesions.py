@@ -26,6 +26,7 @@ _PANEL, _GAP, _TITLE = 175, 58, 24
 """Heights in pixels."""
 _BETWEEN = 0.035
 """Of the width."""
+_TICK_EACH_UP_TO = 5
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import remarks %}
@@ -149,7 +150,12 @@ def _base_layout(panels: int) -> dict[str, Any]:
             "showgrid": False,
             "zeroline": False,
         }
-        layout[_axis("yaxis", panel)] = {**shared, "anchor": _axis("x", panel), "automargin": True}
+        layout[_axis("yaxis", panel)] = {
+            **shared,
+            "anchor": _axis("x", panel),
+            "automargin": True,
+            "exponentformat": "e",
+        }
     return layout
 
 
@@ -203,6 +209,7 @@ def _placed(shown: list[Target], panels: int, axis: dict[str, Any], slices: int)
     height = _height(len(shown) if len(shown) >= _ACROSS else 1)
     inner = height - 94
     layout: dict[str, Any] = {"height": height, "annotations": [], "shapes": []}
+    ticks = list(range(1, slices + 1)) if slices <= _TICK_EACH_UP_TO else [1, (slices + 1) // 2, slices]
     wide = (1 - _BETWEEN * (across - 1)) / across
     for panel in range(panels):
         x, y = _axis("xaxis", panel), _axis("yaxis", panel)
@@ -218,7 +225,7 @@ def _placed(shown: list[Target], panels: int, axis: dict[str, Any], slices: int)
             "domain": [left, min(1.0, left + wide)],
             "range": [0.6, slices + 0.4],
             "tickmode": "array",
-            "tickvals": sorted({1, (slices + 1) // 2, slices}),
+            "tickvals": ticks,
             "title": {"text": "slice (1: smallest values)" if lowest else "", "standoff": 6},
         }
         layout[y] = {

@@ -66,7 +66,7 @@ def section(records: Records) -> Section | None:
     if not of:
         return _only_failures(failed) if failed else None
     kept = in_page(rows, BUDGET)
-    first = first_shown(rows, kept)
+    first = first_shown(rows, frozenset(of.keys() & (kept or of.keys())) or frozenset(of))
     on_page = None if kept is None else frozenset(f"{key}:{axis}" for key in kept for axis in _AXES)
     shown = [(index, row) for index, row in enumerate(rows) if kept is None or str(index) in kept]
     twin = any(row["untrained_overlap"] is not None for row in of.values())
@@ -146,7 +146,9 @@ def _variant(row: Row, axis: str) -> Variant:
         at = row["untrained_singular_values"] if column.startswith("untrained") else values
         return over_values(row[column], at)
 
-    shapes, names = edges(*(edge_ranks(row) if by_rank else (row["upper_edge"], row["lower_edge"] or None)))
+    # The lower edge of a square matrix is 0: nothing lies below it.
+    ends = edge_ranks(row) if by_rank else (row["upper_edge"], row["lower_edge"] or None)
+    shapes, names = edges(*ends, ascending=not by_rank)
     ranges = views(len(values)) if by_rank else _value_views(row)
     bands = [
         band(row["null_low"], row["null_high"], "y"),
