@@ -233,7 +233,7 @@ def summary(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """One for each lesion: what its two orders leave of the accuracy and the loss, and whether they differ."""
+    """One for each lesion: what its two orders leave of accuracy and loss, and whether they differ."""
     said = []
     for lesion in LESIONS:
         first, last = (found["arms"][Arm(lesion, order).file] for order in (LESION_FIRST, LESION_LAST))
