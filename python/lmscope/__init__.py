@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         information_gain,
         sequence_gains,
     )
+    from lmscope.analyses.lesion_impact import Impact, impact_of
     from lmscope.analyses.location_claims import (
         RankCorrelation,
         RoleAgreement,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         role_agreement,
         variance_explained,
     )
-    from lmscope.analyses.lesion_impact import Impact, impact_of
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
     from lmscope.analyses.removal import Removal, random_removal, slice_removal
@@ -225,8 +225,8 @@ _HOME = {
 }
 
 __all__ = [
-    "ActivationOverlap",
     "MEASURES",
+    "ActivationOverlap",
     "AverageEntropy",
     "BlockLevels",
     "Checkpoint",

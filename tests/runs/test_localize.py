@@ -310,7 +310,7 @@ def _grow(step: int) -> Any:
 
 def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
     texts = [prose(600, start=start) for start in range(0, 4000, 700)]
-    options: dict[str, Any] = {"roles": "value", "layers": "0,5", "only_slices": "10", "progress": False}
+    options: dict[str, Any] = {"roles": "query", "layers": "0,5", "only_slices": "10", "progress": False}
     run = lmscope.localize(
         minilm_path, texts=texts, out=tmp_path / "run", controls=False, untrained=True, **options
     )
@@ -321,9 +321,10 @@ def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(row["singular_values"], values, rtol=1e-6)
         # Initial weights are Gaussian: their p-values are uniform.
         assert 0.35 < np.mean(row["untrained_p_right"]) < 0.65
-    # Trained: the largest singular vectors of the last layer point where the inputs vary.
-    last = overlaps[1]
-    assert np.mean(last["overlap"][:10]) > last["null_high"] > np.mean(last["untrained_overlap"])
+    # Of 384 random directions 0.6 are above the band.
+    for row in overlaps:
+        above = [np.sum(np.array(row[name]) > row["null_high"]) for name in ("overlap", "untrained_overlap")]
+        assert above[0] >= 6 > 2 >= above[1]
     lesions = {row["measure"]: row for row in rows(run, "lesions")}
     assert lesions.keys() == {"embedding", "retrieval", "readout_loss"}
     assert lesions["embedding"]["baseline"] == pytest.approx(0, abs=1e-12)
@@ -361,7 +362,7 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     run = lmscope.localize(source, texts=TEXTS, out=tmp_path / "run", untrained=False, **QUICK)
     name = "model.layers.1.mlp.up_proj.weight"
     failures = {(one["analysis"], one["name"]): one["reason"] for one in run.localize().failures}
-    assert failures["vectors", name].startswith("w: not finite at row 0, column 0")
+    assert failures["vectors", name].startswith("w has NaN at row 0, column 0")
     assert "spoilt, measures" in {name for analysis, name in failures if analysis == "lesions"}
     assert "not finite" in failures["lesions", "spoilt, measures"]
     # What comes before it in the pass is as good as ever.
@@ -453,7 +454,6 @@ def test_the_twin_takes_the_models_place(causal: Path) -> None:
         ({"slices": 0}, "slices: 0 must be at least 1"),
         ({"measures": "perplexity"}, "measures: 'perplexity' is no measure; choose from loss, masked_loss"),
         ({"measures": "accuracy"}, "measures: accuracy: it needs labelled texts"),
-        ({"measures": "masked_loss"}, "measures: masked_loss: "),
         ({"labelled": "missing.csv"}, "labelled: missing.csv: No such file"),
         ({"window": 65}, "window: 65 tokens, but tiny-causal takes at most 64"),
         ({"pt_window": 4}, "pt_window: 4 must be odd"),
@@ -472,7 +472,7 @@ def test_wrong_usage(causal: Path, tmp_path: Path, arguments: dict[str, Any], me
 
 def test_measures_that_an_encoder_lacks(minilm_path: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"texts": TEXTS, "out": tmp_path / "run", "progress": False}
-    with pytest.raises(UsageError, match="measures: loss: model is of type 'bert', an encoder"):
+    with pytest.raises(UsageError, match="measures: loss: .* is of type 'bert', an encoder"):
         lmscope.localize(minilm_path, measures="loss", **options)
     with pytest.raises(lmscope.CheckpointError, match=r"cls\.predictions"):
         lmscope.localize(minilm_path, measures="masked_loss", **options)
