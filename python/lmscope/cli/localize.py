@@ -208,11 +208,7 @@ def localize(
     layers, beside random subspaces of equal size and of equal energy. A killed run continues where it
     stopped, lesion by lesion.
 
-    [bold]Examples[/bold]: lmscope localize ./my-model --text notes.txt -o runs/my-model
-
-    lmscope localize ./my-model --text notes.txt --role query,key --only-slices 1,10 --no-controls
-
-    lmscope localize ./training-steps --text notes.txt --slices 4
+    [bold]Example[/bold]: lmscope localize ./my-model --text notes.txt --role query,key -o runs/my-model
     """
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs
