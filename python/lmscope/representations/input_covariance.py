@@ -94,7 +94,7 @@ class InputCovariance:
 
 
 def passes_over(sites: Iterable[WeightSite], layers_per_pass: int = 1) -> int:
-    """How often :func:`input_covariances` reads all windows: once for means, once for so many layers."""
+    """How often :func:`lmscope.input_covariances` reads all windows: for means, and for so many layers."""
     layers = len({site.info.layer for site in sites})
     return 1 + -(-layers // _at_least_one("layers_per_pass", layers_per_pass)) if layers else 0
 
@@ -117,7 +117,7 @@ def input_covariances(
     forward pass, so that nothing is padded; it ends at the last input that is wanted.
 
     ``center``: take the mean off. ``advance(tokens)`` is called for every window of every pass
-    (:func:`passes_over` says how many).
+    (:func:`lmscope.representations.input_covariance.passes_over` says how many).
 
     An input that is not finite, is the same for all tokens, or that no token is sent to (an expert's) gives
     a covariance with a ``problem``. ValueError for no windows; TypeError and ValueError for a wrong argument.
