@@ -9,7 +9,7 @@ import torch
 
 import lmscope
 
-TOKENS = 64
+TOKENS = 48
 """Of a passage, at most."""
 BATCH = 16
 WARM_UP = 0.1

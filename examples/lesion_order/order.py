@@ -233,25 +233,29 @@ def summary(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
-    """One for each lesion: what its two orders leave of the accuracy, and whether they differ."""
+    """One for each lesion: what its two orders leave of accuracy and loss, and whether they differ."""
     said = []
     for lesion in LESIONS:
         first, last = (found["arms"][Arm(lesion, order).file] for order in (LESION_FIRST, LESION_LAST))
-        difference = found["first_less_last"][lesion.name]["accuracy"]
-        mean, low, high = (difference[key] for key in ("mean", "low", "high"))
         what = "random directions" if lesion.slice is None else f"{lesion.name} values"
-        if low is None:
-            verdict = "one seed has no interval"
-        else:
-            verdict = f"{CONFIDENCE:.0%} interval {low:+.3f} to {high:+.3f}, " + (
-                "which holds 0" if low <= 0 <= high else "which excludes 0"
-            )
+        scores = "; ".join(
+            f"{name} {first[score]['mean']:.3f} if lesioned before fine-tuning, {last[score]['mean']:.3f} if "
+            f"after it, difference {difference_in_words(found['first_less_last'][lesion.name][score])}"
+            for score, name in (("accuracy", "accuracy"), ("loss", "loss in nats"))
+        )
         said.append(
-            f"A tenth of the {what} removed ({last['removed_energy']:.2%} of the energy): accuracy "
-            f"{first['accuracy']['mean']:.3f} if lesioned before fine-tuning, {last['accuracy']['mean']:.3f} "
-            f"if after it, difference {mean:+.3f} ({verdict})."
+            f"A tenth of the {what} removed ({last['removed_energy']:.2%} of the energy after fine-tuning): "
+            f"{scores}."
         )
     return said
+
+
+def difference_in_words(spread: Mapping[str, Any]) -> str:
+    mean, low, high = (spread[key] for key in ("mean", "low", "high"))
+    if low is None:
+        return f"{mean:+.3f} (one seed has no interval)"
+    holds = "holds" if low <= 0 <= high else "excludes"
+    return f"{mean:+.3f} ({CONFIDENCE:.0%} interval {low:+.3f} to {high:+.3f}, which {holds} 0)"
 
 
 def table(found: Mapping[str, Any]) -> Table:

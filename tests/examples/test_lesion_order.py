@@ -164,11 +164,12 @@ def test_what_is_said(example: dict[str, ModuleType], kept: Path) -> None:
     assert largest["low"] <= largest["mean"] <= largest["high"]
     said = order.sentences(found)
     for lesion, sentence in zip(order.LESIONS, said, strict=True):
-        difference = found["first_less_last"][lesion.name]["accuracy"]
-        assert f"difference {difference['mean']:+.3f}" in sentence
-        holds = difference["low"] <= 0 <= difference["high"]
-        assert ("which holds 0" in sentence) == holds
-        assert ("which excludes 0" in sentence) != holds
+        for score in ("accuracy", "loss"):
+            difference = found["first_less_last"][lesion.name][score]
+            assert f"difference {order.difference_in_words(difference)}" in sentence
+    words = order.difference_in_words
+    assert words({"mean": 0.1, "low": -0.1, "high": 0.3}).endswith("-0.100 to +0.300, which holds 0)")
+    assert words({"mean": 0.2, "low": 0.1, "high": 0.3}).endswith("+0.100 to +0.300, which excludes 0)")
     assert order.table(found).row_count == 9
     one = order.summary(kept, [0])
     assert all("one seed has no interval" in sentence for sentence in order.sentences(one))
