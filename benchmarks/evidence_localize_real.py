@@ -60,7 +60,7 @@ def settings(name: str, quick: bool) -> dict[str, Any]:
             "window": 128,
         },
     }[name]
-    return {**own, **QUICK} if quick else own
+    return {**QUICK, **own} if quick else own
 
 
 def checkpoint_of(name: str, runs: Path, quick: bool) -> Path:
