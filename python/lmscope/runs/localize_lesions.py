@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SCRATCH = "lesions/scratch"
 """In the result folder, while lesions run: singular vectors of the role in hand."""
 
+_LEAST_SECONDS = 0.02
+
 Labelled = tuple[Sequence[str], Sequence[str | int]]
 
 
@@ -82,7 +84,7 @@ def without_record(store: RecordStore, located: Located, lesions: Iterable[Lesio
 
 def evaluation_seconds(located: Located, settings: LocalizeSettings) -> float:
     """Estimate of one evaluation of all measures."""
-    return 2 * forward_seconds(located.reading.model, settings.eval_tokens)
+    return 2 * forward_seconds(located.reading.model, settings.eval_tokens) + _LEAST_SECONDS
 
 
 def preparation_seconds(lesions: Iterable[Lesion]) -> dict[str, float]:
