@@ -203,10 +203,9 @@ def localize(
 ) -> None:
     """Where in the matrices information sits: by vectors, by activations and by removal.
 
-    Which singular vectors are no random directions, beside the untrained model; which point where their
-    inputs on the text vary; and what it costs to remove a slice of the singular values of one role in all
-    layers, beside random subspaces of equal size and of equal energy. A killed run continues where it
-    stopped, lesion by lesion.
+    Which singular vectors are no random directions, beside the untrained model; which point where the
+    inputs vary; what it costs to remove a slice of the singular values of a role in all layers, beside
+    random subspaces. A killed run continues where it stopped.
 
     [bold]Example[/bold]: lmscope localize ./my-model --text notes.txt --role query,key -o runs/my-model
     """
