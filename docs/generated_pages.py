@@ -25,6 +25,12 @@ _ROWS = {
     "positions": "One row per sampled position.",
     "selection": "One row per sampled position, method and k. Lower is better in all but `cosine`.",
     "distances": "One row per pair of texts.",
+    "vectors": "One row per checkpoint and matrix: its singular vectors against random directions.",
+    "overlap": "One row per checkpoint and matrix that has inputs of its own on the text.",
+    "overlap_map": "One row per matrix whose whole map was asked for.",
+    "lesions": "One row per checkpoint, target, slice, kind, draw and measure.",
+    "slices": "One row per checkpoint, matrix and slice of its singular values.",
+    "claims": "One row per checkpoint, claim, score and what it is held against.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

@@ -203,16 +203,11 @@ def localize(
 ) -> None:
     """Where in the matrices information sits: by vectors, by activations and by removal.
 
-    Which singular vectors are no random directions, beside the untrained model; which point where their
-    inputs on the text vary; and what it costs to remove a slice of the singular values of one role in all
-    layers, beside random subspaces of equal size and of equal energy. A killed run continues where it
-    stopped, lesion by lesion.
+    Which singular vectors are no random directions, beside the untrained model; which point where the
+    inputs vary; what it costs to remove a slice of the singular values of a role in all layers, beside
+    random subspaces. A killed run continues where it stopped.
 
-    [bold]Examples[/bold]: lmscope localize ./my-model --text notes.txt -o runs/my-model
-
-    lmscope localize ./my-model --text notes.txt --role query,key --only-slices 1,10 --no-controls
-
-    lmscope localize ./training-steps --text notes.txt --slices 4
+    [bold]Example[/bold]: lmscope localize ./my-model --text notes.txt --role query,key -o runs/my-model
     """
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 
 
 class Misses(NamedTuple):
-    """`residual[i]`: max(|W v - s u|, |W^T u - s v|) of triplet i; `orthogonality`: the largest entry of |V^T
-    V - I| and |U^T U - I|.
+    """`residual[i]`: ``max(|W v - s u|, |W^T u - s v|)`` of triplet i; `orthogonality`: the largest entry of
+    ``|V^T V - I|`` and ``|U^T U - I|``.
     """
 
     residual: NDArray[np.longdouble]

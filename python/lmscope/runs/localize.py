@@ -62,7 +62,7 @@ def localize(
     each_matrix: bool = False,
     maps: str | Iterable[str] = (),
     measures: str | Iterable[str] | None = None,
-    labelled: str | os.PathLike[str] | Labelled | None = None,
+    labelled: str | os.PathLike[str] | tuple[Sequence[str], Sequence[str | int]] | None = None,
     eval_tokens: int = 4096,
     untrained: bool = True,
     center: bool = True,

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SCRATCH = "lesions/scratch"
 """In the result folder, while lesions run: singular vectors of the role in hand."""
 
+_LEAST_SECONDS = 0.02
+
 Labelled = tuple[Sequence[str], Sequence[str | int]]
 
 
@@ -81,8 +83,10 @@ def without_record(store: RecordStore, located: Located, lesions: Iterable[Lesio
 
 
 def evaluation_seconds(located: Located, settings: LocalizeSettings) -> float:
-    """Estimate of one evaluation of all measures."""
-    return 2 * forward_seconds(located.reading.model, settings.eval_tokens)
+    """Estimate of one evaluation of all measures: an encoder's read three times as many tokens."""
+    model = located.reading.model
+    times = 3 if model.kind == "encoder" else 1
+    return times * forward_seconds(model, settings.eval_tokens) + _LEAST_SECONDS
 
 
 def preparation_seconds(lesions: Iterable[Lesion]) -> dict[str, float]:

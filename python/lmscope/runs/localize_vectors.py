@@ -114,13 +114,21 @@ def write_vectors(
             if table != "overlap_map":
                 row |= _of_twin(store, table, record)
             store.write(table, record, [row])
-            if table != "overlap_map":
-                store.keep_stage(table, record, None)
+    _drop_stages(store, located)
     for table in TABLES:
         tried = [_told(located, table, job.tensor.name) for job in jobs if table in job.tables]
         tried += [_twin_of(one) for one in tried]
         store.settle(table, tried, failed[table])
     return failed
+
+
+def _drop_stages(store: RecordStore, located: Located) -> None:
+    """Those of records that stand, perhaps written by a call that was killed right after."""
+    for tensor in located.matrices:
+        record = located.record(tensor.name)
+        for table in ("vectors", "overlap"):
+            if store.has(table, record):
+                store.keep_stage(table, record, None)
 
 
 def _told(located: Located, table: str, name: str) -> str:

@@ -25,7 +25,7 @@ VECTORS_COLUMNS = (
     *("role", "matrices", "right: below", "inside", "above", "untrained"),
     *("left: below", "inside", "above", "untrained"),
 )
-OVERLAPS_TITLE = "Right singular vectors whose overlap is above the null band, by role"
+OVERLAPS_TITLE = "Right singular vectors above the band of overlaps"
 OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random")
 LESIONS_COLUMNS = ("role", "slice", "energy removed", "impact", "equal size", "equal energy")
 CLAIMS_TITLE = "Claims"

@@ -170,12 +170,13 @@ class Run:
         from lmscope.results import LOCATION_ANALYSES
         from lmscope.runs.localize_summary import summarise_localize
 
-        if "vectors" not in self.manifest["settings"]:
+        held = self.manifest["settings"]
+        if "vectors" not in held:
             raise UsageError(f"localize: the run {self.path} holds none; `lmscope localize` adds them")
         records = self._records()
         return summarise_localize(
-            {name: self.table(name) for name in LOCATION_ANALYSES},
-            {name: self._failures(name, "localize") for name in sorted(LOCATION_ANALYSES)},
+            {name: self.table(name) for name in ("vectors", "overlap", "lesions", "claims")},
+            {name: self._failures(name, "localize") for name in sorted(LOCATION_ANALYSES & held.keys())},
             sentences=location_sentences(records),
             remarks=remarks(records),
         )
