@@ -88,17 +88,19 @@ def with_model(checkpoint: Path) -> int:
 
     The model is let go, and the peak that :func:`resident` tells begins anew.
     """
-    import pyarrow.parquet  # noqa: F401
-    import scipy.interpolate  # noqa: F401
-    import scipy.linalg  # noqa: F401
-    import scipy.optimize  # noqa: F401
-    import scipy.special  # noqa: F401
+    import pyarrow.parquet
+    import scipy.interpolate
+    import scipy.linalg
+    import scipy.optimize
+    import scipy.special
     import scipy.stats  # noqa: F401
 
-    import lmscope.kernels  # noqa: F401
-    import lmscope.results  # noqa: F401
-    import lmscope.runs.localize  # noqa: F401
+    import lmscope.kernels
+    import lmscope.results
+    import lmscope.runs.localize
 
+    # The first array imports pandas, where it is installed.
+    pyarrow.array([0.0])
     model = lmscope.load_model(checkpoint, dtype="float32")
     model.forward([model.some_ids(512)])
     held = resident("VmRSS")
