@@ -161,7 +161,7 @@ def test_batches_and_layers_at_once_do_not_matter(
             assert one.names == other.names
             np.testing.assert_array_equal(one.covariance, other.covariance)
     assert passes_over(sites) == 1 + model.depth + 1
-    monkeypatch.setattr(input_reading, "_BATCH_TOKENS", 1)
+    monkeypatch.setattr(input_reading, "tokens_at_once", lambda model: 1)
     for one, other in zip(whole, input_covariances(model, windows[::-1], sites), strict=True):
         np.testing.assert_allclose(
             one.covariance, other.covariance, rtol=0, atol=1e-10 * np.abs(one.covariance).max()

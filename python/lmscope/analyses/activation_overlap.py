@@ -18,7 +18,7 @@ __all__ = ["ActivationOverlap", "activation_overlap", "overlap_map", "principal_
 
 Floats = npt.NDArray[np.float64]
 
-_PRODUCTS = 2**22
+_PRODUCTS = 2**19
 _GRAM_TOLERANCE = 1e-4
 
 

@@ -105,7 +105,7 @@ def porter_thomas(
 
     Args:
         vectors: length x count, columns of norm 1 to within 1e-5, numpy array or torch CPU tensor; neighbours
-            in rank are neighbouring columns. Taken in blocks of a million entries, without a copy of the
+            in rank are neighbouring columns. Taken in blocks of a megabyte, without a copy of the
             whole.
         window: neighbours averaged, odd.
         false_positive_rate: of the band of a full window's mean, both sides together.

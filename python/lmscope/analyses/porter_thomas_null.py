@@ -28,7 +28,7 @@ VERSION = 1
 """Part of the file's name: raise it when the draws or the distance change."""
 _DRAWS = 9999
 _DRAWN_ENTRIES = 2**27
-BLOCK_ENTRIES = 2**20
+BLOCK_ENTRIES = 2**17
 """That :func:`distances` is best given at once."""
 _NODES = 2**16 + 1
 _WIDTH = 9.0

@@ -58,18 +58,24 @@ class InputCovariance:
     def inputs(self) -> int:
         return len(self.mean)
 
-    def eigenvectors(self) -> tuple[Floats, Floats]:
+    def eigenvectors(self, *, overwrite: bool = False) -> tuple[Floats, Floats]:
         """Variances, descending, and the orthonormal directions they belong to, in columns; float64.
 
-        Memory: twice the covariance besides itself. StatesError where there is a ``problem``.
+        Memory: as much as the covariance for the directions, and again for a copy of it, which ``overwrite``
+        spares: ``covariance`` holds nothing of use afterwards. StatesError where there is a ``problem``.
         """
         from scipy import linalg
 
         if self.problem:
             raise StatesError(self.problem)
         # dsyevr, as dsyevd needs two more matrices of this size to work in.
-        variances, directions = linalg.eigh(self.covariance, driver="evr", check_finite=False)
-        return variances[::-1].copy(), np.asfortranarray(directions[:, ::-1])
+        # Transposed, which is the same matrix, it has LAPACK's order and needs no copy.
+        variances, directions = linalg.eigh(
+            self.covariance.T, driver="evr", overwrite_a=overwrite, check_finite=False
+        )
+        for column in range(self.inputs // 2):
+            directions[:, [column, ~column]] = directions[:, [~column, column]]
+        return variances[::-1].copy(), directions
 
     def __repr__(self) -> str:
         of = f"{self.names[0]!r}{f' and {len(self.names) - 1} more' if len(self.names) > 1 else ''}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.module_calls import call_once, given_to
+from lmscope.representations.tokens_at_once import tokens_at_once
 from lmscope.representations.weight_sites import WeightSite
 from lmscope.representations.windows import Window
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["InputReader", "SharedInput", "Take", "shared_inputs"]
-
-_BATCH_TOKENS = 2048
 
 Take = Callable[["torch.Tensor", Sequence[Window]], None]
 """Called with rows x inputs, and the windows (of equal length) that they are of, in this order."""
@@ -75,7 +74,7 @@ class InputReader:
         """One pass: every take gets all its inputs. Hooks are gone afterwards, whatever happens."""
         inside = {id(module) for module in self._model.base.modules()}
         head = any(id(one.module) not in inside for one in takes)
-        for batch in _equal_lengths(self._windows):
+        for batch in _equal_lengths(self._windows, tokens_at_once(self._model)):
             if takes:
                 self._forward(batch, takes, head=head)
             for window in batch:
@@ -100,7 +99,8 @@ class InputReader:
                         lambda _, args, named, one=one: before(one, args, named), with_kwargs=True
                     )
                 )
-            self._model.forward([window.ids for window in batch], head=head)
+            run = self._model.outputs if head else self._model.forward
+            run([window.ids for window in batch])
         except _AllRead:
             pass
         finally:
@@ -112,11 +112,11 @@ class _AllRead(Exception):
     """Nothing behind the last wanted input needs to run."""
 
 
-def _equal_lengths(windows: Sequence[Window]) -> Iterator[list[Window]]:
+def _equal_lengths(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
     """Batches of windows of one length, which need no padding; the longest first, then in their order."""
     in_order = sorted(windows, key=lambda window: -len(window.ids))
     for length, alike in groupby(in_order, key=lambda window: len(window.ids)):
         several = list(alike)
-        at_once = max(1, _BATCH_TOKENS // length)
+        at_once = max(1, tokens // length)
         for first in range(0, len(several), at_once):
             yield several[first : first + at_once]

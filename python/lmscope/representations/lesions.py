@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lesion", "lesioned"]
 
-# Of float64 rows at a time: 32 MB.
-_BLOCK = 1 << 22
+# Of float64 rows at a time: 4 MB.
+_BLOCK = 1 << 19
 
 _IN_LESION: dict[int, str] = {}
 """Parameters that are lesioned now, by identity: the matrices' names."""

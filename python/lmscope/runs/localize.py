@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.checkpoint_folders import open_all
 from lmscope.runs.errors import UsageError
+from lmscope.runs.heap import map_large_blocks
 from lmscope.runs.ledger import Findings, ledger_rows, stored_findings
 from lmscope.runs.localize_claims import write_claims, write_slices
 from lmscope.runs.localize_lesions import (
@@ -245,6 +246,7 @@ def _run(
 ) -> None:
     from lmscope.results import RunFolder
 
+    map_large_blocks()
     own = checkpoints[0]
     keys = settings.keys([located.checkpoint.identity for located in checkpoints])
     # Before the manifest names settings that nothing can be computed under.

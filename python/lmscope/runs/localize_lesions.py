@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmscope.runs.cost import forward_seconds, vectors_seconds
+from lmscope.runs.heap import give_back
 from lmscope.runs.localize_settings import LocalizeSettings
 from lmscope.runs.located import Located
 from lmscope.runs.progress import Reporter
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from lmscope.representations.measures import Measure, Scores
     from lmscope.representations.weight_sites import WeightSite
 
+_SIDES = ("left", "right")
 SCRATCH = "lesions/scratch"
 """In the result folder, while lesions run: singular vectors of the role in hand."""
 
@@ -142,6 +145,7 @@ def _write(
     reporter.begin(text, seconds=seconds)
     try:
         measures = make_measures(located, settings, labelled)
+        give_back()
         baseline = _evaluate(measures)
     except ValueError as error:
         failed[located.told("measures")] = reason_of(error)
@@ -173,6 +177,7 @@ def _write(
                     failed[located.told(lesion.told)] = reason_of(error)
                 else:
                     store.write("lesions", _record(located, lesion), rows)
+            give_back()
             reporter.finish(text, read_bytes=0)
         kept.clear()
 
@@ -225,7 +230,8 @@ class _Kept:
         self._located = located
         self._settings = settings
         self._sites = located.sites(model)
-        self.places: dict[str, tuple[WeightSite, SingularVectors]] = {}
+        self.places: dict[str, WeightSite] = {}
+        self._values: dict[str, SingularVectors] = {}
 
     def add(self, tensor: TensorInfo) -> str:
         """Why the matrix cannot be lesioned, "" where it can."""
@@ -243,18 +249,30 @@ class _Kept:
         except Exception as error:
             return reason_of(error)
         self._folder.mkdir(parents=True, exist_ok=True)
-        stem = str(len(self.places))
-        sides = {}
-        for side in ("left", "right"):
-            path = self._folder / f"{stem}-{side}.npy"
+        nothing = np.empty((0, 0))
+        self.places[tensor.name] = site
+        self._values[tensor.name] = replace(vectors, left=nothing, right=nothing)
+        for side in _SIDES:
             # By columns, so that a slice of them is read in one piece.
-            np.save(path, np.asfortranarray(getattr(vectors, side)))
-            sides[side] = np.load(path, mmap_mode="r")
-        self.places[tensor.name] = site, replace(vectors, **sides)
+            np.save(self._path(tensor.name, side), np.asfortranarray(getattr(vectors, side)))
+        del vectors
+        give_back()
         return ""
+
+    def values(self, name: str) -> npt.NDArray[np.float64]:
+        return self._values[name].values
+
+    def vectors(self, name: str) -> SingularVectors:
+        """Mapped anew each time: pages that were read count as memory for as long as the map is held."""
+        sides = {side: np.load(self._path(name, side), mmap_mode="r") for side in _SIDES}
+        return replace(self._values[name], **sides)
+
+    def _path(self, name: str, side: str) -> Path:
+        return self._folder / f"{list(self.places).index(name)}-{side}.npy"
 
     def clear(self) -> None:
         self.places.clear()
+        self._values.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -296,21 +314,21 @@ def _rows(
     directions, energy, norm = 0, 0.0, 0.0
     by_parameter: dict[int, list[TensorInfo]] = {}
     for tensor in tensors:
-        by_parameter.setdefault(id(kept.places[tensor.name][0].parameter), []).append(tensor)
+        by_parameter.setdefault(id(kept.places[tensor.name].parameter), []).append(tensor)
     with ExitStack() as stack:
         # One parameter after another: the removals of the others are not in memory.
         for together in by_parameter.values():
             removals = {}
             for tensor in together:
-                site, vectors = kept.places[tensor.name]
-                removal = _removal(settings, lesion, tensor.name, vectors)
-                removals[site] = removal
+                removal = _removal(settings, lesion, tensor.name, kept.vectors(tensor.name))
+                removals[kept.places[tensor.name]] = removal
                 directions += removal.directions
                 energy += removal.energy
-                norm += float(np.square(vectors.values).sum())
+                norm += float(np.square(kept.values(tensor.name)).sum())
                 del removal
             stack.enter_context(lesioned(model, removals))
             del removals
+        give_back()
         found = _evaluate(measures)
     share = energy / norm if norm > 0 else 0.0
     first = lesion.target.tensors[0]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.runs.cost import forward_seconds, overlap_seconds, vectors_seconds
+from lmscope.runs.heap import give_back
 from lmscope.runs.localize_settings import LocalizeSettings
 from lmscope.runs.located import Located
 from lmscope.runs.progress import Reporter
@@ -196,6 +197,7 @@ def _findings(
         reporter.begin(text, seconds=seconds[0][job.tensor.name])
         weights: Any = sites.get(job.tensor.name) if twin else job.tensor
         found = _of_matrix(located, settings, job, weights, basis)
+        give_back()
         reporter.finish(text, read_bytes=0)
         return job, found
 
@@ -249,12 +251,14 @@ def _bases(
             return
         variances, directions = np.empty(0), nothing
         if not full_rank_problem(covariance):
-            variances, directions = covariance.eigenvectors()
+            variances, directions = covariance.eigenvectors(overwrite=True)
         basis = Basis(replace(covariance, covariance=nothing), variances, directions)
         del covariance, variances, directions
+        give_back()
         reporter.finish(text, read_bytes=0, matrices=0)
         yield basis
         del basis
+        give_back()
 
 
 def _of_matrix(

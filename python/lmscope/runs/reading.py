@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.runs.errors import UsageError
+from lmscope.runs.heap import give_back
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,7 @@ class Reading:
         self._dtype = dtype
         self._head: Head | None = head
         self._losses: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
+        self._twin: LanguageModel | None = None
 
     @property
     def label(self) -> str:
@@ -104,6 +106,7 @@ class Reading:
     def model(self) -> LanguageModel:
         from lmscope.representations import load_model
 
+        self._end_twin()
         try:
             return load_model(self.checkpoint, device=self._device, dtype=self._dtype, head=self._head)
         except ValueError as error:
@@ -154,13 +157,22 @@ class Reading:
         return self.losses(window)[~window.special[1:]]
 
     def untrained(self, seed: int) -> LanguageModel:
-        """The model's untrained twin, in its place: the two are never in memory together."""
+        """The model's untrained twin, in its place: the two are never in memory together.
+
+        Once the model is loaded again the twin has no values.
+        """
         model = self.model
         self.unload()
-        # The twin is made after shapes and dtypes, which one element spread over all has as well.
-        for parameter in model.model.parameters():
-            parameter.data = parameter.data.new_zeros(()).expand(parameter.shape)
-        return model.untrained(seed)
+        # The twin is made after shapes and dtypes.
+        _hollow(model)
+        self._twin = model.untrained(seed)
+        return self._twin
+
+    def _end_twin(self) -> None:
+        # Sites still refer to it, by which those of the model are found.
+        if self._twin is not None:
+            _hollow(self._twin)
+            self._twin = None
 
     def unload(self) -> None:
         """Let go of the model, which is loaded again when something asks for it; the windows stay."""
@@ -169,5 +181,13 @@ class Reading:
     def forget(self) -> None:
         """Let go of the model and all that was made with it."""
         self.unload()
+        self._end_twin()
         self.__dict__.pop("windows", None)
         self._losses.clear()
+
+
+def _hollow(model: LanguageModel) -> None:
+    """Let go of its parameters' values: of each, one element spread over its shape is left."""
+    for parameter in model.model.parameters():
+        parameter.data = parameter.data.new_zeros(()).expand(parameter.shape)
+    give_back()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.passages import capture_windows
+from lmscope.representations.tokens_at_once import tokens_at_once
 from lmscope.representations.windows import Window
 
 __all__ = ["counted", "sums_of_states", "unit_rows"]
@@ -34,7 +35,8 @@ def sums_of_states(
     import torch
 
     found: dict[Key, tuple[Floats, int]] = {}
-    for key, passage in zip(keys, capture_windows(model, windows), strict=True):
+    passages = capture_windows(model, windows, batch_tokens=tokens_at_once(model))
+    for key, passage in zip(keys, passages, strict=True):
         states = passage.states[model.depth]
         if model.kind == "causal":
             states = states[torch.as_tensor(~passage.special, device=states.device)]

@@ -13,10 +13,9 @@ from lmscope.representations.measures.budget import Reading
 from lmscope.representations.measures.labelled_windows import commonest_share, first_windows, spread_labels
 from lmscope.representations.measures.masking import short_window
 from lmscope.representations.measures.measure import Scores
+from lmscope.representations.tokens_at_once import tokens_at_once
 
 __all__ = ["HeadAccuracyMeasure"]
-
-_BATCH_TOKENS = 4096
 
 Integers = npt.NDArray[np.int64]
 
@@ -65,8 +64,9 @@ class HeadAccuracyMeasure:
         """Windows by length; one at a time where the model cannot tell where a padded one ends."""
         order = sorted(range(len(self._windows)), key=lambda row: -len(self._windows[row].ids))
         padded = self._model.model.config.pad_token_id is not None
+        tokens = tokens_at_once(self._model)
         while order:
-            rows = max(1, _BATCH_TOKENS // len(self._windows[order[0]].ids)) if padded else 1
+            rows = max(1, tokens // len(self._windows[order[0]].ids)) if padded else 1
             yield order[:rows]
             order = order[rows:]
 

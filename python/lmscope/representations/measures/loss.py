@@ -14,6 +14,7 @@ from lmscope.representations.measures.measure import Scores
 from lmscope.representations.measures.strided import stride_of, strided
 from lmscope.representations.measures.token_losses import token_losses
 from lmscope.representations.passages import capture_windows
+from lmscope.representations.tokens_at_once import tokens_at_once
 from lmscope.representations.windows import window_size
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class LossMeasure:
         return {"loss": Scores(np.array([one.mean() for one in values]), self._weights)}
 
     def _states(self) -> Iterator[torch.Tensor]:
-        passages = capture_windows(self._model, (one.window for one in self._windows))
+        passages = capture_windows(
+            self._model,
+            (one.window for one in self._windows),
+            batch_tokens=tokens_at_once(self._model),
+        )
         for one, passage in zip(self._windows, passages, strict=True):
             yield passage.states[self._model.depth][one.first - 1 : -1]

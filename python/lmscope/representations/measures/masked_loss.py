@@ -13,6 +13,7 @@ from lmscope.representations.measures.masking import mask_token, masked, short_w
 from lmscope.representations.measures.measure import Scores
 from lmscope.representations.measures.token_losses import token_losses
 from lmscope.representations.passages import capture_windows
+from lmscope.representations.tokens_at_once import tokens_at_once
 from lmscope.representations.windows import cut
 
 __all__ = ["MaskedLossMeasure"]
@@ -45,7 +46,11 @@ class MaskedLossMeasure:
         }
 
     def evaluate(self) -> dict[str, Scores]:
-        passages = capture_windows(self._model, (one.window for one in self._windows))
+        passages = capture_windows(
+            self._model,
+            (one.window for one in self._windows),
+            batch_tokens=tokens_at_once(self._model),
+        )
         states = (
             passage.states[self._model.depth][one.places]
             for one, passage in zip(self._windows, passages, strict=True)

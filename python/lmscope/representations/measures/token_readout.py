@@ -14,6 +14,7 @@ from lmscope.representations.measures.masking import MaskedWindow, mask_token, m
 from lmscope.representations.measures.measure import Scores
 from lmscope.representations.measures.softmax_regression import fit_softmax_regression
 from lmscope.representations.passages import capture_windows
+from lmscope.representations.tokens_at_once import tokens_at_once
 from lmscope.representations.windows import Window, cut
 
 __all__ = ["TokenReadoutMeasure"]
@@ -99,7 +100,9 @@ class TokenReadoutMeasure:
         return np.searchsorted(self._tokens, window.targets)
 
     def _features(self, windows: Sequence[MaskedWindow]) -> list[Floats]:
-        passages = capture_windows(self._model, (one.window for one in windows))
+        passages = capture_windows(
+            self._model, (one.window for one in windows), batch_tokens=tokens_at_once(self._model)
+        )
         return [
             passage.states[self._model.depth][one.places].double().cpu().numpy()
             for one, passage in zip(windows, passages, strict=True)
