@@ -150,7 +150,9 @@ def test_overlaps_against_ranks_and_values(full: Path) -> None:
     np.testing.assert_allclose(
         np.asarray(by_value.data[0].x), vectors["untrained_singular_values"], rtol=1e-6
     )
-    assert [value for value in by_rank.data[4].y if value is not None][::2] == row["principal"]
+    assert [value for value in by_rank.data[4].y if value is not None][::2] == [
+        one["principal"] for one in own(full, "slices") if one["name"] == row["name"]
+    ]
     edges = [shape.x0 for shape in by_value.layout.shapes if shape.type == "line"]
     assert edges == [vectors["upper_edge"], *([vectors["lower_edge"]] if vectors["lower_edge"] else [])]
     # Names of edges lie between them, never beyond the chart.

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +62,7 @@ def missing_vectors(store: RecordStore, located: Located, settings: LocalizeSett
     jobs = []
     for tensor in located.matrices:
         wanted = {"vectors"} | ({"overlap"} if settings.overlaps else set())
-        if any(fnmatchcase(tensor.name, pattern) for pattern in settings.maps):
+        if any(located.matches(tensor, pattern) for pattern in settings.maps):
             wanted.add("overlap_map")
         name = located.record(tensor.name)
         lacking = frozenset(table for table in wanted if not store.has(table, name))
@@ -349,7 +348,6 @@ def _overlap_columns(
     tensor: TensorInfo, vectors: SingularVectors, basis: Basis, settings: LocalizeSettings
 ) -> dict[str, Any]:
     from lmscope.analyses.activation_overlap import activation_overlap
-    from lmscope.analyses.slices import slice_ranks
 
     found = activation_overlap(
         vectors.right,
@@ -358,8 +356,6 @@ def _overlap_columns(
         top=settings.top,
         false_positive_rate=settings.false_positive_rate,
     )
-    count = len(vectors.values)
-    slices = slice_ranks(count, settings.slices) if count >= settings.slices else ()
     rows, columns = tensor.shape
     return {
         "rows": rows,
@@ -382,11 +378,6 @@ def _overlap_columns(
         "top_location": found.top_location,
         "top_low": found.top_low,
         "top_high": found.top_high,
-        # The squared cosines of two orthonormal bases add up to the shares of the one's vectors in the other.
-        "principal": [
-            float(found.top_share[ranks.start : ranks.stop].sum()) / min(len(ranks), found.top)
-            for ranks in slices
-        ],
     }
 
 
