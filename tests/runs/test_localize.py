@@ -281,6 +281,23 @@ def test_a_wider_run_keeps_what_stands(whole: lmscope.Run, causal: Path, tmp_pat
         assert rows(run, name) == rows(whole, name), name
 
 
+def test_a_twin_is_added_to_what_stands(
+    whole: lmscope.Run, causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**QUICK, "texts": TEXTS, "out": tmp_path / "run", "roles": "down", "lesions": False}
+    lmscope.localize(causal, untrained=False, **options)
+
+    def read_again(checkpoint: lmscope.Checkpoint, name: str) -> Any:
+        raise AssertionError(f"{name} is decomposed again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lmscope.Checkpoint, "load", read_again)
+        run = lmscope.localize(causal, **options)
+    assert not run.localize().failures
+    for table in ("vectors", "overlap"):
+        assert rows(run, table) == [row for row in rows(whole, table) if row["role"] == "down"]
+
+
 def test_steps_of_a_training(causal: Path, tmp_path: Path) -> None:
     steps = tmp_path / "steps"
     for step in (10, 2):

@@ -102,8 +102,9 @@ def write_vectors(
     seconds = estimated_seconds(jobs, located, settings) if jobs else ({}, 0.0)
     if settings.untrained:
         _keep_twin(store, located, settings, jobs, seconds, reporter, failed)
-    model = located.model if settings.needs_model and jobs else None
-    for job, findings in _findings(model, located, settings, jobs, seconds, reporter):
+    lacking = _with_own(store, located, settings, jobs, reporter) if settings.untrained else jobs
+    model = located.model if settings.needs_model and lacking else None
+    for job, findings in _findings(model, located, settings, lacking, seconds, reporter):
         record = located.record(job.tensor.name)
         for table, columns in findings.items():
             if isinstance(columns, str):
@@ -119,6 +120,33 @@ def write_vectors(
         tried += [_twin_of(one) for one in tried]
         store.settle(table, tried, failed[table])
     return failed
+
+
+def _with_own(
+    store: RecordStore,
+    located: Located,
+    settings: LocalizeSettings,
+    jobs: Sequence[Job],
+    reporter: Reporter,
+) -> list[Job]:
+    """Write the records whose own columns stand in one without a twin; gives what is left."""
+    alone = store.under(replace(settings, untrained=False).keys([]))
+    left = []
+    for job in jobs:
+        record = located.record(job.tensor.name)
+        tables = set(job.tables)
+        for table in sorted(tables - {"overlap_map"}):
+            rows = alone.rows(table, record)
+            if rows:
+                store.write(table, record, [{**row, **_of_twin(store, table, record)} for row in rows])
+                tables.remove(table)
+        if tables:
+            left.append(Job(job.tensor, frozenset(tables)))
+        else:
+            text = f"{located.label}, {job.tensor.name}"
+            reporter.begin(text, seconds=0.0)
+            reporter.finish(text, read_bytes=0)
+    return left
 
 
 def _drop_stages(store: RecordStore, located: Located) -> None:
