@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import lmscope
-from lmscope.analyses.slices import slice_ranks, slice_scores
+from lmscope.analyses.slices import slice_scores
 from lmscope.results import RunFolder, record_key
 
 from .synthetic_runs import ledger_row
@@ -81,7 +81,7 @@ def write_location_run(
                 if not twin:
                     overlap |= {key: None for key in overlap if key.startswith("untrained")}
                 tables["overlap"].append({**of, **overlap})
-            unknown = {} if overlaps else {"overlap_excess": None, "top_share": None}
+            unknown = {} if overlaps else dict.fromkeys(("overlap_excess", "top_share", "principal"))
             tables["slices"] += [{**of, **row, **unknown} for row in found["slices"]]
             if own and at < maps:
                 tables["overlap_map"].append({**of, **found["map"]})
@@ -89,13 +89,19 @@ def write_location_run(
             for role in dict.fromkeys(role for role, _, _ in places):
                 rows = _lesions(role, None, strength, draws, intervals)
                 target = {"target": role, "target_kind": "role", "role": role, "layer": None, "expert": None}
-                tables["lesions"] += [{**checkpoint, **target, **row, "matrices": layers} for row in rows]
+                of = {**checkpoint, **target, "matrices": layers, "of_matrices": layers}
+                tables["lesions"] += [{**of, **row} for row in rows]
             for row in tables["vectors"]:
                 if own and row["role"] in each and row["identity"] == IDENTITY:
                     target = {key: row[key] for key in ("role", "layer", "expert")}
-                    target |= {"target": row["name"], "target_kind": "matrix"}
+                    target |= {
+                        "target": row["name"],
+                        "target_kind": "matrix",
+                        "matrices": 1,
+                        "of_matrices": 1,
+                    }
                     rows = _lesions(row["role"], row["layer"], strength, draws, intervals)
-                    tables["lesions"] += [{**checkpoint, **target, **one, "matrices": 1} for one in rows]
+                    tables["lesions"] += [{**checkpoint, **target, **one} for one in rows]
         if claims and own:
             tables["claims"] = [{**checkpoint, **row} for row in _CLAIMS]
     return _write(folder, {name: rows for name, rows in tables.items() if rows})
@@ -184,7 +190,6 @@ def _matrix(role: str, seed: int, strength: float, tokens: int) -> dict[str, Any
     twin = {"right": lmscope.porter_thomas(twin_right.T), "left": lmscope.porter_thomas(twin_left)}
     overlap = lmscope.activation_overlap(right, inputs, top=_TOP)
     twin_overlap = lmscope.activation_overlap(twin_right.T, twin_inputs, top=_TOP)
-    ranks = slice_ranks(len(values), SLICES)
     scores = slice_scores(
         values,
         (rows, columns),
@@ -249,10 +254,6 @@ def _matrix(role: str, seed: int, strength: float, tokens: int) -> dict[str, Any
             "top_location": overlap.top_location,
             "top_low": overlap.top_low,
             "top_high": overlap.top_high,
-            "principal": [
-                float(np.mean(lmscope.principal_cosines(right[:, list(part)], inputs[:, :_TOP]) ** 2))
-                for part in ranks
-            ],
             "untrained_overlap": twin_overlap.overlap,
             "untrained_top_share": twin_overlap.top_share,
             "seconds": 0.1,
@@ -266,6 +267,14 @@ def _matrix(role: str, seed: int, strength: float, tokens: int) -> dict[str, Any
                 **{name: getattr(one, name) for name in ("slice", "slices", "first_rank", "last_rank")},
                 **{name: getattr(one, name) for name in ("energy_share", "overlap_excess", "top_share")},
                 **{name: getattr(one, name) for name in ("vector_deviation", "value_deviation", "outside")},
+                "principal": float(
+                    np.mean(
+                        lmscope.principal_cosines(
+                            right[:, one.first_rank : one.last_rank + 1], inputs[:, :_TOP]
+                        )
+                        ** 2
+                    )
+                ),
             }
             for one in scores
         ],

@@ -156,3 +156,17 @@ def test_head_left_out_of_the_file_is_a_row_without_elements(tiny_bert_path: Pat
     np.testing.assert_array_equal(checkpoint.load(head.name), checkpoint.load(embedding.name))
     stored = load_file(tiny_bert_path / "model.safetensors")
     assert sum(info.elements for info in checkpoint) == sum(value.size for value in stored.values())
+
+
+def test_a_link_goes_by_its_own_name(
+    tiny_bert_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shutil.copytree(tiny_bert_path, tmp_path / "org" / "model")
+    (tmp_path / "mini").symlink_to(target)
+    assert open_checkpoint(tmp_path / "mini").label == "mini"
+    assert open_checkpoint(target).label == "org/model"
+    monkeypatch.chdir(target)
+    assert open_checkpoint(".").label == "org/model"
+    (target / "inside").mkdir()
+    monkeypatch.chdir(target / "inside")
+    assert open_checkpoint("..").label == "org/model"

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ import lmscope
 from lmscope.report import Records, build
 from lmscope.report.claim_words import sentence
 from lmscope.report.figures import packed, unpacked
+from lmscope.report.lesion_rows import partly
 from lmscope.report.location_words import location_sentences
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
 from lmscope.report.sections import overlap_map, section_of, singular_vectors
 from lmscope.results import SCHEMAS, RunFolder
+from lmscope.runs import localize_words
 
 from ..browsing import Watched
 from ..synthetic_location import IDENTITY, ROLES, write_location_run
@@ -150,7 +153,9 @@ def test_overlaps_against_ranks_and_values(full: Path) -> None:
     np.testing.assert_allclose(
         np.asarray(by_value.data[0].x), vectors["untrained_singular_values"], rtol=1e-6
     )
-    assert [value for value in by_rank.data[4].y if value is not None][::2] == row["principal"]
+    assert [value for value in by_rank.data[4].y if value is not None][::2] == [
+        one["principal"] for one in own(full, "slices") if one["name"] == row["name"]
+    ]
     edges = [shape.x0 for shape in by_value.layout.shapes if shape.type == "line"]
     assert edges == [vectors["upper_edge"], *([vectors["lower_edge"]] if vectors["lower_edge"] else [])]
     # Names of edges lie between them, never beyond the chart.
@@ -434,12 +439,23 @@ def test_header_and_foot_know_the_analyses(plain: Path, full: Path) -> None:
     assert "run = lmscope.localize(\n    'models/tiny-located',\n    text='more notes.txt'," in page
 
 
+def test_a_lesion_of_some_of_the_matrices_says_so(plain: Path) -> None:
+    run = lmscope.open_run(plain)
+    row = next(row for row in run.table("lesions").to_pylist() if row["target_kind"] == "role")
+    assert partly(row) == ""
+    assert partly({**row, "matrices": 17, "of_matrices": 18}) == " (17 of 18 matrices)"
+    one = replace(run.localize().lesions[0], matrices=1)
+    told = one.target.replace("_", " ")
+    assert localize_words.lesion_cells(one)[0] == f"{told} (1 of {one.of_matrices} matrices)"
+
+
 def test_the_command_at_the_foot_is_taken_by_the_verb(full: Path, tmp_path: Path) -> None:
     page = unescape(build(full).read_text(encoding="utf-8"))
     command, report = page.partition("<pre><code>")[2].splitlines()[:2]
     assert command == (
         "lmscope localize models/step-01000 models/step-00000 models/step-00100 --text 'more notes.txt' "
-        "--split paragraph --roles key,query --slices 10 --only-slices 1,10 --no-controls "
+        "--split paragraph --roles attention_output,down,gate,key,pooler,query,up,value --slices 10 "
+        "--only-slices 1,10 --no-controls "
         "--maps '*.0.*' --maps '*up*' --seed 3 -o RUN"
     )
     assert report == "lmscope report RUN"

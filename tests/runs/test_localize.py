@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import lmscope
 from lmscope.representations.input_covariance import input_covariances
@@ -99,7 +101,8 @@ def test_overlaps_of_the_model_and_of_its_twin(whole: lmscope.Run, causal: Path)
             assert (found["null_low"], found["null_high"]) == (overlap.null_low, overlap.null_high)
             for number, ranks in enumerate(lmscope.slice_ranks(32, 4)):
                 cosines = lmscope.principal_cosines(right[:, ranks.start : ranks.stop], directions[:, :6])
-                assert found["principal"][number] == pytest.approx(np.mean(cosines**2), rel=1e-8)
+                (one,) = [r for r in rows(whole, "slices") if (r["name"], r["slice"]) == (DOWN, number + 1)]
+                assert one["principal"] == pytest.approx(np.mean(cosines**2), rel=1e-8)
             kept = row_of(whole, "overlap_map")
             np.testing.assert_allclose(
                 np.reshape(kept["values"], kept["shape"]), np.abs(right.T @ directions), atol=1e-6
@@ -260,7 +263,7 @@ def test_a_changed_setting_computes_what_it_touches(causal: Path, tmp_path: Path
     assert new(center=False) == {"overlap"}
     assert new(pt_window=3) == {"vectors"}
     assert new(texts=TEXTS[:1]) == {"overlap", "lesions"}
-    assert new(slices=2) == {"overlap", "lesions"}
+    assert new(slices=2) == {"lesions"}
     assert new(roles="value,key", lesions=False, overlaps=False) == {"vectors"}
 
 
@@ -276,6 +279,23 @@ def test_a_wider_run_keeps_what_stands(whole: lmscope.Run, causal: Path, tmp_pat
     # Draws depend on what they are of, not on when they are made.
     for name in LOCATION_ANALYSES:
         assert rows(run, name) == rows(whole, name), name
+
+
+def test_a_twin_is_added_to_what_stands(
+    whole: lmscope.Run, causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**QUICK, "texts": TEXTS, "out": tmp_path / "run", "roles": "down", "lesions": False}
+    lmscope.localize(causal, untrained=False, **options)
+
+    def read_again(checkpoint: lmscope.Checkpoint, name: str) -> Any:
+        raise AssertionError(f"{name} is decomposed again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lmscope.Checkpoint, "load", read_again)
+        run = lmscope.localize(causal, **options)
+    assert not run.localize().failures
+    for table in ("vectors", "overlap"):
+        assert rows(run, table) == [row for row in rows(whole, table) if row["role"] == "down"]
 
 
 def test_steps_of_a_training(causal: Path, tmp_path: Path) -> None:
@@ -374,6 +394,50 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     assert trouble["name"] == name
 
 
+def test_named_measures_of_weights_that_are_not_finite(minilm_path: Path, tmp_path: Path) -> None:
+    spoilt = "encoder.layer.5.attention.self.value.weight"
+    source = shutil.copytree(minilm_path, tmp_path / "spoilt")
+    tensors = load_file(source / "model.safetensors")
+    tensors[spoilt] = tensors[spoilt].copy()
+    tensors[spoilt][0, 0] = np.nan
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    options: dict[str, Any] = {"roles": "query,value", "layers": 5, "untrained": False, "overlaps": False}
+    run = lmscope.localize(
+        source, texts=TEXTS, out=tmp_path / "run", measures="embedding", progress=False, **options
+    )
+    assert [row["role"] for row in rows(run, "vectors")] == ["query"]
+    told = {one["name"]: one["reason"] for one in run.localize().failures}
+    assert told.keys() == {spoilt, "spoilt, measures"}
+    assert "not finite" in told["spoilt, measures"]
+
+
+def test_a_role_waits_for_a_matrix_that_failed(
+    causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {**QUICK, "texts": TEXTS, "out": tmp_path / "run", "only_slices": 4, "each_matrix": True}
+    quick |= {"roles": "down", "untrained": False, "overlaps": False, "controls": False}
+    load = lmscope.Checkpoint.load
+    reads: list[str] = []
+
+    def fails_once(checkpoint: lmscope.Checkpoint, name: str) -> Any:
+        reads.append(name)
+        # The first is for its vectors, the second for lesions.
+        if name == DOWN and reads.count(DOWN) == 2:
+            raise MemoryError("no memory")
+        return load(checkpoint, name)
+
+    monkeypatch.setattr(lmscope.Checkpoint, "load", fails_once)
+    run = lmscope.localize(causal, **quick)
+    (failure,) = run.localize().failures
+    assert (failure["analysis"], failure["name"]) == ("lesions", f"tiny-causal, {DOWN}")
+    assert failure["reason"] == "MemoryError: no memory; lesions of it are left to the next call"
+    first = DOWN.replace("1", "0", 1)
+    assert {row["target"] for row in rows(run, "lesions")} == {first}
+    run = lmscope.localize(causal, **quick)
+    assert not run.localize().failures
+    assert {row["target"]: row["matrices"] for row in rows(run, "lesions")} == {"down": 2, first: 1, DOWN: 1}
+
+
 def test_modules_that_share_their_weights(tmp_path: Path) -> None:
     from transformers import AlbertConfig, AlbertModel
 
@@ -450,7 +514,12 @@ def test_the_twin_takes_the_models_place(causal: Path) -> None:
             "only_slices: there is no slice 5; they count from 1, the smallest values, to 4",
         ),
         ({"only_slices": "0"}, "only_slices: there is no slice 0"),
-        ({"only_slices": "a"}, "only_slices: 'a' is no slice or range"),
+        ({"only_slices": "a"}, "only_slices: 'a' is no slice or range; write for example 1-3,7"),
+        (
+            {"slices": 33},
+            "slices: no matrix of tiny-causal .* cut into 33: the largest has 32 singular values",
+        ),
+        ({"maps": ["*down*", "nosuch*"]}, r"maps: 'nosuch\*' matches none of the 14 matrices looked at"),
         ({"slices": 0}, "slices: 0 must be at least 1"),
         ({"measures": "perplexity"}, "measures: 'perplexity' is no measure; choose from loss, masked_loss"),
         ({"measures": "accuracy"}, "measures: accuracy: it needs labelled texts"),

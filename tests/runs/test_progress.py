@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,20 @@ def test_figures_have_a_bar_on_a_terminal_and_nothing_where_not_wanted():
     with figures_told(False, silent) as tell:
         tell(12, 24, Path("figures/depth-ks.png"))
     assert silent.getvalue() == ""
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_piece_in_hand_is_seen_on_every_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    name = "a-long-name-of-a-model/model, encoder.layer.11.attention.self.query.weight"
+    with BarReporter(stream) as reporter:
+        reporter.start(matrices=140, total_bytes=0, seconds=4e4, noun="matrices and lesions of a-long-name")
+        reporter.begin(name, seconds=100.0)
+        reporter._progress.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()).replace("\r", "\n")
+    last = [line for line in shown.splitlines() if line.strip()][-1]
+    assert len(last) <= columns
+    assert last.rstrip().endswith(".self.query.weight")
+    assert ("0/140 matrices and lesions " in last) == (columns == 120)
+    assert "11 h 07 min left" in last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,7 @@ class Checkpoint:
     @property
     def label(self) -> str:
         """The name, behind its parent folder's where it alone says nothing, like ``model``."""
-        parent = Path(self.path).absolute().parent.name
+        parent = Path(os.path.abspath(self.path)).parent.name
         return f"{parent}/{self.name}" if self.name.lower() in _NO_NAMES and parent else self.name
 
     def load(self, name: str) -> NDArray[Any]:

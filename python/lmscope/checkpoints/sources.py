@@ -57,7 +57,8 @@ def find_source(path_or_id: str | Path, revision: str | None, token: str | None)
             _refuse_description(path)
         return _described(path.name, path, path.parent, (path,))
     if stat.S_ISDIR(mode):
-        return folder_source(path.resolve().name, path)
+        # Of a link its own name, of . and .. that of the folder.
+        return folder_source(Path(os.path.abspath(path)).name, path)
     if mode:
         raise CheckpointError("neither a file nor a folder", file=path)
     if is_remote(path_or_id):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PIPED_WIDTH = 200
-_CONTINUES = "what is done is kept, the same command continues there"
+_CONTINUES = "what is done is kept once the RUN folder is there; the same command continues in it"
 
 
 def console() -> Console:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from lmscope.report.records import Row, place_in_model
-from lmscope.report.words import plain
+from lmscope.report.words import count, plain
 
 KINDS = ("lesion", "random_size", "random_energy")
 
@@ -51,6 +51,13 @@ class Target:
                 by_slice[row["slice"]].append(row)
         points = (_point(place, rows, quantity) for place, rows in sorted(by_slice.items()))
         return [point for point in points if point is not None]
+
+
+def partly(row: Row) -> str:
+    """ " (17 of 18 matrices)" where not all could be changed, else nothing."""
+    if row["matrices"] == row["of_matrices"]:
+        return ""
+    return f" ({row['matrices']} of {count(row['of_matrices'], 'matrix', 'matrices')})"
 
 
 def targets(rows: list[Row]) -> dict[str, list[Target]]:

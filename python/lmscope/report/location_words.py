@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from lmscope.report.lesion_rows import Target, targets
+from lmscope.report.lesion_rows import Target, partly, targets
 from lmscope.report.location_rows import matrices
 from lmscope.report.records import Records, Row
 from lmscope.report.words import count, listing, number, percent, plain
@@ -86,7 +86,7 @@ def _lesions(rows: list[Row]) -> list[str]:
     row = point.rows[0]
     told = [
         f"Of all slices removed from a role at once, slice {point.slice} of {row['slices']} of "
-        f"{target.label} does most harm to {plain(measure)}: {_said(row)}, with "
+        f"{target.label}{partly(row)} does most harm to {plain(measure)}: {_said(row)}, with "
         f"{percent(row['removed_energy'])} of the energy{_control(target, measure, point.slice)}."
     ]
     smallest = [(one, at) for one, at in held if at.slice == 1 and at.low is not None and at.low > 0]
@@ -94,7 +94,7 @@ def _lesions(rows: list[Row]) -> list[str]:
         one, at = max(smallest, key=lambda pair: pair[1].value)
         told.append(
             f"Of the smallest slices, whose intervals exclude 0 in {count(len(smallest), 'role')}, that of "
-            f"{one.label} harms most: {_said(at.rows[0])}, with "
+            f"{one.label}{partly(at.rows[0])} harms most: {_said(at.rows[0])}, with "
             f"{percent(at.rows[0]['removed_energy'])} of the energy{_control(one, measure, 1)}."
         )
     return [" ".join([*told, "The largest of several is flattered by the choice."])]

@@ -125,11 +125,6 @@ OVERLAP_COLUMNS: dict[str, Column] = {
     "top_location": _real("top_share of a random direction: its mean"),
     "top_low": _real("lower end of the band of it"),
     "top_high": _real("upper end of it"),
-    "principal": Column(
-        _REALS,
-        "mean squared cosine of the principal angles between each slice's right singular vectors and the top "
-        "space, slice 1 (the smallest values) first",
-    ),
     "untrained_overlap": _by_rank_or_null("overlap of the untrained twin's vectors with its own activations"),
     "untrained_top_share": _by_rank_or_null("top_share of the twin"),
     **_SECONDS,
@@ -160,6 +155,7 @@ LESION_COLUMNS: dict[str, Column] = {
     ),
     "draw": Column(pa.int32(), "number of the random subspace, from 0; 0 for the lesion"),
     "matrices": Column(pa.int32(), "matrices that were changed"),
+    "of_matrices": Column(pa.int32(), "matrices that the target has; fewer are changed where some cannot be"),
     "directions": Column(pa.int64(), "directions that were removed, of all of them together"),
     "removed_energy": _real("removed share of the target's squared norm"),
     "measure": Column(pa.string(), "what was measured: loss, embedding, retrieval, ..."),
@@ -194,6 +190,10 @@ SLICE_COLUMNS: dict[str, Column] = {
         "its mean overlap over null_location, less 1: 0 for random vectors; null without overlaps"
     ),
     "top_share": _real_or_null("mean of its top_share; null without overlaps"),
+    "principal": _real_or_null(
+        "mean squared cosine of the principal angles between its right singular vectors and the top space; "
+        "null without overlaps"
+    ),
 }
 """One row per checkpoint, matrix and slice."""
 

@@ -180,7 +180,8 @@ def localize(
         for one, step in opened
     ]
     for located in checkpoints:
-        located.check()
+        located.check(settings.slices)
+    _check_maps(checkpoints, settings.maps)
     path = default_run_path(first) if out is None else Path(out)
     check_run_path(path, first)
     if not ties_are_recorded(path, first):
@@ -269,6 +270,13 @@ def _run(
         write_claims(folder, store, checkpoints, settings)
 
 
+def _check_maps(checkpoints: Sequence[Located], maps: Sequence[str]) -> None:
+    for pattern in maps:
+        looked_at = [(located, tensor) for located in checkpoints for tensor in located.matrices]
+        if not any(located.matches(tensor, pattern) for located, tensor in looked_at):
+            raise UsageError(f"maps: {pattern!r} matches none of the {len(looked_at)} matrices looked at")
+
+
 def _check_model(located: Located, settings: LocalizeSettings, labelled: Labelled | None) -> None:
     """Load the model, cut its texts, and see that it has the measures that were asked for."""
     if not settings.needs_model:
@@ -282,8 +290,13 @@ def _check_model(located: Located, settings: LocalizeSettings, labelled: Labelle
 
 
 def _check_measures(located: Located, settings: LocalizeSettings, labelled: Labelled | None) -> None:
+    from lmscope.representations import StatesError
+
     try:
         make_measures(located, settings, labelled)
+    except StatesError:
+        # Of these weights, not of this kind of model: the lesions fail with it, the rest is computed.
+        return
     except ValueError as error:
         raise UsageError(f"measures: {error}") from error
 
@@ -320,7 +333,7 @@ def _write_checkpoint(
                 matrices=models * len(jobs) + len(lesions),
                 total_bytes=0,
                 seconds=seconds,
-                noun="matrices and lesions" if lesions else "matrices",
+                noun=f"{'matrices and lesions' if lesions else 'matrices'} of {located.label}",
             )
         write_vectors(store, located, settings, jobs, tell)
         write_lesions(store, located, settings, labelled, lesions, folder.path, tell)

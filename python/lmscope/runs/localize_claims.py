@@ -13,6 +13,7 @@ from lmscope.runs.record_store import RecordStore
 from lmscope.runs.streaming import reason_of
 
 if TYPE_CHECKING:
+    from lmscope.analyses.slices import SliceScore
     from lmscope.results import RunFolder
 
 Row = Mapping[str, Any]
@@ -88,9 +89,19 @@ def _slices(row: Row, overlap: Row | None, settings: LocalizeSettings) -> list[d
         *("outside", "overlap_excess", "top_share"),
     )
     return [
-        {**{name: row[name] for name in about}, **{name: getattr(score, name) for name in told}}
+        {
+            **{name: row[name] for name in about},
+            **{name: getattr(score, name) for name in told},
+            "principal": None if overlap is None else _principal(score, overlap["top"]),
+        }
         for score in scores
     ]
+
+
+def _principal(score: SliceScore, top: int) -> float | None:
+    """Squared cosines of two orthonormal bases add up to the shares of the one's vectors in the other."""
+    size = score.last_rank - score.first_rank + 1
+    return None if score.top_share is None else score.top_share * size / min(size, top)
 
 
 def _consistent(slices: Iterable[Row], seed: int) -> list[dict[str, Any]]:

@@ -161,8 +161,13 @@ def _write(
         reporter.begin(text, seconds=preparation[role])
         wanted = {tensor.name: tensor for lesion in of_role for tensor in lesion.target.tensors}
         kept = _Kept(scratch, located, settings, model)
+        broken: set[str] = set()
         for tensor in wanted.values():
-            reason = kept.add(tensor)
+            try:
+                reason = kept.add(tensor)
+            except Exception as error:
+                reason = f"{reason_of(error)}; lesions of it are left to the next call"
+                broken.add(tensor.name)
             if reason:
                 failed[located.told(tensor.name)] = reason
         reporter.finish(text, read_bytes=0, matrices=0)
@@ -170,7 +175,7 @@ def _write(
             text = f"{located.label}, {lesion.told}"
             reporter.begin(text, seconds=seconds)
             tensors = [tensor for tensor in lesion.target.tensors if tensor.name in kept.places]
-            if tensors:
+            if tensors and not any(tensor.name in broken for tensor in lesion.target.tensors):
                 try:
                     rows = _rows(located, settings, lesion, tensors, kept, model, measures, baseline)
                 except ValueError as error:
@@ -234,7 +239,7 @@ class _Kept:
         self._values: dict[str, SingularVectors] = {}
 
     def add(self, tensor: TensorInfo) -> str:
-        """Why the matrix cannot be lesioned, "" where it can."""
+        """Why the matrix can never be lesioned, "" where it can; what reading it raises is let through."""
         from lmscope.analyses.slices import slice_ranks
         from lmscope.kernels.singular_vectors import singular_vectors
 
@@ -245,9 +250,9 @@ class _Kept:
             return f"its weights are also those of {', '.join(site.shared)}: a lesion would change both"
         try:
             slice_ranks(min(tensor.shape), self._settings.slices)
-            vectors = singular_vectors(self._located.checkpoint.load(tensor.name))
-        except Exception as error:
+        except ValueError as error:
             return reason_of(error)
+        vectors = singular_vectors(self._located.checkpoint.load(tensor.name))
         self._folder.mkdir(parents=True, exist_ok=True)
         nothing = np.empty((0, 0))
         self.places[tensor.name] = site
@@ -350,6 +355,7 @@ def _rows(
                 "kind": lesion.kind,
                 "draw": lesion.draw,
                 "matrices": len(tensors),
+                "of_matrices": len(lesion.target.tensors),
                 "directions": directions,
                 "removed_energy": share,
                 "measure": name,

@@ -58,7 +58,6 @@ class LocalizeSettings:
             "signed": self.signed,
             "top": self.top,
             "false_positive_rate": self.false_positive_rate,
-            "slices": self.slices,
             "untrained": self.untrained,
             "seed": self.seed,
         }
@@ -79,7 +78,7 @@ class LocalizeSettings:
             "overlap": overlap,
             "overlap_map": covariance,
             "lesions": lesions,
-            "slices": {**vectors, **overlap},
+            "slices": {**vectors, **overlap, "slices": self.slices},
             "claims": {**vectors, **overlap, **lesions, "checkpoints": list(identities)},
         }
 
@@ -165,7 +164,10 @@ def _numbers(given: str | int | Iterable[int] | None, slices: int) -> tuple[int,
     try:
         wanted = parse_layers(given)
     except UsageError as error:
-        raise UsageError(str(error).replace("layers:", "only_slices:").replace("layer", "slice")) from None
+        told = str(error).replace("layers:", "only_slices:").replace("layer", "slice")
+        raise UsageError(
+            told.replace("numbers from 0 up", "numbers from 1 up").replace("0-3,7", "1-3,7")
+        ) from None
     beyond = sorted(one for one in wanted if not 1 <= one <= slices)
     if beyond:
         raise UsageError(

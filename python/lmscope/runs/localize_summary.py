@@ -74,6 +74,8 @@ class LesionImpact:
     unit: str
     slice: int
     slices: int
+    matrices: int
+    of_matrices: int
     removed_energy: float
     baseline: float
     impact: Interval
@@ -238,7 +240,7 @@ def _impact(
 ) -> LesionImpact:
     names = (
         *("checkpoint", "target", "target_kind", "measure", "unit", "slice", "slices"),
-        *("removed_energy", "baseline"),
+        *("matrices", "of_matrices", "removed_energy", "baseline"),
     )
     return LesionImpact(
         **{name: row[name] for name in names},

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +63,7 @@ def missing_vectors(store: RecordStore, located: Located, settings: LocalizeSett
     jobs = []
     for tensor in located.matrices:
         wanted = {"vectors"} | ({"overlap"} if settings.overlaps else set())
-        if any(fnmatchcase(tensor.name, pattern) for pattern in settings.maps):
+        if any(located.matches(tensor, pattern) for pattern in settings.maps):
             wanted.add("overlap_map")
         name = located.record(tensor.name)
         lacking = frozenset(table for table in wanted if not store.has(table, name))
@@ -104,8 +103,9 @@ def write_vectors(
     seconds = estimated_seconds(jobs, located, settings) if jobs else ({}, 0.0)
     if settings.untrained:
         _keep_twin(store, located, settings, jobs, seconds, reporter, failed)
-    model = located.model if settings.needs_model and jobs else None
-    for job, findings in _findings(model, located, settings, jobs, seconds, reporter):
+    lacking = _with_own(store, located, settings, jobs, reporter) if settings.untrained else jobs
+    model = located.model if settings.needs_model and lacking else None
+    for job, findings in _findings(model, located, settings, lacking, seconds, reporter):
         record = located.record(job.tensor.name)
         for table, columns in findings.items():
             if isinstance(columns, str):
@@ -121,6 +121,33 @@ def write_vectors(
         tried += [_twin_of(one) for one in tried]
         store.settle(table, tried, failed[table])
     return failed
+
+
+def _with_own(
+    store: RecordStore,
+    located: Located,
+    settings: LocalizeSettings,
+    jobs: Sequence[Job],
+    reporter: Reporter,
+) -> list[Job]:
+    """Write the records whose own columns stand in one without a twin; gives what is left."""
+    alone = store.under(replace(settings, untrained=False).keys([]))
+    left = []
+    for job in jobs:
+        record = located.record(job.tensor.name)
+        tables = set(job.tables)
+        for table in sorted(tables - {"overlap_map"}):
+            rows = alone.rows(table, record)
+            if rows:
+                store.write(table, record, [{**row, **_of_twin(store, table, record)} for row in rows])
+                tables.remove(table)
+        if tables:
+            left.append(Job(job.tensor, frozenset(tables)))
+        else:
+            text = f"{located.label}, {job.tensor.name}"
+            reporter.begin(text, seconds=0.0)
+            reporter.finish(text, read_bytes=0)
+    return left
 
 
 def _drop_stages(store: RecordStore, located: Located) -> None:
@@ -353,7 +380,6 @@ def _overlap_columns(
     tensor: TensorInfo, vectors: SingularVectors, basis: Basis, settings: LocalizeSettings
 ) -> dict[str, Any]:
     from lmscope.analyses.activation_overlap import activation_overlap
-    from lmscope.analyses.slices import slice_ranks
 
     found = activation_overlap(
         vectors.right,
@@ -362,8 +388,6 @@ def _overlap_columns(
         top=settings.top,
         false_positive_rate=settings.false_positive_rate,
     )
-    count = len(vectors.values)
-    slices = slice_ranks(count, settings.slices) if count >= settings.slices else ()
     rows, columns = tensor.shape
     return {
         "rows": rows,
@@ -386,11 +410,6 @@ def _overlap_columns(
         "top_location": found.top_location,
         "top_low": found.top_low,
         "top_high": found.top_high,
-        # The squared cosines of two orthonormal bases add up to the shares of the one's vectors in the other.
-        "principal": [
-            float(found.top_share[ranks.start : ranks.stop].sum()) / min(len(ranks), found.top)
-            for ranks in slices
-        ],
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lmscope.report.claim_words import TITLES, sentence
+from lmscope.report.lesion_rows import partly
 from lmscope.report.words import p_value, percent, plain
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def lesion_title(one: LesionImpact, of: str) -> str:
 def lesion_cells(one: LesionImpact) -> tuple[str, ...]:
     """A row under `LESIONS_COLUMNS`."""
     target = plain(one.target) if one.target_kind == "role" else one.target
+    target += partly({"matrices": one.matrices, "of_matrices": one.of_matrices})
     return (
         target,
         f"{one.slice} of {one.slices}",

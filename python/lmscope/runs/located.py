@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,13 @@ class Located:
         asked = bool(self.selection.roles or self.selection.include)
         return tensor in self.selection and (asked or tensor.layer is not None)
 
-    def check(self) -> None:
-        """Raise `UsageError` for a role that the checkpoint does not have, and where no matrix is left."""
+    def matches(self, tensor: TensorInfo, pattern: str) -> bool:
+        """By its name, or the stored one of a part, as `include` has it."""
+        return any(fnmatchcase(name, pattern) for name in (tensor.name, tensor.stored_name))
+
+    def check(self, slices: int) -> None:
+        """Raise `UsageError` for a role that the checkpoint does not have, where no matrix is left, and where
+        none can be cut into `slices`."""
         planned = [tensor for tensor in self.checkpoint if tensor.status == "planned"]
         roles = list(dict.fromkeys(tensor.role for tensor in planned))
         for role in sorted(self.selection.roles - set(roles)):
@@ -58,6 +64,12 @@ class Located:
             raise UsageError(
                 f"no matrix of {self.label} is in a layer; --roles takes others, and "
                 f"`lmscope inspect {os.fspath(self.checkpoint.path)}` lists what there is"
+            )
+        most = max(min(tensor.shape) for tensor in self.matrices)
+        if slices > most:
+            raise UsageError(
+                f"slices: no matrix of {self.label} that is looked at can be cut into {slices}: the largest "
+                f"has {most} singular values"
             )
 
     def record(self, name: str) -> str:

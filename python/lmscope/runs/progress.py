@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _PRIOR_SECONDS = 2.0
 _SECONDS_BETWEEN_LINES = 10.0
+_NARROW = 120
+_LEFT_WIDTH = len("99 h 59 min left")
+_READ_WIDTH = len("999 MB of 999 MB") + 1
 
 
 class Pace:
@@ -191,12 +194,17 @@ class BarReporter(SilentReporter):
         self._pace = pace = Pace(seconds)
         self._of_bytes = total_bytes
         reporter = self
+        console = Console(file=self._stream)
+        narrow = console.width < _NARROW
+        # So that the piece in hand is seen beside it.
+        noun = "" if narrow else f" {noun.partition(' of ')[0]}"
+        length = 10 if narrow else 24
 
         class Bar(ProgressColumn):
             max_refresh = 0.2
 
             def render(self, task: Task) -> ProgressBar:
-                return ProgressBar(total=1.0, completed=1.0 if task.finished else pace.fraction, width=24)
+                return ProgressBar(total=1.0, completed=1.0 if task.finished else pace.fraction, width=length)
 
         class Read(ProgressColumn):
             def render(self, task: Task) -> Text:
@@ -210,13 +218,27 @@ class BarReporter(SilentReporter):
                 text = "done" if task.finished else f"{format_seconds(pace.left)} left"
                 return Text(text, style="progress.remaining")
 
+        class Piece(ProgressColumn):
+            """Its end where it is too long: what tells matrices and lesions apart."""
+
+            def __init__(self) -> None:
+                super().__init__(Column(ratio=1))
+
+            def render(self, task: Task) -> Text:
+                told = f"{task.total or 0:.0f}"
+                fixed = length + 2 * len(told) + 1 + len(noun) + _LEFT_WIDTH + 4
+                room = max(console.width - fixed - (_READ_WIDTH if total_bytes else 0), 8)
+                return Text(
+                    pace.newest if len(pace.newest) <= room else f"…{pace.newest[1 - room :]}", no_wrap=True
+                )
+
         self._progress = Progress(
             Bar(),
-            TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {noun}"),
+            TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}}{noun}"),
             *([Read()] if total_bytes else []),
             Left(),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-            console=Console(file=self._stream),
+            Piece(),
+            console=console,
             transient=True,
             expand=True,
         )
@@ -237,8 +259,7 @@ class BarReporter(SilentReporter):
 
     def _advance(self, matrices: int) -> None:
         if self._progress is not None and self._task is not None:
-            newest = self._pace.newest.replace("[", r"\[")
-            self._progress.update(self._task, advance=matrices, description=newest)
+            self._progress.update(self._task, advance=matrices)
 
 
 def _standing(records: int, of: int, settings: str) -> str:

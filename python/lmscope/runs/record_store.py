@@ -26,6 +26,15 @@ class RecordStore:
     def write(self, analysis: str, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         self._folder.write(analysis, self._key(analysis, name), *rows)
 
+    def under(self, settings: Mapping[str, Mapping[str, Any]]) -> RecordStore:
+        """The same folder under other settings."""
+        return RecordStore(self._folder, self._identity, settings)
+
+    def rows(self, analysis: str, name: str) -> list[dict[str, Any]]:
+        """Of one record; none where it does not stand."""
+        key = self._key(analysis, name)
+        return self._folder.rows(analysis, [key]).to_pylist() if self._folder.has(analysis, key) else []
+
     def stage(self, analysis: str, name: str) -> dict[str, Any]:
         """What a killed call had found towards a record; {} without."""
         return self._folder.stage(analysis, self._key(analysis, name))

@@ -177,7 +177,21 @@ def _of_localize(records: Records) -> dict[str, Any]:
     known = {name: value for name, value in _located(records).items() if name not in _DIGESTS}
     found = {name: {**known, **asked}.get(name) for name in _LOCALIZE}
     found |= {name: tuple(found[name] or ()) for name in _REPEATED}
+    found |= _whose_records(records, found)
     return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
+
+
+def _whose_records(records: Records, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Roles and layers of all records: several calls may have named others, of which the last one is kept."""
+    rows = records.without_lists("vectors")
+    union: dict[str, Any] = {}
+    if found["roles"] or (not found["include"] and any(row["layer"] is None for row in rows)):
+        union["roles"] = sorted({*(found["roles"] or ()), *(row["role"] for row in rows)})
+    if found["layers"]:
+        union["layers"] = sorted(
+            {*found["layers"], *(row["layer"] for row in rows if row["layer"] is not None)}
+        )
+    return union
 
 
 def _of_tokens(records: Records) -> dict[str, Any]:

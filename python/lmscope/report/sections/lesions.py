@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREY, ORANGE, Figure, Variant, without_chart
-from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, targets
+from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, partly, targets
 from lmscope.report.location_rows import failures, of_which, remarks
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.records import Records, Row
@@ -291,7 +291,7 @@ def _hover(point: Point, kind: str, target: Target, measure: str, unit: str) -> 
     one = point.rows[0]
     lines.append(
         f"{percent(one['removed_energy'])} of the energy in {count(one['directions'], 'direction')} of "
-        f"{count(one['matrices'], 'matrix', 'matrices')}"
+        f"{partly(one).strip(' ()') or count(one['matrices'], 'matrix', 'matrices')}"
     )
     return "<br>".join(lines)
 
@@ -299,6 +299,8 @@ def _hover(point: Point, kind: str, target: Target, measure: str, unit: str) -> 
 def _note(shown: list[Target], measure: str, quantity: str, unit: str, scale: SignedLog) -> str:
     rows = [row for one in shown for row in one.rows if row["measure"] == measure]
     log = "" if scale.linear else "; the axis is logarithmic on both sides of zero"
+    parts = (f"{one.label}{partly(row)}" for one in shown for row in one.rows if partly(row))
+    log += "".join(f"; {part}" for part in dict.fromkeys(parts))
     if quantity == "energy":
         return f"removed share of the target's squared norm{log}"
     draws = 1 + max((row["draw"] for row in rows), default=0)

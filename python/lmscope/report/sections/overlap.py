@@ -177,7 +177,7 @@ def _variant(row: Row, axis: str) -> Variant:
                 for at, (column, what) in enumerate(zip(columns, _PARTS, strict=True))
                 if points_of(column)["visible"]
             ),
-            *([_slices_of(row)] if by_rank and row["slices"] else []),
+            *([_slices_of(row)] if by_rank and _has_steps(row) else []),
         ],
     )
 
@@ -186,8 +186,8 @@ _PARTS = ("untrained, overlap", "overlap", "untrained, share in top space", "sha
 
 
 def _slices_of(row: Row) -> list[Any]:
-    firsts = [one["first_rank"] for one in row["slices"]]
-    return [STATE, "whole slice from this rank, share in top space", firsts, row["principal"].tolist()]
+    firsts, shares = ([one[name] for one in row["slices"]] for name in ("first_rank", "principal"))
+    return [STATE, "whole slice from this rank, share in top space", firsts, shares]
 
 
 def _largest(row: Row) -> str:
@@ -214,16 +214,21 @@ def _value_views(row: Row) -> dict[str, list[float]]:
 
 def _steps(row: Row, by_rank: bool) -> dict[str, Any]:
     """A piece of line for each slice, over its ranks or values."""
-    if not row["slices"] or len(row["principal"]) != len(row["slices"]):
+    if not _has_steps(row):
         return {"visible": False}
     values = row["singular_values"]
     x: list[float | None] = []
     y: list[float | None] = []
-    for one, share in zip(row["slices"], row["principal"].tolist(), strict=True):
+    for one in row["slices"]:
         ends = (one["first_rank"], one["last_rank"])
         x += [*(ends if by_rank else (float(values[rank]) for rank in ends)), None]
-        y += [share, share, None]
+        y += [one["principal"], one["principal"], None]
     return {"x": x, "y": y, "visible": True}
+
+
+def _has_steps(row: Row) -> bool:
+    """The slices may be older than the overlaps, in a run that was killed between them."""
+    return bool(row["slices"]) and all(one["principal"] is not None for one in row["slices"])
 
 
 def _sample(row: Row) -> str:
