@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -51,6 +53,13 @@ class Target:
                 by_slice[row["slice"]].append(row)
         points = (_point(place, rows, quantity) for place, rows in sorted(by_slice.items()))
         return [point for point in points if point is not None]
+
+
+def perplexity(measure: str, value: float | None) -> float | None:
+    """Of a causal model's loss in nats per token; None for other measures, and where it is no number."""
+    if measure != "loss" or value is None or value > math.log(sys.float_info.max):
+        return None
+    return math.exp(value)
 
 
 def targets(rows: list[Row]) -> dict[str, list[Target]]:
