@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lmscope.report.records import Row
-from lmscope.report.words import count, listing, number, p_value, percent, plain
+from lmscope.report.words import count, number, p_value, percent, plain
 
 SAME = "same_in_both"
 TITLES = {
@@ -30,11 +30,12 @@ def refused(rows: Sequence[Row]) -> str:
         return ""
     told = f"Nothing is said on {len(silent)} of {count(len(rows), 'claim')}"
     reasons = Counter(row.get("reason") or _too_few(row) for row in silent)
-    return f"{told}: {listing([f'{reason} ({times})' for reason, times in reasons.items()])}."
+    return f"{told}: {'; '.join(f'{reason} ({times})' for reason, times in reasons.items())}."
 
 
 def _too_few(row: Row) -> str:
-    return f"{count(row['points'], 'point')}, each one {row['point']}"
+    verb = "is" if row["points"] == 1 else "are"
+    return f"{count(row['points'], 'point')}, each one {row['point']}, {verb} too few"
 
 
 def sentence(row: Row) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from lmscope.report.lesion_rows import Target, targets
 from lmscope.report.location_rows import matrices
 from lmscope.report.records import Records, Row
-from lmscope.report.words import count, listing, number, percent, plain, rate
+from lmscope.report.words import count, listing, number, of_one, percent, plain, rate
 
 _LEVEL = 0.01
 _MOST_ROLES = 3
@@ -24,8 +24,7 @@ def location_sentences(records: Records) -> list[str]:
     if not rows:
         return []
     told = [*_vectors(rows), *_overlaps(rows), *_lesions(records.shown("lesions"))]
-    where = f"In {records.shown_label}: " if len(records.located) > 1 else ""
-    return [f"{where}{text}" for text in told]
+    return [of_one(records.shown_label, text) for text in told] if len(records.located) > 1 else told
 
 
 def _vectors(rows: list[Row]) -> list[str]:
@@ -89,6 +88,8 @@ def _lesions(rows: list[Row]) -> list[str]:
         return []
     target, point = max(held, key=lambda pair: pair[1].value)
     row = point.rows[0]
+    if point.value <= 0:
+        return [f"No slice removed from a role at once does harm to {plain(measure)}; at most {_said(row)}."]
     told = [
         f"Of all slices removed from a role at once, slice {point.slice} of {row['slices']} of "
         f"{target.label} does most harm to {plain(measure)}: {_said(row)}, with "

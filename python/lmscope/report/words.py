@@ -68,5 +68,10 @@ def shape(rows: int, columns: int) -> str:
     return f"{rows}\u2009×\u2009{columns}"
 
 
+def of_one(label: str, text: str) -> str:
+    """A sentence that names what it is of: ``In step-01000: overlaps ...``"""
+    return f"In {label}: {text[:1].lower()}{text[1:]}"
+
+
 def listing(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lmscope.report.claim_words import SAME, refused, said, sentence
-from lmscope.report.words import p_value, percent, plain, rate
+from lmscope.report.words import number, of_one, p_value, percent, plain, rate
 
 if TYPE_CHECKING:
     from lmscope.runs.localize_summary import (
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
     from lmscope.runs.tokens_summary import Interval
 
 VECTORS_TITLE = "Singular vectors with a Porter-Thomas p-value below 0.01, by role"
-VECTORS_COLUMNS = (
-    *("role", "side", "below", "inside", "above", "untrained"),
-    *("vectors", "of twin"),
-)
+VECTORS_COLUMNS = ("role", "side", "below", "inside", "above", "untrained", "vectors")
 OVERLAPS_TITLE = "Right singular vectors above the band of overlaps"
-OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random", "vectors", "of twin")
+OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random", "vectors")
 LESIONS_COLUMNS = ("role", "slice", "energy removed", "impact", "equal size", "equal energy")
 CLAIMS_TITLE = "Claims"
-PERPLEXITY_COLUMNS = (*LESIONS_COLUMNS, "perplexity")
+PERPLEXITY_COLUMNS = (*LESIONS_COLUMNS, "PPL")
 CLAIMS_COLUMNS = ("score", "held against", "value", "95 %", "p", "points")
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -58,24 +55,23 @@ def tables(summary: LocalizeSummary) -> Iterator[Table]:
 def vector_cells(role: RoleLocation) -> list[tuple[str, ...]]:
     """Two rows under `VECTORS_COLUMNS`."""
     return [
-        (plain(role.role), side, *_shares(parts), *_sizes(parts))
+        (plain(role.role), side, *_shares(parts), _sizes(parts))
         for side, parts in (("right", role.right), ("left", role.left))
     ]
 
 
 def overlap_cells(role: RoleLocation, overlaps: Parts) -> tuple[str, ...]:
     """A row under `OVERLAPS_COLUMNS`."""
-    return plain(role.role), *_shares(overlaps), rate(role.expected), *_sizes(overlaps)
+    return plain(role.role), *_shares(overlaps), rate(role.expected), _sizes(overlaps)
 
 
 def _shares(parts: Parts) -> tuple[str, ...]:
     return tuple(map(_share, (parts.below, parts.inside, parts.above, parts.untrained)))
 
 
-def _sizes(parts: Parts) -> tuple[str, str]:
+def _sizes(parts: Parts) -> str:
     """How many vectors the shares are of."""
-    own = " + ".join(str(share.of) for share in (parts.below, parts.inside, parts.above))
-    return own, "" if parts.untrained is None else str(parts.untrained.of)
+    return "/".join(str(share.of) for share in (parts.below, parts.inside, parts.above))
 
 
 def _share(share: Share | None) -> str:
@@ -83,7 +79,7 @@ def _share(share: Share | None) -> str:
 
 
 def lesion_title(one: LesionImpact, of: str) -> str:
-    perplexity = "" if one.baseline_perplexity is None else f" (perplexity {_value(one.baseline_perplexity)})"
+    perplexity = "" if one.baseline_perplexity is None else f" (perplexity {number(one.baseline_perplexity)})"
     return (
         f"What a removed slice costs: {plain(one.measure)}, {one.unit}, {_value(one.baseline)}{perplexity} "
         f"of the untouched model{of}"
@@ -95,12 +91,12 @@ def lesion_cells(one: LesionImpact) -> tuple[str, ...]:
     target = plain(one.target) if one.target_kind == "role" else one.target
     return (
         target,
-        f"{one.slice} of {one.slices}",
+        f"{one.slice}/{one.slices}",
         percent(one.removed_energy),
         _interval(one.impact),
         "" if one.random_size is None else _interval(one.random_size),
         "" if one.random_energy is None else _interval(one.random_energy),
-        *(() if one.perplexity is None else (_value(one.perplexity),)),
+        *(() if one.perplexity is None else (number(one.perplexity),)),
     )
 
 
@@ -120,11 +116,11 @@ def claim_cells(claim: Claim) -> tuple[str, ...]:
 def sentences(summary: LocalizeSummary) -> list[str]:
     """What the tables say, what limits it, and what became of the claims: of the checkpoint `shown`."""
     several = len({role.checkpoint for role in summary.roles}) > 1
-    where = f"In {summary.shown}: " if several else ""
     own = [asdict(one) for one in summary.claims if summary.shown in (one.checkpoint, one.against)]
-    told = [f"{'' if row['claim'] == SAME else where}{sentence(row)}" for row in said(own)]
-    silent = [f"{where}{text}" for text in [refused(own)] if text]
-    return [*summary.sentences, *summary.remarks, *told, *silent]
+    told = [(row["claim"] != SAME, sentence(row)) for row in said(own)]
+    told += [(True, text) for text in [refused(own)] if text]
+    named = (of_one(summary.shown, text) if here and several else text for here, text in told)
+    return [*summary.sentences, *summary.remarks, *named]
 
 
 def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
@@ -137,8 +133,8 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
                 "vectors of values outside the Marchenko-Pastur edges; inside: between them",
             ),
             ("right, left", "in the space of the matrix' inputs and of its outputs"),
-            ("untrained", "all vectors of the same configuration with random weights, the twin"),
-            ("vectors", "how many there are: below + inside + above; of twin: of the untrained one"),
+            ("untrained", "all vectors of the same configuration with random weights"),
+            ("vectors", "how many there are below/inside/above"),
         ]
     if any(role.overlaps is not None for role in summary.roles):
         told += [
@@ -153,7 +149,7 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
             ("equal energy", "a random subspace of as much squared norm removed instead"),
         ]
     if any(one.perplexity is not None for one in summary.lesions):
-        told.append(("perplexity", "exp(loss) with the slice removed"))
+        told.append(("PPL", "perplexity with the slice removed: exp(loss)"))
     if any(claim.value is not None for claim in summary.claims):
         told += [
             ("score", "vector, value: deviation of a slice's vectors or values from noise"),

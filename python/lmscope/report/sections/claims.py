@@ -7,6 +7,7 @@ from collections import defaultdict
 from lmscope.report.claim_words import TITLES, refused, said, sentence
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
+from lmscope.report.words import of_one
 
 ORDER = 57
 
@@ -47,7 +48,7 @@ def section(records: Records) -> Section | None:
     for row in rows:
         by_checkpoint[row["checkpoint"]].append(row)
     silent = [
-        f"In {name}: {text[0].lower()}{text[1:]}" if several else text
+        of_one(name, text) if several else text
         for name, some in by_checkpoint.items()
         if (text := refused(some))
     ]
