@@ -32,9 +32,7 @@ _ROWS = {
     "slices": "One row per checkpoint, matrix and slice of its singular values.",
     "claims": "One row per checkpoint, claim, score and what it is held against.",
 }
-_EXAMPLE = re.compile(
-    r'<span style="font-weight: bold">(Examples?)</span>: (lmscope .+(?:\n\nlmscope .+)*)'
-)
+_EXAMPLE = re.compile(r'<span style="font-weight: bold">(Examples?)</span>: (lmscope .+(?:\n\nlmscope .+)*)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)
 _OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
 

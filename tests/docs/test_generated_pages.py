@@ -31,7 +31,7 @@ def test_every_table_says_what_its_rows_are(pages: ModuleType) -> None:
 
 def test_every_example_of_the_help_is_a_command_to_copy(pages: ModuleType) -> None:
     text = pages.command_line()
-    assert "font-weight: bold\">Example" not in text
+    assert 'font-weight: bold">Example' not in text
     inside = False
     for line in text.splitlines():
         inside = inside != line.startswith("```")

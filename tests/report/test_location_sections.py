@@ -324,7 +324,9 @@ def test_refused_claims_are_one_note(plain: Path) -> None:
     page = unescape(build(plain).read_text(encoding="utf-8"))
     section = page.partition('id="section-claims"')[2].partition("</section>")[0]
     assert section.count('<td class="said"') == 5
-    assert "Nothing is said on 1 of 6 claims: 4 points, each one matrix and slice, are too few (1)." in section
+    assert (
+        "Nothing is said on 1 of 6 claims: 4 points, each one matrix and slice, are too few (1)." in section
+    )
 
 
 def test_the_overlap_note_has_the_share_above_by_chance(plain: Path) -> None:

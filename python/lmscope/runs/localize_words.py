@@ -38,7 +38,11 @@ def tables(summary: LocalizeSummary) -> Iterator[Table]:
     for name in dict.fromkeys((names[0], names[-1]) if names else ()):
         of = f" ({name})" if len(names) > 1 else ""
         roles = [role for role in summary.roles if role.checkpoint == name]
-        yield f"{VECTORS_TITLE}{of}", VECTORS_COLUMNS, [cells for role in roles for cells in vector_cells(role)]
+        yield (
+            f"{VECTORS_TITLE}{of}",
+            VECTORS_COLUMNS,
+            [cells for role in roles for cells in vector_cells(role)],
+        )
         located = [overlap_cells(role, role.overlaps) for role in roles if role.overlaps is not None]
         if located:
             yield f"{OVERLAPS_TITLE}{of}", OVERLAPS_COLUMNS, located
