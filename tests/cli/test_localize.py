@@ -45,7 +45,7 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert "tiny-causal (llama)" in lines
     for title in (localize_words.VECTORS_TITLE, localize_words.OVERLAPS_TITLE, localize_words.CLAIMS_TITLE):
-        assert title in lines
+        assert title in " ".join(result.stdout.split())  # narrow tables have broken titles
     (costs,) = [line for line in lines if line.startswith("What a removed slice costs: loss, nats per token")]
     told = [line for line in lines[lines.index(costs) :] if line.startswith("key ")]
     run = lmscope.open_run(tmp_path / "run")
@@ -130,7 +130,7 @@ def test_claims_that_say_nothing_are_one_line(tmp_path: Path) -> None:
 
 def test_an_encoder_of_one_text_is_told_what_it_lacks(minilm_path: Path, notes: Path, tmp_path: Path) -> None:
     command = ("localize", minilm_path, "--text", notes, "--role", "query", "--layers", "0", "--no-overlaps")
-    quick = ("--only-slices", "1", "--slices", 2, "--eval-tokens", 128, "--no-controls", "--no-untrained")
+    quick = ("--only-slices", "1", "--slices", 2, "--eval-tokens", 1024, "--no-controls", "--no-untrained")
     result = lmscope_command(*command, "-o", tmp_path / "run", *quick, "--json")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)["localize"]

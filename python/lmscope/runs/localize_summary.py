@@ -108,7 +108,8 @@ class Claim:
 class LocalizeSummary:
     """`lesions` holds of every target and measure the smallest slice that was removed and that of the largest
     impact: the largest of several is flattered by the choice. `sentences` and `remarks` are of the
-    checkpoint `shown`: of several, the last training step, else the run's own. `failures` has analysis, record and reason."""
+    checkpoint `shown`: of several, the last training step, else the run's own. `failures` has analysis,
+    record and reason."""
 
     roles: tuple[RoleLocation, ...]
     lesions: tuple[LesionImpact, ...]
