@@ -32,7 +32,7 @@ _ROWS = {
     "slices": "One row per checkpoint, matrix and slice of its singular values.",
     "claims": "One row per checkpoint, claim, score and what it is held against.",
 }
-_EXAMPLE = re.compile(r'<span style="font-weight: bold">Example</span>: (lmscope .+)')
+_EXAMPLE = re.compile(r'<span style="font-weight: bold">(Examples?)</span>: (lmscope .+(?:\n\nlmscope .+)*)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)
 _OPTION = re.compile(r"(?<=[ (])(--[a-z-]+)(?=[ ,.;)])")
 
@@ -51,7 +51,7 @@ def command_line() -> str:
     """What `lmscope VERB --help` says, of every verb, as typer writes it in Markdown."""
     command = [sys.executable, "-m", "typer", "lmscope.cli", "utils", "docs", "--name", "lmscope"]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    text = _EXAMPLE.sub(lambda found: f"**Example**:\n\n```sh\n{unescape(found[1])}\n```", text)
+    text = _EXAMPLE.sub(_example, text)
     prose = (
         line if line.startswith(("lmscope ", "* ")) else _OPTION.sub(r"`\1`", line)
         for line in text.splitlines()
@@ -59,6 +59,11 @@ def command_line() -> str:
     text = "\n".join(prose)
     # The page that includes this has its title; usage lines are no commands to copy.
     return text.split("\n", 1)[1].replace("```console\n$ ", "```text\n")
+
+
+def _example(found: re.Match[str]) -> str:
+    commands = unescape(found[2]).replace("\n\n", "\n")
+    return f"**{found[1]}**:\n\n```sh\n{commands}\n```"
 
 
 def result_files() -> Iterator[str]:

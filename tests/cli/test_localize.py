@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import lmscope
 from lmscope.cli.model_verdict import print_summary
+from lmscope.report.words import number
 from lmscope.runs import localize_words
 
 from ..read_models import prose, save_causal
@@ -43,13 +45,16 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert "tiny-causal (llama)" in lines
     for title in (localize_words.VECTORS_TITLE, localize_words.OVERLAPS_TITLE, localize_words.CLAIMS_TITLE):
-        assert title in lines
+        assert title in " ".join(result.stdout.split())  # narrow tables have broken titles
     (costs,) = [line for line in lines if line.startswith("What a removed slice costs: loss, nats per token")]
     told = [line for line in lines[lines.index(costs) :] if line.startswith("key ")]
     run = lmscope.open_run(tmp_path / "run")
     lesions = {(row["target"], row["slice"], row["kind"]): row for row in run.table("lesions").to_pylist()}
-    assert "1 of 4" in told[0]
-    assert localize_words.lesion_cells(run.localize().lesions[0])[-1] in told[0]
+    assert "1/4" in told[0]
+    smallest = run.localize().lesions[0]
+    assert localize_words.lesion_cells(smallest)[-1] in told[0]
+    assert smallest.perplexity == pytest.approx(np.exp(lesions["key", 1, "lesion"]["value"]))
+    assert f"(perplexity {number(np.exp(smallest.baseline))})" in costs
     assert set(run.localize().sentences) <= set(lines)
     assert lines[-1] == f"Records: {tmp_path / 'run'}"
 
@@ -61,6 +66,7 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     found = answer["localize"]
     assert [role["role"] for role in found["roles"]] == ["key", "value"]
     (key,) = [one for one in found["lesions"] if one["target"] == "key" and one["slice"] == 1]
+    assert key["baseline_perplexity"] == pytest.approx(np.exp(key["baseline"]))
     assert key["impact"]["mean"] == lesions["key", 1, "lesion"]["impact"]
     assert key["random_size"]["mean"] == lesions["key", 1, "random_size"]["impact"]
     assert found["failures"] == []
@@ -85,9 +91,57 @@ def test_narrow_tables_say_what_their_rows_are_of(
     lines = tables.splitlines()
     assert all(len(line) <= width for line in lines[:-1])
     rules = [at for at, line in enumerate(lines) if line and not line.strip("\u2500 ")]
-    assert len(rules) >= 3
+    assert len(rules) == len(list(localize_words.tables(summary)))
     for at in rules:
         assert lines[at + 1].split()[0] in names
+
+
+def test_sentences_and_claims_are_of_one_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = lmscope.open_run(write_location_run(tmp_path / "recorded", steps=(0, 100, 1000)))
+    summary = run.localize()
+    assert summary.shown == "step-01000"
+    assert all(text.startswith("In step-01000: ") for text in summary.sentences)
+    last = summary.claims[0]
+    other = replace(last, checkpoint="step-00000", value=0.123)
+    same = replace(other, claim="same_in_both", against="step-01000")
+    told = localize_words.sentences(replace(summary, claims=(other, same, last)))[len(summary.sentences) :]
+    assert [text.partition(":")[0] for text in told] == [
+        "Rank correlation of the roles' mean vector deviation in step-00000 and in step-01000",
+        "In step-01000",
+    ]
+
+
+def test_claims_that_say_nothing_are_one_line(tmp_path: Path) -> None:
+    summary = lmscope.open_run(write_location_run(tmp_path / "recorded")).localize()
+    silent = [replace(one, value=None, points=1, point="matrix") for one in summary.claims[:3]]
+    summary = replace(summary, claims=(*silent, *summary.claims[3:]))
+    told = localize_words.sentences(summary)
+    assert [text for text in told if "othing is said" in text] == [
+        "Nothing is said on 4 of 6 claims: 1 point, each one matrix, is too few (3); "
+        "4 points, each one matrix and slice, are too few (1)."
+    ]
+    *_, (title, _, rows) = localize_words.tables(summary)
+    assert (title, len(rows)) == (localize_words.CLAIMS_TITLE, 2)
+    summary = replace(summary, claims=tuple(silent))
+    assert localize_words.CLAIMS_TITLE not in [title for title, *_ in localize_words.tables(summary)]
+
+
+def test_an_encoder_of_one_text_is_told_what_it_lacks(minilm_path: Path, notes: Path, tmp_path: Path) -> None:
+    command = ("localize", minilm_path, "--text", notes, "--role", "query", "--layers", "0", "--no-overlaps")
+    quick = ("--only-slices", "1", "--slices", 2, "--eval-tokens", 1024, "--no-controls", "--no-untrained")
+    result = lmscope_command(*command, "-o", tmp_path / "run", *quick, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)["localize"]
+    assert found["remarks"] == [
+        "Retrieval was not measured: it needs several texts; try --split paragraph.",
+        "Embedding has no intervals, for want of texts (1 text); try --split paragraph.",
+    ]
+    measures = {one["measure"]: one for one in found["lesions"]}
+    assert measures["embedding"]["impact"]["low"] is None
+    assert measures["readout_loss"]["impact"]["low"] is not None
+    assert "readout loss" in found["sentences"][-1]
 
 
 def test_what_fails_leaves_with_4(notes: Path, tmp_path: Path) -> None:

@@ -311,6 +311,52 @@ def test_the_last_step_is_what_single_sections_show(full: Path) -> None:
     )
 
 
+def test_the_page_is_headed_by_the_checkpoint_that_it_shows(full: Path) -> None:
+    page = unescape(build(full).read_text(encoding="utf-8"))
+    assert "<h1>step-01000</h1>" in page
+    head = page.partition("<h1>")[2].partition("<section")[0]
+    assert head.count('"verdict second">In step-01000: ') == 2
+    assert "stored as bfloat16 (8 significant bits)" in head
+    step = RunFolder.open(full)
+    first = {**step.manifest["checkpoint"], "identity": "01" * 32, "name": "step-00000"}
+    records = Records(full)
+    records.manifest = {**step.manifest, "checkpoint": first}  # as a folder of steps has it: the first
+    assert (records.model, records.title) == ("step-00000", "step-01000")
+    assert all(text.startswith("In step-01000: ") for text in location_sentences(records))
+
+
+def test_refused_claims_are_one_note(plain: Path) -> None:
+    page = unescape(build(plain).read_text(encoding="utf-8"))
+    section = page.partition('id="section-claims"')[2].partition("</section>")[0]
+    assert section.count('<td class="said"') == 5
+    assert (
+        "Nothing is said on 1 of 6 claims: 4 points, each one matrix and slice, are too few (1)." in section
+    )
+
+
+def test_the_overlap_note_has_the_share_above_by_chance(plain: Path) -> None:
+    html = unescape(figures_of(Records(plain))["overlap"].variant("0:rank").html)
+    assert "lie above the band, and 0.15 % of random directions" in html
+
+
+def test_the_perplexity_stands_beside_the_loss(plain: Path) -> None:
+    figure = figures_of(Records(plain))["lesions"]
+    loss, rank = (figure.variant(f"roles:{measure}:impact") for measure in ("loss", "retrieval_rank"))
+    assert f"(perplexity of the untouched model: {np.exp(3.2):.3g})" in loss.html
+    assert "perplexity 24.5 →" in loss.data[0]["hovertext"][0]
+    assert "perplexity" not in json.dumps(vars(rank))
+
+
+def test_quantised_weights_are_told_in_the_header(tmp_path: Path) -> None:
+    warning = "32 consecutive weights take only {} different values: they were quantised"
+    folder = write_location_run(tmp_path / "run", layers=1, roles=("query", "up"), warning=warning)
+    head = unescape(build(folder).read_text(encoding="utf-8")).partition("<h1>")[2].partition("<section")[0]
+    assert (
+        "All 2 matrices: 32 consecutive weights take only 12 to 13 different values: they were quantised "
+        "Files such as Q4_K_M mix 4-bit and finer matrices."
+    ) in head
+
+
 def test_an_overlap_map_is_cut_to_block_maxima(full: Path) -> None:
     row = own(full, "overlap_map")[1]
     values = np.reshape(row["values"], row["shape"])
@@ -338,7 +384,7 @@ def test_remarks_stand_above_the_figures(tmp_path: Path, full: Path) -> None:
         lesions=False,
     )
     assert section_of(Records(coarse), "location").values["said"] == [
-        "All 2 matrices, each with numbers of its own, such as: 32 consecutive weights take only 12 values"
+        "All 2 matrices: 32 consecutive weights take only 12 to 13 values"
     ]
     told = write_location_run(tmp_path / "told", layers=1, roles=("query",), warning="<b>odd</b> weights")
     assert section_of(Records(told), "location").values["said"] == ["1 matrix: <b>odd</b> weights"]
@@ -404,6 +450,7 @@ def test_a_large_model_keeps_the_page_small(plain: Path, monkeypatch: pytest.Mon
         ({"low": None, "high": None}, "nobody knows without an interval"),
         ({"low": None, "high": None, "p_value": 0.3}, "not told apart from no relation"),
         ({"low": None, "high": None, "p_value": None}, "it may be chance"),
+        ({"value": None, "points": 1}, "as 1 point (each one matrix and slice) does not suffice"),
         ({"value": None}, "loss: nothing is said, as 120 points (each one matrix and slice) do not suffice"),
         ({"claim": "consistent", "against": "role", "p_value": 0.2}, "no more than shuffled labels"),
         ({"claim": "consistent", "against": "role", "value": None}, "Role and the variance of vector dev"),
@@ -432,6 +479,7 @@ def test_header_and_foot_know_the_analyses(plain: Path, full: Path) -> None:
     assert "Most in query" in share
     assert "in the untrained twin" in share
     assert "beyond the Marchenko–Pastur edges" in overlaps
+    assert "0.15 % of random ones are." in overlaps
     assert "slice 10 of 10 of query does most harm to loss" in lesions
     assert "Of the smallest slices" in lesions
     assert "Settings of localize" in page

@@ -207,7 +207,9 @@ def localize(
     inputs vary; what it costs to remove a slice of the singular values of a role in all layers, beside
     random subspaces. A killed run continues where it stopped.
 
-    [bold]Example[/bold]: lmscope localize ./my-model --text notes.txt --role query,key -o runs/my-model
+    [bold]Examples[/bold]: lmscope localize ./my-model --text notes.txt --role query,key -o runs/my-model
+
+    lmscope localize ./my-encoder --text notes.txt --split paragraph -o runs/my-encoder
     """
     with errors_to_exit_codes(as_json=json):
         from lmscope import runs

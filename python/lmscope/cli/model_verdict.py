@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lmscope.runs import Run
 
 _MOST_MESSAGES = 10
-_TEXT_COLUMNS = ("checkpoint", "method", "form", "refused", "role", "claim", "score", "held against")
-_NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "claim": 3}
+_TEXT_COLUMNS = ("checkpoint", "method", "form", "refused", "role", "side", "score", "held against")
+_NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "score": 2}
 """First column -> how many columns say what a row is of: they stand in every part of a table."""
 
 _WIDEST_REASON = 48

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from lmscope.report.records import Row
 from lmscope.report.words import count, number, p_value, percent, plain
 
+SAME = "same_in_both"
 TITLES = {
     "consistent": "Do roles behave alike?",
-    "same_in_both": "Do roles rank alike in both?",
+    SAME: "Do roles rank alike in both?",
     "diagnostic": "Do the weights alone tell?",
 }
 _LEVEL = 0.05
 _PER_ENERGY = "per_energy: "
+
+
+def said(rows: Sequence[Row]) -> list[Row]:
+    """Those that came to a number."""
+    return [row for row in rows if row["value"] is not None]
+
+
+def refused(rows: Sequence[Row]) -> str:
+    """One sentence for all that came to none, with the reason where the rows have it; "" without any."""
+    silent = [row for row in rows if row["value"] is None]
+    if not silent:
+        return ""
+    told = f"Nothing is said on {len(silent)} of {count(len(rows), 'claim')}"
+    reasons = Counter(row.get("reason") or _too_few(row) for row in silent)
+    return f"{told}: {'; '.join(f'{reason} ({times})' for reason, times in reasons.items())}."
+
+
+def _too_few(row: Row) -> str:
+    verb = "is" if row["points"] == 1 else "are"
+    return f"{count(row['points'], 'point')}, each one {row['point']}, {verb} too few"
 
 
 def sentence(row: Row) -> str:
@@ -20,8 +44,8 @@ def sentence(row: Row) -> str:
     if row["claim"] == "consistent":
         return _consistent(row, points)
     what = (
-        f"the roles' mean {plain(row['score'])} here and in {row['against']}"
-        if row["claim"] == "same_in_both"
+        f"the roles' mean {plain(row['score'])} in {row['checkpoint']} and in {row['against']}"
+        if row["claim"] == SAME
         else f"{plain(row['score'])} and {_held_against(row)}"
     )
     return _correlated(row, f"Rank correlation of {what}", points)
@@ -31,7 +55,7 @@ def _consistent(row: Row, points: str) -> str:
     variance = f"the variance of {plain(row['score'])}"
     who = plain(row["against"]).capitalize()
     if row["value"] is None:
-        return f"{who} and {variance}: {_refused(points)}"
+        return f"{who} and {variance}: {_refused(row, points)}"
     share = f"{who} explains {percent(row['value'])} of {variance} over {points}"
     if row["p_value"] is None:
         return f"{share}; no p-value."
@@ -43,7 +67,7 @@ def _consistent(row: Row, points: str) -> str:
 def _correlated(row: Row, what: str, points: str) -> str:
     value, low, high, p = (row[name] for name in ("value", "low", "high", "p_value"))
     if value is None:
-        return f"{what}: {_refused(points)}"
+        return f"{what}: {_refused(row, points)}"
     told = f"{what}: {number(value, 2)}"
     if low is not None and high is not None:
         told += f" (95 % {number(low, 2)} to {number(high, 2)})"
@@ -64,8 +88,8 @@ def _correlated(row: Row, what: str, points: str) -> str:
     return f"{told}: not told apart from no relation."
 
 
-def _refused(points: str) -> str:
-    return f"nothing is said, as {points} do not suffice."
+def _refused(row: Row, points: str) -> str:
+    return f"nothing is said, as {points} {'does' if row['points'] == 1 else 'do'} not suffice."
 
 
 def _p(row: Row) -> str:
@@ -77,4 +101,4 @@ def _held_against(row: Row) -> str:
     against = str(row["against"])
     if against.startswith(_PER_ENERGY):
         return f"lesion impact per energy, {plain(against.removeprefix(_PER_ENERGY))}"
-    return against if row["claim"] == "same_in_both" else plain(against)
+    return against if row["claim"] == SAME else plain(against)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -58,6 +60,13 @@ def partly(row: Row) -> str:
     if row["matrices"] == row["of_matrices"]:
         return ""
     return f" ({row['matrices']} of {count(row['of_matrices'], 'matrix', 'matrices')})"
+
+
+def perplexity(measure: str, value: float | None) -> float | None:
+    """Of a causal model's loss in nats per token; None for other measures, and where it is no number."""
+    if measure != "loss" or value is None or value > math.log(sys.float_info.max):
+        return None
+    return math.exp(value)
 
 
 def targets(rows: list[Row]) -> dict[str, list[Target]]:

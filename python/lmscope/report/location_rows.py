@@ -11,6 +11,7 @@ from lmscope.report.words import count, number, plain
 
 _MOST_REASONS = 3
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
+_MIXED = "Files such as Q4_K_M mix 4-bit and finer matrices."
 _HALF = {"bfloat16": 8, "float16": 11}
 """Stored type -> bits of the significand."""
 
@@ -41,7 +42,10 @@ def matrices(records: Records) -> list[Row]:
 
 
 def remarks(records: Records) -> list[str]:
-    """What limits the singular vectors and values of the checkpoint, in words; each thing once."""
+    """What limits the singular vectors and values of the checkpoint, in words; each thing once.
+
+    Warnings that differ in their numbers alone are one, with the range of each number.
+    """
     rows = records.vectors
     by_kind: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -49,9 +53,9 @@ def remarks(records: Records) -> list[str]:
             by_kind[_NUMBER.sub("#", row["warning"])][row["warning"]] += 1
     told = []
     for texts in by_kind.values():
-        text, _ = texts.most_common(1)[0]
-        own_numbers = ", each with numbers of its own, such as" if len(texts) > 1 else ""
-        told.append(f"{_of(texts.total(), len(rows))}{own_numbers}: {text}")
+        text = _with_ranges(list(texts))
+        mixed = f" {_MIXED}" if "quantised" in text else ""
+        told.append(f"{_of(texts.total(), len(rows))}: {text}{mixed}")
     for dtype, bits in _HALF.items():
         held = sum(row["dtype"] == dtype and not row["warning"] for row in rows)
         if held:
@@ -59,6 +63,22 @@ def remarks(records: Records) -> list[str]:
                 f"{_of(held, len(rows))}: stored as {dtype} ({bits} significant bits). Rounding adds "
                 "noise to every entry, which blurs the smallest singular values and their vectors first."
             )
+    return told
+
+
+def lesion_remarks(records: Records) -> list[str]:
+    """What the measures of the lesions lack for want of several texts, and the way out."""
+    rows = records.shown("lesions")
+    measured = {row["measure"] for row in rows}
+    told = []
+    # Where measures were asked for by name, none was left out.
+    by_default = not records.settings("lesions").get("measures")
+    if by_default and "embedding" in measured and "retrieval" not in measured:
+        told.append("Retrieval was not measured: it needs several texts; try --split paragraph.")
+    embedding = [row for row in rows if row["measure"] == "embedding"]
+    if embedding and all(row["impact_low"] is None for row in embedding):
+        few = count(embedding[0]["units"], "text")
+        told.append(f"Embedding has no intervals, for want of texts ({few}); try --split paragraph.")
     return told
 
 
@@ -80,11 +100,10 @@ def failures(records: Records, analysis: str) -> list[str]:
 
 def of_which(records: Records) -> str:
     """A sentence that says whose matrices are shown, where the run holds other checkpoints too."""
-    labels = {row["identity"]: row["checkpoint"] for row in records.without_lists("vectors")}
-    if len(labels) < 2:
+    if len(records.located) < 2:
         return ""
-    others = f"{len(labels) - 1} other checkpoint{'s' if len(labels) > 2 else ''}"
-    return f" Shown is {records.vectors[0]['checkpoint']}; the run holds {others} as well."
+    others = count(len(records.located) - 1, "other checkpoint")
+    return f" Shown is {records.shown_label}; the run holds {others} as well."
 
 
 def in_page(rows: list[Row], budget: int) -> frozenset[str] | None:
@@ -129,6 +148,18 @@ def steps(records: Records, analysis: str) -> dict[int, list[Row]]:
         if row["step"] is not None:
             found[row["step"]].append(row)
     return {step: found[step] for step in sorted(found)} if len(found) > 1 else {}
+
+
+def _with_ranges(texts: list[str]) -> str:
+    """The texts as one: they differ in their numbers only, of which it has the range."""
+    numbers = zip(*([found.group() for found in _NUMBER.finditer(text)] for text in texts), strict=True)
+    ranges = (_range(list(dict.fromkeys(same))) for same in numbers)
+    return _NUMBER.sub(lambda _: next(ranges), texts[0])
+
+
+def _range(numbers: list[str]) -> str:
+    low, high = min(numbers, key=float), max(numbers, key=float)
+    return low if low == high else f"{low} to {high}"
 
 
 def _of(some: int, all_of_them: int) -> str:

@@ -9,18 +9,22 @@ import numpy as np
 from lmscope.report.lesion_rows import Target, partly, targets
 from lmscope.report.location_rows import matrices
 from lmscope.report.records import Records, Row
-from lmscope.report.words import count, listing, number, percent, plain
+from lmscope.report.words import count, listing, number, of_one, percent, plain, rate
 
 _LEVEL = 0.01
 _MOST_ROLES = 3
 
 
 def location_sentences(records: Records) -> list[str]:
-    """One of the vectors, one of the overlaps and one of the lesions, as far as the run holds them."""
+    """One of the vectors, one of the overlaps and one of the lesions, as far as the run holds them.
+
+    All are of the checkpoint that is shown, which they name where the run holds several.
+    """
     rows = matrices(records)
     if not rows:
         return []
-    return [*_vectors(rows), *_overlaps(rows), *_lesions(records.shown("lesions"))]
+    told = [*_vectors(rows), *_overlaps(rows), *_lesions(records.shown("lesions"))]
+    return [of_one(records.shown_label, text) for text in told] if len(records.located) > 1 else told
 
 
 def _vectors(rows: list[Row]) -> list[str]:
@@ -50,14 +54,14 @@ def _below(rows: list[Row], column: str) -> float:
 def _overlaps(rows: list[Row]) -> list[str]:
     """Above the band beyond the Marchenko-Pastur edges and between them."""
     above: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    rates = set()
+    by_chance = set()
     for row in rows:
         if row["overlaps"] is None or row["upper_edge"] is None:
             continue
         place = np.arange(len(row["singular_values"]))
         beyond = (place < row["n_above"]) | (place >= len(place) - row["n_below"])
         found = row["overlaps"]["overlap"] > row["overlaps"]["null_high"]
-        rates.add(row["overlaps"]["false_positive_rate"])
+        by_chance.add(row["overlaps"]["false_positive_rate"] / 2)
         for side in (True, False):
             above[side].append(found[beyond == side])
     if not above[True]:
@@ -67,10 +71,10 @@ def _overlaps(rows: list[Row]) -> list[str]:
         some = np.concatenate(above[side])
         if len(some):
             parts.append(f"{percent(float(some.mean()))} of {count(len(some), 'vector')} {where}")
-    rate = listing([percent(rate) for rate in sorted(rates)])
+    chance = listing([rate(share) for share in sorted(by_chance)])
     return [
         f"Overlaps with the activations are above the band of random directions for {listing(parts)}; "
-        f"{rate} of random ones leave the band."
+        f"{chance} of random ones are."
     ]
 
 
@@ -78,12 +82,14 @@ def _lesions(rows: list[Row]) -> list[str]:
     roles = targets(rows).get("roles", [])
     if not roles:
         return []
-    measure = rows[0]["measure"]
+    measure = _measure(rows)
     held = [(one, point) for one in roles for point in one.curve(measure, "lesion", "impact")]
     if not held:
         return []
     target, point = max(held, key=lambda pair: pair[1].value)
     row = point.rows[0]
+    if point.value <= 0:
+        return [f"No slice removed from a role at once does harm to {plain(measure)}; at most {_said(row)}."]
     told = [
         f"Of all slices removed from a role at once, slice {point.slice} of {row['slices']} of "
         f"{target.label}{partly(row)} does most harm to {plain(measure)}: {_said(row)}, with "
@@ -98,6 +104,12 @@ def _lesions(rows: list[Row]) -> list[str]:
             f"{percent(at.rows[0]['removed_energy'])} of the energy{_control(one, measure, 1)}."
         )
     return [" ".join([*told, "The largest of several is flattered by the choice."])]
+
+
+def _measure(rows: list[Row]) -> str:
+    """The first with intervals, or the first."""
+    known = (row for row in rows if row["impact_low"] is not None)
+    return str(next(known, rows[0])["measure"])
 
 
 def _said(row: Row) -> str:

@@ -41,7 +41,7 @@ def as_html(records: Records) -> str:
 
     sections = sections_of(records)
     content = {
-        "file": file_stem(records.model.rpartition("/")[2] or records.model),
+        "file": file_stem(records.title.rpartition("/")[2] or records.title),
         "themes": {"light": LIGHT, "dark": DARK},
         "figures": {section.key: _for_script(section.figure) for section in sections if section.figure},
     }
@@ -49,7 +49,7 @@ def as_html(records: Records) -> str:
         environment()
         .get_template("page.html.jinja")
         .render(
-            model=records.model,
+            model=records.title,
             sections=[(section, render(section.template, **section.values)) for section in sections],
             content=_script_json(content),
             style=Markup((HERE / "page.css").read_text(encoding="utf-8")),

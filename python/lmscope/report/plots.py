@@ -39,7 +39,7 @@ def plot(records: Records, figure: str, state: str | None = None) -> plotly.grap
         raise NoSuchFigure(f"plot: no figure {figure!r} in this run; there is {names}")
     chosen = section.figure
     key = chosen.first if state is None else _state(figure, chosen, state)
-    return PlotlyFigure(as_plotly(records.model, chosen, key))
+    return PlotlyFigure(as_plotly(records.title, chosen, key))
 
 
 def _check_name(what: str, value: object, names: Callable[[], list[str]]) -> None:

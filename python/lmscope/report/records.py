@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from lmscope.analyses.selection_summary import summarise_selection
-from lmscope.results import ResultsError, RunFolder, RunTables
+from lmscope.results import LOCATION_ANALYSES, ResultsError, RunFolder, RunTables
 
 Row = dict[str, Any]
 
@@ -100,14 +100,30 @@ class Records:
 
     def shown(self, analysis: str) -> list[Row]:
         """`rows` of one checkpoint, where there are several: the last training step, or the run's own."""
-        return [row for row in self.rows(analysis) if row["identity"] == self._shown_identity]
+        return [row for row in self.rows(analysis) if row["identity"] == self.shown_identity]
 
     @cached_property
-    def _shown_identity(self) -> str | None:
+    def located(self) -> Mapping[str, str]:
+        """Identity -> label of the checkpoints whose singular vectors the run holds."""
+        return {row["identity"]: row["checkpoint"] for row in self.without_lists("vectors")}
+
+    @cached_property
+    def shown_identity(self) -> str | None:
         steps = {row["step"]: row["identity"] for row in self.without_lists("vectors")}
         if None not in steps and len(steps) > 1:
             return str(steps[max(steps)])
         return self.checkpoint.get("identity")
+
+    @property
+    def shown_label(self) -> str:
+        """What the checkpoint of `shown` is called."""
+        return self.located.get(self.shown_identity or "", self.model)
+
+    @property
+    def title(self) -> str:
+        """What a page is headed by: where it is of `localize` alone, the checkpoint that is shown."""
+        alone = set(self.analyses) <= LOCATION_ANALYSES
+        return self.shown_label if alone and len(self.located) > 1 else self.model
 
     @cached_property
     def selection_means(self) -> list[Row]:

@@ -58,7 +58,7 @@ def write_figures(
     except OSError as error:
         raise ResultsError(f"{folder}: cannot be made: {error.strerror}") from error
     remove_temporaries(folder, _OWN_FILES)
-    drawn = ((stem, as_plotly(records.model, figure, key)) for stem, figure, key in planned)
+    drawn = ((stem, as_plotly(records.title, figure, key)) for stem, figure, key in planned)
     written: list[Path] = []
 
     def keep(stem: Path, form: str, image: bytes) -> None:

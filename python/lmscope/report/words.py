@@ -31,6 +31,11 @@ def percent(value: float | None) -> str:
     return f"{share:.1f} %" if 0 < share < 9.95 or 99.5 <= share < 100 else f"{share:.0f} %"
 
 
+def rate(value: float | None) -> str:
+    """A false-positive rate, to two digits however small: 0.15 %."""
+    return "–" if value is None else f"{number(100 * value, 2)} %"
+
+
 def signed_percent(value: float | None) -> str:
     """A number around 0, as the excess over chance: alike on either side, 0 % where it rounds to that."""
     if value is None:
@@ -61,6 +66,11 @@ def plain(name: str) -> str:
 
 def shape(rows: int, columns: int) -> str:
     return f"{rows}\u2009×\u2009{columns}"
+
+
+def of_one(label: str, text: str) -> str:
+    """A sentence that names what it is of: ``In step-01000: overlaps ...``"""
+    return f"In {label}: {text[:1].lower()}{text[1:]}"
 
 
 def listing(words: list[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.report.lesion_rows import perplexity
 from lmscope.report.words import count
 from lmscope.runs import localize_words
 from lmscope.runs.tokens_summary import Interval
@@ -65,7 +66,10 @@ class RoleLocation:
 
 @dataclass(frozen=True)
 class LesionImpact:
-    """One slice removed: its impact, and the mean of its controls' (with the interval of a single draw)."""
+    """One slice removed: its impact, and the mean of its controls' (with the interval of a single draw).
+
+    `baseline_perplexity` and `perplexity`, without and with the lesion, of the measure "loss"; else None.
+    """
 
     checkpoint: str
     target: str
@@ -78,6 +82,8 @@ class LesionImpact:
     of_matrices: int
     removed_energy: float
     baseline: float
+    baseline_perplexity: float | None
+    perplexity: float | None
     impact: Interval
     random_size: Interval | None
     random_energy: Interval | None
@@ -103,14 +109,16 @@ class Claim:
 @dataclass(frozen=True, repr=False)
 class LocalizeSummary:
     """`lesions` holds of every target and measure the smallest slice that was removed and that of the largest
-    impact: the largest of several is flattered by the choice. `sentences` and `remarks` are of the run's own
-    checkpoint. `failures` has analysis, record and reason."""
+    impact: the largest of several is flattered by the choice. `sentences` and `remarks` are of the
+    checkpoint `shown`: of several, the last training step, else the run's own. `failures` has analysis,
+    record and reason."""
 
     roles: tuple[RoleLocation, ...]
     lesions: tuple[LesionImpact, ...]
     claims: tuple[Claim, ...]
     sentences: tuple[str, ...]
     remarks: tuple[str, ...]
+    shown: str
     removed: int
     failures: tuple[dict[str, str], ...]
 
@@ -135,8 +143,9 @@ def summarise_localize(
     *,
     sentences: Iterable[str],
     remarks: Iterable[str],
+    shown: str,
 ) -> LocalizeSummary:
-    """Reduce the tables; `sentences` and `remarks` are the report's."""
+    """Reduce the tables; `sentences`, `remarks` and `shown` are the report's."""
     lesions = tables["lesions"].to_pylist()
     removed = {(row["identity"], row["target"], row["slice"], row["kind"], row["draw"]) for row in lesions}
     return LocalizeSummary(
@@ -148,6 +157,7 @@ def summarise_localize(
         ),
         sentences=tuple(sentences),
         remarks=tuple(remarks),
+        shown=shown,
         removed=len(removed),
         failures=tuple(
             {"analysis": analysis, "name": name, "reason": reason}
@@ -244,6 +254,8 @@ def _impact(
     )
     return LesionImpact(
         **{name: row[name] for name in names},
+        baseline_perplexity=perplexity(row["measure"], row["baseline"]),
+        perplexity=perplexity(row["measure"], row["value"]),
         impact=Interval(row["impact"], row["impact_low"], row["impact_high"]),
         random_size=_mean(by_slice.get((row["slice"], "random_size"), ())),
         random_energy=_mean(by_slice.get((row["slice"], "random_energy"), ())),

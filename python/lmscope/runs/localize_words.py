@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from lmscope.report.claim_words import TITLES, sentence
+from lmscope.report.claim_words import SAME, refused, said, sentence
 from lmscope.report.lesion_rows import partly
-from lmscope.report.words import p_value, percent, plain
+from lmscope.report.words import number, of_one, p_value, percent, plain, rate
 
 if TYPE_CHECKING:
     from lmscope.runs.localize_summary import (
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
     from lmscope.runs.tokens_summary import Interval
 
 VECTORS_TITLE = "Singular vectors with a Porter-Thomas p-value below 0.01, by role"
-VECTORS_COLUMNS = (
-    *("role", "matrices", "right: below", "inside", "above", "untrained"),
-    *("left: below", "inside", "above", "untrained"),
-)
+VECTORS_COLUMNS = ("role", "side", "below", "inside", "above", "untrained", "vectors")
 OVERLAPS_TITLE = "Right singular vectors above the band of overlaps"
-OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random")
+OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random", "vectors")
 LESIONS_COLUMNS = ("role", "slice", "energy removed", "impact", "equal size", "equal energy")
 CLAIMS_TITLE = "Claims"
-CLAIMS_COLUMNS = ("claim", "score", "held against", "value", "95 %", "p", "points")
+PERPLEXITY_COLUMNS = (*LESIONS_COLUMNS, "PPL")
+CLAIMS_COLUMNS = ("score", "held against", "value", "95 %", "p", "points")
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -41,55 +39,70 @@ def tables(summary: LocalizeSummary) -> Iterator[Table]:
     for name in dict.fromkeys((names[0], names[-1]) if names else ()):
         of = f" ({name})" if len(names) > 1 else ""
         roles = [role for role in summary.roles if role.checkpoint == name]
-        yield f"{VECTORS_TITLE}{of}", VECTORS_COLUMNS, [vector_cells(role) for role in roles]
+        yield (
+            f"{VECTORS_TITLE}{of}",
+            VECTORS_COLUMNS,
+            [cells for role in roles for cells in vector_cells(role)],
+        )
         located = [overlap_cells(role, role.overlaps) for role in roles if role.overlaps is not None]
         if located:
             yield f"{OVERLAPS_TITLE}{of}", OVERLAPS_COLUMNS, located
         lesions = [one for one in summary.lesions if one.checkpoint == name]
         for measure in dict.fromkeys(one.measure for one in lesions):
             told = [one for one in lesions if one.measure == measure]
-            yield lesion_title(told[0], of), LESIONS_COLUMNS, [lesion_cells(one) for one in told]
-        claims = [claim for claim in summary.claims if claim.checkpoint == name]
+            columns = LESIONS_COLUMNS if told[0].baseline_perplexity is None else PERPLEXITY_COLUMNS
+            yield lesion_title(told[0], of), columns, [lesion_cells(one) for one in told]
+        claims = [claim for claim in summary.claims if claim.checkpoint == name and claim.value is not None]
         if claims:
             yield f"{CLAIMS_TITLE}{of}", CLAIMS_COLUMNS, [claim_cells(claim) for claim in claims]
 
 
-def vector_cells(role: RoleLocation) -> tuple[str, ...]:
-    """A row under `VECTORS_COLUMNS`."""
-    return plain(role.role), str(role.matrices), *_cells(role.right), *_cells(role.left)
+def vector_cells(role: RoleLocation) -> list[tuple[str, ...]]:
+    """Two rows under `VECTORS_COLUMNS`."""
+    return [
+        (plain(role.role), side, *_shares(parts), _sizes(parts))
+        for side, parts in (("right", role.right), ("left", role.left))
+    ]
 
 
 def overlap_cells(role: RoleLocation, overlaps: Parts) -> tuple[str, ...]:
     """A row under `OVERLAPS_COLUMNS`."""
-    return plain(role.role), *_cells(overlaps), percent(role.expected)
+    return plain(role.role), *_shares(overlaps), rate(role.expected), _sizes(overlaps)
 
 
-def _cells(parts: Parts) -> tuple[str, ...]:
+def _shares(parts: Parts) -> tuple[str, ...]:
     return tuple(map(_share, (parts.below, parts.inside, parts.above, parts.untrained)))
 
 
+def _sizes(parts: Parts) -> str:
+    """How many vectors the shares are of."""
+    return "/".join(str(share.of) for share in (parts.below, parts.inside, parts.above))
+
+
 def _share(share: Share | None) -> str:
-    return "" if share is None or not share.of else f"{percent(share.value)} of {share.of}"
+    return "" if share is None or not share.of else percent(share.value)
 
 
 def lesion_title(one: LesionImpact, of: str) -> str:
+    perplexity = "" if one.baseline_perplexity is None else f" (perplexity {number(one.baseline_perplexity)})"
     return (
-        f"What a removed slice costs: {plain(one.measure)}, {one.unit}, {_value(one.baseline)} of the "
-        f"untouched model{of}"
+        f"What a removed slice costs: {plain(one.measure)}, {one.unit}, {_value(one.baseline)}{perplexity} "
+        f"of the untouched model{of}"
     )
 
 
 def lesion_cells(one: LesionImpact) -> tuple[str, ...]:
-    """A row under `LESIONS_COLUMNS`."""
+    """A row under `LESIONS_COLUMNS`, or under `PERPLEXITY_COLUMNS` where the measure has one."""
     target = plain(one.target) if one.target_kind == "role" else one.target
     target += partly({"matrices": one.matrices, "of_matrices": one.of_matrices})
     return (
         target,
-        f"{one.slice} of {one.slices}",
+        f"{one.slice}/{one.slices}",
         percent(one.removed_energy),
         _interval(one.impact),
         "" if one.random_size is None else _interval(one.random_size),
         "" if one.random_energy is None else _interval(one.random_energy),
+        *(() if one.perplexity is None else (number(one.perplexity),)),
     )
 
 
@@ -97,21 +110,23 @@ def claim_cells(claim: Claim) -> tuple[str, ...]:
     """A row under `CLAIMS_COLUMNS`."""
     known = claim.low is not None and claim.high is not None
     return (
-        TITLES[claim.claim],
-        plain(claim.score),
+        plain(claim.score).removesuffix(" deviation"),
         plain(claim.against),
         "" if claim.value is None else f"{claim.value:.2f}",
         f"{claim.low:.2f} to {claim.high:.2f}" if known else "",
         "" if claim.p_value is None else p_value(claim.p_value),
-        f"{claim.points} ({claim.point})",
+        str(claim.points),
     )
 
 
 def sentences(summary: LocalizeSummary) -> list[str]:
-    """What the tables say, what limits it, and what became of the claims."""
-    first = summary.roles[0].checkpoint if summary.roles else ""
-    told = [sentence(asdict(claim)) for claim in summary.claims if claim.checkpoint == first]
-    return [*summary.sentences, *summary.remarks, *told]
+    """What the tables say, what limits it, and what became of the claims: of the checkpoint `shown`."""
+    several = len({role.checkpoint for role in summary.roles}) > 1
+    own = [asdict(one) for one in summary.claims if summary.shown in (one.checkpoint, one.against)]
+    told = [(row["claim"] != SAME, sentence(row)) for row in said(own)]
+    told += [(True, text) for text in [refused(own)] if text]
+    named = (of_one(summary.shown, text) if here and several else text for here, text in told)
+    return [*summary.sentences, *summary.remarks, *named]
 
 
 def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
@@ -125,6 +140,7 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
             ),
             ("right, left", "in the space of the matrix' inputs and of its outputs"),
             ("untrained", "all vectors of the same configuration with random weights"),
+            ("vectors", "how many there are below/inside/above"),
         ]
     if any(role.overlaps is not None for role in summary.roles):
         told += [
@@ -137,6 +153,13 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
             ("impact", "harm done, with its 95 % interval over windows or texts; negative: an improvement"),
             ("equal size", "a random subspace of as many directions removed instead"),
             ("equal energy", "a random subspace of as much squared norm removed instead"),
+        ]
+    if any(one.perplexity is not None for one in summary.lesions):
+        told.append(("PPL", "perplexity with the slice removed: exp(loss)"))
+    if any(claim.value is not None for claim in summary.claims):
+        told += [
+            ("score", "vector, value: deviation of a slice's vectors or values from noise"),
+            ("held against", "role, layer: share of the scores' variance; else: rank correlation"),
         ]
     return told
 

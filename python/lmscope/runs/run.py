@@ -165,7 +165,7 @@ class Run:
 
         Raises `UsageError` where the run holds none.
         """
-        from lmscope.report.location_rows import remarks
+        from lmscope.report.location_rows import lesion_remarks, remarks
         from lmscope.report.location_words import location_sentences
         from lmscope.results import LOCATION_ANALYSES
         from lmscope.runs.localize_summary import summarise_localize
@@ -178,7 +178,8 @@ class Run:
             {name: self.table(name) for name in ("vectors", "overlap", "lesions", "claims")},
             {name: self._failures(name, "localize") for name in sorted(LOCATION_ANALYSES & held.keys())},
             sentences=location_sentences(records),
-            remarks=remarks(records),
+            remarks=[*remarks(records), *lesion_remarks(records)],
+            shown=records.shown_label,
         )
 
     def _failures(self, analysis: str, verb: str = "tokens") -> dict[str, str]:

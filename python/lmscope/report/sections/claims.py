@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from lmscope.report.claim_words import TITLES, sentence
-from lmscope.report.records import Records
+from collections import defaultdict
+
+from lmscope.report.claim_words import TITLES, refused, said, sentence
+from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
+from lmscope.report.words import of_one
 
 ORDER = 57
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import heading %}
+{% if rows %}
 <div class="controls"><button data-save="claims-table">Data (CSV)</button></div>
 <div class="scroll"><table class="sortable" id="claims-table" data-file="claims">
 <thead><tr>
@@ -30,6 +34,8 @@ data-csv='{{ [row.claim, row.checkpoint, row.score, row.against, row.statistic, 
 <td class="n" data-sort="{{ row.points }}">{{ row.points | number }}</tr>
 {% endfor %}
 </tbody></table></div>
+{% endif %}
+{% for text in silent %}<p class="note">{{ text }}</p>{% endfor %}
 """
 
 
@@ -37,13 +43,23 @@ def section(records: Records) -> Section | None:
     rows = records.rows("claims")
     if not rows:
         return None
+    several = len({row["identity"] for row in rows}) > 1
+    by_checkpoint: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_checkpoint[row["checkpoint"]].append(row)
+    silent = [
+        of_one(name, text) if several else text
+        for name, some in by_checkpoint.items()
+        if (text := refused(some))
+    ]
     return Section(
         key="claims",
         title="Claims: what holds in this run",
         template=_TEMPLATE,
         values={
-            "rows": [(row, sentence(row)) for row in rows],
-            "several": len({row["identity"] for row in rows}) > 1,
+            "rows": [(row, sentence(row)) for row in said(rows)],
+            "silent": silent,
+            "several": several,
             "titles": TITLES,
         },
         shows="Two claims of the literature, tested on these matrices whatever comes out: that matrices of "

@@ -6,6 +6,7 @@ from collections import Counter
 
 from lmscope.analyses.moved_matrices import moved_matrices
 from lmscope.analyses.nulls import SMALLEST_SIDE
+from lmscope.report.location_rows import lesion_remarks, remarks
 from lmscope.report.location_words import location_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -21,6 +22,7 @@ _TEMPLATE = """
 <p class="about">{{ about | join(" · ") }}</p>
 <p class="verdict">{{ verdict }}</p>
 {% for more in others %}<p class="verdict second">{{ more }}</p>{% endfor %}
+{% for text in limits %}<p class="warning">{{ text }}</p>{% endfor %}
 <ul class="tiles">
 {% for value, label, status in tiles %}
   <li class="{{ status }}"><b>{{ value | number }}</b> {{ label }}</li>
@@ -49,18 +51,23 @@ def section(records: Records) -> Section:
     more = [*token_sentences(records), *location_sentences(records)]
     verdict, *others = filter(None, [_verdict(records, told=bool(more)), _doubt(records), *more])
     values = {
-        "model": records.model,
+        "model": records.title,
         "about": _about(records),
         "verdict": verdict,
         "others": others,
+        "limits": [*remarks(records), *lesion_remarks(records)],
         "tiles": tiles,
     }
     return Section("summary", "", _TEMPLATE, values)
 
 
 def _about(records: Records) -> list[str]:
-    checkpoint, identity = records.checkpoint, str(records.checkpoint.get("identity") or "")
-    words = [checkpoint.get("model_type"), identity and f"identity {identity[:12]}…"]
+    identity = str(records.checkpoint.get("identity") or "")
+    told = ""
+    if records.title != records.model:
+        identity = str(records.shown_identity)
+        told = f"of {count(len(records.located), 'checkpoint')} in this run"
+    words = [records.checkpoint.get("model_type"), told, identity and f"identity {identity[:12]}…"]
     return [str(word) for word in words if word]
 
 

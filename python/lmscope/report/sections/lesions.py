@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREY, ORANGE, Figure, Variant, without_chart
-from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, partly, targets
-from lmscope.report.location_rows import failures, of_which, remarks
+from lmscope.report.lesion_rows import KINDS, QUANTITIES, Point, Target, partly, perplexity, targets
+from lmscope.report.location_rows import failures, lesion_remarks, of_which, remarks
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -93,7 +93,7 @@ def section(records: Records) -> Section | None:
             "sets": names,
             "measures": {name: f"{plain(name)} ({unit})" for name, unit in units.items()},
             "quantities": QUANTITIES,
-            "said": [*remarks(records), *failures(records, "lesions")],
+            "said": [*remarks(records), *lesion_remarks(records), *failures(records, "lesions")],
         },
         shows="One panel per role. A slice of its singular values, from the smallest (1) to the largest, is "
         "set to zero in every layer at once, and the model is measured again: above zero it got worse. "
@@ -287,6 +287,7 @@ def _hover(point: Point, kind: str, target: Target, measure: str, unit: str) -> 
         lines.append(
             f"{draw}{plain(measure)} {number(row['baseline'], 4)} → {number(row['value'], 4)}, impact "
             f"{number(row['impact'])} {as_html(unit)} ({interval}, {count(row['units'], 'unit')})"
+            f"{_perplexities(row)}"
         )
     one = point.rows[0]
     lines.append(
@@ -294,6 +295,11 @@ def _hover(point: Point, kind: str, target: Target, measure: str, unit: str) -> 
         f"{partly(one).strip(' ()') or count(one['matrices'], 'matrix', 'matrices')}"
     )
     return "<br>".join(lines)
+
+
+def _perplexities(row: Row) -> str:
+    before, after = (perplexity(row["measure"], row[name]) for name in ("baseline", "value"))
+    return "" if before is None or after is None else f", perplexity {number(before)} → {number(after)}"
 
 
 def _note(shown: list[Target], measure: str, quantity: str, unit: str, scale: SignedLog) -> str:
@@ -307,6 +313,9 @@ def _note(shown: list[Target], measure: str, quantity: str, unit: str, scale: Si
     several = f"; those of the controls reach around all {draws} draws" if draws > 1 else ""
     units = max((row["units"] for row in rows), default=0)
     what = f"harm to {plain(measure)}, {unit}"
+    untouched = next((perplexity(measure, row["baseline"]) for row in rows), None)
+    if untouched is not None:
+        what += f" (perplexity of the untouched model: {number(untouched)})"
     if quantity == "per_energy":
         what += ", over the removed share of the squared norm"
     bars = (

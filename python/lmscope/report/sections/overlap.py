@@ -26,7 +26,7 @@ from lmscope.report.location_rows import failures, first_shown, in_page, matrice
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
-from lmscope.report.words import number, percent
+from lmscope.report.words import number, percent, rate
 from lmscope.visible import visible
 
 ORDER = 53
@@ -246,9 +246,9 @@ def _about(row: Row) -> str:
     )
     return (
         f"{_sample(row)}, {'centred' if row['centered'] else 'not centred'}. "
-        f"{percent(above)} of the vectors{beside} lie above the band, which random directions leave at a "
-        f"rate of {percent(row['false_positive_rate'])}; its middle is {number(row['null_location'])}. The "
-        f"top space is spanned by {number(row['top'])} of {number(row['columns'])} directions. "
+        f"{percent(above)} of the vectors{beside} lie above the band, and "
+        f"{rate(row['false_positive_rate'] / 2)} of random directions; its middle is "
+        f"{number(row['null_location'])}. The top space is spanned by {number(row['top'])} of {number(row['columns'])} directions. "
         f"{outside_words(row)}"
     )
 

@@ -93,8 +93,8 @@ def section(records: Records) -> Section | None:
         title="Training: the same over its steps",
         template=_TEMPLATE,
         values={"figure": figure},
-        shows="One line per role, one point per checkpoint, at the training step in its name. Step 0 is the "
-        "model before training, so what stands there already is not learnt.",
+        shows="One line per role, one point per checkpoint, at the step in its name. What "
+        "stands at the first step already was not learnt after it.",
         surprise="A role that moves long after the others, or that rises and then falls back. Few steps and "
         "one training: another seed may order the roles otherwise.",
         figure=figure,
