@@ -89,13 +89,17 @@ def write_location_run(
             for role in dict.fromkeys(role for role, _, _ in places):
                 rows = _lesions(role, None, strength, draws, intervals)
                 target = {"target": role, "target_kind": "role", "role": role, "layer": None, "expert": None}
-                tables["lesions"] += [{**checkpoint, **target, **row, "matrices": layers} for row in rows]
+                tables["lesions"] += [
+                    {**checkpoint, **target, **row, "matrices": layers, "of_matrices": layers} for row in rows
+                ]
             for row in tables["vectors"]:
                 if own and row["role"] in each and row["identity"] == IDENTITY:
                     target = {key: row[key] for key in ("role", "layer", "expert")}
                     target |= {"target": row["name"], "target_kind": "matrix"}
                     rows = _lesions(row["role"], row["layer"], strength, draws, intervals)
-                    tables["lesions"] += [{**checkpoint, **target, **one, "matrices": 1} for one in rows]
+                    tables["lesions"] += [
+                        {**checkpoint, **target, **one, "matrices": 1, "of_matrices": 1} for one in rows
+                    ]
         if claims and own:
             tables["claims"] = [{**checkpoint, **row} for row in _CLAIMS]
     return _write(folder, {name: rows for name, rows in tables.items() if rows})
@@ -334,6 +338,7 @@ def _lesions(
                             "draw": draw,
                             "directions": 13,
                             "removed_energy": removed,
+                            "rounding": 1e-12,
                             "measure": measure,
                             "unit": unit,
                             "value": base + harm,

@@ -100,7 +100,8 @@ class InputReader:
                         lambda _, args, named, one=one: before(one, args, named), with_kwargs=True
                     )
                 )
-            self._model.forward([window.ids for window in batch], head=head)
+            run = self._model.outputs if head else self._model.forward
+            run([window.ids for window in batch])
         except _AllRead:
             pass
         finally:
