@@ -144,8 +144,8 @@ def full_rank_problem(covariance: InputCovariance, variances: npt.ArrayLike | No
 
     From the count of tokens: whether it can have full rank. With ``variances``, of
     :meth:`InputCovariance.eigenvectors`, also from how many directions are without any, to rounding (below
-    2.2e-16 x inputs of the largest): one such direction is well defined, as a LayerNorm leaves it, two or more
-    are not.
+    2.2e-16 x inputs of the largest): one such direction is well defined, as a LayerNorm leaves it, two or
+    more are not.
     """
     if covariance.problem:
         return covariance.problem
@@ -171,8 +171,8 @@ def _flat_problem(covariance: InputCovariance, variances: Floats) -> str:
     return (
         f"{covariance.names[0]}: {covariance.tokens} tokens give a covariance of rank "
         f"{covariance.inputs - flat}, but it has {covariance.inputs} inputs: {flat} directions are without "
-        f"variance, and which is which of them is arbitrary{dead}; more text of this kind does not help where "
-        "the model leaves them so"
+        f"variance, and which is which of them is arbitrary{dead}; more text does not help where the model "
+        "leaves them so"
     )
 
 

@@ -74,7 +74,10 @@ class LesionImpact:
     unit: str
     slice: int
     slices: int
+    matrices: int
+    of_matrices: int
     removed_energy: float
+    rounding: float | None
     baseline: float
     impact: Interval
     random_size: Interval | None
@@ -238,7 +241,7 @@ def _impact(
 ) -> LesionImpact:
     names = (
         *("checkpoint", "target", "target_kind", "measure", "unit", "slice", "slices"),
-        *("removed_energy", "baseline"),
+        *("matrices", "of_matrices", "removed_energy", "rounding", "baseline"),
     )
     return LesionImpact(
         **{name: row[name] for name in names},

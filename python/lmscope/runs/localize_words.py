@@ -81,6 +81,8 @@ def lesion_title(one: LesionImpact, of: str) -> str:
 def lesion_cells(one: LesionImpact) -> tuple[str, ...]:
     """A row under `LESIONS_COLUMNS`."""
     target = plain(one.target) if one.target_kind == "role" else one.target
+    if one.matrices < one.of_matrices:
+        target += f" ({one.matrices} of {one.of_matrices} matrices)"
     return (
         target,
         f"{one.slice} of {one.slices}",

@@ -291,9 +291,15 @@ def _hover(point: Point, kind: str, target: Target, measure: str, unit: str) -> 
     one = point.rows[0]
     lines.append(
         f"{percent(one['removed_energy'])} of the energy in {count(one['directions'], 'direction')} of "
-        f"{count(one['matrices'], 'matrix', 'matrices')}"
+        f"{_coverage(one)}"
     )
     return "<br>".join(lines)
+
+
+def _coverage(row: Row) -> str:
+    if row["matrices"] < row["of_matrices"]:
+        return f"{row['matrices']} of {count(row['of_matrices'], 'matrix', 'matrices')}"
+    return count(row["matrices"], "matrix", "matrices")
 
 
 def _note(shown: list[Target], measure: str, quantity: str, unit: str, scale: SignedLog) -> str:
