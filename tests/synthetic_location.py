@@ -343,6 +343,7 @@ def _lesions(
                             "draw": draw,
                             "directions": 13,
                             "removed_energy": removed,
+                            "rounding": 1e-12,
                             "measure": measure,
                             "unit": unit,
                             "value": base + harm,

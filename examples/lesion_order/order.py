@@ -42,17 +42,20 @@ LESION_LAST = "fine-tune, then lesion"
 
 
 class Lesion(NamedTuple):
-    """One slice, from 1 the smallest values to ``SLICES`` the largest, or as many random directions."""
+    """One slice, from 1 the smallest values to ``SLICES`` the largest, or random directions: as many as the
+    smallest slice has, or of its energy."""
 
     name: str
     slice: int | None
+    told: str
 
 
 LESIONS = (
-    Lesion("smallest", 1),
-    Lesion("middle", 5),
-    Lesion("largest", SLICES),
-    Lesion("random", None),
+    Lesion("smallest", 1, "A tenth of the values removed, the smallest"),
+    Lesion("middle", 5, "A tenth of the values removed, the fifth from below"),
+    Lesion("largest", SLICES, "A tenth of the values removed, the largest"),
+    Lesion("random", None, "As many random directions removed"),
+    Lesion("random_energy", None, "Random directions of the smallest tenth's energy removed"),
 )
 
 
@@ -153,11 +156,36 @@ class Experiment:
         for place, (site, own) in enumerate(zip(self._sites, vectors, strict=True)):
             ranks = slice_ranks(len(own.values), SLICES)
             if lesion.slice is None:
-                # As many directions as the smallest slice has: slices differ by one at most.
-                found[site] = lmscope.random_removal(own, directions=len(ranks[0]), seed=[seed, place])
+                found[site] = self._random(site, place, own, ranks[0], lesion.name == "random_energy", seed)
             else:
                 found[site] = lmscope.slice_removal(own, ranks[lesion.slice - 1])
         return found
+
+    def _random(
+        self,
+        site: lmscope.WeightSite,
+        place: int,
+        own: lmscope.SingularVectors,
+        smallest: range,
+        same_energy: bool,
+        seed: int,
+    ) -> lmscope.Removal:
+        """The same directions whatever the weights are now: drawn in the checkpoint's singular vectors."""
+        drawn = lmscope.random_removal(self._vectors[place], directions=len(smallest), seed=[seed, place])
+        right = drawn.right
+        left = site.weights().double().numpy() @ right
+        if same_energy:
+            # No subspace of this dimension has less energy than the smallest slice.
+            energy = float(np.square(own.values[smallest.start : smallest.stop]).sum())
+            energies = np.square(left).sum(axis=0)
+            sums = np.cumsum(energies)
+            count = min(int(np.searchsorted(sums, energy)) + 1, len(sums))
+            left, right = left[:, :count].copy(), right[:, :count]
+            missing = energy - float(sums[count - 1] - energies[count - 1])
+            left[:, -1] *= math.sqrt(min(1.0, missing / float(energies[count - 1])))
+        energy = float(np.square(left).sum())
+        share = energy / float(np.square(own.values).sum())
+        return lmscope.Removal(left, right, right.shape[1], energy, share)
 
     def _done(self, file: Path) -> bool:
         if not file.is_file():
@@ -237,15 +265,13 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     said = []
     for lesion in LESIONS:
         first, last = (found["arms"][Arm(lesion, order).file] for order in (LESION_FIRST, LESION_LAST))
-        what = "random directions" if lesion.slice is None else f"{lesion.name} values"
         scores = "; ".join(
             f"{name} {first[score]['mean']:.3f} if lesioned before fine-tuning, {last[score]['mean']:.3f} if "
             f"after it, difference {difference_in_words(found['first_less_last'][lesion.name][score])}"
             for score, name in (("accuracy", "accuracy"), ("loss", "loss in nats"))
         )
         said.append(
-            f"A tenth of the {what} removed ({last['removed_energy']:.2%} of the energy after fine-tuning): "
-            f"{scores}."
+            f"{lesion.told} ({last['removed_energy']:.2%} of the energy after fine-tuning): {scores}."
         )
     return said
 

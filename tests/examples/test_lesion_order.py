@@ -92,13 +92,16 @@ def test_every_arm_is_kept_with_what_was_removed(example: dict[str, ModuleType],
     order = example["order"]
     found = rows(kept)
     assert set(found) == {f"{arm.file}-{seed}" for arm in order.ARMS for seed in (0, 1)}
-    assert len(order.ARMS) == 9
+    assert len(order.ARMS) == 11
     energies = {name: row["removed_energy"] for name, row in found.items()}
     assert energies["none-0"] == 0
     for which in ("first", "last"):
-        smallest, middle, largest, random = (energies[f"{lesion.name}-{which}-0"] for lesion in order.LESIONS)
+        smallest, middle, largest, random, of_energy = (
+            energies[f"{lesion.name}-{which}-0"] for lesion in order.LESIONS
+        )
         assert 0 < smallest < middle < largest < 1
         assert smallest < random < largest
+        assert of_energy == pytest.approx(smallest, rel=1e-9)
     # The same lesions of the checkpoint for both seeds, but for the random one.
     assert energies["largest-first-0"] == energies["largest-first-1"]
     assert energies["random-first-0"] != energies["random-first-1"]
@@ -151,6 +154,30 @@ def test_a_lesion_before_fine_tuning_is_one_of_the_checkpoint(
         assert first["loss"] == last["loss"] != found["none-0"]["loss"]
 
 
+@pytest.mark.parametrize("which", [3, 4])
+def test_both_orders_remove_the_same_random_directions(
+    example: dict[str, ModuleType], checkpoint: Path, which: int
+) -> None:
+    order = example["order"]
+    experiment = order.Experiment(checkpoint, steps=1, rate=1e-2)
+    lesion = order.LESIONS[which]
+    first = experiment._removals(lesion, experiment._vectors, 0)
+    with torch.no_grad():
+        for site in first:
+            site.parameter.add_(0.05 * torch.randn(site.parameter.shape, generator=torch.manual_seed(1)))
+    last = experiment._removals(lesion, experiment._vectors_now(), 0)
+    for site, before in first.items():
+        after = last[site]
+        both = min(before.directions, after.directions)
+        assert both >= 1
+        assert (after.right[:, :both] == before.right[:, :both]).all()
+        # What is taken is the new weights' part in these directions, the last one whole or scaled.
+        image = site.weights().double().numpy() @ after.right
+        whole = both if which == 3 else after.directions - 1
+        assert after.left[:, :whole] == pytest.approx(image[:, :whole])
+        assert (after.left**2).sum() == pytest.approx(after.energy)
+
+
 def test_what_is_said(example: dict[str, ModuleType], kept: Path) -> None:
     order = example["order"]
     found = order.summary(kept, [0, 1])
@@ -170,7 +197,7 @@ def test_what_is_said(example: dict[str, ModuleType], kept: Path) -> None:
     words = order.difference_in_words
     assert words({"mean": 0.1, "low": -0.1, "high": 0.3}).endswith("-0.100 to +0.300, which holds 0)")
     assert words({"mean": 0.2, "low": 0.1, "high": 0.3}).endswith("+0.100 to +0.300, which excludes 0)")
-    assert order.table(found).row_count == 9
+    assert order.table(found).row_count == 11
     one = order.summary(kept, [0])
     assert all("one seed has no interval" in sentence for sentence in order.sentences(one))
 
@@ -190,6 +217,6 @@ def test_the_command(
     assert result["settings"]["matrices"] == 12
     assert result["command"].endswith("--seeds 0,1 --steps 1 --rate 0.0002 --record")
     assert result["machine"]["libraries"]["torch"]["threads"] == 1
-    assert len(result["sentences"]) == 4
+    assert len(result["sentences"]) == 5
     shown = " ".join(capsys.readouterr().out.split())
     assert all(sentence in shown for sentence in result["sentences"])

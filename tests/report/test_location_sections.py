@@ -20,14 +20,16 @@ import plotly.graph_objects
 import pytest
 
 import lmscope
-from lmscope.report import Records, build
+from lmscope.report import Records, build, location_rows
 from lmscope.report.claim_words import sentence
 from lmscope.report.figures import packed, unpacked
 from lmscope.report.lesion_rows import partly
+from lmscope.report.location_rows import remarks
 from lmscope.report.location_words import location_sentences
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
+from lmscope.report.records import Records
 from lmscope.report.sections import overlap_map, section_of, singular_vectors
 from lmscope.results import SCHEMAS, RunFolder
 from lmscope.runs import localize_words
@@ -602,3 +604,18 @@ def test_a_run_without_localize_has_none_of_it(make_run: MakeRun) -> None:
     page = build(make_run(layers=1)).read_text(encoding="utf-8")
     for key in (*KEYS, "claims"):
         assert f'id="section-{key}"' not in page
+
+
+def test_partial_and_rounded_lesions_are_remarked_on(plain: Path) -> None:
+    records = Records(plain)
+    assert not [text for text in remarks(records) if "esions" in text]
+    rows = records.shown("lesions")
+    role = rows[0]["target"]
+    for row in rows:
+        if row["target"] == role:
+            row["of_matrices"] = row["matrices"] + 5
+    rows[0]["rounding"] = 0.25
+    partial, rounded = location_rows._of_lesions(rows)
+    assert f"are of {rows[0]['matrices']} of the {rows[0]['matrices'] + 5} matrices" in partial
+    assert rounded.startswith(f"1 of {len(rows)} rows of lesions have more than 1")
+    assert "up to 25" in rounded

@@ -36,7 +36,7 @@ MANY = [*TEXTS, "short", "other", "and here is another one of the long ones", "t
 def sites_of(model: LanguageModel, path: Path) -> list[WeightSite]:
     model.model.save_pretrained(path)
     found = weight_sites(model, open_checkpoint(path)).values()
-    return [site for site in found if isinstance(site, WeightSite)]
+    return [site for site in found if isinstance(site, WeightSite) and not site.hidden_input]
 
 
 def in_double(model_type: str) -> LanguageModel:
@@ -449,3 +449,35 @@ def test_wrong_arguments(llama: tuple[LanguageModel, list[WeightSite]]) -> None:
         passes_over(sites, 0)
     with pytest.raises(TextError, match="text 0 is empty"):
         input_covariances(model, [""], sites)
+
+
+def test_dead_units_are_found_in_the_spectrum(tmp_path: Path) -> None:
+    """OPT's ReLU: more tokens than inputs, and still directions without variance."""
+    model = tiny_model("opt")
+    sites = {site.info.name: site for site in sites_of(model, tmp_path)}
+    (up,) = (site for site in sites.values() if (site.info.role, site.info.layer) == ("up", 1))
+    (down,) = (site for site in sites.values() if (site.info.role, site.info.layer) == ("down", 1))
+    with torch.no_grad():
+        up.module.bias[:3] = -1e4
+    one, two = input_covariances(model, MANY, [up, down])
+    # What a LayerNorm gives lacks one direction at most, which is well defined.
+    assert full_rank_problem(one, one.eigenvectors()[0]) == ""
+    assert full_rank_problem(two) == ""
+    variances, _ = two.eigenvectors()
+    rank = int(np.linalg.matrix_rank(two.covariance, hermitian=True))
+    assert rank <= two.inputs - 3
+    problem = full_rank_problem(two, variances)
+    assert f"give a covariance of rank {rank}, but it has 48 inputs: {48 - rank} directions are" in problem
+    constant = int((np.diagonal(two.covariance) == 0).sum())
+    assert constant >= 3
+    assert f"{constant} inputs are the same for all tokens (dead units); more text does not help" in problem
+
+
+def test_one_direction_without_variance_is_well_defined() -> None:
+    basis = np.linalg.qr(np.random.default_rng(5).normal(size=(20, 20)))[0]
+    for lacking in (0, 1, 2):
+        spectrum = np.where(np.arange(20) < 20 - lacking, 1.0, 0.0)
+        one = made_of(basis * spectrum @ basis.T)
+        problem = full_rank_problem(one, one.eigenvectors()[0])
+        assert ("2 directions are without variance" in problem) == (lacking == 2)
+        assert bool(problem) == (lacking == 2)

@@ -335,6 +335,9 @@ def test_a_classification_head(tiny_bert_path: Path, tmp_path: Path) -> None:
     model = load_model(path, head="sequence_classification")
     assert (model.kind, model.head) == ("encoder", "sequence_classification")
     assert model.outputs([[1, 5, 2], [1, 5, 6, 2]]).logits.shape == (2, 3)
+    # An option that transformers would pass by.
+    with pytest.raises(TypeError, match="unexpected keyword argument 'head'"):
+        model.forward([[1, 5, 2]], head=True)  # type: ignore[call-arg]
 
 
 def test_heads_that_are_not_there(folder: Path, tiny_bert_path: Path, tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_lesions_by_hand(whole: lmscope.Run, causal: Path) -> None:
         assert row["per_energy"] == pytest.approx(row["impact"] / row["removed_energy"])
         assert row["impact_low"] < row["impact"] < row["impact_high"]
         assert (row["matrices"], row["directions"], row["unit"]) == (2, 16, "nats per token")
+        assert row["of_matrices"] == 2
+        assert 0 < row["rounding"] < 1e-9
         size, energy = found[number, "random_size"], found[number, "random_energy"]
         assert size["directions"] == 16
         assert energy["removed_energy"] == pytest.approx(row["removed_energy"], rel=1e-10)

@@ -35,6 +35,8 @@ class Removal:
         energy: squared Frobenius norm of ``left @ right.T``. With inputs of identity covariance it is the
             expected squared change of W's output.
         energy_share: ``energy`` over the squared Frobenius norm of W; 0 where W is zero.
+
+    ValueError where ``left`` and ``right`` are no matrices of ``directions`` columns, or not finite.
     """
 
     left: Floats
@@ -42,6 +44,16 @@ class Removal:
     directions: int
     energy: float
     energy_share: float
+
+    def __post_init__(self) -> None:
+        for name, side in (("left", self.left), ("right", self.right)):
+            if np.ndim(side) != 2 or np.shape(side)[1] != self.directions:
+                raise ValueError(
+                    f"{name}: should have {self.directions} columns, one a direction; its shape is "
+                    f"{list(np.shape(side))}"
+                )
+            if not np.isfinite(side).all():
+                raise ValueError(f"{name}: is not finite in {np.sum(~np.isfinite(side))} of its entries")
 
     def __repr__(self) -> str:
         shape = f"{len(self.left)} x {len(self.right)}"

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 from lmscope.report.records import Records, Row
-from lmscope.report.words import count, number, plain
+from lmscope.report.words import count, number, percent, plain
 
 _MOST_REASONS = 3
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
@@ -41,8 +41,12 @@ def matrices(records: Records) -> list[Row]:
     ]
 
 
+ROUNDING = 0.01
+"""Share of the removed energy above which rounding is remarked on."""
+
+
 def remarks(records: Records) -> list[str]:
-    """What limits the singular vectors and values of the checkpoint, in words; each thing once.
+    """What limits the singular vectors and values of the checkpoint and its lesions, in words; each thing once.
 
     Warnings that differ in their numbers alone are one, with the range of each number.
     """
@@ -63,6 +67,26 @@ def remarks(records: Records) -> list[str]:
                 f"{_of(held, len(rows))}: stored as {dtype} ({bits} significant bits). Rounding adds "
                 "noise to every entry, which blurs the smallest singular values and their vectors first."
             )
+    return [*told, *_of_lesions(records.shown("lesions"))]
+
+
+def _of_lesions(rows: list[Row]) -> list[str]:
+    """Roles that were not lesioned whole, and lesions that are rounding to a part that matters."""
+    told = []
+    parts = {row["target"]: row for row in rows if row["matrices"] < row["of_matrices"]}
+    for role, row in parts.items():
+        told.append(
+            f"Lesions of {plain(role)} are of {row['matrices']} of the {row['of_matrices']} matrices "
+            "that the checkpoint has of this role: the others were not selected, or have no place in the model."
+        )
+    rounded = [row for row in rows if (row["rounding"] or 0.0) > ROUNDING]
+    if rounded:
+        largest = max(row["rounding"] for row in rounded)
+        told.append(
+            f"{len(rounded)} of {count(len(rows), 'row')} of lesions have more than {percent(ROUNDING)} of "
+            f"the removed energy in rounding to the weights' type, up to {percent(largest)}: there the model "
+            "runs in too few bits for slices so small."
+        )
     return told
 
 

@@ -126,9 +126,14 @@ def input_covariances(
     (:func:`lmscope.representations.input_covariance.passes_over` says how many).
 
     An input that is not finite, is the same for all tokens, or that no token is sent to (an expert's) gives
-    a covariance with a ``problem``. ValueError for no windows; TypeError and ValueError for a wrong argument.
+    a covariance with a ``problem``. ValueError for no windows and for a site whose input is hidden; TypeError
+    and ValueError for a wrong argument.
     """
     _at_least_one("layers_per_pass", layers_per_pass)
+    sites = list(sites)
+    for site in sites:
+        if site.hidden_input:
+            raise ValueError(f"{site.info.name}: {site.hidden_input}")
     if isinstance(windows, str):
         raise TypeError("windows: one text was given; give a list of texts")
     given = list(windows)
@@ -137,16 +142,22 @@ def input_covariances(
     ready.extend(cut(model, texts, window_size(model, None)))
     if not ready:
         raise ValueError("windows: there are none; give at least one text")
-    return _covariances(model, ready, list(sites), center, layers_per_pass, advance or (lambda tokens: None))
+    return _covariances(model, ready, sites, center, layers_per_pass, advance or (lambda tokens: None))
 
 
-def full_rank_problem(covariance: InputCovariance) -> str:
-    """Why directions of a covariance are arbitrary, with the way out; "" where it can have full rank."""
+def full_rank_problem(covariance: InputCovariance, variances: npt.ArrayLike | None = None) -> str:
+    """Why directions of a covariance are arbitrary, with the way out; "" where none is.
+
+    From the count of tokens: whether it can have full rank. With ``variances``, of
+    :meth:`InputCovariance.eigenvectors`, also from how many directions are without any, to rounding (below
+    2.2e-16 x inputs of the largest): one such direction is well defined, as a LayerNorm leaves it, two or
+    more are not.
+    """
     if covariance.problem:
         return covariance.problem
     lacking = covariance.inputs - covariance.rank
     if not lacking:
-        return ""
+        return "" if variances is None else _flat_problem(covariance, np.asarray(variances, np.float64))
     tokens, way_out = f"{covariance.tokens} tokens", "tokens more"
     if covariance.different < covariance.tokens:
         tokens, way_out = f"{tokens} with {covariance.different} different inputs", f"{way_out} that differ"
@@ -154,6 +165,20 @@ def full_rank_problem(covariance: InputCovariance) -> str:
         f"{covariance.names[0]}: {tokens} give a covariance of rank {covariance.rank} at most, but it has "
         f"{covariance.inputs} inputs: directions without variance are arbitrary; give at least {lacking} "
         f"{way_out}"
+    )
+
+
+def _flat_problem(covariance: InputCovariance, variances: Floats) -> str:
+    flat = int(np.sum(variances < np.finfo(np.float64).eps * covariance.inputs * variances[0]))
+    if flat < 2:
+        return ""
+    constant = int(np.sum(np.diagonal(covariance.covariance) == 0))
+    dead = f"; {constant} inputs are the same for all tokens (dead units)" if constant else ""
+    return (
+        f"{covariance.names[0]}: {covariance.tokens} tokens give a covariance of rank "
+        f"{covariance.inputs - flat}, but it has {covariance.inputs} inputs: {flat} directions are without "
+        f"variance, and which is which of them is arbitrary{dead}; more text does not help where the model "
+        "leaves them so"
     )
 
 

@@ -226,9 +226,13 @@ class LanguageModel:
         behind = ran[ran.index("") + 1 :] if "" in ran else []
         return behind[-1] if behind else None
 
-    def forward(self, rows: list[list[int]], **options: Any) -> Any:
+    def forward(
+        self, rows: list[list[int]], *, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> Any:
         """The base model's output for rows of token ids, padded on the right; without gradients or cache."""
-        return self._run(self.base, rows, options)
+        # Named, as many models pass by what they do not know.
+        options = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        return self._run(self.base, rows, {name: True for name, wanted in options.items() if wanted})
 
     def outputs(self, rows: list[list[int]]) -> Any:
         """:meth:`forward` of the whole model, its head included."""

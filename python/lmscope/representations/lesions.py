@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmscope import html_repr
+from lmscope.representations.row_parameters import part_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -91,12 +92,9 @@ def lesioned(
             if all(site.parameter is not parameter for parameter, _ in kept):
                 kept.append((site.parameter, site.parameter.data))
                 _IN_LESION[id(site.parameter)] = site.info.name
-            if removal.directions:
-                part, part_norm, part_rounding = _without(site.weights(), removal)
-                site.parameter.data = site.with_part(part)
-                rounding += part_rounding
-            else:
-                part_norm = _squared_norm(site.weights())
+                site.parameter.data = site.parameter.detach().clone()
+            part_norm, part_rounding = _take_out(site, removal)
+            rounding += part_rounding
             energy += removal.energy
             norm += part_norm
         yield Lesion(
@@ -112,11 +110,15 @@ def lesioned(
             _IN_LESION.pop(id(parameter), None)
 
 
-def _without(weights: torch.Tensor, removal: Removal) -> tuple[torch.Tensor, float, float]:
-    """The weights without it, their squared norm before, and that of the rounding."""
+def _take_out(site: WeightSite, removal: Removal) -> tuple[float, float]:
+    """Squared norms of the weights before, and of the rounding."""
     import torch
 
+    weights = site.weights()
     with torch.no_grad():
+        if not removal.directions:
+            norm = sum(float(weights[rows].to(torch.float64).square().sum()) for rows in _blocks(weights))
+            return norm, 0.0
         left = torch.as_tensor(removal.left, device=weights.device)
         right = torch.as_tensor(removal.right, device=weights.device)
         part = torch.empty(weights.shape, dtype=weights.dtype, device=weights.device)
@@ -127,14 +129,9 @@ def _without(weights: torch.Tensor, removal: Removal) -> tuple[torch.Tensor, flo
             block.addmm_(left[rows], right.T, alpha=-1)
             part[rows] = block.to(weights.dtype)
             rounding += float((block - part[rows]).square().sum())
-        return part, norm, rounding
-
-
-def _squared_norm(weights: torch.Tensor) -> float:
-    import torch
-
-    with torch.no_grad():
-        return sum(float(weights[rows].to(torch.float64).square().sum()) for rows in _blocks(weights))
+        place = part_blocks(site.parameter.data, site.cut)
+        place.copy_(part.reshape(place.shape))
+        return norm, rounding
 
 
 def _blocks(weights: torch.Tensor) -> Iterator[slice]:

@@ -37,6 +37,8 @@ class WeightSite:
     ``parameter`` (torch, ``parameter_name`` in ``LanguageModel.model``) holds the matrix, at ``cut`` where it
     is fused with others; ``module`` owns the parameter and gives input times matrix, transposed, plus its
     bias. ``shared`` names other parameters that lie in the same memory: what changes one changes all.
+    ``hidden_input`` says why what the matrix is multiplied with cannot be seen (experts packed in one
+    parameter): such a site is good for lesions, and has no :func:`input_covariances`; "" where it can.
     """
 
     info: TensorInfo
@@ -46,6 +48,7 @@ class WeightSite:
     module_name: str
     cut: Cut
     shared: tuple[str, ...] = ()
+    hidden_input: str = ""
 
     def weights(self) -> torch.Tensor:
         """The matrix as it stands, out x in: a view of the parameter but for blocks interleaved by head."""
@@ -83,6 +86,7 @@ class WeightSite:
                     ("shared with", ", ".join(self.shared) or "none"),
                 ]
             ),
+            *([html_repr.line(self.hidden_input)] if self.hidden_input else []),
         )
 
 
@@ -92,12 +96,13 @@ def weight_sites(model: LanguageModel, checkpoint: Checkpoint) -> dict[str, Weig
     A parameter is found by its name and confirmed by its values: at 64 rows x 64 columns, evenly spaced, they
     must be those of the file, cast to the model's dtype. A module is confirmed by one pass over a few tokens:
     it runs once, and what it gives is its input times the matrix, plus its bias (an expert that no token
-    reaches is confirmed by its values alone). So a matrix is never mapped to a place where its weights are
-    not, or are not used like that. Reads every planned matrix once, one after the other.
+    reaches, or that is packed with others, is confirmed by its values alone). So a matrix is never mapped to
+    a place where its weights are not, or are not used like that. Reads every planned matrix once, one after
+    the other. The sites of packed experts have a ``hidden_input``.
 
-    Without a site are tables that are looked up, packed experts (their module hides the input of each),
-    matrices whose values an embedding shares, modules that run more than once or never, or do something else,
-    weights that the model does not hold, and those that cannot be read.
+    Without a site are tables that are looked up, matrices whose values an embedding shares, modules that run
+    more than once or never, or do something else, weights that the model does not hold, and those that cannot
+    be read.
     """
     # A module that is reached under two names has its parameters under both.
     parameters = dict(model.model.named_parameters(remove_duplicate=False))
@@ -169,13 +174,14 @@ def _site(
     tables = [name for name in shared if isinstance(owner(name), torch.nn.Embedding)]
     if tables:
         return f"shares its weights with the embedding {tables[0]}: {_CHANGES_BOTH}"
+    hidden = ""
     if found.cut.expert is not None:
-        return (
+        hidden = (
             f"packed with the layer's other experts in {found.name}: {type(module).__name__} hides what each "
             "of them is given"
         )
     parameter, module_name = parameters[found.name], found.name.rpartition(".")[0]
-    return WeightSite(info, parameter, found.name, module, module_name, found.cut, shared)
+    return WeightSite(info, parameter, found.name, module, module_name, found.cut, shared, hidden)
 
 
 def _misfits(model: LanguageModel, sites: list[WeightSite]) -> dict[str, str]:
@@ -187,6 +193,8 @@ def _misfits(model: LanguageModel, sites: list[WeightSite]) -> dict[str, str]:
 
     def look(name: str, given: torch.Tensor, made: Any) -> None:
         for site in by_module[name]:
+            if site.hidden_input:
+                continue
             products[site.info.name] = _no_product(site, given, made)
 
     calls = call_once(model, by_module, look)
@@ -200,8 +208,9 @@ def _not_one_call(site: WeightSite, call: Calls) -> str:
     name = f"{site.module_name} ({type(site.module).__name__})"
     if call.count > 1:
         return f"{name} runs {call.count} times in one pass, each time on another input"
-    # An expert that no token was sent to has not run either.
-    if call.given is None and site.info.expert is None:
+    # An expert of its own module that no token was sent to has not run either.
+    idle = call.count == 0 if site.hidden_input else call.given is None and site.info.expert is None
+    if idle:
         return f"{name} does not run when the model reads text"
     return ""
 

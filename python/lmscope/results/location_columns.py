@@ -155,9 +155,13 @@ LESION_COLUMNS: dict[str, Column] = {
     ),
     "draw": Column(pa.int32(), "number of the random subspace, from 0; 0 for the lesion"),
     "matrices": Column(pa.int32(), "matrices that were changed"),
-    "of_matrices": Column(pa.int32(), "matrices that the target has; fewer are changed where some cannot be"),
+    "of_matrices": Column(pa.int32(), "matrices of the role in the checkpoint; 1 of a matrix alone"),
     "directions": Column(pa.int64(), "directions that were removed, of all of them together"),
-    "removed_energy": _real("removed share of the target's squared norm"),
+    "removed_energy": _real("removed share of the squared norm of the matrices that were changed"),
+    "rounding": _real_or_null(
+        "squared norm of what rounding to the weights' type in memory did besides, over that of what was "
+        "removed; null where nothing was"
+    ),
     "measure": Column(pa.string(), "what was measured: loss, embedding, retrieval, ..."),
     "unit": Column(pa.string(), "unit of value, baseline and impact"),
     "value": _real("the measure with the part removed"),

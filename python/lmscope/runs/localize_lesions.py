@@ -316,7 +316,7 @@ def _rows(
     from lmscope.representations.measures import MEASURES
 
     began = time.perf_counter()
-    directions, energy, norm = 0, 0.0, 0.0
+    directions, energy, norm, rounding = 0, 0.0, 0.0, 0.0
     by_parameter: dict[int, list[TensorInfo]] = {}
     for tensor in tensors:
         by_parameter.setdefault(id(kept.places[tensor.name].parameter), []).append(tensor)
@@ -331,13 +331,16 @@ def _rows(
                 energy += removal.energy
                 norm += float(np.square(kept.values(tensor.name)).sum())
                 del removal
-            stack.enter_context(lesioned(model, removals))
+            rounding += stack.enter_context(lesioned(model, removals)).rounding
             del removals
         give_back()
         found = _evaluate(measures)
     share = energy / norm if norm > 0 else 0.0
     first = lesion.target.tensors[0]
     alone = lesion.target.kind == "matrix"
+    of_matrices = sum(
+        tensor.role == first.role and tensor.status == "planned" for tensor in located.checkpoint
+    )
     rows = []
     for name, scores in found.items():
         info = MEASURES[name]
@@ -355,9 +358,10 @@ def _rows(
                 "kind": lesion.kind,
                 "draw": lesion.draw,
                 "matrices": len(tensors),
-                "of_matrices": len(lesion.target.tensors),
+                "of_matrices": 1 if alone else of_matrices,
                 "directions": directions,
                 "removed_energy": share,
+                "rounding": rounding / energy if energy > 0 else None,
                 "measure": name,
                 "unit": info.unit,
                 "value": impact.value,

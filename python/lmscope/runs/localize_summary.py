@@ -81,6 +81,7 @@ class LesionImpact:
     matrices: int
     of_matrices: int
     removed_energy: float
+    rounding: float | None
     baseline: float
     baseline_perplexity: float | None
     perplexity: float | None
@@ -250,7 +251,7 @@ def _impact(
 ) -> LesionImpact:
     names = (
         *("checkpoint", "target", "target_kind", "measure", "unit", "slice", "slices"),
-        *("matrices", "of_matrices", "removed_energy", "baseline"),
+        *("matrices", "of_matrices", "removed_energy", "rounding", "baseline"),
     )
     return LesionImpact(
         **{name: row[name] for name in names},

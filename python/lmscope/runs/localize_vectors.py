@@ -47,11 +47,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Basis:
-    """The covariance of a matrix' inputs: its counts (the covariance itself let go of) and eigenvectors."""
+    """The covariance of a matrix' inputs: its counts (the covariance itself let go of), its eigenvectors, and
+    why these are not to be used ("" where they are)."""
 
     counts: InputCovariance
     variances: npt.NDArray[np.float64]
     directions: npt.NDArray[np.float64]
+    problem: str
 
 
 Findings = dict[str, dict[str, Any] | str]
@@ -230,18 +232,11 @@ def _findings(
 
     for basis in _bases(model, located, settings, jobs, sites, seconds[1], reporter, whose):
         for name in basis.counts.names:
-            problem = _rank_problem(basis.counts, name)
-            yield done(waiting.pop(name), problem or basis)
+            yield done(waiting.pop(name), basis.problem or basis)
         del basis
     for job in waiting.values():
         site = sites.get(job.tensor.name, "")
-        yield done(job, site if isinstance(site, str) else "")
-
-
-def _rank_problem(counts: InputCovariance, name: str) -> str:
-    from lmscope.representations.input_covariance import full_rank_problem
-
-    return full_rank_problem(replace(counts, names=(name,))).removeprefix(f"{name}: ")
+        yield done(job, site if isinstance(site, str) else site.hidden_input)
 
 
 def _bases(
@@ -258,7 +253,7 @@ def _bases(
     from lmscope.representations.input_covariance import full_rank_problem, input_covariances
 
     needed = [sites[job.tensor.name] for job in jobs if job.reads]
-    placed = [site for site in needed if not isinstance(site, str)]
+    placed = [site for site in needed if not isinstance(site, str) and not site.hidden_input]
     if model is None or not placed:
         return
     covariances = input_covariances(
@@ -277,9 +272,12 @@ def _bases(
             reporter.finish(text, read_bytes=0, matrices=0)
             return
         variances, directions = np.empty(0), nothing
-        if not full_rank_problem(covariance):
+        problem = full_rank_problem(covariance)
+        if not problem:
             variances, directions = covariance.eigenvectors(overwrite=True)
-        basis = Basis(replace(covariance, covariance=nothing), variances, directions)
+            problem = full_rank_problem(covariance, variances)
+        problem = problem.removeprefix(f"{covariance.names[0]}: ")
+        basis = Basis(replace(covariance, covariance=nothing), variances, directions, problem)
         del covariance, variances, directions
         give_back()
         reporter.finish(text, read_bytes=0, matrices=0)
