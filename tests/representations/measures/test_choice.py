@@ -59,6 +59,23 @@ def test_what_is_left_out_by_default() -> None:
     assert measure.names == ("embedding",)
 
 
+def test_what_cannot_be_fitted_is_left_out_unless_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    model, texts = tiny_bert(), [f"{text[:17]}" for text in TEXTS]
+    reasons: dict[str, str] = {}
+    (measure,) = measures_for(model, texts, left_out=reasons)
+    assert measure.names == ("embedding", "retrieval")
+    assert reasons.keys() == {"readout_loss"}
+    assert reasons["readout_loss"].startswith("readout_loss: the texts are too short")
+    measures_for(model, texts)
+    assert "readout_loss is not measured: readout_loss: the texts are too short" in caplog.text
+    with pytest.raises(ValueError, match=r"^readout_loss: the texts are too short"):
+        measures_for(model, texts, names=["embedding", "readout_loss"])
+    # Where few of many texts can be read, there is no rank among them.
+    reasons.clear()
+    (measure,) = measures_for(model, texts, eval_tokens=60, left_out=reasons)
+    assert (measure.names, reasons.keys()) == (("embedding",), {"retrieval", "readout_loss"})
+
+
 def test_wrong_arguments() -> None:
     model = tiny_bert()
     for options, complaint in [
