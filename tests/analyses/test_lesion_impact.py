@@ -59,9 +59,16 @@ def test_nothing_changed_and_few_units() -> None:
 
 @pytest.mark.parametrize(
     ("law", "units", "covered"),
-    [("normal", 8, 0.95), ("normal", 32, 0.95)]
-    + [("exponential", 8, 0.88), ("exponential", 16, 0.90), ("exponential", 32, 0.92)]
-    + [("lognormal", 8, 0.83), ("lognormal", 16, 0.85), ("lognormal", 32, 0.87)],
+    [
+        ("normal", 8, 0.95),
+        ("normal", 32, 0.95),
+        ("exponential", 8, 0.88),
+        ("exponential", 16, 0.9),
+        ("exponential", 32, 0.92),
+        ("lognormal", 8, 0.83),
+        ("lognormal", 16, 0.85),
+        ("lognormal", 32, 0.87),
+    ],
 )
 def test_coverage_with_unequal_weights(law: str, units: int, covered: float) -> None:
     """As the documentation has it, within four standard errors and the last digit."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +311,7 @@ def _grow(step: int) -> Any:
 
 
 def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
-    texts = [prose(600, start=start) for start in range(0, 4000, 700)]
+    texts = [prose(600, start=start) for start in range(0, 5600, 700)]
     options: dict[str, Any] = {"roles": "query", "layers": "0,5", "only_slices": "10", "progress": False}
     run = lmscope.localize(
         minilm_path, texts=texts, out=tmp_path / "run", controls=False, untrained=True, **options
@@ -340,11 +342,21 @@ def test_what_cannot_be_measured_by_default_is_left_out(
     shutil.copytree(minilm_path, path)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
-    texts = [f"Sentence {number} is {word}, and it is not long, nor does it say much at all." for
-             number, word in enumerate(("red", "blue", "green", "white", "black", "grey", "pink", "brown"))]
+    texts = [
+        f"Sentence {number} is {word}, and it is not long, nor does it say much at all."
+        for number, word in enumerate(("red", "blue", "green", "white", "black", "grey", "pink", "brown"))
+    ]
     run = lmscope.localize(
-        path, texts=texts, roles="query", layers="2", only_slices="10", overlaps=False, untrained=False,
-        controls=False, out=tmp_path / "run", progress=False,
+        path,
+        texts=texts,
+        roles="query",
+        layers="2",
+        only_slices="10",
+        overlaps=False,
+        untrained=False,
+        controls=False,
+        out=tmp_path / "run",
+        progress=False,
     )
     lesions = {row["measure"]: row for row in rows(run, "lesions")}
     assert lesions.keys() == {"embedding", "retrieval"}

@@ -18,9 +18,7 @@ def confidence_of(confidence: float) -> float:
     return confidence
 
 
-def t_interval(
-    values: Floats, confidence: float, degrees: float | None = None
-) -> tuple[float, float, float]:
+def t_interval(values: Floats, confidence: float, degrees: float | None = None) -> tuple[float, float, float]:
     """Mean, and the ends of Student's interval for it; NaN ends for one value.
 
     ``degrees`` of freedom, one less than values where None.

@@ -32,8 +32,8 @@ class Impact:
         value, baseline: weighted means of the changed and the untouched model.
         impact: value less baseline where higher is worse, else baseline less value: above 0 is harm.
         low, high: Student's interval of the impact over units, taken as independent; None for fewer than 8
-            units, or weights that are worth fewer than 4 equal ones. Ends that meet say that no unit changed by more or less than the others, not that the
-            impact on other text is known.
+            units, or weights that are worth fewer than 4 equal ones. Ends that meet say
+            that no unit changed by more or less than the others, not that the impact on other text is known.
         per_energy: impact over the removed share of the energy; None where that is 0 or not given.
         units: how many.
         confidence: of the interval.

@@ -229,7 +229,9 @@ def _baseline(measures: Iterable[Measure], *, strict: bool) -> tuple[dict[str, S
             for name, one in scores.items():
                 if not np.isfinite(one.values).all():
                     unit = int(np.flatnonzero(~np.isfinite(one.values))[0])
-                    raise ValueError(f"{name}: of the untouched model it is {one.values[unit]} at unit {unit}")
+                    raise ValueError(
+                        f"{name}: of the untouched model it is {one.values[unit]} at unit {unit}"
+                    )
             found.update(scores)
         except ValueError as error:
             if strict:

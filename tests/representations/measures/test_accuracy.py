@@ -94,7 +94,10 @@ def test_labels_that_cannot_be_learnt() -> None:
         ((["a"], []), "labelled: 1 texts and 0 labels"),
         ((["a", "b"], [1, 1]), "accuracy: every label is '1'; at least two are needed"),
         ((["a", "b"] * 4, [1, 1, 1, 1, 1, 1, 2, 2]), "accuracy: every label is '1'"),
-        (([*"abcdefgh"], [1, 1, 1, 1, 1, 1, 2, 2]), "label '2' has 2 texts without repeats; a read-out needs at "),
+        (
+            ([*"abcdefgh"], [1, 1, 1, 1, 1, 1, 2, 2]),
+            "label '2' has 2 texts without repeats; a read-out needs at ",
+        ),
     ]:
         with pytest.raises(ValueError, match=complaint):
             measures_for(model, TEXTS, names=["accuracy"], labelled=labelled)

@@ -14,7 +14,7 @@ from lmscope.representations.measures import MEASURES, measures_for
 from ..models import tiny_model
 from .models import TEXTS, spoil, tiny_bert
 
-LABELLED = ([f"{text[:25]} {number}" for number in range(8) for text in TEXTS[:2]], ["one", "two"] * 8)
+LABELLED = ([f"{text[:25]} {number}" for number in "abcdefgh" for text in TEXTS[:2]], ["one", "two"] * 8)
 
 
 def model_of(kind: str) -> LanguageModel:
@@ -35,7 +35,7 @@ def model_of(kind: str) -> LanguageModel:
 )
 def test_every_measure_sees_a_lesion(kind: str, options: dict[str, Any], expected: list[str]) -> None:
     model = model_of(kind)
-    texts = TEXTS * 4
+    texts = [text[start:] for start in range(4) for text in TEXTS]
     measures = measures_for(model, texts, window=40, **options)
     assert [name for one in measures for name in one.names] == expected
     before = {name: scores for one in measures for name, scores in one.evaluate().items()}

@@ -105,7 +105,9 @@ def test_states_and_tokens_are_as_many(llama: LanguageModel) -> None:
 def test_the_default_has_enough_windows_for_an_interval(llama: LanguageModel) -> None:
     import transformers
 
-    config = transformers.LlamaConfig.from_dict(llama.model.config.to_dict() | {"max_position_embeddings": 512})
+    config = transformers.LlamaConfig.from_dict(
+        llama.model.config.to_dict() | {"max_position_embeddings": 512}
+    )
     model = LanguageModel(transformers.LlamaForCausalLM(config), llama.tokenizer, "causal", "long")
     (measure,) = measures_for(model, ["".join(TEXTS) * 60])
     assert len(measure.evaluate()["loss"].values) >= 16
@@ -135,7 +137,9 @@ def test_what_has_no_loss() -> None:
         with pytest.raises(ValueError, match=f"stride: {stride} is not between 1 and the window's 12 tokens"):
             measures_for(model, TEXTS, window=12, stride=stride)
     for stride in (11, 12):
-        with pytest.raises(ValueError, match=f"stride: {stride} tokens .* 1 special .* of 12: .* at most 10$"):
+        with pytest.raises(
+            ValueError, match=f"stride: {stride} tokens .* 1 special .* of 12: .* at most 10$"
+        ):
             measures_for(model, TEXTS, window=12, stride=stride)
     with pytest.raises(ValueError, match="do not fit into a window of 2: give a larger window"):
         measures_for(model, TEXTS, window=2)

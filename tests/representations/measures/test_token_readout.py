@@ -44,7 +44,7 @@ def test_a_real_encoder_knows_more_than_frequencies(minilm_path: Path) -> None:
 
     model = load_model(minilm_path)
     texts = [text[:1500] for text in topics.values()][:30]
-    options = {"names": ["readout_loss"], "eval_tokens": 1024, "targets": 8}
+    options = {"names": ["readout_loss"], "eval_tokens": 512, "targets": 8}
     (measure,) = measures_for(model, texts, **options)
     (again,) = measures_for(model, texts, **options)
     scores = measure.evaluate()["readout_loss"]

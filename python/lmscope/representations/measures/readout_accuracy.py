@@ -31,7 +31,8 @@ class ReadoutAccuracyMeasure:
     """Whether a read-out of the text's embedding gives the label; fitted once on half of the labelled texts.
 
     The halves are drawn by the seed, each with its share of every label; a text that repeats one before it,
-    as far as it is read, is left out. The read-out is a softmax regression. Units are texts of the other half, their values 1 or 0.
+    as far as it is read, is left out. The read-out is a softmax regression. Units are texts of the other
+    half, their values 1 or 0.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class ReadoutAccuracyMeasure:
             "accuracy": f"by a read-out of {len(names)} labels from the mean of the last hidden states of "
             f"{counted(model)}, fitted to {len(fit)} texts of the untouched model (ridge "
             f"{self._readout.ridge:g}) and tested on {len(test)} others of {len(texts)}, the first {size} "
-            f"tokens of each, {len(texts) - len(kept)} repeated ones left out; the commonest label makes {self.chance['accuracy']:.3g}"
+            f"tokens of each, {len(texts) - len(kept)} repeated ones left out; the commonest label makes "
+            f"{self.chance['accuracy']:.3g}"
         }
 
     def evaluate(self) -> dict[str, Scores]:
