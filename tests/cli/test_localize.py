@@ -168,6 +168,7 @@ def test_checkpoints_that_lack_what_is_needed_leave_with_3(
     result = lmscope_command("localize", minilm_path, *run, "--measures", "masked_loss")
     assert result.returncode == 3
     assert "cls.predictions" in one_line(result)
+    assert "--measures embedding,retrieval" in one_line(result)
     assert not (tmp_path / "run").exists()
 
 

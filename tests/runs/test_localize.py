@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -331,7 +332,7 @@ def _grow(step: int) -> Any:
 
 
 def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
-    texts = [prose(600, start=start) for start in range(0, 4000, 700)]
+    texts = [prose(600, start=start) for start in range(0, 5600, 700)]
     options: dict[str, Any] = {"roles": "query", "layers": "0,5", "only_slices": "10", "progress": False}
     run = lmscope.localize(
         minilm_path, texts=texts, out=tmp_path / "run", controls=False, untrained=True, **options
@@ -352,6 +353,40 @@ def test_minilm(minilm_path: Path, tmp_path: Path) -> None:
     assert lesions["embedding"]["baseline"] == pytest.approx(0, abs=1e-12)
     assert 0 < lesions["embedding"]["impact_low"] < lesions["embedding"]["impact"] < 1
     assert not run.localize().failures
+
+
+def test_what_cannot_be_measured_by_default_is_left_out(
+    minilm_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A config that promises a head which the file lacks, and texts too short for a read-out."""
+    path = tmp_path / "model"
+    shutil.copytree(minilm_path, path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    texts = [
+        f"Sentence {number} is {word}, and it is not long, nor does it say much at all."
+        for number, word in enumerate(("red", "blue", "green", "white", "black", "grey", "pink", "brown"))
+    ]
+    run = lmscope.localize(
+        path,
+        texts=texts,
+        roles="query",
+        layers="2",
+        only_slices="10",
+        overlaps=False,
+        untrained=False,
+        controls=False,
+        out=tmp_path / "run",
+        progress=False,
+    )
+    lesions = {row["measure"]: row for row in rows(run, "lesions")}
+    assert lesions.keys() == {"embedding", "retrieval"}
+    assert lesions["embedding"]["impact_low"] is not None
+    failures = {one["record"]: one["reason"] for one in run.localize().failures}
+    assert failures.keys() == {"model, measure masked_loss", "model, measure readout_loss"}
+    assert "cls.predictions" in failures["model, measure masked_loss"]
+    assert "the texts are too short" in failures["model, measure readout_loss"]
+    assert caplog.text.count("is left out") == 2
 
 
 def test_a_text_too_short_for_the_covariance(minilm_path: Path, tmp_path: Path) -> None:

@@ -18,21 +18,27 @@ def confidence_of(confidence: float) -> float:
     return confidence
 
 
-def t_interval(values: Floats, confidence: float) -> tuple[float, float, float]:
-    """Mean, and the ends of Student's interval for it; NaN ends for one value."""
+def t_interval(values: Floats, confidence: float, degrees: float | None = None) -> tuple[float, float, float]:
+    """Mean, and the ends of Student's interval for it; NaN ends for one value.
+
+    ``degrees`` of freedom, one less than values where None.
+    """
     from scipy import stats
 
     confidence_of(confidence)
     mean = float(values.mean())
     if len(values) == 1:
         return mean, math.nan, math.nan
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
+    degrees = len(values) - 1 if degrees is None else degrees
+    half = float(stats.t.ppf((1 + confidence) / 2, degrees) * stats.sem(values))
     return mean, mean - half, mean + half
 
 
-def ratio_interval(tops: Floats, bottoms: Floats, confidence: float) -> tuple[float, float, float]:
+def ratio_interval(
+    tops: Floats, bottoms: Floats, confidence: float, degrees: float | None = None
+) -> tuple[float, float, float]:
     """Sum of tops over sum of bottoms, one of each for an independent text, and the ends of an interval for
-    it: Student's, of the ratio's linearisation; NaN ends for one."""
+    it: Student's, of the ratio's linearisation; NaN ends for one. ``degrees`` as `t_interval`."""
     mean = float(tops.sum() / bottoms.sum())
-    _, low, high = t_interval((tops - mean * bottoms) / bottoms.mean(), confidence)
+    _, low, high = t_interval((tops - mean * bottoms) / bottoms.mean(), confidence, degrees)
     return mean, mean + low, mean + high

@@ -39,7 +39,8 @@ def localize(
     window: Annotated[
         int | None,
         typer.Option(
-            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 512.",
+            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 512; "
+            "256 for loss, 128 at masked tokens.",
             show_default=False,
             rich_help_panel=_TEXT,
         ),

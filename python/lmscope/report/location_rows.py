@@ -46,7 +46,7 @@ ROUNDING = 0.01
 
 
 def remarks(records: Records) -> list[str]:
-    """What limits the singular vectors and values of the checkpoint and its lesions, in words; each thing once.
+    """What limits the singular vectors and values of the checkpoint and its lesions, in words; each once.
 
     Warnings that differ in their numbers alone are one, with the range of each number.
     """
@@ -77,7 +77,8 @@ def _of_lesions(rows: list[Row]) -> list[str]:
     for role, row in parts.items():
         told.append(
             f"Lesions of {plain(role)} are of {row['matrices']} of the {row['of_matrices']} matrices "
-            "that the checkpoint has of this role: the others were not selected, or have no place in the model."
+            "that the checkpoint has of this role: the others were not selected, or have no place in the "
+            "model."
         )
     rounded = [row for row in rows if (row["rounding"] or 0.0) > ROUNDING]
     if rounded:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lmscope import html_repr
 from lmscope.representations.dtype_option import dtype_option
 from lmscope.representations.quiet import quiet_transformers
+from lmscope.representations.token_strings import TokenStrings
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +137,11 @@ class LanguageModel:
     def depth(self) -> int:
         """The number of blocks; hidden states are numbered 0 (embeddings) to ``depth``."""
         return int(self.config.num_hidden_layers)
+
+    @cached_property
+    def token_strings(self) -> TokenStrings:
+        """The text of single tokens, each decoded once."""
+        return TokenStrings(self.tokenizer)
 
     @cached_property
     def layers(self) -> tuple[Any, ...]:

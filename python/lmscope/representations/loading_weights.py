@@ -15,7 +15,8 @@ Kind = Literal["causal", "encoder"]
 HEADS = ("masked_lm", "sequence_classification")
 _HEAD_WORDS = {"masked_lm": "masked-LM head", "sequence_classification": "sequence-classification head"}
 _WITHOUT = {
-    "masked_lm": "the measures embedding, retrieval and readout_loss need none",
+    "masked_lm": "the measures embedding, retrieval and readout_loss need none "
+    "(--measures embedding,retrieval)",
     "sequence_classification": "without it, accuracy is that of a read-out fitted to the labelled texts",
 }
 # No hidden state depends on it: it comes behind the last one.

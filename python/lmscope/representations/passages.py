@@ -13,7 +13,6 @@ from lmscope import html_repr
 from lmscope.representations.attention import AttentionRecorder
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.texts import TextError, texts_of
-from lmscope.representations.token_strings import TokenStrings
 from lmscope.representations.windows import Window, cut, whole_number, window_size
 
 if TYPE_CHECKING:
@@ -215,7 +214,6 @@ class _Forward:
         self._model = model
         self._layers = layers
         self._drop_special = drop_special
-        self._strings = TokenStrings(model.tokenizer)
         self._recorder = AttentionRecorder(model, blocks) if blocks else None
         self._final_norm_applied = model.depth in layers and model.final_norm is not None
 
@@ -266,7 +264,7 @@ class _Forward:
                 f"{_place(window)}: nothing but special tokens, which are to be dropped; leave it out"
             )
         ids = np.asarray(window.ids, np.int64)[kept]
-        tokens = self._strings(ids)
+        tokens = self._model.token_strings(ids)
         own = {layer: values[row, kept] for layer, values in states.items()}
         problems = ((layer, self._nonfinite(window, kept, tokens, layer, one)) for layer, one in own.items())
         weights = self._recorder.weights if self._recorder else {}

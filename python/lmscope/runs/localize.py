@@ -98,7 +98,7 @@ def localize(
         include, exclude, layers, roles: which matrices, as in `analyze`. Those outside the layers, such as an
             unembedding, only where they are asked for by `include` or `roles`.
         window: tokens read at a time, special ones included; the model's context, at most 512, when None
-            (128 for measures at masked tokens).
+            (256 for "loss", 128 for measures at masked tokens).
         stride: tokens from one window of the loss to the next; half a window when None.
         slices: into how many slices of equal count the singular values are cut, the smallest first.
         only_slices: which of them are removed, such as ``"1,10"``; all when None.
@@ -107,7 +107,8 @@ def localize(
         controls: remove random subspaces as well; `control_draws` of each kind.
         each_matrix: lesion every matrix alone as well: as many times longer as a role has matrices.
         maps: globs on names of matrices whose cosines with all eigenvectors are kept.
-        measures: names of `lmscope.MEASURES`; those that the model has when None.
+        measures: names of `lmscope.MEASURES`; those that the model has when None. Of these, one that the
+            text is too short for, or whose head the weights lack, is left out, and the reason kept.
         labelled: file of labelled texts, or (texts, labels), for "accuracy".
         eval_tokens: tokens that one evaluation reads.
         untrained: look at the twin with random weights (drawn from `seed`) as well.
@@ -172,6 +173,7 @@ def localize(
                 device=device,
                 dtype=settings.dtype,
                 head=_head(one, settings),
+                head_needed=settings.measures is not None,
             ),
             step,
             settings.selection,
@@ -225,7 +227,7 @@ def _labelled(given: str | os.PathLike[str] | Labelled) -> Labelled:
 
 
 def _head(checkpoint: Checkpoint, settings: LocalizeSettings) -> Head | None:
-    """The head that the measures need, beside that of a causal model."""
+    """The head that the measures need, or by default would read, beside that of a causal model."""
     names = settings.measures
     architectures = " ".join(checkpoint.config.get("architectures") or [])
     if not settings.lesions:

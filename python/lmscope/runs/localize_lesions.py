@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
     from lmscope.representations.measures import Measure, Scores
     from lmscope.representations.weight_sites import WeightSite
+
+_LOG = logging.getLogger(__name__)
 
 _SIDES = ("left", "right")
 SCRATCH = "lesions/scratch"
@@ -115,6 +118,8 @@ def write_lesions(
     Singular vectors are written to a scratch folder, one role at a time, and every removal is built from the
     vectors that it needs, matrix by matrix: nothing of the model's size is held in float64.
     """
+    from lmscope.representations.measures import MEASURES
+
     scratch = run / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     if not lesions:
@@ -125,7 +130,7 @@ def write_lesions(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     matrices = {tensor.name for lesion in lesions for tensor in lesion.target.tensors}
-    tried = ["measures", *sorted(matrices), *(lesion.told for lesion in lesions)]
+    tried = ["measures", *map(_measure, MEASURES), *sorted(matrices), *(lesion.told for lesion in lesions)]
     store.settle("lesions", map(located.told, tried), failed)
 
 
@@ -144,14 +149,18 @@ def _write(
     text = f"{located.label}, untouched"
     reporter.begin(text, seconds=seconds)
     try:
-        measures = make_measures(located, settings, labelled)
+        measures, left_out = _made(located, settings, labelled)
         give_back()
-        baseline = _evaluate(measures)
+        baseline, unusable = _baseline(measures, strict=settings.measures is not None)
     except ValueError as error:
         failed[located.told("measures")] = reason_of(error)
-        reporter.finish(text, read_bytes=0, matrices=0)
         return
-    reporter.finish(text, read_bytes=0, matrices=0)
+    finally:
+        reporter.finish(text, read_bytes=0, matrices=0)
+    measures = [one for one in measures if baseline.keys() >= set(one.names)]
+    for name, reason in {**left_out, **unusable}.items():
+        _LOG.warning("%s: %s is left out: %s", located.label, name, reason)
+        failed[located.told(_measure(name))] = reason
     by_role: dict[str, list[Lesion]] = {}
     for lesion in lesions:
         by_role.setdefault(lesion.target.role, []).append(lesion)
@@ -188,10 +197,18 @@ def _write(
 
 
 def make_measures(located: Located, settings: LocalizeSettings, labelled: Labelled | None) -> list[Measure]:
-    """Fitted on the untouched model; raises ValueError for one that the model cannot have."""
+    """Fitted on the untouched model; raises ValueError for one that was asked for and cannot be had."""
+    return _made(located, settings, labelled)[0]
+
+
+def _made(
+    located: Located, settings: LocalizeSettings, labelled: Labelled | None
+) -> tuple[list[Measure], dict[str, str]]:
+    """The measures, and why others that the model should have are left out."""
     from lmscope.representations.measures import measures_for
 
-    return measures_for(
+    left_out: dict[str, str] = {}
+    measures = measures_for(
         located.model,
         located.reading.texts,
         names=settings.measures,
@@ -200,7 +217,39 @@ def make_measures(located: Located, settings: LocalizeSettings, labelled: Labell
         eval_tokens=settings.eval_tokens,
         labelled=labelled,
         seed=settings.seed,
+        left_out=left_out,
     )
+    if located.reading.without_head:
+        left_out["masked_loss"] = located.reading.without_head
+    return measures, left_out
+
+
+def _measure(name: str) -> str:
+    """Under which the reason why a measure was left out is kept."""
+    return f"measure {name}"
+
+
+def _baseline(measures: Iterable[Measure], *, strict: bool) -> tuple[dict[str, Scores], dict[str, str]]:
+    """Scores of the untouched model; ValueError where some are not finite, or, unless strict, the reason."""
+    found: dict[str, Scores] = {}
+    reasons: dict[str, str] = {}
+    for measure in measures:
+        try:
+            scores = measure.evaluate()
+            for name, one in scores.items():
+                if not np.isfinite(one.values).all():
+                    unit = int(np.flatnonzero(~np.isfinite(one.values))[0])
+                    raise ValueError(
+                        f"{name}: of the untouched model it is {one.values[unit]} at unit {unit}"
+                    )
+            found.update(scores)
+        except ValueError as error:
+            if strict:
+                raise
+            reasons.update(dict.fromkeys(measure.names, reason_of(error)))
+    if not found:
+        raise ValueError("; ".join(dict.fromkeys(reasons.values())))
+    return found, reasons
 
 
 def _targets(located: Located, settings: LocalizeSettings) -> Iterator[Target]:

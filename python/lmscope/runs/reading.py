@@ -77,7 +77,11 @@ def snippet(text: str) -> str:
 
 
 class Reading:
-    """One checkpoint and the texts; raises `CheckpointError` and `UsageError` when first used."""
+    """One checkpoint and the texts; raises `CheckpointError` and `UsageError` when first used.
+
+    Where the head is not needed and the weights lack it, the model is loaded without; `without_head` then
+    says why.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class Reading:
         device: str,
         dtype: str,
         head: Head | None = None,
+        head_needed: bool = True,
     ) -> None:
         self.checkpoint = checkpoint
         self.texts = texts
@@ -95,6 +100,8 @@ class Reading:
         self._device = device
         self._dtype = dtype
         self._head: Head | None = head
+        self._head_needed = head_needed
+        self.without_head = ""
         self._losses: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
         self._twin: LanguageModel | None = None
 
@@ -104,11 +111,23 @@ class Reading:
 
     @cached_property
     def model(self) -> LanguageModel:
+        from lmscope.checkpoints import CheckpointError
+
+        try:
+            return self._loaded(self._head)
+        except CheckpointError as error:
+            if self._head is None or self._head_needed:
+                raise
+            model = self._loaded(None)
+            self._head, self.without_head = None, str(error)
+            return model
+
+    def _loaded(self, head: Head | None) -> LanguageModel:
         from lmscope.representations import load_model
 
         self._end_twin()
         try:
-            return load_model(self.checkpoint, device=self._device, dtype=self._dtype, head=self._head)
+            return load_model(self.checkpoint, device=self._device, dtype=self._dtype, head=head)
         except ValueError as error:
             raise UsageError(str(error)) from error
 

@@ -72,13 +72,32 @@ def test_a_readout_tests_texts_that_it_was_not_fitted_on() -> None:
     assert abs(measure.evaluate()["accuracy"].mean - 0.5) < 4 * 0.5 / np.sqrt(80)
 
 
+def test_repeated_texts_do_not_leak_into_the_test() -> None:
+    """A text with a label of its own, whatever it says, is known again only where it was fitted."""
+    model = tiny_bert()
+    generator = np.random.default_rng(2)
+    letters = np.array(list("abcdefghijklmnop "))
+    texts = ["".join(generator.choice(letters, 20)) for _ in range(60)]
+    labels = generator.integers(2, size=60).tolist()
+    once, thrice = (
+        measures_for(model, TEXTS, names=["accuracy"], labelled=(texts * times, labels * times))[0]
+        for times in (1, 3)
+    )
+    np.testing.assert_array_equal(thrice.evaluate()["accuracy"].values, once.evaluate()["accuracy"].values)
+    assert "120 repeated ones left out" in thrice.notes["accuracy"]
+
+
 def test_labels_that_cannot_be_learnt() -> None:
     model = tiny_bert()
     for labelled, complaint in [
         (None, "accuracy: it needs labelled texts"),
         ((["a"], []), "labelled: 1 texts and 0 labels"),
         ((["a", "b"], [1, 1]), "accuracy: every label is '1'; at least two are needed"),
-        ((["a", "b"] * 4, [1, 1, 1, 1, 1, 1, 2, 2]), "label '2' has 2 texts; a read-out needs at least 4"),
+        ((["a", "b"] * 4, [1, 1, 1, 1, 1, 1, 2, 2]), "accuracy: every label is '1'"),
+        (
+            ([*"abcdefgh"], [1, 1, 1, 1, 1, 1, 2, 2]),
+            "label '2' has 2 texts without repeats; a read-out needs at ",
+        ),
     ]:
         with pytest.raises(ValueError, match=complaint):
             measures_for(model, TEXTS, names=["accuracy"], labelled=labelled)

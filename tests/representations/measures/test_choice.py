@@ -14,7 +14,7 @@ from lmscope.representations.measures import MEASURES, measures_for
 from ..models import tiny_model
 from .models import TEXTS, spoil, tiny_bert
 
-LABELLED = ([f"{text[:25]} {number}" for number in range(8) for text in TEXTS[:2]], ["one", "two"] * 8)
+LABELLED = ([f"{text[:25]} {number}" for number in "abcdefgh" for text in TEXTS[:2]], ["one", "two"] * 8)
 
 
 def model_of(kind: str) -> LanguageModel:
@@ -35,7 +35,7 @@ def model_of(kind: str) -> LanguageModel:
 )
 def test_every_measure_sees_a_lesion(kind: str, options: dict[str, Any], expected: list[str]) -> None:
     model = model_of(kind)
-    texts = TEXTS * 4
+    texts = [text[start:] for start in range(4) for text in TEXTS]
     measures = measures_for(model, texts, window=40, **options)
     assert [name for one in measures for name in one.names] == expected
     before = {name: scores for one in measures for name, scores in one.evaluate().items()}
@@ -57,6 +57,23 @@ def test_what_is_left_out_by_default() -> None:
     model.tokenizer.mask_token = None
     (measure,) = measures_for(model, TEXTS[:2])
     assert measure.names == ("embedding",)
+
+
+def test_what_cannot_be_fitted_is_left_out_unless_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    model, texts = tiny_bert(), [f"{text[:17]}" for text in TEXTS]
+    reasons: dict[str, str] = {}
+    (measure,) = measures_for(model, texts, left_out=reasons)
+    assert measure.names == ("embedding", "retrieval")
+    assert reasons.keys() == {"readout_loss"}
+    assert reasons["readout_loss"].startswith("readout_loss: the texts are too short")
+    measures_for(model, texts)
+    assert "readout_loss is not measured: readout_loss: the texts are too short" in caplog.text
+    with pytest.raises(ValueError, match=r"^readout_loss: the texts are too short"):
+        measures_for(model, texts, names=["embedding", "readout_loss"])
+    # Where few of many texts can be read, there is no rank among them.
+    reasons.clear()
+    (measure,) = measures_for(model, texts, eval_tokens=60, left_out=reasons)
+    assert (measure.names, reasons.keys()) == (("embedding",), {"retrieval", "readout_loss"})
 
 
 def test_wrong_arguments() -> None:

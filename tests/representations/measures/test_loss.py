@@ -11,6 +11,7 @@ import torch
 from lmscope.representations import LanguageModel
 from lmscope.representations.measures import measures_for
 from lmscope.representations.measures.strided import strided
+from lmscope.representations.measures.token_losses import token_losses
 from lmscope.representations.passages import StatesError
 
 from ..models import tiny_model
@@ -30,7 +31,7 @@ def loss_of_last(model: LanguageModel, ids: list[int]) -> float:
     return -float(logits.log_softmax(0)[ids[-1]])
 
 
-@pytest.mark.parametrize("stride", [1, 5, 11])
+@pytest.mark.parametrize("stride", [1, 5, 10])
 def test_every_token_is_scored_once_with_its_context(llama: LanguageModel, stride: int) -> None:
     texts = ["x", "a" * 11, "b" * 12, *TEXTS]
     windows = list(strided(llama, texts, WINDOW, stride))
@@ -83,6 +84,34 @@ def test_without_a_special_token_the_first_token_is_not_scored(llama: LanguageMo
     assert [(one.window.text, one.first, one.scored) for one in windows] == [(1, 1, 2), (2, 1, 11), (2, 6, 1)]
     with pytest.raises(ValueError, match="loss: the texts have no token with another before it"):
         measures_for(bare, ["x"])
+    with pytest.raises(ValueError, match=r"stride: 12 .* the 0 special tokens .* a stride of at most 11$"):
+        measures_for(bare, ["a" * 40], window=12, stride=12)
+    (measure,) = measures_for(bare, ["a" * 40], window=12, stride=11)
+    assert np.isfinite(measure.evaluate()["loss"].values).all()
+    assert measure.evaluate()["loss"].weights.sum() == 39
+
+
+def test_states_and_tokens_are_as_many(llama: LanguageModel) -> None:
+    states, targets = torch.zeros(3, 32), np.array([1, 2, 3])
+    for own, wanted, complaint in (
+        ([states[:0], states], [targets, targets], "window 0 has 0 states for 3 tokens to be scored"),
+        ([states] * 2, [targets], "window 1 has 3 states for no tokens"),
+        ([states], [targets] * 2, "1 windows have states, and 2 have tokens"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            token_losses(llama, own, wanted)
+
+
+def test_the_default_has_enough_windows_for_an_interval(llama: LanguageModel) -> None:
+    import transformers
+
+    config = transformers.LlamaConfig.from_dict(
+        llama.model.config.to_dict() | {"max_position_embeddings": 512}
+    )
+    model = LanguageModel(transformers.LlamaForCausalLM(config), llama.tokenizer, "causal", "long")
+    (measure,) = measures_for(model, ["".join(TEXTS) * 60])
+    assert len(measure.evaluate()["loss"].values) >= 16
+    assert "windows of at most 256 tokens, 128 apart" in measure.notes["loss"]
 
 
 def test_an_evaluation_reads_no_more_than_it_may(llama: LanguageModel) -> None:
@@ -107,8 +136,13 @@ def test_what_has_no_loss() -> None:
     for stride in (0, 13):
         with pytest.raises(ValueError, match=f"stride: {stride} is not between 1 and the window's 12 tokens"):
             measures_for(model, TEXTS, window=12, stride=stride)
-    with pytest.raises(ValueError, match="stride: 12 tokens do not fit into a window of 12 beside the 1 "):
-        measures_for(model, TEXTS, window=12, stride=12)
+    for stride in (11, 12):
+        with pytest.raises(
+            ValueError, match=f"stride: {stride} tokens .* 1 special .* of 12: .* at most 10$"
+        ):
+            measures_for(model, TEXTS, window=12, stride=stride)
+    with pytest.raises(ValueError, match="do not fit into a window of 2: give a larger window"):
+        measures_for(model, TEXTS, window=2)
 
 
 def test_states_that_are_not_finite_are_no_score() -> None:

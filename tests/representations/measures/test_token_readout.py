@@ -44,7 +44,7 @@ def test_a_real_encoder_knows_more_than_frequencies(minilm_path: Path) -> None:
 
     model = load_model(minilm_path)
     texts = [text[:1500] for text in topics.values()][:30]
-    options = {"names": ["readout_loss"], "eval_tokens": 1024, "targets": 8}
+    options = {"names": ["readout_loss"], "eval_tokens": 512, "targets": 8}
     (measure,) = measures_for(model, texts, **options)
     (again,) = measures_for(model, texts, **options)
     scores = measure.evaluate()["readout_loss"]
@@ -55,6 +55,17 @@ def test_a_real_encoder_knows_more_than_frequencies(minilm_path: Path) -> None:
     for block in model.layers:
         spoil(block.intermediate)
     assert measure.evaluate()["readout_loss"].mean > scores.mean + 0.1
+
+
+def test_repeated_windows_are_not_tested_again() -> None:
+    generator = np.random.default_rng(0)
+    letters = np.array(list("abcdefgh"))
+    texts = ["".join(generator.choice(letters, 60)) for _ in range(12)]
+    options = {"names": ["readout_loss"], "window": 30, "targets": 4}
+    once, thrice = (measures_for(tiny_bert(), texts * times, **options)[0] for times in (1, 3))
+    values = [one.evaluate()["readout_loss"].values for one in (once, thrice)]
+    np.testing.assert_array_equal(*values)
+    assert "72 repeated ones left out" in thrice.notes["readout_loss"]
 
 
 def test_what_has_no_readout() -> None:

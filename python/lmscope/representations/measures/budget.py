@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["Reading", "spread"]
+__all__ = ["Reading", "firsts", "spread"]
 
 Item = TypeVar("Item")
 
@@ -20,6 +20,14 @@ class Reading:
     window: int | None
     eval_tokens: int
     seed: int
+
+
+def firsts(rows: Iterable[Sequence[int]]) -> list[int]:
+    """Places of the rows that do not repeat one before them: what is fitted must not be tested again."""
+    seen: dict[tuple[int, ...], int] = {}
+    for place, row in enumerate(rows):
+        seen.setdefault(tuple(row), place)
+    return list(seen.values())
 
 
 def spread(items: Sequence[Item], tokens: Sequence[int], reading: Reading, times: int = 1) -> list[Item]:

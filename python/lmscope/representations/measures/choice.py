@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.measures.budget import Reading
@@ -17,6 +18,8 @@ from lmscope.representations.windows import whole_number
 
 __all__ = ["measures_for"]
 
+_LOG = logging.getLogger(__name__)
+
 
 def measures_for(
     model: LanguageModel,
@@ -29,6 +32,7 @@ def measures_for(
     targets: int = 64,
     labelled: tuple[Sequence[str], Sequence[str | int]] | None = None,
     seed: int = 0,
+    left_out: dict[str, str] | None = None,
 ) -> list[Measure]:
     """What can be measured of a model again and again, made ready on the model as it stands.
 
@@ -42,9 +46,10 @@ def measures_for(
         names: of :data:`lmscope.MEASURES`. None: ``loss`` for a causal model; ``masked_loss`` for an encoder
             with its masked-LM head; ``embedding``, ``retrieval`` (where at least 4 texts have 16 tokens) and
             ``readout_loss`` (where the tokenizer has a mask token) for one without; and ``accuracy`` where
-            there are labelled texts.
-        window: tokens of a window, special ones included; None: 512 for ``loss``, ``embedding`` and
-            ``retrieval``, 128 for the others, or the model's context where that is less.
+            there are labelled texts. One of these that cannot be made ready, as where the texts are too few
+            for its fit, is left out; a measure that is named is not.
+        window: tokens of a window, special ones included; None: 512 for ``embedding`` and ``retrieval``, 256
+            for ``loss``, 128 for the others, or the model's context where that is less.
         stride: tokens from one window of ``loss`` to the next; None: half of a window.
         eval_tokens: most tokens that one evaluation of a measure reads, special ones included: whole windows
             or texts, evenly spaced over all, the first chosen by the seed; at least one. ``embedding`` and
@@ -55,13 +60,15 @@ def measures_for(
             a sequence-classification head is asked for their labels by name or number; else a read-out of the
             embedding is fitted to half of the set and tested on the other half.
         seed: of masks, halves and spacing.
+        left_out: takes the reason for each measure that was left out, by name; where it is None, they are
+            logged as warnings.
 
     Returns:
         The measures; ``embedding`` and ``retrieval`` are one.
 
     Raises:
-        ValueError: an unknown name, a measure that the model does not have (the message says what it needs),
-            too little text, arguments out of range.
+        ValueError: an unknown name, a named measure that the model does not have (the message says what it
+            needs), too little text for it or, without names, for all measures; arguments out of range.
         TextError: a text without tokens.
     """
     if isinstance(texts, str):
@@ -74,21 +81,33 @@ def measures_for(
             raise ValueError(f"{name}: {number} is less than {least}")
     wanted = _names(model, texts, names, labelled is not None)
     reading = Reading(window, eval_tokens, seed)
+    makers: list[tuple[list[str], Callable[[list[str]], Measure]]] = [
+        (["loss"], lambda _: LossMeasure(model, texts, reading, stride=stride)),
+        (["masked_loss"], lambda _: MaskedLossMeasure(model, texts, reading)),
+        (["embedding", "retrieval"], lambda own: EmbeddingMeasure(model, texts, reading, names=own)),
+        (["readout_loss"], lambda _: TokenReadoutMeasure(model, texts, reading, targets=targets)),
+        (["accuracy"], lambda _: _accuracy(model, labelled, reading)),
+    ]
     found: list[Measure] = []
-    if "loss" in wanted:
-        found.append(LossMeasure(model, texts, reading, stride=stride))
-    if "masked_loss" in wanted:
-        found.append(MaskedLossMeasure(model, texts, reading))
-    of_halves = [name for name in wanted if name in ("embedding", "retrieval")]
-    if of_halves:
-        found.append(EmbeddingMeasure(model, texts, reading, names=of_halves))
-    if "readout_loss" in wanted:
-        found.append(TokenReadoutMeasure(model, texts, reading, targets=targets))
-    if "accuracy" in wanted:
-        own_texts, labels = _checked(labelled)
-        by_head = model.head == "sequence_classification"
-        of_labels = HeadAccuracyMeasure if by_head else ReadoutAccuracyMeasure
-        found.append(of_labels(model, own_texts, labels, reading))
+    reasons: dict[str, str] = {}
+    for group, make in makers:
+        own = [name for name in wanted if name in group]
+        while own:
+            try:
+                found.append(make(own))
+                break
+            except ValueError as error:
+                if names is not None:
+                    raise
+                # Of two that are read together the first may do without the second.
+                reasons[own.pop()] = str(error)
+    if not found:
+        raise ValueError("; ".join(dict.fromkeys(reasons.values())))
+    if left_out is not None:
+        left_out.update(reasons)
+    else:
+        for name, reason in reasons.items():
+            _LOG.warning("%s is not measured: %s", name, reason)
     return found
 
 
@@ -116,6 +135,14 @@ def _defaults(model: LanguageModel, texts: Sequence[str]) -> list[str]:
     found = ["embedding"]
     found += ["retrieval"] * long_enough(model, texts)
     return found + ["readout_loss"] * (model.tokenizer.mask_token_id is not None)
+
+
+def _accuracy(
+    model: LanguageModel, labelled: tuple[Sequence[str], Sequence[str | int]] | None, reading: Reading
+) -> Measure:
+    texts, labels = _checked(labelled)
+    by_head = model.head == "sequence_classification"
+    return (HeadAccuracyMeasure if by_head else ReadoutAccuracyMeasure)(model, texts, labels, reading)
 
 
 def _checked(

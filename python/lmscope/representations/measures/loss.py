@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LossMeasure"]
 
+# Short, so that an evaluation has many windows, which its interval is over.
+_WINDOW = 256
+
 
 class LossMeasure:
     """Mean loss of the next token in nats; units are windows, weights their scored tokens."""
@@ -42,6 +45,8 @@ class LossMeasure:
         check_head(model)
         self._model = model
         size = window_size(model, reading.window)
+        if reading.window is None:
+            size = min(_WINDOW, size)
         step = stride_of(size, stride)
         every = list(strided(model, texts, size, step))
         if not every:

@@ -45,12 +45,12 @@ def mask_token(model: LanguageModel, measure: str) -> int:
 
 
 def masked(
-    windows: Iterable[Window], token: int, seed: int, among: Integers | None = None
+    windows: Iterable[Window], token: int, seed: int, among: Integers | None = None, draw: int = 0
 ) -> Iterator[MaskedWindow]:
     """15 % of each window's own tokens, at least one, replaced by the mask token ``token``.
 
-    The seed and the window's text and number decide which, whatever other windows there are. With ``among``,
-    only such tokens are masked, fewer than 15 % where there are not as many. A window without a token to
+    The seed, the window's text and number and ``draw`` decide which, whatever other windows there are. With
+    ``among``, only such tokens are masked, fewer than 15 % where there are not as many. A window without a token to
     mask is left out.
     """
     for window in windows:
@@ -60,7 +60,7 @@ def masked(
         count = min(len(eligible), max(1, round(_SHARE * len(own))))
         if not count:
             continue
-        generator = np.random.default_rng([seed, window.text, window.window])
+        generator = np.random.default_rng([seed, window.text, window.window, draw])
         places = np.sort(generator.choice(eligible, count, replace=False))
         hidden = ids.copy()
         hidden[places] = token

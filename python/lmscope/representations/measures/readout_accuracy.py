@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.representations.language_model import LanguageModel
-from lmscope.representations.measures.budget import Reading
+from lmscope.representations.measures.budget import Reading, firsts
 from lmscope.representations.measures.embeddings import counted, sums_of_states
 from lmscope.representations.measures.labelled_windows import commonest_share, first_windows, spread_labels
 from lmscope.representations.measures.masking import short_window
@@ -30,8 +30,9 @@ Integers = npt.NDArray[np.int64]
 class ReadoutAccuracyMeasure:
     """Whether a read-out of the text's embedding gives the label; fitted once on half of the labelled texts.
 
-    The halves are drawn by the seed, each with its share of every label. The read-out is a softmax
-    regression. Units are texts of the other half, their values 1 or 0.
+    The halves are drawn by the seed, each with its share of every label; a text that repeats one before it,
+    as far as it is read, is left out. The read-out is a softmax regression. Units are texts of the other
+    half, their values 1 or 0.
     """
 
     def __init__(
@@ -42,18 +43,20 @@ class ReadoutAccuracyMeasure:
         reading: Reading,
     ) -> None:
         self._model = model
-        names, numbers = np.unique([str(label) for label in labels], return_inverse=True)
+        size = short_window(model, reading.window)
+        every = first_windows(model, texts, size)
+        kept = firsts(one.ids for one in every)
+        every = [every[place] for place in kept]
+        names, numbers = np.unique([str(labels[place]) for place in kept], return_inverse=True)
         if len(names) < 2:
             raise ValueError(f"accuracy: every label is {str(names[0])!r}; at least two are needed")
         for number, name in enumerate(names):
             count = int((numbers == number).sum())
             if count < _FEWEST:
                 raise ValueError(
-                    f"accuracy: label {str(name)!r} has {count} texts; a read-out needs at least {_FEWEST} "
-                    "of each label"
+                    f"accuracy: label {str(name)!r} has {count} texts without repeats; a read-out needs at "
+                    f"least {_FEWEST} of each label"
                 )
-        size = short_window(model, reading.window)
-        every = first_windows(model, texts, size)
         fit, test = _stratified_halves(numbers, reading.seed)
         fit = spread_labels(fit, every, numbers, reading, _FIT)
         test = spread_labels(test, every, numbers, reading)
@@ -78,7 +81,8 @@ class ReadoutAccuracyMeasure:
             "accuracy": f"by a read-out of {len(names)} labels from the mean of the last hidden states of "
             f"{counted(model)}, fitted to {len(fit)} texts of the untouched model (ridge "
             f"{self._readout.ridge:g}) and tested on {len(test)} others of {len(texts)}, the first {size} "
-            f"tokens of each; the commonest label makes {self.chance['accuracy']:.3g}"
+            f"tokens of each, {len(texts) - len(kept)} repeated ones left out; the commonest label makes "
+            f"{self.chance['accuracy']:.3g}"
         }
 
     def evaluate(self) -> dict[str, Scores]:

@@ -41,17 +41,19 @@ def strided(model: LanguageModel, texts: Iterable[str], window: int, stride: int
     least ``window - stride`` tokens where the text has them. Without special tokens before it, the first
     token of a text has no context and is not scored; a text of one token then gives no window.
 
-    ValueError where the special tokens leave no ``stride`` tokens of a window for text. TextError as
+    ValueError where a window has no room for ``stride`` tokens to be scored and one of the text before them,
+    beside the special tokens. TextError as
     :func:`lmscope.representations.windows.cut`.
     """
     for number, text in enumerate(texts):
         encoded = encode(model, text, number)
         before = len(encoded.head)
         room = window - before
-        if room < stride:
+        if room < stride + 1:
+            way_out = f"give a stride of at most {room - 1}" if room > 1 else "give a larger window"
             raise ValueError(
-                f"stride: {stride} tokens do not fit into a window of {window} beside the {before} special "
-                "tokens before each text"
+                f"stride: {stride} tokens to be scored, one of the text before them and the {before} special "
+                f"tokens before each text do not fit into a window of {window}: {way_out}"
             )
         windows = 1 + max(0, -(-(len(encoded.body) - room) // stride))
         done = 0 if before else 1

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.representations.language_model import LanguageModel
-from lmscope.representations.measures.budget import Reading, spread
+from lmscope.representations.measures.budget import Reading, firsts, spread
 from lmscope.representations.measures.masking import MaskedWindow, mask_token, masked, short_window
 from lmscope.representations.measures.measure import Scores
 from lmscope.representations.measures.softmax_regression import fit_softmax_regression
@@ -23,6 +23,8 @@ _FEWEST = 12
 """Times that a token must occur in the windows of the fit to be one of those read out."""
 _FIT = 8
 """Tokens read for the fit, over those of an evaluation."""
+_DRAWS = 8
+"""Most times that a window of the fit is masked, where there are too few windows for so many tokens."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -31,9 +33,11 @@ Integers = npt.NDArray[np.int64]
 class TokenReadoutMeasure:
     """Mean loss in nats at masked tokens of windows that the read-out was not fitted on; units are windows.
 
-    Half of the windows are for the fit, drawn by the seed. The ``targets`` most frequent of their tokens are
-    the classes; only such tokens are masked, in the fit and in evaluations. The features are the last hidden
-    states at the masks, the read-out a softmax regression.
+    What an evaluation reads, at most half of the windows, is drawn by the seed; the others are for the fit,
+    masked several times where they are few. Windows that repeat another's tokens are left out. The
+    ``targets`` most frequent tokens of the fit's windows are the classes; only such tokens are masked, in the
+    fit and in evaluations. The features are the last hidden states at the masks, the read-out a softmax
+    regression.
     """
 
     def __init__(
@@ -52,7 +56,9 @@ class TokenReadoutMeasure:
         token = mask_token(model, "readout_loss")
         self._model = model
         size = short_window(model, reading.window)
-        fit, held_out = _halves(list(cut(model, texts, size)), reading)
+        every = list(cut(model, texts, size))
+        unlike = [every[place] for place in firsts(one.ids for one in every)]
+        fit, held_out = _parts(unlike, reading)
         self._tokens = _most_frequent(fit, targets)
         if len(self._tokens) < 2:
             raise ValueError(
@@ -60,17 +66,25 @@ class TokenReadoutMeasure:
                 f"more in the {len(fit)} windows to fit the read-out on, and it needs at least 2; give more "
                 "text"
             )
-        fitted = list(masked(fit, token, reading.seed, self._tokens))
+        draws = min(_DRAWS, _FIT * reading.eval_tokens // sum(len(one.ids) for one in fit))
+        fitted = [
+            one
+            for draw in range(max(1, draws))
+            for one in masked(fit, token, reading.seed, self._tokens, draw)
+        ]
         self._windows = list(masked(held_out, token, reading.seed, self._tokens))
-        if len(fitted) < 4 or not self._windows:
+        places = [(one.window.text, one.window.window) for one in fitted]
+        windows = {place: number for number, place in enumerate(dict.fromkeys(places))}
+        if len(windows) < 4 or not self._windows:
             raise ValueError(
-                f"readout_loss: the texts are too short: {len(fitted)} windows of at most {size} tokens to "
+                f"readout_loss: the texts are too short: {len(windows)} windows of at most {size} tokens to "
                 f"fit the read-out on and {len(self._windows)} to hold out have a frequent token; 4 and 1 "
                 "are needed: give more text or a smaller window"
             )
         labels = [self._labels(one) for one in fitted]
         # Whole windows, as the tokens of one are alike.
-        validation = np.repeat(np.arange(len(labels)) % 4 == 3, [len(own) for own in labels])
+        chosen = np.array([windows[place] % 4 == 3 for place in places])
+        validation = np.repeat(chosen, [len(own) for own in labels])
         together = np.concatenate(labels)
         self._readout = fit_softmax_regression(
             np.concatenate(self._features(fitted)), together, len(self._tokens), validation
@@ -84,8 +98,9 @@ class TokenReadoutMeasure:
         self.chance = {"readout_loss": chance}
         self.notes = {
             "readout_loss": f"a read-out of the {len(self._tokens)} most frequent tokens, fitted to "
-            f"{len(together)} masked tokens of {len(fitted)} windows of the untouched model (ridge "
-            f"{self._readout.ridge:g}); {int(self._weights.sum())} masked tokens of {len(self._windows)} "
+            f"{len(together)} masked tokens of {len(windows)} windows of the untouched model (ridge "
+            f"{self._readout.ridge:g}, each window masked {max(1, draws)} times, {len(every) - len(unlike)} "
+            f"repeated ones left out); {int(self._weights.sum())} masked tokens of {len(self._windows)} "
             f"other windows are held out, where the tokens' frequencies alone lose {chance:.4g} nats"
         }
 
@@ -109,14 +124,15 @@ class TokenReadoutMeasure:
         ]
 
 
-def _halves(windows: list[Window], reading: Reading) -> tuple[list[Window], list[Window]]:
+def _parts(windows: Sequence[Window], reading: Reading) -> tuple[list[Window], list[Window]]:
+    """Windows of the fit and of evaluations, in their order."""
     order = np.random.default_rng([reading.seed, len(windows)]).permutation(len(windows))
-    halves = [sorted(order[: len(order) // 2]), sorted(order[len(order) // 2 :])]
-    chosen = []
-    for places, times in zip(halves, (_FIT, 1), strict=True):
-        own = [windows[place] for place in places]
-        chosen.append(spread(own, [len(one.ids) for one in own], reading, times) if own else [])
-    return chosen[0], chosen[1]
+    half = sorted(order[len(order) // 2 :].tolist())
+    held_out = spread(half, [len(windows[place].ids) for place in half], reading)
+    fit = sorted(set(range(len(windows))) - set(held_out))
+    if fit:
+        fit = spread(fit, [len(windows[place].ids) for place in fit], reading, _FIT)
+    return [windows[place] for place in fit], [windows[place] for place in held_out]
 
 
 def _most_frequent(windows: Sequence[Window], most: int) -> Integers:
