@@ -180,8 +180,6 @@ def _judge(drawn: _Array, block: int) -> BlockLevels:
     counted = judged[row] & (inside | (different[row] <= _FEW_LEVELS))
     all_of = np.bincount(row[counted], count[counted], len(drawn))[judged]
     different_of = np.bincount(row[counted], minlength=len(drawn))[judged]
-        np.bincount(row[counted], of, len(drawn))[judged] for of in (count[counted], None)
-    )
     close = same_row & (np.diff(value) <= 1.5 * np.maximum(step[1:], step[:-1]))
     alone = counted & ~np.r_[False, close] & ~np.r_[close, False]
     close &= counted[1:] & counted[:-1]
