@@ -102,8 +102,9 @@ def singular_vectors(
     Memory beside what is returned, for rows >= columns = n and all vectors: ``16 * n**2`` bytes for the
     eigenvectors, then as much for their refinement, and 40 MB for widened rows and their products; ``48 *
     k**2`` where k values lie below 2**-6 of the largest, ``8 * (rows * n + n**2 + 2 * k**2)`` where their
-    images depend on each other so much that three passes do not separate them from the leading ones; ``"qr"``: ``8 * (rows * n + 6 * n**2)``. For part of the vectors add all right ones, and all left
-    ones unless the condition of ``which`` holds. Cost: products that run in parallel, ``4 * rows * n**2``
+    images depend on each other so much that three passes do not separate them from the leading ones; for
+    ``"qr"`` ``8 * (rows * n + 6 * n**2)``. For part of the vectors add all right ones, and all left ones
+    unless the condition of ``which`` holds. Cost: products that run in parallel, ``4 * rows * n**2``
     multiplications and up to twice that, and eigenvectors of order n on one thread. The same input and build
     give the same bits, for any number of threads.
     """
