@@ -99,6 +99,21 @@ void replace_below(double least, int64_t rows, int64_t width, double largest, do
     });
 }
 
+// One factorisation of all left vectors, [U_1 X] = [Q_1 Q] [. .; 0 R]: X <- Q, orthogonal to U_1 whatever X depends on,
+// and triangle <- R triangle.
+void factor_beside_leading(Triplets& triplets, int64_t leading, double* triangle) {
+    const int64_t rows = triplets.rows;
+    const int64_t order = triplets.count();
+    const int64_t width = order - leading;
+    AlignedBuffer all(rows * order), factor(order * order), correction(width * width);
+    std::copy_n(triplets.left, rows * order, all.data());
+    blas::qr(rows, order, all.data(), rows, factor.data());
+    std::copy_n(all.data() + leading * rows, rows * width, triplets.left + leading * rows);
+    for (int64_t j = 0; j < width; ++j)
+        std::copy_n(factor.data() + leading + (leading + j) * order, width, correction.data() + j * width);
+    blas::multiply_upper(width, correction.data(), triangle);
+}
+
 // The part of A times the trailing right vectors outside the leading left ones has them as its own singular vectors.
 void resolve_trailing(Triplets& triplets, int64_t leading) {
     const int64_t rows = triplets.rows;
@@ -112,10 +127,14 @@ void resolve_trailing(Triplets& triplets, int64_t leading) {
     AlignedBuffer triangle(width * width);
     blas::qr(rows, width, image, rows, triangle.data());
     // Where a column has next to nothing beyond its predecessors, the factorisation completes the basis with whatever
-    // is orthogonal to those, the leading left vectors among it.
-    constexpr int most_passes = 6;
-    for (int pass = 0; pass < most_passes; ++pass) {
-        if (project_out(rows, leading, triplets.left, width, image) <= orthogonal_enough) break;
+    // is orthogonal to those, the leading left vectors among it. Each pass may hand such a direction on to a later
+    // column.
+    constexpr int most_passes = 3;
+    for (int pass = 0; project_out(rows, leading, triplets.left, width, image) > orthogonal_enough; ++pass) {
+        if (pass == most_passes) {
+            factor_beside_leading(triplets, leading, triangle.data());
+            break;
+        }
         replace_below(inside_leading, rows, width, 1.0, image);
         AlignedBuffer correction(width * width);
         blas::qr(rows, width, image, rows, correction.data());

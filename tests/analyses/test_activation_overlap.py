@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import integrate, linalg, special, stats
 
-from lmscope import activation_overlap, overlap_map, principal_cosines
+from lmscope import activation_overlap, overlap_map, principal_cosines, singular_vectors
 from lmscope.analyses.largest_entry_law import largest_entry_quantile, largest_entry_tail
 
 LENGTHS = [8, 64, 256, 768]
@@ -182,7 +182,7 @@ def test_singular_vectors_of_noise_against_a_sampled_covariance():
     for _ in range(60):
         data = generator.standard_normal((400, inputs)) * generator.lognormal(0, 1, inputs)
         _, eigenvectors = np.linalg.eigh(np.cov(data.T))
-        right = np.linalg.svd(generator.standard_normal((40, inputs)), full_matrices=False)[2].T
+        right = singular_vectors(generator.standard_normal((40, inputs))).right
         found = activation_overlap(right, eigenvectors[:, ::-1], false_positive_rate=0.02)
         above += np.count_nonzero(found.overlap > found.null_high)
         below += np.count_nonzero(found.overlap < found.null_low)
@@ -198,7 +198,9 @@ def test_singular_vectors_of_noise_against_a_sampled_covariance():
 def test_planted_directions_overlap_wholly():
     generator = np.random.default_rng(9)
     weight = generator.standard_normal((40, 96))
-    right = np.linalg.svd(weight, full_matrices=False)[2].T
+    right = singular_vectors(weight).right
+    oracle = np.linalg.svd(weight, full_matrices=False)[2]
+    np.testing.assert_allclose(np.abs((oracle.T * right).sum(axis=0)), 1, atol=1e-12)
     # Inputs whose covariance has them as its eigenvectors, in another order, and noise beside.
     order = generator.permutation(40)
     basis = np.concatenate([right[:, order], linalg.null_space(right.T)], axis=1)

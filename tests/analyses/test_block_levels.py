@@ -76,21 +76,90 @@ def test_rate_on_bfloat16_noise():
     rng = np.random.default_rng(2)
     drawn = rng.standard_normal((9 * 4000, 32)).astype(ml_dtypes.bfloat16)
     one = np.mean([levels_per_block(drawn[n : n + 1]).quantised for n in range(4000)])
-    assert 0.004 < one < 0.014
+    assert 0.003 < one < 0.01
     assert not any(levels_per_block(drawn[9 * n : 9 * n + 9]).quantised for n in range(2000))
 
 
 def test_counts_by_hand():
-    weights = np.arange(16.0).reshape(2, 8)
-    weights[1] = [0, 0, -0.0, 1, 5, 5, 5, 7]
-    found = levels_per_block(weights, block=4)
-    assert (found.levels, found.repeated, found.blocks) == (3.0, 0.0, 4)
-    assert levels_per_block(weights[1:], block=8).repeated == 2
+    # Between the ends 4 repeats among 8, and 1 among 9; 0 is no level of its own.
+    weights = np.zeros((2, 13))
+    weights[0] = [0, 0, -0.0, 1, 5, 5, 5, 7, 7, 8, 9, 9, 11]
+    weights[1] = [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10]
+    found = levels_per_block(weights, block=13)
+    assert (found.levels, found.blocks, found.equal, found.adjacent) == (8.5, 2, 6, 0)
+    assert found.repeated == pytest.approx((1 / 2 + 1 / 9) / 2)
     # What is left of a row is not read, nor does a block run over its end.
-    assert levels_per_block(weights, block=5).blocks == 2
+    assert levels_per_block(gaussian((2, 30)), block=14).blocks == 4
+    # Numbers of bfloat16 from 1 to 2 lie 1/128 apart; the ends are not counted.
+    steps = np.array([[0, 1, 2, 2, 3, 3, 3, 9, 9, 20]]) / 128 + 1
+    found = levels_per_block(steps.astype(ml_dtypes.bfloat16), block=10)
+    assert (found.equal, found.adjacent, found.repeated) == (1, 2 + 6, 0.5)
     short = levels_per_block(weights)
     assert (short.levels, short.blocks, short.quantised, short.warning) == (None, 0, False, "")
     assert "quantised=False" in repr(short)
+
+
+BFLOAT16 = ml_dtypes.bfloat16
+
+
+def unlike_quantised():
+    rng = np.random.default_rng(4)
+    noise = rng.standard_normal((96, 512))
+    padded = noise.copy()
+    padded[:58] = 0.01
+    return {
+        "padded rows": padded.astype(np.float32),
+        "clipped": np.clip(noise, -1, 1).astype(BFLOAT16),
+        "clipped hard": np.clip(noise, -0.3, 0.3).astype(np.float32),
+        "clipped above": np.clip(noise, None, 0.3).astype(BFLOAT16),
+        "around 1": (1 + 0.02 * noise).astype(BFLOAT16),
+        "around 1 in float32": (1 + 0.02 * noise).astype(BFLOAT16).astype(np.float32),
+        "close to 1": (1 + 0.001 * noise).astype(BFLOAT16),
+        "around 0.5": (0.5 + 0.1 * noise).astype(BFLOAT16),
+        "uniform": rng.uniform(0.5, 1, noise.shape).astype(BFLOAT16),
+        "subnormal": (1e-6 * noise).astype(np.float16),
+        "subnormal in float32": (1e-6 * noise).astype(np.float16).astype(np.float32),
+        "repeated columns": np.repeat(noise[:, :128], 4, axis=1).astype(np.float32),
+        "tiled columns": np.tile(noise[:, :8], (1, 64)).astype(BFLOAT16),
+        "repeated rows": np.repeat(noise[:8], 12, axis=0),
+        "pruned to 6 %": noise * (rng.random(noise.shape) < 0.06),
+        "zeros": np.zeros((20, 64)),
+        "ones": np.ones((20, 64)),
+        "identity": np.eye(256),
+    }
+
+
+@pytest.mark.parametrize("name", unlike_quantised())
+def test_repeats_of_other_causes(name):
+    found = levels_per_block(unlike_quantised()[name])
+    assert not found.quantised
+    assert found.warning == ""
+
+
+@pytest.mark.parametrize("stored", [np.float32, BFLOAT16])
+@pytest.mark.parametrize(("kept", "block"), [(1, 32), (0.5, 32), (0.06, 288)])
+def test_ternary_weights_show_however_sparse(kept, block, stored):
+    rng = np.random.default_rng(5)
+    signs = np.sign(rng.standard_normal((96, 512))) * (rng.random((96, 512)) < kept)
+    found = levels_per_block((0.03 * signs).astype(stored))
+    assert found.quantised
+    assert found.levels == 2 + (kept < 1)
+    assert abs(found.block - block) <= 32
+
+
+@pytest.mark.parametrize("group", [128, 512])
+def test_sparse_integers_show(group):
+    kept = np.random.default_rng(6).random((96, 512)) < 0.12
+    found = levels_per_block(quantised(gaussian((96, 512)), 4, group) * kept)
+    assert found.quantised
+    assert "4 bits or fewer" in found.warning
+
+
+def test_what_the_documentation_says_cannot_be_told():
+    """Levels that are neighbouring numbers of the type."""
+    around = (1 + quantised(gaussian((96, 512)), 4, 32)).astype(BFLOAT16)
+    assert not levels_per_block(around).quantised
+    assert levels_per_block(0.03 * np.sign(gaussian((96, 512)))).levels == 2
 
 
 def test_few_blocks_of_many_tell_the_same():

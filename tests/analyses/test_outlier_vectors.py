@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from lmscope import activation_overlap, fit_marchenko_pastur, porter_thomas
+from lmscope import activation_overlap, fit_marchenko_pastur, porter_thomas, singular_vectors
 from lmscope.analyses.marchenko_pastur import asymptotic_edges
 
 ROWS, COLUMNS, C = 600, 1500, 0.4
 
 
 def decomposed(weight):
+    """By the kernel, with numpy beside it: the values, and the extreme vectors, which gaps determine."""
+    found = singular_vectors(weight)
     left, values, right = np.linalg.svd(weight, full_matrices=False)
-    return values, left, right.T
+    np.testing.assert_allclose(found.values, values, rtol=0, atol=1e-12 * values[0])
+    for rank in (0, -1):
+        gap = abs(values[rank] - values[1 if rank == 0 else -2]) / values[0]
+        assert abs(found.right[:, rank] @ right[rank]) > 1 - (1e-13 / gap) ** 2 - 1e-12
+        assert abs(found.left[:, rank] @ left[:, rank]) > 1 - (1e-13 / gap) ** 2 - 1e-12
+    return found.values, found.left, found.right
 
 
 def noise_and_direction(seed, active=None):

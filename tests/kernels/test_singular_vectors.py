@@ -218,6 +218,18 @@ def test_null_vectors(name: str) -> None:
         check(side, which=-1)
 
 
+@pytest.mark.parametrize("decades", [60, 116, 130, 200])
+@pytest.mark.parametrize("shape", [(30, 30), (50, 40), (40, 50)], ids=str)
+def test_rows_graded_beyond_rounding(decades: int, shape: tuple[int, int]) -> None:
+    """One value is far above rounding, and the images of all other right vectors depend on each other."""
+    for seed in range(3):
+        noise = np.random.default_rng(seed).standard_normal(shape)
+        matrix = noise * 10.0 ** np.linspace(0, -decades, shape[0])[:, None]
+        check(matrix, method="gram")
+        check(matrix.T, method="gram")
+        check(matrix, route="gram", which=-5)
+
+
 @pytest.mark.parametrize("which", [1, 7, -1, -7, [0], [59, 3], [-1, 0, 30], range(10, 30), np.array([5, 2])])
 @pytest.mark.parametrize("kind", shapes.RANDOM_KINDS)
 def test_part(which: Any, kind: str) -> None:
@@ -426,8 +438,9 @@ def test_memory() -> None:
         ([3], r"which has rank 3; the matrix has 3 singular values"),
         ([-4], "which has rank -4"),
         ([1, -2], "which has rank 1 twice"),
+        ([2**70], "which has 1180591620717411303424, more than any matrix has"),
+        (2**70, "which has 1180591620717411303424, more than any matrix has"),
         ("some", "which must be \"all\", an int or ranks, got 'some'"),
-        (True, "which must be"),
     ],
 )
 def test_wrong_which(which: Any, message: str) -> None:
@@ -435,13 +448,42 @@ def test_wrong_which(which: Any, message: str) -> None:
         singular_vectors(np.ones((5, 3)), which=which)
 
 
+MASK = [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "which", [True, np.True_, MASK, np.array(MASK), np.array(True), torch.tensor(MASK), torch.tensor(True)]
+)
+def test_masks_are_no_ranks(which: Any) -> None:
+    with pytest.raises(TypeError, match=r"which must be .*np\.flatnonzero\(mask\)"):
+        singular_vectors(np.ones((5, 3)), which=which)
+    found = singular_vectors(np.diag([3.0, 2.0, 1.0]), which=np.flatnonzero(MASK))
+    assert found.ranks.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("which", [b"ab", None, 1.0, [0.5], ["0"], np.eye(3), np.ones((2, 2), int), object()])
+def test_which_of_another_type(which: Any) -> None:
+    with pytest.raises(TypeError, match=r'^which must be "all", an int or ranks, got '):
+        singular_vectors(np.ones((5, 3)), which=which)
+
+
+def test_which_as_an_array() -> None:
+    matrix = np.diag([3.0, 2.0, 1.0])
+    assert singular_vectors(matrix, which=np.array(2)).ranks.tolist() == [0, 1]
+    assert singular_vectors(matrix, which=torch.tensor([2])).ranks.tolist() == [2]
+    assert singular_vectors(matrix, which=(rank for rank in (1, -1))).ranks.tolist() == [1, 2]
+
+
 def test_wrong_arguments() -> None:
+    for method in (None, 3, b"qr"):
+        with pytest.raises(TypeError, match=r"^method must be 'auto', 'gram' or 'qr', got "):
+            singular_vectors(np.ones((5, 3)), method=method)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^tolerance must be a number or None, got 'low'"):
+        singular_vectors(np.ones((5, 3)), tolerance="low")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method must be 'auto', 'gram' or 'qr', got 'fast'"):
         singular_vectors(np.ones((5, 3)), method="fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"w has shape \(0, 3\)"):
         singular_vectors(np.ones((0, 3)))
-    with pytest.raises(TypeError):
-        singular_vectors(np.ones((2, 2)), which=[0.5])  # type: ignore[list-item]
     with pytest.raises(TypeError):
         singular_vectors([[1.0, 2.0]])
     with pytest.raises(TypeError):

@@ -85,6 +85,21 @@ def test_trained_like_spectrum_is_as_asked() -> None:
     assert np.sum(asked > 0.25) == round(0.1 * 256)
 
 
+@pytest.mark.parametrize("name", ["lmscope", *FAMILY.rivals])
+def test_wrong_vectors_are_seen(name: str) -> None:
+    case = next(case for case in FAMILY.cases("quick") if case.options)
+    assert case.name == "200x300 vectors"
+    inputs = FAMILY.make(case, "trained-like", 0)
+    reference = FAMILY.reference(inputs)
+    competitor = FAMILY.competitor(name)
+    found = competitor.compute(competitor.take(inputs)).arrays
+    assert FAMILY.check(name, found, reference).problem is None
+    for array, wrong in [("left", -1.0), ("right", 1.001), ("values", 1.001)]:
+        spoilt = {key: value.copy() for key, value in found.items()}
+        spoilt[array][..., 3] *= wrong
+        assert "vectors are off by" in str(FAMILY.check(name, spoilt, reference).problem)
+
+
 def test_matrices_keep_their_bits_on_disk(tmp_path: Path) -> None:
     matrix = matrices.gaussian(5, 3, seed=1)
     path = str(tmp_path / "inputs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import index
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -85,29 +85,59 @@ def singular_vectors(
             the Gram route, and where its measured residual or orthogonality exceeds the tolerance, the QR
             route.
         tolerance: what ``"auto"`` takes from the Gram route, residuals over the largest value and inner
-            products; None is ``u * (512 + 16 * sqrt(n))``, ``u = 2**-53`` and n the smaller side, which no
-            matrix is known to exceed. Less cannot always be had: the result says what was reached.
+            products; None is ``u * (512 + 16 * sqrt(n))``, ``u = 2**-53`` and n the smaller side. All
+            matrices that the tests try stay below it, which is no proof for all there are, and less cannot
+            always be had: the result says what was reached, also of ``"gram"``, which takes no other route.
 
     Returns:
         The triplets asked for, by descending value, with residuals and orthogonality as measured by products
         with the matrix itself. Of a value that is zero or repeated any orthonormal basis is returned.
 
     Raises:
-        ValueError: empty matrix, not 2-D, NaN/Inf (named with row and column), ``which`` out of range, or
-            a tolerance that is not positive.
-        TypeError: not an array, another dtype, or a CUDA tensor.
+        ValueError: empty matrix, not 2-D, NaN/Inf (named with row and column), ``which`` out of range or
+            another word than ``"all"``, another method, or a tolerance that is not positive.
+        TypeError: not an array, another dtype, a CUDA tensor, or ``which``, ``method`` or ``tolerance`` of
+            another type; a mask of bools is none of ranks.
 
     Memory beside what is returned, for rows >= columns = n and all vectors: ``16 * n**2`` bytes for the
     eigenvectors, then as much for their refinement, and 40 MB for widened rows and their products; ``48 *
-    k**2`` where k values lie below 2**-6 of the largest; ``"qr"``: ``8 * (rows * n + 6 * n**2)``. For part of
-    the vectors add all right ones, and all left ones unless the condition of ``which`` holds. Cost: products
-    that run in parallel, ``4 * rows * n**2`` multiplications and up to twice that, and eigenvectors of order
-    n on one thread. The same input and build give the same bits, for any number of threads.
+    k**2`` where k values lie below 2**-6 of the largest, ``8 * (rows * n + n**2 + 2 * k**2)`` where their
+    images depend on each other so much that three passes do not separate them from the leading ones; for
+    ``"qr"`` ``8 * (rows * n + 6 * n**2)``. For part of the vectors add all right ones, and all left ones
+    unless the condition of ``which`` holds. Cost: products that run in parallel, ``4 * rows * n**2``
+    multiplications and up to twice that, and eigenvectors of order n on one thread. The same input and build
+    give the same bits, for any number of threads.
     """
-    if isinstance(which, bool) or (isinstance(which, str) and which != "all"):
-        raise ValueError(f'which must be "all", an int or ranks, got {which!r}')
+    if not isinstance(method, str):
+        raise TypeError(f"method must be 'auto', 'gram' or 'qr', got {method!r}")
+    if tolerance is not None and not isinstance(tolerance, SupportsFloat):
+        raise TypeError(f"tolerance must be a number or None, got {tolerance!r}")
+    return SingularVectors(*_core.singular_vectors(w, _asked(which), method, tolerance))
+
+
+_WHICH = 'which must be "all", an int or ranks'
+
+
+def _asked(which: Any) -> int | list[int] | None:
+    """None for all, a number of vectors, or ranks."""
     if isinstance(which, str):
-        asked = None
-    else:
-        asked = [index(rank) for rank in which] if isinstance(which, Iterable) else index(which)
-    return SingularVectors(*_core.singular_vectors(w, asked, method, tolerance))
+        if which != "all":
+            raise ValueError(f"{_WHICH}, got {which!r}")
+        return None
+    single = isinstance(which, bytes) or getattr(which, "ndim", None) == 0
+    if isinstance(which, Iterable) and not single:
+        return [_whole(rank) for rank in which]
+    return _whole(which)
+
+
+def _whole(given: Any) -> int:
+    # Bools are whole numbers to Python, and a tensor of one to torch.
+    if isinstance(given, bool) or "bool" in str(getattr(given, "dtype", "")):
+        raise TypeError(f"{_WHICH}, got {given!r}; the ranks of a mask are np.flatnonzero(mask)")
+    try:
+        number = index(given)
+    except TypeError:
+        raise TypeError(f"{_WHICH}, got {given!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"which has {number}, more than any matrix has singular values")
+    return number

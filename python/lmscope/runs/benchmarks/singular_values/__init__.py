@@ -1,4 +1,4 @@
-"""`singular_values` beside torch, numpy and scipy."""
+"""`singular_values`, and `singular_vectors` where a case asks for them, beside torch, numpy and scipy."""
 
 from __future__ import annotations
 
@@ -40,14 +40,21 @@ class SingularValuesFamily(Family):
 
     def make(self, case: Case, kind: str, seed: int) -> Arrays:
         maker = matrices.trained_like if kind == "trained-like" else matrices.gaussian
-        return {"matrix": maker(case.rows, case.columns, seed)}
+        matrix = {"matrix": maker(case.rows, case.columns, seed)}
+        # What is asked for travels with the input.
+        return {**matrix, "vectors": np.array(1)} if case.options.get("part") == "vectors" else matrix
 
     def reference(self, inputs: Arrays) -> Arrays:
         indices, values, uncertainties = accurate_values(inputs["matrix"])
-        return {"indices": indices, "values": values, "uncertainties": uncertainties}
+        found = {"indices": indices, "values": values, "uncertainties": uncertainties}
+        return {**found, "matrix": inputs["matrix"]} if "vectors" in inputs else found
 
     def check(self, competitor: str, found: Arrays, reference: Arrays) -> Verdict:
-        """Sampled values: ours within their bounds, the others within a share of the largest."""
+        """Sampled values: ours within their bounds, the others within a share of the largest; of vectors,
+        residuals and inner products too.
+        """
+        if "matrix" in reference:
+            return _check_vectors(competitor, found, reference)
         indices, uncertainty = reference["indices"], reference["uncertainties"]
         off = np.abs(found["values"][indices] - reference["values"])
         largest = reference["values"][0]
@@ -79,4 +86,29 @@ class SingularValuesFamily(Family):
         for one in result.rounds:
             words = one.measured[OURS].sample.words
             smallest = f"smallest value {one.details['smallest_over_largest']:.1e} of the largest"
-            yield f"{one.kind} {one.seed}: method {words['method']}, {words['refined']} refined, {smallest}"
+            refined = f", {words['refined']} refined" if "refined" in words else ""
+            yield f"{one.kind} {one.seed}: method {words['method']}{refined}, {smallest}"
+
+
+def _check_vectors(competitor: str, found: Arrays, reference: Arrays) -> Verdict:
+    """The error is the largest of values off, residuals (both over the largest value) and inner products, as
+    float64 products measure them, which round at some 1e-15 themselves.
+    """
+    largest = reference["values"][0]
+    matrix = reference["matrix"].astype(np.float64)
+    values, left, right = (found[name].astype(np.float64) for name in ("values", "left", "right"))
+    off = np.abs(values[reference["indices"]] - reference["values"]).max()
+    missed = matrix @ right - left * values, matrix.T @ left - right * values
+    residual = max(float(np.linalg.norm(part, axis=0).max()) for part in missed) / float(largest)
+    unit = np.eye(len(values))
+    orthogonality = max(float(np.abs(side.T @ side - unit).max()) for side in (left, right))
+    error = max(float(off / largest), residual, orthogonality)
+    tolerance = _TOLERANCE.get(competitor, _FLOAT64_TOLERANCE)
+    problem = None if error <= tolerance else f"vectors are off by {error:.3g}, more than {tolerance:.3g}"
+    details = {
+        "smallest_over_largest": float(found["values"][-1] / largest),
+        "reference_uncertainty": float(reference["uncertainties"].max() / largest),
+        "residual": residual,
+        "orthogonality": orthogonality,
+    }
+    return Verdict(error, problem, details)

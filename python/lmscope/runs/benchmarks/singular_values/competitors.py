@@ -23,8 +23,13 @@ def _lmscope() -> Competitor:
     from lmscope import __version__
     from lmscope.kernels.runtime import get_num_threads, isa
     from lmscope.kernels.singular_values import singular_values
+    from lmscope.kernels.singular_vectors import singular_vectors
 
-    def compute(matrix: Any) -> Answer:
+    def compute(asked: Any) -> Answer:
+        matrix, vectors = asked
+        if vectors:
+            triplets = singular_vectors(matrix)
+            return _triplets(triplets.left, triplets.values, triplets.right, method=triplets.method)
         found = singular_values(matrix)
         words = {"method": found.method, "refined": int(found.refined)}
         return Answer({"values": found.values, "bounds": found.bounds}, words)
@@ -46,8 +51,13 @@ def _lmscope() -> Competitor:
 
 
 def _numpy() -> Competitor:
-    def compute(matrix: Any) -> Answer:
-        return Answer({"values": np.linalg.svd(matrix.astype(np.float64), compute_uv=False)}, {})
+    def compute(asked: Any) -> Answer:
+        matrix, vectors = asked
+        wide = matrix.astype(np.float64)
+        if vectors:
+            left, values, right = np.linalg.svd(wide, full_matrices=False)
+            return _triplets(left, values, right.T)
+        return Answer({"values": np.linalg.svd(wide, compute_uv=False)}, {})
 
     def rates(quick: bool) -> dict[str, float]:
         left = np.random.default_rng(0).standard_normal((_order(quick),) * 2)
@@ -64,8 +74,13 @@ def _scipy() -> Competitor:
     import scipy
     import scipy.linalg
 
-    def compute(matrix: Any) -> Answer:
-        return Answer({"values": scipy.linalg.svdvals(matrix.astype(np.float64))}, {})
+    def compute(asked: Any) -> Answer:
+        matrix, vectors = asked
+        wide = matrix.astype(np.float64)
+        if vectors:
+            left, values, right = scipy.linalg.svd(wide, full_matrices=False)
+            return _triplets(left, values, right.T)
+        return Answer({"values": scipy.linalg.svdvals(wide)}, {})
 
     def describe() -> dict[str, Any]:
         return {"scipy": scipy.__version__, "openblas": _openblas_beside(scipy.__file__)}
@@ -79,9 +94,14 @@ def _torch(dtype_name: str) -> Competitor:
     dtype = getattr(torch, dtype_name)
 
     def take(inputs: Arrays) -> Any:
-        return torch.from_numpy(inputs["matrix"].view(np.uint16)).view(torch.bfloat16)
+        matrix = torch.from_numpy(inputs["matrix"].view(np.uint16)).view(torch.bfloat16)
+        return matrix, "vectors" in inputs
 
-    def compute(matrix: Any) -> Answer:
+    def compute(asked: Any) -> Answer:
+        matrix, vectors = asked
+        if vectors:
+            left, values, right = torch.linalg.svd(matrix.to(dtype), full_matrices=False)
+            return _triplets(left.numpy(), values.numpy(), right.T.numpy())
         return Answer({"values": torch.linalg.svdvals(matrix.to(dtype)).double().numpy()}, {})
 
     def rates(quick: bool) -> dict[str, float]:
@@ -109,7 +129,11 @@ COMPETITORS: dict[str, Callable[[], Competitor]] = {
 
 
 def _matrix(inputs: Arrays) -> Any:
-    return inputs["matrix"]
+    return inputs["matrix"], "vectors" in inputs
+
+
+def _triplets(left: Any, values: Any, right: Any, **words: Any) -> Answer:
+    return Answer({"values": values, "left": left, "right": right}, words)
 
 
 def _order(quick: bool) -> int:
