@@ -12,7 +12,7 @@ import pytest
 
 MIB = 1 << 20
 # Above a process that holds the model and has read one window. One layer's covariances are 21 MiB, three
-# times 64; the rest is room for what heaps of other machines keep.
+# times that 64; the rest is room for what heaps keep.
 LIMIT = 80 * MIB
 MEASURE = """
 import json, sys
