@@ -27,7 +27,6 @@ from lmscope.report.location_words import location_sentences
 from lmscope.report.log_axis import SignedLog
 from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
-from lmscope.report.records import Records
 from lmscope.report.sections import overlap_map, section_of, singular_vectors
 from lmscope.results import SCHEMAS, RunFolder
 
