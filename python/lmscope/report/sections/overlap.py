@@ -243,7 +243,8 @@ def _about(row: Row) -> str:
         f"{_sample(row)}, {'centred' if row['centered'] else 'not centred'}. "
         f"{percent(above)} of the vectors{beside} lie above the band, and "
         f"{rate(row['false_positive_rate'] / 2)} of random directions; its middle is "
-        f"{number(row['null_location'])}. The top space is spanned by {number(row['top'])} of {number(row['columns'])} directions. "
+        f"{number(row['null_location'])}. The top space is spanned by {number(row['top'])} of "
+        f"{number(row['columns'])} directions. "
         f"{outside_words(row)}"
     )
 
