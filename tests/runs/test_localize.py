@@ -382,10 +382,10 @@ def test_what_cannot_be_measured_by_default_is_left_out(
     lesions = {row["measure"]: row for row in rows(run, "lesions")}
     assert lesions.keys() == {"embedding", "retrieval"}
     assert lesions["embedding"]["impact_low"] is not None
-    failures = {one["record"]: one["reason"] for one in run.localize().failures}
-    assert failures.keys() == {"model, measure masked_loss", "model, measure readout_loss"}
-    assert "cls.predictions" in failures["model, measure masked_loss"]
-    assert "the texts are too short" in failures["model, measure readout_loss"]
+    failures = {one["name"].split(", ")[1]: one["reason"] for one in run.localize().failures}
+    assert failures.keys() == {"measure masked_loss", "measure readout_loss"}
+    assert "cls.predictions" in failures["measure masked_loss"]
+    assert "the texts are too short" in failures["measure readout_loss"]
     assert caplog.text.count("is left out") == 2
 
 

@@ -50,8 +50,8 @@ def masked(
     """15 % of each window's own tokens, at least one, replaced by the mask token ``token``.
 
     The seed, the window's text and number and ``draw`` decide which, whatever other windows there are. With
-    ``among``, only such tokens are masked, fewer than 15 % where there are not as many. A window without a
-    token to mask is left out.
+    ``among``, only such tokens are masked, fewer than 15 % where there are not as many. A window without
+    a token to mask is left out.
     """
     for window in windows:
         ids = np.asarray(window.ids, dtype=np.int64)
