@@ -96,7 +96,7 @@ def distance_null(length: int, *, seed: int = 0, draws: int | None = None) -> Di
 def _null(length: int, seed: int, draws: int) -> DistanceNull:
     name = f"porter-thomas-v{VERSION}-{length}-draws{draws}-seed{seed}"
     stored = calibration_cache.read(name, ("distance",), draws)
-    if stored is None:
+    if stored is None or not 0 < stored["distance"].min() <= stored["distance"].max() < 1:
         stored = {"distance": simulate(length, seed=seed, draws=draws)}
         calibration_cache.write(name, stored)
     ordered = np.sort(stored["distance"])

@@ -9,6 +9,7 @@ TITLES = {
     "consistent": "Do roles behave alike?",
     "same_in_both": "Do roles rank alike in both?",
     "diagnostic": "Do the weights alone tell?",
+    "beyond_roles": "Within a role (description)",
 }
 _LEVEL = 0.05
 _PER_ENERGY = "per_energy: "
@@ -24,6 +25,8 @@ def sentence(row: Row) -> str:
         if row["claim"] == "same_in_both"
         else f"{plain(row['score'])} and {_held_against(row)}"
     )
+    if row["claim"] == "beyond_roles":
+        return _described(row, f"Rank correlation of {what}", points)
     return _correlated(row, f"Rank correlation of {what}", points)
 
 
@@ -31,7 +34,7 @@ def _consistent(row: Row, points: str) -> str:
     variance = f"the variance of {plain(row['score'])}"
     who = plain(row["against"]).capitalize()
     if row["value"] is None:
-        return f"{who} and {variance}: {_refused(points)}"
+        return f"{who} and {variance}: {_refused(row, points)}"
     share = f"{who} explains {percent(row['value'])} of {variance} over {points}"
     if row["p_value"] is None:
         return f"{share}; no p-value."
@@ -43,11 +46,12 @@ def _consistent(row: Row, points: str) -> str:
 def _correlated(row: Row, what: str, points: str) -> str:
     value, low, high, p = (row[name] for name in ("value", "low", "high", "p_value"))
     if value is None:
-        return f"{what}: {_refused(points)}"
-    told = f"{what}: {number(value, 2)}"
-    if low is not None and high is not None:
-        told += f" (95 % {number(low, 2)} to {number(high, 2)})"
-    told += f" over {points}"
+        return f"{what}: {_refused(row, points)}"
+    told = f"{what}: {_value(row)} over {points}"
+    if row["shared"] is not None:
+        told += f", {_of_profile(row)}"
+        # What all groups share is no relation between them: it is what lies beyond that is tested.
+        value, low, high = value - row["shared"], row["beyond_low"], row["beyond_high"]
     by_interval = None if low is None or high is None else low > 0 or high < 0
     by_p = None if p is None else p <= _LEVEL
     if by_interval is None and by_p is None:
@@ -64,8 +68,34 @@ def _correlated(row: Row, what: str, points: str) -> str:
     return f"{told}: not told apart from no relation."
 
 
-def _refused(points: str) -> str:
-    return f"nothing is said, as {points} do not suffice."
+def _described(row: Row, what: str, points: str) -> str:
+    if row["value"] is None:
+        return f"{what}: {_refused(row, points)}"
+    told = f"{what}: {_value(row)} over {points}"
+    if row["shared"] is not None:
+        told += f", of which {number(row['shared'], 2)} from what the matrices of a role share"
+    if row["p_value"] is not None:
+        told += f"; within roles shuffled, p {_p(row)}"
+    return f"{told}. A description: it takes matrices as independent."
+
+
+def _value(row: Row) -> str:
+    told = number(row["value"], 2)
+    if row["low"] is None or row["high"] is None:
+        return told
+    return f"{told} (95 % {number(row['low'], 2)} to {number(row['high'], 2)})"
+
+
+def _of_profile(row: Row) -> str:
+    told = f"of which {number(row['shared'], 2)} comes from a profile that all roles share"
+    if row["beyond_low"] is None or row["beyond_high"] is None:
+        return told
+    beyond, low, high = row["value"] - row["shared"], row["beyond_low"], row["beyond_high"]
+    return f"{told}, and {number(beyond, 2)} (95 % {number(low, 2)} to {number(high, 2)}) does not"
+
+
+def _refused(row: Row, points: str) -> str:
+    return f"nothing is said of {points}: {row['reason']}." if row["reason"] else "nothing is said."
 
 
 def _p(row: Row) -> str:
