@@ -380,7 +380,11 @@ _CLAIMS = [
     _claim("consistent", "layer", 0.06, None, None, 0.41, point="matrix", points=12),
     _claim("same_in_both", "<i>another</i> model", 0.77, None, None, 0.06, point="role", points=6),
     _claim("diagnostic", "overlap_excess", 0.58, 0.31, 0.77, 0.001, **_beyond(0.2, 0.11, 0.65)),
-    _claim("diagnostic", "per_energy: loss", 0.08, -0.2, 0.33, 0.5, score="value_deviation", **_beyond(0, -1, 1)),
-    _claim("diagnostic", "per_energy: retrieval_rank", None, None, None, None, points=4, reason="four <points>"),
+    _claim(
+        "diagnostic", "per_energy: loss", 0.08, -0.2, 0.33, 0.5, score="value_deviation", **_beyond(0, -1, 1)
+    ),
+    _claim(
+        "diagnostic", "per_energy: retrieval_rank", None, None, None, None, points=4, reason="four <points>"
+    ),
     _claim("beyond_roles", "overlap_excess", 0.4, 0.3, 0.5, 0.001, **_beyond(0.3, 0.05, 0.15)),
 ]

@@ -395,7 +395,10 @@ BEYOND = {"shared": 0.2, "beyond_low": 0.11, "beyond_high": 0.65}
     [
         ({}, "0.58 (95 % 0.31 to 0.77) over 120 points (each one matrix and slice): they rise together."),
         ({**BEYOND, "shared": 0.05, "beyond_low": 0.3}, "they rise together."),
-        (BEYOND, "of which 0.2 comes from a profile that all roles share, and 0.38 (95 % 0.11 to 0.65) does not"),
+        (
+            BEYOND,
+            "of which 0.2 comes from a profile that all roles share, and 0.38 (95 % 0.11 to 0.65) does not",
+        ),
         (BEYOND, "does not: they rise together, weakly."),
         ({**BEYOND, "shared": 0.9, "beyond_low": -0.5, "beyond_high": -0.2}, "one falls as the other rises"),
         ({**BEYOND, "beyond_low": -0.1, "p_value": 0.4}, "not told apart from no relation"),

@@ -180,13 +180,17 @@ def test_slices_and_claims(whole: lmscope.Run) -> None:
     correlation = lmscope.rank_correlation(
         [row["value_deviation"] for row in slices],
         [lesions[row["name"], row["slice"]] for row in slices],
-        groups=[row["name"] for row in slices],
-        within=[row["slice"] for row in slices],
+        groups=[row["role"] for row in slices],
+        within=[(row["layer"], row["slice"]) for row in slices],
     )
     found = claims["diagnostic", "value_deviation", "per_energy: loss", "matrix and slice"]
     assert found["points"] == 56
-    assert found["value"] == pytest.approx(correlation.value)
-    assert found["low"] == pytest.approx(correlation.low, abs=0.01)
+    assert correlation.groups == 7
+    for name in ("value", "low", "high", "shared", "beyond_low", "beyond_high", "p_value"):
+        assert found[name] == pytest.approx(getattr(correlation, name)), name
+    assert claims["beyond_roles", "value_deviation", "per_energy: loss", "matrix and slice"]["value"] == (
+        pytest.approx(correlation.value)
+    )
 
 
 def test_the_run_reads_like_others(whole: lmscope.Run) -> None:
@@ -293,6 +297,11 @@ def test_steps_of_a_training(causal: Path, tmp_path: Path) -> None:
     assert [row["against"] for row in both] == ["step-10", "step-10", "width-16", "width-16"]
     assert {row["checkpoint"] for row in both} == {"step-2"}
     assert {row["points"] for row in both} == {7}
+    # Noise of their own: one error of its mean in both would make them agree.
+    one, other = (
+        [row["value_noise_sd"] for row in rows(run, "slices") if row["step"] == step] for step in (2, 10)
+    )
+    assert all(np.not_equal(one, other))
     titles = [title for title, _, _ in localize_words.tables(run.localize())]
     assert sum("(width-16)" in title for title in titles) == sum("(step-2)" in title for title in titles) > 0
     before = files(run)
@@ -416,6 +425,9 @@ def test_weights_alone_need_no_text_and_no_tokenizer(tiny_llama_path: Path, tmp_
     assert {row["overlap_excess"] for row in rows(run, "slices")} == {None}
     assert {row["claim"] for row in rows(run, "claims")} == {"consistent"}
     assert {row["value"] for row in rows(run, "claims")} == {None}
+    assert {row["reason"] for row in rows(run, "claims")} == {
+        "it takes two roles and two layers, and there are 1 and 3"
+    }
 
 
 def test_the_twin_takes_the_models_place(causal: Path) -> None:

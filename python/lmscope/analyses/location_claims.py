@@ -349,9 +349,7 @@ def rank_correlation(
     else:
         reason = ""
     if reason:
-        return RankCorrelation(
-            *[None] * 8, first.size, len(members), confidence, draws=0, refused=reason
-        )
+        return RankCorrelation(*[None] * 8, first.size, len(members), confidence, draws=0, refused=reason)
     value = _spearman(first, second)
     generator = np.random.default_rng([seed, 2])
     stacks = _stacks(members)

@@ -85,7 +85,9 @@ def _simulate(smaller: int, larger: int, ranks: tuple[range, ...], draws: int, s
         # Squares to within rounding of the largest, k^2 or so times the smallest: far below their spread.
         squares = above**2
         squares[1:] += beside**2
-        values = np.sqrt(np.abs(linalg.eigvalsh_tridiagonal(squares, above[:-1] * beside, lapack_driver="sterf")))
+        values = np.sqrt(
+            np.abs(linalg.eigvalsh_tridiagonal(squares, above[:-1] * beside, lapack_driver="sterf"))
+        )
         values.sort()
         scale = calibration.median_scale(values[low], values[high], smaller, larger)
         found = deviations(values[::-1], float(scale), smaller, larger)

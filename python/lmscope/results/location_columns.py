@@ -208,7 +208,10 @@ SLICE_COLUMNS: dict[str, Column] = {
 
 CLAIM_COLUMNS: dict[str, Column] = {
     **_CHECKPOINT,
-    "claim": Column(pa.string(), "what is tested: consistent, same_in_both or diagnostic; or beyond_roles, which describes"),
+    "claim": Column(
+        pa.string(),
+        "what is tested: consistent, same_in_both or diagnostic; or beyond_roles, which describes",
+    ),
     "score": Column(
         pa.string(),
         "vector_deviation or value_deviation, as in slices; consistent and same_in_both take value_deviation "

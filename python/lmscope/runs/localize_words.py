@@ -135,7 +135,9 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
             ("random", "share of random directions above the band"),
         ]
     if any(claim.shared is not None for claim in summary.claims):
-        told.append(("shared", "part of the value from a profile that all roles have; beyond: the rest of it"))
+        told.append(
+            ("shared", "part of the value from a profile that all roles have; beyond: the rest of it")
+        )
     if summary.lesions:
         told += [
             ("slice", "1: the smallest singular values; of each role the smallest and that of most impact"),
