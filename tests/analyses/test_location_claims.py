@@ -256,18 +256,19 @@ def test_interval_of_what_lies_beyond_a_shared_profile(count, link):
     runs, covered, excluded = 150, 0, 0
     many = np.repeat(np.arange(4000), 10).tolist()
     of_many = rank_correlation(
-        *slices_of_matrices(rng, groups=4000, link=link, profile=2), groups=many, draws=1
+        *slices_of_matrices(rng, groups=4000, link=link, profile=4), groups=many, draws=1
     )
     # Of few groups a part of the relation, one in `count`, is in the profile of all.
     truth = of_many.beyond * (1 - 1 / count)
     for seed in range(runs):
-        x, y = slices_of_matrices(rng, groups=count, link=link, profile=2)
+        x, y = slices_of_matrices(rng, groups=count, link=link, profile=4)
         found = rank_correlation(x, y, groups=groups, draws=1, seed=seed)
         assert found.beyond == pytest.approx(found.value - found.shared)
         covered += found.beyond_low <= truth <= found.beyond_high
         excluded += found.low > 0
-    assert covered / runs > 0.9
-    assert excluded / runs > 0.6
+    # Of 500: 0.97 and 0.96 without a link, 0.93 with one, which makes the pseudo-values skew.
+    assert covered / runs > 0.88
+    assert excluded / runs > 0.5
 
 
 def test_whole_numbers_are_scores():

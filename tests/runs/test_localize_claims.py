@@ -15,8 +15,8 @@ from lmscope.analyses import value_noise
 from lmscope.kernels import bidiagonal
 from lmscope.runs import localize_claims
 
-SHAPES = {"query": (10, 10), "key": (10, 10), "value": (10, 20), "output": (10, 60), "up": (10, 60)}
-LAYERS, SLICES = 24, 3
+SHAPES = {"query": (10, 10), "key": (10, 10), "value": (10, 60), "output": (10, 60), "up": (10, 60)}
+LAYERS, SLICES = 10, 3
 
 
 def noise(generator: np.random.Generator, seed: int) -> list[dict[str, Any]]:
@@ -43,6 +43,7 @@ def test_roles_of_noise_in_unlike_shapes_are_called_alike_at_the_rate_asked_for(
     """From values to claims: mean and spread of the noise differ from shape to shape."""
     monkeypatch.setenv("LMSCOPE_CACHE", "0")
     monkeypatch.setattr(localize_claims, "SCORES", ("value_deviation",))
+    monkeypatch.setattr(value_noise, "draws_for", lambda _: localize_claims._DRAWS_PER_MATRIX * LAYERS)
     generator = np.random.default_rng(1)
     consistent, agree, runs = [], [], 40
     for seed in range(runs):
@@ -61,12 +62,12 @@ def test_roles_of_noise_in_unlike_shapes_are_called_alike_at_the_rate_asked_for(
 def test_noise_known_from_few_draws_is_compared_with_nothing() -> None:
     rows = noise(np.random.default_rng(2), 0)
     for row in rows:
-        row["value_noise_draws"] = 30 * LAYERS - 1
+        row["value_noise_draws"] = localize_claims._DRAWS_PER_MATRIX * LAYERS - 1
     claims = {(row["score"], row["against"]): row for row in localize_claims._consistent(rows, 0)}
     found = claims["value_deviation", "role"]
     assert found["value"] is found["p_value"] is None
     assert found["reason"] == (
-        "the noise of the 24 matrices of role query is known from 719 draws, and a comparison of roles takes "
+        "the noise of the 10 matrices of role query is known from 299 draws, and a comparison of roles takes "
         "30 for each matrix"
     )
     assert claims["vector_deviation", "role"]["reason"] == "no matrix has this score"
@@ -103,15 +104,15 @@ def claim(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def test_roles_are_compared_where_all_of_them_are() -> None:
-    six = dict.fromkeys("abcdef", 5)
-    assert claim(located(six), "diagnostic")["points"] == 6 * 5 * 4
-    assert claim(located({**six, "f": 4}), "diagnostic")["points"] == 6 * 4 * 4
+    six = dict.fromkeys("abcdef", 10)
+    assert claim(located(six), "diagnostic")["points"] == 6 * 10 * 4
+    assert claim(located({**six, "f": 9}), "diagnostic")["points"] == 6 * 9 * 4
     # A role in one layer would leave one layer of the others.
     row = claim(located({**six, "rare": 1}), "diagnostic")
-    assert row["points"] == 6 * 5 * 4
+    assert row["points"] == 6 * 10 * 4
     assert row["p_value"] < 0.05
     assert row["beyond_low"] > 0
-    assert claim(located({**six, "rare": 1}), "beyond_roles")["points"] == 6 * 5 * 4 + 4
+    assert claim(located({**six, "rare": 1}), "beyond_roles")["points"] == 6 * 10 * 4 + 4
 
 
 def test_few_roles_are_refused_with_the_reason() -> None:

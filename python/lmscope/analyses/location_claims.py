@@ -272,8 +272,8 @@ def variance_explained(
     orders = min(_orders(layer_of, sizes[0]), _orders(role_of, sizes[1]))
     if orders < _LEAST_ORDERS:
         return refused(
-            f"{len(cells)} cells of {sizes[0]} roles and {sizes[1]} layers can be shuffled in {orders:.0f} ways "
-            f"that differ, and a p-value takes {_LEAST_ORDERS}"
+            f"{len(cells)} cells of {sizes[0]} roles and {sizes[1]} layers can be shuffled in "
+            f"{orders:.0f} ways that differ, and a p-value takes {_LEAST_ORDERS}"
         )
     role, layer, both = (float(np.sum((space.T @ centred) ** 2)) / total for space in spaces)
 
@@ -349,7 +349,10 @@ def rank_correlation(
     else:
         reason = ""
     if reason:
-        return RankCorrelation(*[None] * 8, first.size, len(members), confidence, draws=0, refused=reason)
+        return RankCorrelation(
+            None, None, None, None, None, None, None, None,
+            first.size, len(members), confidence, draws=0, refused=reason,
+        )  # fmt: skip
     value = _spearman(first, second)
     generator = np.random.default_rng([seed, 2])
     stacks = _stacks(members)
@@ -522,7 +525,7 @@ def _jackknife(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Intervals of the correlation, and of it less what is shared."""
     groups = sum(len(numbers) for numbers, _ in stacks)
-    parts = np.arange(groups)[:, None]
+    parts: Sequence[npt.NDArray[Any]] = list(np.arange(groups)[:, None])
     if groups > _MOST_BLOCKS:
         parts = np.array_split(generator.permutation(groups), _MOST_BLOCKS)
     count = len(parts)

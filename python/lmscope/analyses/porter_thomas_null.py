@@ -8,8 +8,8 @@ Draws: 9999 for vectors of up to 13422 entries, 2^27 / N for longer ones (4681 f
 draws at least as distant) / (draws + 1), so the smallest is 1e-4 (2.1e-4). Draws are kept in memory and on
 disk (lmscope.analyses.calibration_cache), 80 kB a length.
 
-Mean and standard deviation are smooth functions of N and not those of the draws: 9999 have a mean with an error
-of 0.01 sd, the same for all vectors of that length, which many vectors together would tell from 0.
+Mean and standard deviation are smooth functions of N and not those of the draws: 9999 have a mean with an
+error of 0.01 sd, the same for all vectors of that length, which many vectors together would tell from 0.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _DRAWN_ENTRIES = 2**27
 BLOCK_ENTRIES = 2**20
 """That :func:`distances` is best given at once."""
 _NODES = 2**16 + 1
-# sqrt(N) D_N has the mean _MEAN[0] - 1 / (6 sqrt(N)) + _MEAN[1] / N, of steps of 1 / N in place of a continuous
-# distribution, and the standard deviation _SD[0] + _SD[1] / N. Fitted to 2.5e7 draws of 19 lengths from 8 to
-# 28672 (chi^2 14 and 11 with 17 degrees of freedom); standard errors at any length from 8 up below 5e-4 sd.
+# sqrt(N) D_N has the mean _MEAN[0] - 1 / (6 sqrt(N)) + _MEAN[1] / N, of steps of 1 / N in place of a
+# continuous distribution, and the standard deviation _SD[0] + _SD[1] / N. Fitted to
+# 2.5e7 draws of 19 lengths from 8 to 28672 (chi^2 14 and 11, 17 degrees of freedom): standard errors below
+# 5e-4 standard deviations at any length from 8 up.
 _MEAN = (0.83398, -0.00192)
 _SD = (0.2596, -0.0951)
 _WIDTH = 9.0

@@ -8,10 +8,10 @@ stray by as much as 1 / rank. The edges of any matrix fluctuate by k^(-2/3) of t
 of the scale that was fitted, depend on the shape: roles have shapes of their own, and would differ by nothing
 else. So the mean for noise of the same shape is drawn, with the same estimate of the scale, and taken off.
 
-Draws are those of edge_calibration (bidiagonal matrices with the law of Gaussian ones), 1024 of them up to k =
-1024 and 2^30 / k^2 above (256 for 2048, 64 for 4096), for half a minute at most; kept on disk. The error of
-the mean, ``sd / sqrt(draws)``, is one and the same for all matrices of a shape: a test that compares means
-over m matrices takes it for a difference between shapes unless draws are far more than m.
+Draws are those of edge_calibration (bidiagonal matrices with the law of Gaussian ones), 1024 of them up to
+1024 values and 2^30 / k^2 above (256 for 2048, 64 for 4096), for half a minute at most; kept on disk. The
+error of the mean, ``sd / sqrt(draws)``, is one and the same for all matrices of a shape: a test that compares
+means over m matrices takes it for a difference between shapes unless draws are far more than m.
 """
 
 from __future__ import annotations

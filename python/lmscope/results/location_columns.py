@@ -192,8 +192,8 @@ SLICE_COLUMNS: dict[str, Column] = {
     ),
     "value_noise_draws": Column(
         pa.int64(),
-        "draws of noise behind value_deviation, whose error of value_noise_sd / sqrt(draws) all matrices of a "
-        "shape share; null without fit",
+        "draws of noise behind value_deviation, whose error of value_noise_sd / sqrt(draws) all matrices of "
+        "a shape share; null without fit",
         nullable=True,
     ),
     "outside": Column(
@@ -226,8 +226,8 @@ CLAIM_COLUMNS: dict[str, Column] = {
     "low": _real_or_null("lower end of its 95 % interval; null without one"),
     "high": _real_or_null("upper end of it"),
     "shared": _real_or_null(
-        "what value is, on average, for groups (roles; of beyond_roles matrices within a role) paired at random: "
-        "of profiles that all of them have"
+        "what value is, on average, for groups (roles; of beyond_roles matrices within a role) paired at "
+        "random: of profiles that all of them have"
     ),
     "beyond_low": _real_or_null("lower end of the 95 % interval of value - shared; null without one"),
     "beyond_high": _real_or_null("upper end of it"),

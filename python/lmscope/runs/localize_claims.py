@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 SCORES = ("vector_deviation", "value_deviation")
 _SHARE, _CORRELATION = "share of variance", "rank correlation"
 _DRAWS_PER_MATRIX = 30
-"""Of noise, for each matrix of a role: what they have in common moves the rate of a test at 5 % by 1 % then."""
+"""Of noise, for each matrix of a role: the error they share moves the rate of a test at 5 % by 1 % then."""
 _NO_SCORES = "no slice has both scores"
 _LEAST_ROLES = 5
 """What an interval over roles takes."""

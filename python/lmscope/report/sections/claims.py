@@ -59,7 +59,7 @@ def section(records: Records) -> Section | None:
         "where lesions hurt. Scores are those of the slices, from the weights alone.",
         surprise="An interval on the other side of zero, or a role that explains no more than shuffled "
         "labels do. Neither a share of variance nor a rank correlation says what causes what; slices of one "
-        "matrix, and matrices of one role, are no independent points: intervals and p-values take whole roles or "
-        "layers. What all roles have in common, such as a profile over slices, is no evidence: look at what "
-        "lies beyond it.",
+        "matrix, and matrices of one role, are no independent points: intervals and p-values take whole "
+        "roles or layers. What all roles have in common, such as a profile over slices, is no evidence: look "
+        "at what lies beyond it.",
     )
