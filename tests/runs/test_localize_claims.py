@@ -61,6 +61,16 @@ def test_roles_of_noise_in_unlike_shapes_are_called_alike_at_the_rate_asked_for(
 
 def test_noise_known_from_few_draws_is_compared_with_nothing() -> None:
     rows = noise(np.random.default_rng(2), 0)
+    # In units of noise: raw, the smallest values of the square ones would decide alone.
+    units = np.reshape([row["value_deviation"] / row["value_noise_sd"] for row in rows], (-1, SLICES))
+    labels = [[row[label] for row in rows[::SLICES]] for label in ("role", "layer")]
+    explained = lmscope.variance_explained(units, *labels)
+    (role,) = [
+        row
+        for row in localize_claims._consistent(rows, 0)
+        if (row["score"], row["against"]) == ("value_deviation", "role")
+    ]
+    assert (role["value"], role["p_value"]) == (explained.role, explained.role_p_value)
     for row in rows:
         row["value_noise_draws"] = localize_claims._DRAWS_PER_MATRIX * LAYERS - 1
     claims = {(row["score"], row["against"]): row for row in localize_claims._consistent(rows, 0)}
