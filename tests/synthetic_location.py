@@ -275,6 +275,7 @@ def _matrix(role: str, seed: int, strength: float, tokens: int) -> dict[str, Any
                         ** 2
                     )
                 ),
+                **{name: getattr(one, name) for name in ("value_noise_sd", "value_noise_draws")},
             }
             for one in scores
         ],
@@ -369,18 +370,31 @@ def _claim(claim: str, against: str, value: float | None, low: Any, high: Any, p
         "value": value,
         "low": low,
         "high": high,
+        "shared": None,
+        "beyond_low": None,
+        "beyond_high": None,
         "p_value": p,
         "points": 120,
         "point": "matrix and slice",
+        "reason": "",
         **more,
     }
+
+
+def _beyond(shared: float, low: float, high: float) -> dict[str, float]:
+    return {"shared": shared, "beyond_low": low, "beyond_high": high}
 
 
 _CLAIMS = [
     _claim("consistent", "role", 0.61, None, None, 0.001, point="matrix", points=12),
     _claim("consistent", "layer", 0.06, None, None, 0.41, point="matrix", points=12),
     _claim("same_in_both", "<i>another</i> model", 0.77, None, None, 0.06, point="role", points=6),
-    _claim("diagnostic", "overlap_excess", 0.58, 0.31, 0.77, 0.001),
-    _claim("diagnostic", "per_energy: loss", 0.08, -0.2, 0.33, 0.5, score="value_deviation"),
-    _claim("diagnostic", "per_energy: retrieval_rank", None, None, None, None, points=4),
+    _claim("diagnostic", "overlap_excess", 0.58, 0.31, 0.77, 0.001, **_beyond(0.2, 0.11, 0.65)),
+    _claim(
+        "diagnostic", "per_energy: loss", 0.08, -0.2, 0.33, 0.5, score="value_deviation", **_beyond(0, -1, 1)
+    ),
+    _claim(
+        "diagnostic", "per_energy: retrieval_rank", None, None, None, None, points=4, reason="four <points>"
+    ),
+    _claim("beyond_roles", "overlap_excess", 0.4, 0.3, 0.5, 0.001, **_beyond(0.3, 0.05, 0.15)),
 ]

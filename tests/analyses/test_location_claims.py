@@ -11,6 +11,7 @@ from scipy import stats
 from lmscope import rank_correlation, role_agreement, variance_explained
 
 ROLES = ["query", "key", "value", "output", "up", "down"]
+PAIRS_OF_NUMBERS = [(layer, role) for layer in range(6) for role in range(6)]
 PAIRS = [(role, layer) for layer in range(6) for role in ROLES]
 
 
@@ -114,6 +115,9 @@ def test_profiles_add_their_slices():
         (["a"] * 4, [0, 1, 2, 3], [1, 2, 3, 4], "two roles and two layers, and there are 1 and 4"),
         (["a", "b", "c"], [0, 1, 1], [1, 2, 3], "3 cells of 3 roles and 2 layers leave no interaction"),
         (["a", "b"] * 2, [0, 0, 1, 1], [0.1, 0.1, 0.1, 0.1], "all scores are equal"),
+        (["a", "b"] * 2, [0, 0, 1, 1], [1, 2, 4, 3], "can be shuffled in 2 ways that differ"),
+        (["a", "b"] * 3, [0, 0, 1, 1, 2, 2], [1, 2, 4, 3, 5, 6], "can be shuffled in 4 ways"),
+        (["a", "b", "c"] * 2, [0] * 3 + [1] * 3, [1, 2, 4, 3, 5, 6], "can be shuffled in 4 ways"),
     ],
 )
 def test_refused_variance(roles, layers, scores, reason):
@@ -202,6 +206,76 @@ def test_shared_is_the_mean_over_all_pairings():
     assert found.shared == pytest.approx(np.mean(pairings))
     exact = 2 * min(np.mean(pairings >= found.value - 1e-12), np.mean(pairings <= found.value + 1e-12))
     assert found.p_value == pytest.approx(min(1, exact), abs=0.02)
+
+
+def roles_of_unrelated_scores(rng, layers=6, roles=6, slices=10, role_sd=1.0):
+    """x and y that have nothing to do with each other, with profiles of each role, as matrices have."""
+    return [
+        (
+            role_sd * (rng.standard_normal((roles, 1, 1)) + rng.standard_normal((roles, 1, slices)))
+            + 0.5 * rng.standard_normal((roles, layers, 1))
+            + rng.standard_normal((roles, layers, slices))
+        ).ravel()
+        for _ in range(2)
+    ]
+
+
+def test_profiles_of_roles_are_no_relation_over_roles():
+    """And look like one to a test over matrices, which are not independent then."""
+    rng = np.random.default_rng(13)
+    roles, layers, slices = (index.ravel().tolist() for index in np.indices((6, 6, 10)))
+    places = list(zip(layers, slices, strict=True))
+    matrices = list(zip(roles, layers, strict=True))
+    runs = 200
+    p_values, by_matrices, held, within = [], [], 0, []
+    for seed in range(runs):
+        x, y = roles_of_unrelated_scores(rng)
+        found = rank_correlation(x, y, groups=roles, within=places, draws=99, seed=seed)
+        p_values.append(found.p_value)
+        held += found.low <= 0 <= found.high
+        if seed % 4 == 0:
+            naive = rank_correlation(x, y, groups=matrices, within=slices, draws=99, seed=seed)
+            by_matrices.append(naive.p_value)
+            in_roles = list(zip(roles, slices, strict=True))
+            beyond = rank_correlation(x, y, groups=matrices, within=in_roles, draws=99, seed=seed)
+            within.append(beyond.p_value)
+    low, high = rate_limits(0.04, runs)
+    assert low <= np.mean(np.array(p_values) <= 0.05) <= high
+    assert held / runs > 0.91
+    assert np.mean(np.array(by_matrices) <= 0.05) > 0.2
+    low, high = rate_limits(0.04, len(within))
+    assert low <= np.mean(np.array(within) <= 0.05) <= high
+
+
+@pytest.mark.parametrize("link", [0.0, 0.7])
+@pytest.mark.parametrize("count", [6, 20])
+def test_interval_of_what_lies_beyond_a_shared_profile(count, link):
+    """The profile alone makes the correlation's own interval exclude 0; the truth is 0 without a link."""
+    rng = np.random.default_rng(14)
+    groups = np.repeat(np.arange(count), 10).tolist()
+    runs, covered, excluded = 150, 0, 0
+    many = np.repeat(np.arange(4000), 10).tolist()
+    of_many = rank_correlation(
+        *slices_of_matrices(rng, groups=4000, link=link, profile=4), groups=many, draws=1
+    )
+    # Of few groups a part of the relation, one in `count`, is in the profile of all.
+    truth = of_many.beyond * (1 - 1 / count)
+    for seed in range(runs):
+        x, y = slices_of_matrices(rng, groups=count, link=link, profile=4)
+        found = rank_correlation(x, y, groups=groups, draws=1, seed=seed)
+        assert found.beyond == pytest.approx(found.value - found.shared)
+        covered += found.beyond_low <= truth <= found.beyond_high
+        excluded += found.low > 0
+    # Of 500: 0.97 and 0.96 without a link, 0.93 with one, which makes the pseudo-values skew.
+    assert covered / runs > 0.88
+    assert excluded / runs > 0.5
+
+
+def test_whole_numbers_are_scores():
+    points = list(range(8))
+    assert rank_correlation(points, points).value == pytest.approx(1)
+    assert variance_explained([4 * a + b for a, b in PAIRS_OF_NUMBERS], *labels()).role is not None
+    assert role_agreement([1, 2, 3, 4], "abcd", [2, 3, 5, 9], "abcd").value == pytest.approx(1)
 
 
 def test_groups_of_other_points_are_not_exchanged():

@@ -76,6 +76,16 @@ def test_p_values_of_random_directions_are_uniform(length):
     assert abs(found.deviation.std() - 1) < 0.05
 
 
+@pytest.mark.parametrize(("length", "draws"), [(8, 300_000), (40, 150_000), (333, 30_000), (6000, 1500)])
+def test_mean_and_spread_of_the_distance_are_those_of_fresh_draws(length, draws):
+    found = null_of.simulate(length, seed=77, draws=draws)
+    mean, sd = null_of.moments(length)
+    error = sd / math.sqrt(draws)
+    assert abs(found.mean() - mean) < 4 * error
+    assert abs(found.std() - sd) < 4 * error
+    assert null_of.distance_null(length, draws=99).deviations(mean + 2 * sd) == pytest.approx(2)
+
+
 def test_the_norm_matters_to_p_values():
     """Against the normal law, entries that are independent have uniform p-values; those of unit vectors are
     nearer to it than that."""
@@ -225,9 +235,14 @@ def test_draws_are_seeded_and_kept_on_disk(cache):
     assert np.array_equal(other.distance, first.distance)
     assert 0 < np.abs(other.p_value - first.p_value).max() < 0.03
     # A sound file is believed: it is read, not drawn again.
-    np.savez(file, distance=np.linspace(2, 3, 9999))
+    np.savez(file, distance=np.linspace(0.9, 0.99, 9999))
     null_of._null.cache_clear()
     assert porter_thomas(vectors).p_value.tolist() == [1.0] * 200
+    # No distance lies outside (0, 1).
+    for wrong in (np.linspace(2, 3, 9999), np.linspace(-0.1, 0.5, 9999), np.linspace(0, 0.5, 9999)):
+        np.savez(file, distance=wrong)
+        null_of._null.cache_clear()
+        assert np.array_equal(porter_thomas(vectors).p_value, first.p_value)
     file.unlink()
     null_of._null.cache_clear()
     assert np.array_equal(porter_thomas(vectors).p_value, first.p_value)

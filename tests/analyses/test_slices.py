@@ -141,8 +141,9 @@ def test_draws_are_kept_and_are_a_function_of_the_seed(monkeypatch, tmp_path):
     call = value_noise.value_noise.__wrapped__
     first = call(20, 31, ranks, seed=5)
     assert [path.name for path in (tmp_path / "lmscope").iterdir()] == [
-        "values-v1-20x31-slices4-draws64-seed5.npz"
+        "values-v2-20x31-slices4-draws1024-seed5.npz"
     ]
+    assert first.draws == 1024
     monkeypatch.setattr(value_noise, "_simulate", None)
     again = call(20, 31, ranks, seed=5)
     assert np.array_equal(first.mean, again.mean)

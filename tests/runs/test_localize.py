@@ -24,7 +24,9 @@ from ..tiny_models import random_model
 from ..tiny_tokenizers import character_tokenizer
 
 TEXTS = [prose(700), prose(600, start=5000)]
-QUICK: dict[str, Any] = {"slices": 4, "eval_tokens": 256, "progress": False}
+# Windows so short that the few tokens give enough of them for an interval.
+SHORT: dict[str, Any] = {"eval_tokens": 320, "window": 32, "stride": 16}
+QUICK: dict[str, Any] = {"slices": 4, "progress": False, **SHORT}
 DOWN = "model.layers.1.mlp.down_proj.weight"
 COMPUTED = ("vectors", "overlap", "overlap_map", "lesions")
 """The tables whose records are kept; the others are made from them by every call."""
@@ -112,7 +114,7 @@ def test_overlaps_of_the_model_and_of_its_twin(whole: lmscope.Run, causal: Path)
 
 def test_lesions_by_hand(whole: lmscope.Run, causal: Path) -> None:
     model = lmscope.load_model(causal)
-    (measure,) = measures_for(model, TEXTS, eval_tokens=256)
+    (measure,) = measures_for(model, TEXTS, **SHORT)
     baseline = measure.evaluate()["loss"].mean
     weights = [block.mlp.down_proj.weight for block in model.model.model.layers]
     found = {(row["slice"], row["kind"]): row for row in rows(whole, "lesions") if row["target"] == "down"}
@@ -186,13 +188,18 @@ def test_slices_and_claims(whole: lmscope.Run) -> None:
     correlation = lmscope.rank_correlation(
         [row["value_deviation"] for row in slices],
         [lesions[row["name"], row["slice"]] for row in slices],
-        groups=[row["name"] for row in slices],
-        within=[row["slice"] for row in slices],
+        groups=[row["role"] for row in slices],
+        within=[(row["layer"], row["slice"]) for row in slices],
     )
     found = claims["diagnostic", "value_deviation", "per_energy: loss", "matrix and slice"]
     assert found["points"] == 56
-    assert found["value"] == pytest.approx(correlation.value)
-    assert found["low"] == pytest.approx(correlation.low, abs=0.01)
+    assert correlation.groups == 7
+    for name in ("value", "low", "high", "shared", "beyond_low", "beyond_high"):
+        assert found[name] == pytest.approx(getattr(correlation, name)), name
+    assert found["p_value"] == pytest.approx(correlation.p_value, abs=0.1)
+    assert claims["beyond_roles", "value_deviation", "per_energy: loss", "matrix and slice"]["value"] == (
+        pytest.approx(correlation.value)
+    )
 
 
 def test_the_run_reads_like_others(whole: lmscope.Run) -> None:
@@ -316,6 +323,11 @@ def test_steps_of_a_training(causal: Path, tmp_path: Path) -> None:
     assert [row["against"] for row in both] == ["step-10", "step-10", "width-16", "width-16"]
     assert {row["checkpoint"] for row in both} == {"step-2"}
     assert {row["points"] for row in both} == {7}
+    # Noise of their own: one error of its mean in both would make them agree.
+    one, other = (
+        [row["value_noise_sd"] for row in rows(run, "slices") if row["step"] == step] for step in (2, 10)
+    )
+    assert all(np.not_equal(one, other))
     titles = [title for title, _, _ in localize_words.tables(run.localize())]
     assert sum("(width-16)" in title for title in titles) == sum("(step-2)" in title for title in titles) > 0
     before = files(run)
@@ -517,6 +529,9 @@ def test_weights_alone_need_no_text_and_no_tokenizer(tiny_llama_path: Path, tmp_
     assert {row["overlap_excess"] for row in rows(run, "slices")} == {None}
     assert {row["claim"] for row in rows(run, "claims")} == {"consistent"}
     assert {row["value"] for row in rows(run, "claims")} == {None}
+    assert {row["reason"] for row in rows(run, "claims")} == {
+        "it takes two roles and two layers, and there are 1 and 3"
+    }
 
 
 def test_the_twin_takes_the_models_place(causal: Path) -> None:

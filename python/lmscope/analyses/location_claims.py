@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ Indices = npt.NDArray[np.intp]
 
 _LEAST_GROUPS = 5
 _LEAST_ROLES = 4
+_LEAST_ORDERS = 20
+"""So that a p-value can fall below 0.05; four roles have 24."""
 _EXACT_ROLES = 8
 """Up to 8! = 40320 orders are all tried."""
 _MOST_BLOCKS = 200
@@ -100,9 +102,11 @@ class RankCorrelation:
     """Spearman's rank correlation of points in independent groups; None where it was refused.
 
     Attributes:
-        value, low, high: and its interval.
+        value, low, high: and its interval, which holds what ``shared`` says as well.
         shared: what the correlation would be, on average, if groups were paired at random: that of the
             profiles which all groups have in common. 0 where every group is one point.
+        beyond, beyond_low, beyond_high: ``value - shared`` and its interval: what groups say, 0 on average
+            for groups that have nothing to do with each other.
         p_value: of ``value`` among such pairings, two-sided; None where no two groups can be exchanged.
         points, groups: how many.
         confidence: of the interval.
@@ -114,6 +118,9 @@ class RankCorrelation:
     low: float | None
     high: float | None
     shared: float | None
+    beyond: float | None
+    beyond_low: float | None
+    beyond_high: float | None
     p_value: float | None
     points: int
     groups: int
@@ -126,8 +133,8 @@ class RankCorrelation:
             return f"RankCorrelation(refused: {self.refused})"
         return (
             f"RankCorrelation({self.value:.3g} ({self.low:.3g} to {self.high:.3g}), "
-            f"shared={self.shared:.3g}, p_value={html_repr.number(self.p_value)}, points={self.points}, "
-            f"groups={self.groups})"
+            f"beyond what groups share {self.beyond:.3g} ({self.beyond_low:.3g} to {self.beyond_high:.3g}), "
+            f"p_value={html_repr.number(self.p_value)}, points={self.points}, groups={self.groups})"
         )
 
     def _repr_html_(self) -> str:
@@ -144,6 +151,11 @@ class RankCorrelation:
                         f"{html_repr.number(self.low)} to {html_repr.number(self.high)}",
                     ),
                     ("of profiles that all groups share", html_repr.number(self.shared)),
+                    (
+                        "beyond them",
+                        f"{html_repr.number(self.beyond)} ({html_repr.number(self.beyond_low)} to "
+                        f"{html_repr.number(self.beyond_high)})",
+                    ),
                     ("p-value", html_repr.number(self.p_value)),
                 ]
             ),
@@ -219,10 +231,11 @@ def variance_explained(
         ValueError: shapes that disagree, or scores that are not finite.
 
     Returns:
-        Shares and p-values; ``refused`` for a single role or layer, too few cells, or scores all equal.
+        Shares and p-values; ``refused`` for a single role or layer, too few cells, scores all equal, or fewer
+        than 20 different orders, which leave no small p-value.
     """
-    array = np.asarray(scores)
-    table = vector("scores", scores)[:, None] if array.ndim == 1 else states("scores", scores)
+    array = _real(scores)
+    table = vector("scores", array)[:, None] if array.ndim == 1 else states("scores", array)
     draws = whole("draws", draws, 1)
     for name, labels in (("roles", roles), ("layers", layers)):
         if len(labels) != len(table):
@@ -256,6 +269,12 @@ def variance_explained(
     total = float(np.sum(centred**2))
     if total <= (_TIE * float(np.abs(means).max())) ** 2 * means.size:
         return refused("all scores are equal")
+    orders = min(_orders(layer_of, sizes[0]), _orders(role_of, sizes[1]))
+    if orders < _LEAST_ORDERS:
+        return refused(
+            f"{len(cells)} cells of {sizes[0]} roles and {sizes[1]} layers can be shuffled in "
+            f"{orders:.0f} ways that differ, and a p-value takes {_LEAST_ORDERS}"
+        )
     role, layer, both = (float(np.sum((space.T @ centred) ** 2)) / total for space in spaces)
 
     generator = np.random.default_rng([seed, 1])
@@ -300,7 +319,8 @@ def rank_correlation(
     The interval is Student's, of Fisher's z, by the jackknife over groups (over 200 random blocks of groups
     where there are more): a bootstrap's percentiles come out too narrow for few groups. The p-value pairs
     each group's x with the y of another, point by point: slice with slice. What all groups have in common,
-    such as a profile over slices, stays: it makes ``shared``, and no small p-value.
+    such as a profile over slices, stays: it makes ``shared``, and no small p-value. The interval of
+    ``value - shared`` is Student's by the same jackknife.
 
     Args:
         x, y: shape (points,); ties share their mean rank.
@@ -318,8 +338,8 @@ def rank_correlation(
     Returns:
         The correlation; ``refused`` for fewer than 5 groups, or where x or y is constant.
     """
-    first = vector("x", x)
-    second = vector("y", y, length=first.size)
+    first = vector("x", _real(x))
+    second = vector("y", _real(y), length=first.size)
     draws, confidence = whole("draws", draws, 1), confidence_of(confidence)
     members = _members(first.size, groups, within)
     if len(members) < _LEAST_GROUPS:
@@ -330,18 +350,18 @@ def rank_correlation(
         reason = ""
     if reason:
         return RankCorrelation(
-            None, None, None, None, None, first.size, len(members), confidence, draws=0, refused=reason
-        )
+            None, None, None, None, None, None, None, None,
+            first.size, len(members), confidence, draws=0, refused=reason,
+        )  # fmt: skip
     value = _spearman(first, second)
     generator = np.random.default_rng([seed, 2])
-    low, high = _jackknife(first, second, [points for _, points in members], value, confidence, generator)
-
-    ranks = [_standard_ranks(values) for values in (first, second)]
-    classes: dict[Any, list[Indices]] = {}
-    for kind, points in members:
-        classes.setdefault(kind, []).append(points)
-    blocks = [(ranks[0][stack], ranks[1][stack]) for stack in map(np.array, classes.values())]
-    shared = sum(len(a) * float(a.mean(axis=0) @ b.mean(axis=0)) for a, b in blocks)
+    stacks = _stacks(members)
+    ranks = _standard_ranks(first), _standard_ranks(second)
+    shared = _shared(*ranks, (own for _, own in stacks))
+    (low, high), (beyond_low, beyond_high) = _jackknife(
+        first, second, stacks, value, value - shared, confidence, generator
+    )
+    blocks = [(ranks[0][own], ranks[1][own]) for _, own in stacks]
     p_value = None
     if any(len(a) > 1 for a, _ in blocks):
         drawn = np.array(
@@ -354,6 +374,9 @@ def rank_correlation(
         low,
         high,
         shared,
+        value - shared,
+        beyond_low,
+        beyond_high,
         p_value,
         first.size,
         len(members),
@@ -386,8 +409,8 @@ def role_agreement(
         The correlation; ``refused`` below 4 roles in common, whose orders are too few for any p-value, or
         where all roles of a model have one mean.
     """
-    one = _means(vector("scores", scores), roles, "roles")
-    other = _means(vector("other_scores", other_scores), other_roles, "other_roles")
+    one = _means(vector("scores", _real(scores)), roles, "roles")
+    other = _means(vector("other_scores", _real(other_scores)), other_roles, "other_roles")
     draws = whole("draws", draws, 1)
     common = tuple(sorted(one.keys() & other.keys()))
     means, other_means = (tuple(by_role[role] for role in common) for by_role in (one, other))
@@ -410,6 +433,16 @@ def role_agreement(
     extreme = int(np.count_nonzero(np.abs(b[orders] @ a) >= abs(value) - _TIE))
     p_value = extreme / len(orders) if exact else (1 + extreme) / (1 + len(orders))
     return RoleAgreement(value, p_value, exact, common, means, other_means, len(orders))
+
+
+def _real(given: Any) -> npt.NDArray[Any]:
+    array = np.asarray(given)
+    return array.astype(np.float64) if array.dtype.kind in "iu" else array
+
+
+def _orders(strata: Indices, labels: int) -> float:
+    """In how many ways permutations within the strata group the points, names of the labels aside."""
+    return math.prod(math.factorial(int(size)) for size in np.bincount(strata)) / math.factorial(labels)
 
 
 def _span(indicators: Floats) -> Floats:
@@ -465,32 +498,60 @@ def _spearman(x: Floats, y: Floats) -> float:
     return float(np.clip(_standard_ranks(x) @ _standard_ranks(y), -1, 1))
 
 
+def _stacks(members: list[tuple[Any, Indices]]) -> list[tuple[Indices, Indices]]:
+    """Numbers of the groups that can be exchanged, and their points, groups x points."""
+    found: dict[Any, list[int]] = {}
+    for number, (kind, _) in enumerate(members):
+        found.setdefault(kind, []).append(number)
+    return [
+        (np.array(numbers), np.array([members[number][1] for number in numbers]))
+        for numbers in found.values()
+    ]
+
+
+def _shared(a: Floats, b: Floats, stacks: Iterable[Indices]) -> float:
+    """Mean correlation over pairings, of standard ranks."""
+    return sum(len(own) * float(a[own].mean(axis=0) @ b[own].mean(axis=0)) for own in stacks if len(own))
+
+
 def _jackknife(
     x: Floats,
     y: Floats,
-    groups: list[Indices],
+    stacks: list[tuple[Indices, Indices]],
     value: float,
+    beyond: float,
     confidence: float,
     generator: np.random.Generator,
-) -> tuple[float, float]:
-    blocks = groups
-    if len(groups) > _MOST_BLOCKS:
-        order = generator.permutation(len(groups))
-        blocks = [
-            np.concatenate([groups[number] for number in part])
-            for part in np.array_split(order, _MOST_BLOCKS)
-        ]
-    whole_z = _fisher(value)
-    pseudo = []
-    for block in blocks:
-        kept = np.delete(np.arange(x.size), block)
-        constant = np.ptp(x[kept]) == 0 or np.ptp(y[kept]) == 0
-        left_out = 0.0 if constant else _fisher(_spearman(x[kept], y[kept]))
-        pseudo.append(len(blocks) * whole_z - (len(blocks) - 1) * left_out)
-    values = np.array(pseudo)
-    _, low, high = t_interval(values, confidence)
-    shift = whole_z - float(values.mean())
-    return math.tanh(low + shift), math.tanh(high + shift)
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Intervals of the correlation, and of it less what is shared."""
+    groups = sum(len(numbers) for numbers, _ in stacks)
+    parts: Sequence[npt.NDArray[Any]] = list(np.arange(groups)[:, None])
+    if groups > _MOST_BLOCKS:
+        parts = np.array_split(generator.permutation(groups), _MOST_BLOCKS)
+    count = len(parts)
+    pseudo = np.empty((2, count))
+    for number, part in enumerate(parts):
+        kept = np.ones(groups, bool)
+        kept[part] = False
+        left = [own[kept[numbers]] for numbers, own in stacks]
+        points = np.concatenate([own.ravel() for own in left])
+        correlation = apart = 0.0
+        if np.ptp(x[points]) > 0 and np.ptp(y[points]) > 0:
+            a, b = np.zeros(x.size), np.zeros(x.size)
+            a[points], b[points] = _standard_ranks(x[points]), _standard_ranks(y[points])
+            correlation = float(a @ b)
+            apart = correlation - _shared(a, b, left)
+        pseudo[:, number] = (
+            count * _fisher(value) - (count - 1) * _fisher(correlation),
+            count * beyond - (count - 1) * apart,
+        )
+    ends = []
+    for values, centre in zip(pseudo, (_fisher(value), beyond), strict=True):
+        _, low, high = t_interval(values, confidence)
+        shift = centre - float(values.mean())
+        ends.append((low + shift, high + shift))
+    (low, high), of_beyond = ends
+    return (math.tanh(low), math.tanh(high)), of_beyond
 
 
 def _fisher(correlation: float) -> float:

@@ -30,7 +30,8 @@ class PorterThomas:
             The sign of the vector does not matter.
         p_value: (1 + draws at least as distant) / (draws + 1); at a random direction it is at most p with
             probability p, up to 1 / draws averaged over the seed.
-        deviation: the distance above the mean of the draws, in their standard deviations. Says how far where
+        deviation: the distance above the mean of random directions, in their standard deviations, both to
+            within 0.0005 of them at any length: means over many vectors can be compared. Says how far where
             the p-value has reached its smallest.
         windowed: mean p-value over ``window`` neighbouring vectors, this one in the middle; of fewer at
             the ends.

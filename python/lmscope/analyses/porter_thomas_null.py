@@ -7,6 +7,9 @@ smaller than that of N independent draws: it is drawn.
 Draws: 9999 for vectors of up to 13422 entries, 2^27 / N for longer ones (4681 for 28672). A p-value is (1 +
 draws at least as distant) / (draws + 1), so the smallest is 1e-4 (2.1e-4). Draws are kept in memory and on
 disk (lmscope.analyses.calibration_cache), 80 kB a length.
+
+Mean and standard deviation are smooth functions of N and not those of the draws: 9999 have a mean with an
+error of 0.01 sd, the same for all vectors of that length, which many vectors together would tell from 0.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy.typing as npt
 
 from lmscope.analyses import calibration_cache
 
-__all__ = ["BLOCK_ENTRIES", "DistanceNull", "distance_null", "distances", "draws_for", "entry_cdf"]
+__all__ = ["BLOCK_ENTRIES", "DistanceNull", "distance_null", "distances", "draws_for", "entry_cdf", "moments"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +34,12 @@ _DRAWN_ENTRIES = 2**27
 BLOCK_ENTRIES = 2**17
 """That :func:`distances` is best given at once."""
 _NODES = 2**16 + 1
+# sqrt(N) D_N has the mean _MEAN[0] - 1 / (6 sqrt(N)) + _MEAN[1] / N, of steps of 1 / N in place of a
+# continuous distribution, and the standard deviation _SD[0] + _SD[1] / N. Fitted to
+# 2.5e7 draws of 19 lengths from 8 to 28672 (chi^2 14 and 11, 17 degrees of freedom): standard errors below
+# 5e-4 standard deviations at any length from 8 up.
+_MEAN = (0.83398, -0.00192)
+_SD = (0.2596, -0.0951)
 _WIDTH = 9.0
 """Standard deviations of an entry, beyond which the law has less than 1e-18."""
 
@@ -69,6 +78,7 @@ class DistanceNull:
     """Sorted distances of ``draws.size`` uniformly random unit vectors."""
 
     draws: Floats
+    length: int
 
     def p_values(self, distance: Floats) -> Floats:
         at_least = self.draws.size - np.searchsorted(self.draws, distance, "left")
@@ -76,9 +86,17 @@ class DistanceNull:
         return p_values
 
     def deviations(self, distance: Floats) -> Floats:
-        """Distances above the mean of the draws, in units of their standard deviation."""
-        deviations: Floats = (distance - self.draws.mean()) / self.draws.std(ddof=1)
+        """Distances above the mean of random unit vectors, in units of their standard deviation."""
+        mean, sd = moments(self.length)
+        deviations: Floats = (distance - mean) / sd
         return deviations
+
+
+def moments(length: int) -> tuple[float, float]:
+    """Mean and standard deviation of the distance of random unit vectors of at least 8 entries."""
+    root = math.sqrt(length)
+    mean = _MEAN[0] - 1 / (6 * root) + _MEAN[1] / length
+    return mean / root, (_SD[0] + _SD[1] / length) / root
 
 
 def draws_for(length: int) -> int:
@@ -96,12 +114,12 @@ def distance_null(length: int, *, seed: int = 0, draws: int | None = None) -> Di
 def _null(length: int, seed: int, draws: int) -> DistanceNull:
     name = f"porter-thomas-v{VERSION}-{length}-draws{draws}-seed{seed}"
     stored = calibration_cache.read(name, ("distance",), draws)
-    if stored is None:
+    if stored is None or not 0 < stored["distance"].min() <= stored["distance"].max() < 1:
         stored = {"distance": simulate(length, seed=seed, draws=draws)}
         calibration_cache.write(name, stored)
     ordered = np.sort(stored["distance"])
     ordered.flags.writeable = False
-    return DistanceNull(ordered)
+    return DistanceNull(ordered, length)
 
 
 def simulate(length: int, *, seed: int, draws: int) -> Floats:

@@ -32,6 +32,8 @@ class SliceScore:
             Marchenko-Pastur law at that rank, less ``value_noise``. For noise its mean is 0.
         value_noise, value_noise_sd: mean and standard deviation of the first term for iid noise of this
             shape, drawn (lmscope.analyses.value_noise says how).
+        value_noise_draws: their number. ``value_deviation`` of all matrices of a shape has the same error of
+            ``value_noise_sd / sqrt(value_noise_draws)``, which they seem to have in common.
         outside: values beyond the fitted edges.
         overlap_excess: mean overlap with the activations' eigenvectors over ``null_location``, less 1: about
             0.01 for random vectors, as the location is their median.
@@ -47,6 +49,7 @@ class SliceScore:
     value_deviation: float | None
     value_noise: float | None
     value_noise_sd: float | None
+    value_noise_draws: int | None
     outside: int | None
     overlap_excess: float | None
     top_share: float | None
@@ -116,8 +119,9 @@ def slice_scores(
         deviation_right, deviation_left: of :func:`lmscope.porter_thomas`.
         overlap, null_location, top_share: of :func:`lmscope.activation_overlap`.
         slices: how many.
-        seed: of the draws of noise behind ``value_noise``; the first call for a shape takes them, for seconds
-            at most, later ones find them.
+        seed: of the draws of noise behind ``value_noise``; the first call for a shape takes them, for half a
+            minute at most (4 s for 384 values), later ones find them. Matrices of two models that are to be
+            compared take seeds of their own.
 
     Raises:
         ValueError: fewer values than slices, values that are not finite, negative or not descending, or
@@ -156,6 +160,7 @@ def slice_scores(
                 value_deviation=None if own_spread is None or of_noise is None else own_spread - of_noise,
                 value_noise=of_noise,
                 value_noise_sd=None if noise is None else float(noise.sd[number]),
+                value_noise_draws=None if noise is None else noise.draws,
                 outside=None if outside is None else int(outside[part].sum()),
                 overlap_excess=None
                 if own_overlap is None or location is None

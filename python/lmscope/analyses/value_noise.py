@@ -8,8 +8,10 @@ stray by as much as 1 / rank. The edges of any matrix fluctuate by k^(-2/3) of t
 of the scale that was fitted, depend on the shape: roles have shapes of their own, and would differ by nothing
 else. So the mean for noise of the same shape is drawn, with the same estimate of the scale, and taken off.
 
-Draws are those of edge_calibration (bidiagonal matrices with the law of Gaussian ones), 64 of them up to k =
-512, fewer above, at least 8: the standard error of the mean is ``sd / sqrt(draws)``. Kept on disk.
+Draws are those of edge_calibration (bidiagonal matrices with the law of Gaussian ones), 1024 of them up to
+1024 values and 2^30 / k^2 above (256 for 2048, 64 for 4096), for half a minute at most; kept on disk. The
+error of the mean, ``sd / sqrt(draws)``, is one and the same for all matrices of a shape: a test that compares
+means over m matrices takes it for a difference between shapes unless draws are far more than m.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from lmscope.analyses import marchenko_pastur_law as law
 Floats = npt.NDArray[np.float64]
 
 # Part of the file's name: raise it when the draws or the statistics change.
-VERSION = 1
+VERSION = 2
 _STREAM = 8410
 
 
@@ -54,7 +56,7 @@ def _quantiles(smaller: int, larger: int) -> Floats:
 
 
 def draws_for(smaller: int) -> int:
-    return max(8, min(64, 2**24 // smaller**2))
+    return max(8, min(1024, 2**30 // smaller**2))
 
 
 @functools.lru_cache(maxsize=64)
@@ -73,15 +75,20 @@ def value_noise(smaller: int, larger: int, ranks: tuple[range, ...], *, seed: in
 
 def _simulate(smaller: int, larger: int, ranks: tuple[range, ...], draws: int, seed: int) -> Floats:
     """Draws x slices."""
-    from lmscope.kernels import bidiagonal
+    from scipy import linalg
 
     generator = np.random.default_rng([seed, _STREAM, smaller, larger])
     low, high = calibration.middle_ranks(smaller)
     result = np.empty((draws, len(ranks)))
     for draw in range(draws):
-        entries = calibration.chi_entries(smaller, larger, 1, generator)
-        # 1e-6 is far below the spread of any value.
-        values = bidiagonal.order_statistics(*entries, np.arange(smaller), rtol=1e-6)[0]
+        (above,), (beside,) = calibration.chi_entries(smaller, larger, 1, generator)
+        # Squares to within rounding of the largest, k^2 or so times the smallest: far below their spread.
+        squares = above**2
+        squares[1:] += beside**2
+        values = np.sqrt(
+            np.abs(linalg.eigvalsh_tridiagonal(squares, above[:-1] * beside, lapack_driver="sterf"))
+        )
+        values.sort()
         scale = calibration.median_scale(values[low], values[high], smaller, larger)
         found = deviations(values[::-1], float(scale), smaller, larger)
         result[draw] = [found[own.start : own.stop].mean() for own in ranks]

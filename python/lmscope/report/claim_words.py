@@ -13,6 +13,7 @@ TITLES = {
     "consistent": "Do roles behave alike?",
     SAME: "Do roles rank alike in both?",
     "diagnostic": "Do the weights alone tell?",
+    "beyond_roles": "Within a role (description)",
 }
 _LEVEL = 0.05
 _PER_ENERGY = "per_energy: "
@@ -48,6 +49,8 @@ def sentence(row: Row) -> str:
         if row["claim"] == SAME
         else f"{plain(row['score'])} and {_held_against(row)}"
     )
+    if row["claim"] == "beyond_roles":
+        return _described(row, f"Rank correlation of {what}", points)
     return _correlated(row, f"Rank correlation of {what}", points)
 
 
@@ -68,10 +71,11 @@ def _correlated(row: Row, what: str, points: str) -> str:
     value, low, high, p = (row[name] for name in ("value", "low", "high", "p_value"))
     if value is None:
         return f"{what}: {_refused(row, points)}"
-    told = f"{what}: {number(value, 2)}"
-    if low is not None and high is not None:
-        told += f" (95 % {number(low, 2)} to {number(high, 2)})"
-    told += f" over {points}"
+    told = f"{what}: {_value(row)} over {points}"
+    if row["shared"] is not None:
+        told += f", {_of_profile(row)}"
+        # What all groups share is no relation between them: it is what lies beyond that is tested.
+        value, low, high = value - row["shared"], row["beyond_low"], row["beyond_high"]
     by_interval = None if low is None or high is None else low > 0 or high < 0
     by_p = None if p is None else p <= _LEVEL
     if by_interval is None and by_p is None:
@@ -88,7 +92,35 @@ def _correlated(row: Row, what: str, points: str) -> str:
     return f"{told}: not told apart from no relation."
 
 
+def _described(row: Row, what: str, points: str) -> str:
+    if row["value"] is None:
+        return f"{what}: {_refused(row, points)}"
+    told = f"{what}: {_value(row)} over {points}"
+    if row["shared"] is not None:
+        told += f", of which {number(row['shared'], 2)} from what the matrices of a role share"
+    if row["p_value"] is not None:
+        told += f"; within roles shuffled, p {_p(row)}"
+    return f"{told}. A description: it takes matrices as independent."
+
+
+def _value(row: Row) -> str:
+    told = number(row["value"], 2)
+    if row["low"] is None or row["high"] is None:
+        return told
+    return f"{told} (95 % {number(row['low'], 2)} to {number(row['high'], 2)})"
+
+
+def _of_profile(row: Row) -> str:
+    told = f"of which {number(row['shared'], 2)} comes from a profile that all roles share"
+    if row["beyond_low"] is None or row["beyond_high"] is None:
+        return told
+    beyond, low, high = row["value"] - row["shared"], row["beyond_low"], row["beyond_high"]
+    return f"{told}, and {number(beyond, 2)} (95 % {number(low, 2)} to {number(high, 2)}) does not"
+
+
 def _refused(row: Row, points: str) -> str:
+    if row["reason"]:
+        return f"nothing is said of {points}: {row['reason']}."
     return f"nothing is said, as {points} {'does' if row['points'] == 1 else 'do'} not suffice."
 
 

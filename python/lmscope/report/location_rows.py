@@ -77,8 +77,7 @@ def _of_lesions(rows: list[Row]) -> list[str]:
     for role, row in parts.items():
         told.append(
             f"Lesions of {plain(role)} are of {row['matrices']} of the {row['of_matrices']} matrices "
-            "that the checkpoint has of this role: the others were not selected or have no place in the "
-            "model."
+            "that were selected: the others cannot be changed by themselves."
         )
     rounded = [row for row in rows if (row["rounding"] or 0.0) > ROUNDING]
     if rounded:

@@ -155,7 +155,7 @@ LESION_COLUMNS: dict[str, Column] = {
     ),
     "draw": Column(pa.int32(), "number of the random subspace, from 0; 0 for the lesion"),
     "matrices": Column(pa.int32(), "matrices that were changed"),
-    "of_matrices": Column(pa.int32(), "matrices of the role in the checkpoint; 1 of a matrix alone"),
+    "of_matrices": Column(pa.int32(), "matrices that the target has; fewer are changed where some cannot be"),
     "directions": Column(pa.int64(), "directions that were removed, of all of them together"),
     "removed_energy": _real("removed share of the squared norm of the matrices that were changed"),
     "rounding": _real_or_null(
@@ -187,6 +187,15 @@ SLICE_COLUMNS: dict[str, Column] = {
     "value_deviation": _real_or_null(
         "mean |ln| of its values over the Marchenko-Pastur quantiles, less that of noise; null without fit"
     ),
+    "value_noise_sd": _real_or_null(
+        "standard deviation of value_deviation for noise of this shape, drawn; null without fit"
+    ),
+    "value_noise_draws": Column(
+        pa.int64(),
+        "draws of noise behind value_deviation, whose error of value_noise_sd / sqrt(draws) all matrices of "
+        "a shape share; null without fit",
+        nullable=True,
+    ),
     "outside": Column(
         pa.int64(), "its values outside the Marchenko-Pastur edges; null without a fit", nullable=True
     ),
@@ -203,8 +212,15 @@ SLICE_COLUMNS: dict[str, Column] = {
 
 CLAIM_COLUMNS: dict[str, Column] = {
     **_CHECKPOINT,
-    "claim": Column(pa.string(), "what is tested: consistent, same_in_both or diagnostic"),
-    "score": Column(pa.string(), "vector_deviation or value_deviation, as in slices"),
+    "claim": Column(
+        pa.string(),
+        "what is tested: consistent, same_in_both or diagnostic; or beyond_roles, which describes",
+    ),
+    "score": Column(
+        pa.string(),
+        "vector_deviation or value_deviation, as in slices; consistent and same_in_both take value_deviation "
+        "over value_noise_sd",
+    ),
     "against": Column(
         pa.string(),
         "what it is held against: role, layer, overlap_excess, per_energy: MEASURE, or another checkpoint",
@@ -213,9 +229,16 @@ CLAIM_COLUMNS: dict[str, Column] = {
     "value": _real_or_null("the statistic; null where there are too few points"),
     "low": _real_or_null("lower end of its 95 % interval; null without one"),
     "high": _real_or_null("upper end of it"),
+    "shared": _real_or_null(
+        "what value is, on average, for groups (roles; of beyond_roles matrices within a role) paired at "
+        "random: of profiles that all of them have"
+    ),
+    "beyond_low": _real_or_null("lower end of the 95 % interval of value - shared; null without one"),
+    "beyond_high": _real_or_null("upper end of it"),
     "p_value": _real_or_null("under permutations; null without them"),
     "points": Column(pa.int64(), "points that it rests on"),
     "point": Column(pa.string(), "what one of them is, such as a matrix and slice"),
+    "reason": Column(pa.string(), "why there is no value, or empty"),
 }
 """One row per checkpoint, claim, score and what it is held against."""
 

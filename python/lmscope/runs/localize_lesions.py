@@ -387,9 +387,6 @@ def _rows(
     share = energy / norm if norm > 0 else 0.0
     first = lesion.target.tensors[0]
     alone = lesion.target.kind == "matrix"
-    of_matrices = sum(
-        tensor.role == first.role and tensor.status == "planned" for tensor in located.checkpoint
-    )
     rows = []
     for name, scores in found.items():
         info = MEASURES[name]
@@ -407,7 +404,7 @@ def _rows(
                 "kind": lesion.kind,
                 "draw": lesion.draw,
                 "matrices": len(tensors),
-                "of_matrices": 1 if alone else of_matrices,
+                "of_matrices": len(lesion.target.tensors),
                 "directions": directions,
                 "removed_energy": share,
                 "rounding": rounding / energy if energy > 0 else None,

@@ -102,9 +102,13 @@ class Claim:
     value: float | None
     low: float | None
     high: float | None
+    shared: float | None
+    beyond_low: float | None
+    beyond_high: float | None
     p_value: float | None
     points: int
     point: str
+    reason: str
 
 
 @dataclass(frozen=True, repr=False)

@@ -28,7 +28,7 @@ OVERLAPS_COLUMNS = ("role", "below", "inside", "above", "untrained", "random", "
 LESIONS_COLUMNS = ("role", "slice", "energy removed", "impact", "equal size", "equal energy")
 CLAIMS_TITLE = "Claims"
 PERPLEXITY_COLUMNS = (*LESIONS_COLUMNS, "PPL")
-CLAIMS_COLUMNS = ("score", "held against", "value", "95 %", "p", "points")
+CLAIMS_COLUMNS = ("score", "held against", "value", "shared", "95 %", "p", "points")
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -108,15 +108,21 @@ def lesion_cells(one: LesionImpact) -> tuple[str, ...]:
 
 def claim_cells(claim: Claim) -> tuple[str, ...]:
     """A row under `CLAIMS_COLUMNS`."""
-    known = claim.low is not None and claim.high is not None
     return (
         plain(claim.score).removesuffix(" deviation"),
-        plain(claim.against),
+        plain(claim.against) + (", in roles" if claim.claim == "beyond_roles" else ""),
         "" if claim.value is None else f"{claim.value:.2f}",
-        f"{claim.low:.2f} to {claim.high:.2f}" if known else "",
+        "" if claim.shared is None else f"{claim.shared:.2f}",
+        _range(claim.low, claim.high)
+        if claim.shared is None
+        else _range(claim.beyond_low, claim.beyond_high),
         "" if claim.p_value is None else p_value(claim.p_value),
         str(claim.points),
     )
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def sentences(summary: LocalizeSummary) -> list[str]:
@@ -147,6 +153,10 @@ def legend(summary: LocalizeSummary) -> list[tuple[str, str]]:
             ("overlap", "largest |cosine| with an eigenvector of the covariance of the matrix' inputs"),
             ("random", "share of random directions above the band"),
         ]
+    if any(claim.shared is not None for claim in summary.claims):
+        told.append(
+            ("shared", "part of the value from a profile that all roles have; 95 %: of the rest of it")
+        )
     if summary.lesions:
         told += [
             ("slice", "1: the smallest singular values; of each role the smallest and that of most impact"),

@@ -19,7 +19,9 @@ _TEMPLATE = """
 <thead><tr>
 {{ heading("Claim", csv=["claim", "checkpoint", "score", "against", "statistic", "in words"]) }}
 {{ heading("Value", true) }}{{ heading("95 % interval", true, csv=["low", "high"]) }}
-{{ heading("p", true) }}{{ heading("Points", true) }}</tr></thead>
+{{ heading("Shared profile", true) }}
+{{ heading("Beyond it, 95 %", true, csv=["beyond_low", "beyond_high"]) }}
+{{ heading("p", true) }}{{ heading("Points", true) }}{{ heading("Refused, why") }}</tr></thead>
 <tbody>
 {% for row, said in rows %}
 <tr><td class="said"
@@ -30,8 +32,14 @@ data-csv='{{ [row.claim, row.checkpoint, row.score, row.against, row.statistic, 
 <td class="n" data-sort="{{ row.low if row.low is not none }}" data-csv='{{ [row.low, row.high] | tojson }}'>
 {% if row.low is not none and row.high is not none %}{{ row.low | number }} to {{ row.high | number }}
 {%- else %}–{% endif %}
+<td class="n" data-sort="{{ row.shared if row.shared is not none }}">{{ row.shared | number }}
+<td class="n" data-sort="{{ row.beyond_low if row.beyond_low is not none }}"
+data-csv='{{ [row.beyond_low, row.beyond_high] | tojson }}'>
+{% if row.beyond_low is not none and row.beyond_high is not none -%}
+{{ row.beyond_low | number }} to {{ row.beyond_high | number }}
+{%- else %}–{% endif %}
 <td class="n" data-sort="{{ row.p_value if row.p_value is not none }}">{{ row.p_value | p_value }}
-<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}</tr>
+<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}<td>{{ row.reason }}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
@@ -67,5 +75,7 @@ def section(records: Records) -> Section | None:
         "where lesions hurt. Scores are those of the slices, from the weights alone.",
         surprise="An interval on the other side of zero, or a role that explains no more than shuffled "
         "labels do. Neither a share of variance nor a rank correlation says what causes what; slices of one "
-        "matrix are no independent points, so intervals and p-values take whole matrices or layers.",
+        "matrix, and matrices of one role, are no independent points: intervals and p-values take whole "
+        "roles or layers. What all roles have in common, such as a profile over slices, is no evidence: look "
+        "at what lies beyond it.",
     )
