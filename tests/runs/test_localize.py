@@ -88,7 +88,7 @@ def test_overlaps_of_the_model_and_of_its_twin(whole: lmscope.Run, causal: Path)
     sites = weight_sites(model, checkpoint)
     twin = model.untrained(0)
     found = row_of(whole, "overlap")
-    windows = list(cut(model, TEXTS, window_size(model, None)))
+    windows = list(cut(model, TEXTS, window_size(model, SHORT["window"])))
     for one, prefix in ((model, ""), (twin, "untrained_")):
         site = same_sites(sites, one)[DOWN]
         assert isinstance(site, WeightSite)
