@@ -49,9 +49,16 @@ def settings(name: str, quick: bool) -> dict[str, Any]:
     """Of `lmscope.localize`, all but the checkpoint, the text and the folder."""
     own: dict[str, Any] = {
         "minilm": {},
-        "each": {"each_matrix": True, "controls": False, "measures": ("embedding", "retrieval")},
-        # Eleven models: half the default's tokens each.
-        "training": {"measures": "loss", "eval_tokens": 2048},
+        # 360 lesions: embeddings of few texts, no twin.
+        "each": {
+            "each_matrix": True,
+            "controls": False,
+            "measures": ("embedding", "retrieval"),
+            "eval_tokens": 1024,
+            "untrained": False,
+        },
+        # Step 0 is the untrained model.
+        "training": {"measures": "loss", "eval_tokens": 2048, "controls": False, "untrained": False},
         "gemma": {
             "measures": "loss",
             "controls": False,
