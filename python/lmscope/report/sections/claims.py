@@ -21,7 +21,7 @@ _TEMPLATE = """
 {{ heading("Value", true) }}{{ heading("95 % interval", true, csv=["low", "high"]) }}
 {{ heading("Shared profile", true) }}
 {{ heading("Beyond it, 95 %", true, csv=["beyond_low", "beyond_high"]) }}
-{{ heading("p", true) }}{{ heading("Points", true) }}{{ heading("Refused, why") }}</tr></thead>
+{{ heading("p", true) }}{{ heading("Points", true) }}</tr></thead>
 <tbody>
 {% for row, said in rows %}
 <tr><td class="said"
@@ -39,7 +39,7 @@ data-csv='{{ [row.beyond_low, row.beyond_high] | tojson }}'>
 {{ row.beyond_low | number }} to {{ row.beyond_high | number }}
 {%- else %}–{% endif %}
 <td class="n" data-sort="{{ row.p_value if row.p_value is not none }}">{{ row.p_value | p_value }}
-<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}<td>{{ row.reason }}</tr>
+<td class="n" data-sort="{{ row.points }}">{{ row.points | number }}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
