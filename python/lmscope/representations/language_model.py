@@ -140,7 +140,10 @@ class LanguageModel:
 
     @cached_property
     def token_strings(self) -> TokenStrings:
-        """The text of single tokens, each decoded once."""
+        """The text of single tokens, each decoded once.
+
+        :meta private:
+        """
         return TokenStrings(self.tokenizer)
 
     @cached_property
