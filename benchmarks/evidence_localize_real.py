@@ -64,6 +64,7 @@ def settings(name: str, quick: bool) -> dict[str, Any]:
             "controls": False,
             "untrained": False,
             "overlaps": False,
+            "only_slices": "1,5,10",
             "eval_tokens": 1024,
             # Many short windows: intervals are over windows.
             "window": 128,
