@@ -277,8 +277,9 @@ def test_wrong_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_default_cases_are_those_of_the_readme() -> None:
     full = {case.name: case.targets for case in FAMILY.cases("full")}
-    assert list(full) == ["4096x4096", "11008x4096", "32000x2048"]
-    assert [targets["torch float64"] for targets in full.values()] == [1.1, 1.6, 2.5]
+    of_values = {name: targets for name, targets in full.items() if not name.endswith(" vectors")}
+    assert list(of_values) == ["4096x4096", "11008x4096", "32000x2048"]
+    assert [targets["torch float64"] for targets in of_values.values()] == [1.1, 1.6, 2.5]
     assert max(case.rows * case.columns for case in FAMILY.cases("quick")) <= 512 * 512
 
 
