@@ -245,9 +245,9 @@ def test_memory_does_not_grow_with_the_text(llama: tuple[LanguageModel, list[Wei
 
         def weigh(tokens: int) -> None:
             if next(calls) % len(windows) == 0:
-        tensors = sum(
-            one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor and not one.is_sparse
-        )
+                tensors = sum(
+                    one.nbytes for one in gc.get_objects() if type(one) is torch.Tensor and not one.is_sparse
+                )
                 held.append(tensors + tracemalloc.get_traced_memory()[0])
 
         for _ in input_covariances(model, windows, of_layer, advance=weigh):
