@@ -111,6 +111,6 @@ def test_an_interrupt_keeps_the_pairs_in_hand(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"the same command continues there" in errors
+    assert b"the same command continues in it" in errors
     kept = lmscope.open_run(run).table("similarity").num_rows
     assert compared(log) - 1 <= kept <= compared(log)
