@@ -76,8 +76,6 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
     import asyncio
 
     import kaleido
-    from asyncio import InvalidStateError
-
     from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
     stopped = threading.Event()
@@ -104,7 +102,7 @@ def _draw(figures: Iterator[tuple[Path, dict[str, Any]]], keep: Callable[[Path, 
         except ChromeNotFoundError as error:
             raise NoBrowser(f"static figures: neither Chrome nor Chromium was found; {_WAY_OUT}") from error
         # The last one where the browser stops while kaleido is still waiting for its first answer.
-        except (BrowserClosedError, BrowserFailedError, InvalidStateError) as error:
+        except (BrowserClosedError, BrowserFailedError, asyncio.InvalidStateError) as error:
             problem = "the browser was found, but does not start or stopped while it drew"
             raise NoBrowser(f"static figures: {problem}; {_WAY_OUT}") from error
         finally:
