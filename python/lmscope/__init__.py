@@ -29,18 +29,12 @@ if TYPE_CHECKING:
         sequence_gains,
     )
     from lmscope.analyses.lesion_impact import Impact, impact_of
-    from lmscope.analyses.location_claims import (
-        RankCorrelation,
-        RoleAgreement,
-        VarianceExplained,
-        rank_correlation,
-        role_agreement,
-        variance_explained,
-    )
     from lmscope.analyses.marchenko_pastur import MarchenkoPastur, fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import PorterThomas, porter_thomas
+    from lmscope.analyses.rank_correlation import RankCorrelation, rank_correlation
     from lmscope.analyses.removal import Removal, random_removal, slice_removal
     from lmscope.analyses.representation_entropy import Entropy, representation_entropy
+    from lmscope.analyses.role_agreement import RoleAgreement, role_agreement
     from lmscope.analyses.selection_scores import (
         SelectionScore,
         SelectionScores,
@@ -61,6 +55,7 @@ if TYPE_CHECKING:
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
     from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
+    from lmscope.analyses.variance_explained import VarianceExplained, variance_explained
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.lasso import Lasso, LassoPath, lasso, lasso_path
@@ -134,9 +129,9 @@ _HOME = {
     "PorterThomas": "lmscope.analyses.porter_thomas",
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
-    "RankCorrelation": "lmscope.analyses.location_claims",
+    "RankCorrelation": "lmscope.analyses.rank_correlation",
     "Removal": "lmscope.analyses.removal",
-    "RoleAgreement": "lmscope.analyses.location_claims",
+    "RoleAgreement": "lmscope.analyses.role_agreement",
     "Run": "lmscope.runs",
     "Scores": "lmscope.representations.measures",
     "SelectionScore": "lmscope.analyses.selection_scores",
@@ -153,7 +148,7 @@ _HOME = {
     "StreamingSingularValues": "lmscope.kernels.singular_values",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
-    "VarianceExplained": "lmscope.analyses.location_claims",
+    "VarianceExplained": "lmscope.analyses.variance_explained",
     "WeightSite": "lmscope.representations.weight_sites",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
@@ -195,11 +190,11 @@ _HOME = {
     "prefix_lasso_order": "lmscope.kernels.lasso_homotopy",
     "principal_cosines": "lmscope.analyses.activation_overlap",
     "random_removal": "lmscope.analyses.removal",
-    "rank_correlation": "lmscope.analyses.location_claims",
+    "rank_correlation": "lmscope.analyses.rank_correlation",
     "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
     "representation_entropy": "lmscope.analyses.representation_entropy",
-    "role_agreement": "lmscope.analyses.location_claims",
+    "role_agreement": "lmscope.analyses.role_agreement",
     "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
@@ -220,7 +215,7 @@ _HOME = {
     "text_distances": "lmscope.analyses.text_distances",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
-    "variance_explained": "lmscope.analyses.location_claims",
+    "variance_explained": "lmscope.analyses.variance_explained",
     "weight_sites": "lmscope.representations.weight_sites",
 }
 

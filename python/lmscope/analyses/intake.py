@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["finite_rows", "matrix", "positive", "states", "vector", "whole"]
+__all__ = ["finite_rows", "matrix", "positive", "real", "states", "vector", "whole"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +71,12 @@ def finite_rows(name: str, array: npt.NDArray[Any], rows: slice) -> Floats:
         row, column = np.argwhere(~np.isfinite(block))[0]
         raise ValueError(f"{name} has {block[row, column]} at row {rows.start + row}, column {column}")
     return block
+
+
+def real(given: Any) -> npt.NDArray[Any]:
+    """Integers, as ranks and counts are, in float64; anything else as an array of what it holds."""
+    array = np.asarray(given)
+    return array.astype(np.float64) if array.dtype.kind in "iu" else array
 
 
 def whole(name: str, number: Any, least: int) -> int:

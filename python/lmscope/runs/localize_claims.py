@@ -139,7 +139,7 @@ def _too_few_draws(slices: Iterable[Row], score: str) -> str:
 
 def _consistent(slices: Iterable[Row], seed: int) -> list[dict[str, Any]]:
     """How much of the scores' variance over matrices and slices roles and layers explain."""
-    from lmscope.analyses.location_claims import variance_explained
+    from lmscope.analyses.variance_explained import variance_explained
 
     matrices: dict[str, list[Row]] = {}
     for row in slices:
@@ -292,7 +292,7 @@ def _correlated(
     within: Sequence[Hashable],
     seed: int,
 ) -> dict[str, Any]:
-    from lmscope.analyses.location_claims import rank_correlation
+    from lmscope.analyses.rank_correlation import rank_correlation
 
     if not points:
         return _claim(claim, score, against, _CORRELATION, 0, point, reason=_NO_SCORES)
@@ -318,7 +318,7 @@ def _correlated(
 
 
 def _agreements(own: Sequence[Row], other: Sequence[Row], label: str, seed: int) -> list[dict[str, Any]]:
-    from lmscope.analyses.location_claims import role_agreement
+    from lmscope.analyses.role_agreement import role_agreement
 
     found = []
     for score in SCORES:
