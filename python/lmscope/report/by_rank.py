@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,29 +16,8 @@ UPPER, LOWER = [0.54, 1.0], [0.0, 0.44]
 BUDGET = 120_000
 """Singular values of all matrices up to which a page holds every curve: 6 MB of the page."""
 
-CHOICE = """
-<label>Matrix <select data-switch="singular_vectors">
-{% for group, rows in groups %}
-<optgroup label="{{ group }}">
-{% for index, row in rows %}
-<option value="{{ index }}"{% if index == first %} selected{% endif %}>{{ row.name }}</option>
-{% endfor %}
-</optgroup>
-{% endfor %}
-</select></label>
-<span class="together">
-<button data-step="-1" data-of="singular_vectors" aria-label="previous matrix">‹</button>
-<button data-step="1" data-of="singular_vectors" aria-label="next matrix">›</button></span>
-"""
-
-
-def groups(rows: Sequence[tuple[int, Row]]) -> list[tuple[str, list[tuple[int, Row]]]]:
-    """Matrices by layer, for a choice."""
-
-    def layer(pair: tuple[int, Row]) -> str:
-        return "Without a layer" if pair[1]["layer"] is None else f"Layer {pair[1]['layer']}"
-
-    return [(name, list(some)) for name, some in groupby(rows, key=layer)]
+VIEWS = {"all": "all", "largest": "largest tenth", "smallest": "smallest tenth"}
+"""Ranges of the ranks, of which `views` gives the numbers."""
 
 
 def points(name: str, panel: str, *, untrained: bool = False, faint: bool = False) -> dict[str, Any]:

@@ -23,15 +23,9 @@ ALL_UP_TO, MOST_OTHERWISE = 2000, 600
 _MOST_POINTS = 160
 
 _TEMPLATE = """
+{% from "controls.html.jinja" import matrix_choice %}
 <div class="controls">
-<label>Matrix <select data-switch="difference_spectrum">
-{% for index, row in rows %}
-<option value="{{ index }}"{% if index == first %} selected{% endif %}>{{ row.name }}</option>
-{% endfor %}
-</select></label>
-<span class="together">
-<button data-step="-1" data-of="difference_spectrum" aria-label="previous matrix">‹</button>
-<button data-step="1" data-of="difference_spectrum" aria-label="next matrix">›</button></span>
+{{ matrix_choice([("", rows)], first, "difference_spectrum") }}
 <button data-save="difference_spectrum">Data (CSV)</button>
 </div>
 <h3 class="chosen" data-title="difference_spectrum"></h3>

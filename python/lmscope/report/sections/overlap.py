@@ -8,12 +8,11 @@ import numpy as np
 
 from lmscope.report.by_rank import (
     BUDGET,
-    CHOICE,
     RANK,
+    VIEWS,
     band,
     edge_ranks,
     edges,
-    groups,
     layout,
     outside_words,
     over_ranks,
@@ -22,6 +21,7 @@ from lmscope.report.by_rank import (
     views,
 )
 from lmscope.report.figures import STATE, VERMILLION, Figure, Variant, of_trace, without_chart
+from lmscope.report.lanes import by_layer
 from lmscope.report.location_rows import failures, first_shown, in_page, matrices, of_which, remarks
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -34,18 +34,15 @@ ORDER = 53
 _TITLE = "Overlap: singular vectors and activations"
 _AXES = {"rank": RANK, "value": "singular value"}
 
-_TEMPLATE = f"""
-{{% from "controls.html.jinja" import remarks %}}
-{{{{ remarks(said) }}}}
-<div class="controls">{CHOICE}
+_TEMPLATE = """
+{% from "controls.html.jinja" import matrix_choice, remarks, view_choice %}
+{{ remarks(said) }}
+<div class="controls">{{ matrix_choice(groups, first, "singular_vectors") }}
 <input type="hidden" data-part="overlap">
 <label>Against <select data-part="overlap">
-{{% for key, name in axes.items() %}}<option value="{{{{ key }}}}">{{{{ name }}}}</option>{{% endfor %}}
+{% for key, name in axes.items() %}<option value="{{ key }}">{{ name }}</option>{% endfor %}
 </select></label>
-<span class="together">Range
-<button data-view="all" data-of="overlap">all</button>
-<button data-view="largest" data-of="overlap">largest tenth</button>
-<button data-view="smallest" data-of="overlap">smallest tenth</button></span>
+{{ view_choice("Range", views, "overlap") }}
 <button data-save="overlap">Data (CSV)</button>
 </div>
 <h3 class="chosen" data-title="overlap"></h3>
@@ -91,7 +88,8 @@ def section(records: Records) -> Section | None:
         title=_TITLE,
         template=_TEMPLATE,
         values={
-            "groups": groups(shown),
+            "groups": by_layer(shown),
+            "views": VIEWS,
             "first": first,
             "axes": {"rank": "rank", "value": "singular value"},
             "said": [*remarks(records), *failed],

@@ -6,12 +6,11 @@ from typing import Any
 
 from lmscope.report.by_rank import (
     BUDGET,
-    CHOICE,
+    VIEWS,
     band,
     curve,
     edge_ranks,
     edges,
-    groups,
     layout,
     outside_words,
     over_ranks,
@@ -20,6 +19,7 @@ from lmscope.report.by_rank import (
     views,
 )
 from lmscope.report.figures import STATE, Figure, Variant, of_trace
+from lmscope.report.lanes import by_layer
 from lmscope.report.location_rows import first_shown, in_page, matrices, of_which, remarks
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -32,14 +32,11 @@ ORDER = 52
 _LEVEL = 0.01
 _SIDES = {"right": "right (inputs)", "left": "left (outputs)"}
 
-_TEMPLATE = f"""
-{{% from "controls.html.jinja" import remarks %}}
-{{{{ remarks(said) }}}}
-<div class="controls">{CHOICE}
-<span class="together">Ranks
-<button data-view="all" data-of="singular_vectors">all</button>
-<button data-view="largest" data-of="singular_vectors">largest tenth</button>
-<button data-view="smallest" data-of="singular_vectors">smallest tenth</button></span>
+_TEMPLATE = """
+{% from "controls.html.jinja" import matrix_choice, remarks, view_choice %}
+{{ remarks(said) }}
+<div class="controls">{{ matrix_choice(groups, first, "singular_vectors") }}
+{{ view_choice("Ranks", views, "singular_vectors") }}
 <button data-save="singular_vectors">Data (CSV)</button>
 </div>
 <h3 class="chosen" data-title="singular_vectors"></h3>
@@ -99,7 +96,7 @@ def section(records: Records) -> Section | None:
         key="singular_vectors",
         title="Singular vectors: random or not",
         template=_TEMPLATE,
-        values={"groups": groups(shown), "first": first, "said": remarks(records)},
+        values={"groups": by_layer(shown), "views": VIEWS, "first": first, "said": remarks(records)},
         shows="Every singular vector is tested against random unit vectors, whose entries are Gaussian "
         "(Porter–Thomas). Dots are p-values of single vectors, the blue line their mean over neighbouring "
         "ranks; under noise the line stays within the grey band around one half. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from lmscope.report.figures import (
@@ -15,6 +14,7 @@ from lmscope.report.figures import (
     bins_of_trace,
     of_trace,
 )
+from lmscope.report.lanes import by_layer
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.spectrum_chart import base, chart, layout_of_all
@@ -35,23 +35,10 @@ _EDGES = {
 }
 
 _TEMPLATE = """
+{% from "controls.html.jinja" import matrix_choice, view_choice %}
 <div class="controls">
-<label>Matrix <select data-switch="spectrum">
-{% for group, rows in groups %}
-<optgroup label="{{ group }}">
-{% for index, row in rows %}
-<option value="{{ index }}"{% if index == first %} selected{% endif %}>{{ row.name }}</option>
-{% endfor %}
-</optgroup>
-{% endfor %}
-</select></label>
-<span class="together">
-<button data-step="-1" data-of="spectrum" aria-label="previous matrix">‹</button>
-<button data-step="1" data-of="spectrum" aria-label="next matrix">›</button></span>
-<span class="together">View
-<button data-view="edges" data-of="spectrum">noise edges</button>
-<button data-view="bulk" data-of="spectrum">bulk</button>
-<button data-view="all" data-of="spectrum">all values</button></span>
+{{ matrix_choice(groups, first, "spectrum") }}
+{{ view_choice("View", {"edges": "noise edges", "bulk": "bulk", "all": "all values"}, "spectrum") }}
 <button data-save="spectrum">Data (CSV)</button>
 </div>
 <h3 class="chosen" data-title="spectrum"></h3>
@@ -87,7 +74,6 @@ def section(records: Records) -> Section | None:
     first = max(range(len(records.spectra)), key=lambda index: records.spectra[index]["learnt"] or 0)
     kept = _kept(records.spectra)
     on_page = [(i, row) for i, row in enumerate(records.spectra) if kept is None or str(i) in kept]
-    groups = [(group, list(rows)) for group, rows in groupby(on_page, key=lambda pair: _group(pair[1]))]
     matrices = {str(index): row for index, row in enumerate(records.spectra)}
     least_p = _least_p(records.settings("spectra").get("draws"))
     figure = Figure(
@@ -117,7 +103,7 @@ def section(records: Records) -> Section | None:
         key="spectrum",
         title="Spectrum of one matrix",
         template=_TEMPLATE,
-        values={"groups": groups, "first": first},
+        values={"groups": by_layer(on_page), "first": first},
         shows="Grey bars count the singular values (the strengths of the matrix's directions); the curve is "
         "what pure noise of this shape and scale gives. Lines mark how far each kind of noise "
         "reaches; ticks under the chart are the values outside, one tick each. Drag to zoom, "
@@ -183,10 +169,6 @@ def _variant(row: Row, least_p: str) -> Variant:
             [STATE, name, row[edge], None, None] for name, edge in _EDGES.items() if row[edge] is not None
         ],
     )
-
-
-def _group(row: Row) -> str:
-    return "Without a layer" if row["layer"] is None else f"Layer {row['layer']}"
 
 
 def _numbers(row: Row) -> list[tuple[str, str]]:
