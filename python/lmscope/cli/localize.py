@@ -10,7 +10,6 @@ from lmscope.cli import options
 from lmscope.cli.model_verdict import finish_model_run
 from lmscope.cli.output import errors_to_exit_codes
 
-_TEXT = "What is read"
 _VECTORS = "Vectors and overlaps"
 _LESIONS = "Lesions"
 
@@ -29,20 +28,17 @@ def localize(
         typer.Option(
             metavar="FILE",
             help="UTF-8 text; may be repeated. Not needed with --no-lesions --no-overlaps.",
-            rich_help_panel=_TEXT,
+            rich_help_panel=options.TEXT,
         ),
     ] = None,
-    split: Annotated[
-        str,
-        typer.Option(help="What of a file is one text: file, paragraph or line.", rich_help_panel=_TEXT),
-    ] = "file",
+    split: options.Split = "file",
     window: Annotated[
         int | None,
         typer.Option(
             help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 512; "
             "256 for loss, 128 at masked tokens.",
             show_default=False,
-            rich_help_panel=_TEXT,
+            rich_help_panel=options.TEXT,
         ),
     ] = None,
     out: options.Out = None,
@@ -189,7 +185,7 @@ def localize(
         int, typer.Option(help="Tokens that one evaluation reads.", rich_help_panel=_LESIONS)
     ] = 4096,
     seed: options.Seed = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=options.HOW)] = "auto",
+    device: options.ModelDevice = "auto",
     dtype: Annotated[
         str,
         typer.Option(

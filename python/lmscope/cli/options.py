@@ -8,6 +8,7 @@ import typer
 
 WHICH = "Which matrices"
 HOW = "How"
+TEXT = "What is read"
 _OUTPUT = "Output"
 
 CheckpointArgument = Annotated[
@@ -118,6 +119,11 @@ Memory = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=HOW)]
+ModelDevice = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)]
+Split = Annotated[
+    str,
+    typer.Option(help="What of a file is one text: file, paragraph or line.", rich_help_panel=TEXT),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=HOW)]
 TunedRevision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of TUNED.", rich_help_panel=HOW)
