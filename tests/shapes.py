@@ -79,6 +79,29 @@ def lauchli(columns: int, epsilon: float) -> tuple[Floats, Floats]:
     return np.concatenate([np.ones((1, columns)), epsilon * np.eye(columns)]), values
 
 
+HARD = ("graded columns", "graded rows", "integers", "sparse", "blocks", "repeated", "spectrum", "wild")
+
+
+def hard(kind: str, shape: tuple[int, int], decades: float, seed: int, *, wild: float) -> Floats:
+    """One of the families `HARD`; the last one spreads its entries over ``wild`` times ``decades``."""
+    rows, columns = shape
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(shape)
+    made: dict[str, Callable[[], Floats]] = {
+        "graded columns": lambda: noise * 10 ** (-decades * rng.random(columns)),
+        "graded rows": lambda: noise * 10 ** (-decades * rng.random((rows, 1))),
+        "integers": lambda: rng.integers(-2, 3, shape).astype(np.float64),
+        "sparse": lambda: noise * (rng.random(shape) < 0.1),
+        "blocks": lambda: np.kron(np.diag(10.0 ** -rng.integers(0, 9, 6)), noise[:9, :9]),
+        "repeated": lambda: noise[rng.integers(0, max(1, rows // 3), rows)],
+        "spectrum": lambda: with_values(
+            shape, np.sort(10 ** (-decades * rng.random(min(shape))))[::-1], seed
+        ),
+        "wild": lambda: noise * 10 ** rng.uniform(-wild * decades, wild * decades, shape),
+    }
+    return made[kind]()
+
+
 def layouts(matrix: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """The same elements in every memory layout that numpy can express without a copy of its own."""
     rows, columns = matrix.shape

@@ -251,27 +251,11 @@ def test_graded_leading_part_over_a_tiny_rest() -> None:
     seed=st.integers(0, 2**31),
     rows=st.integers(1, 90),
     columns=st.integers(1, 60),
-    kind=st.sampled_from(
-        ["graded columns", "graded rows", "integers", "sparse", "blocks", "repeated", "spectrum", "wild"]
-    ),
+    kind=st.sampled_from(shapes.HARD),
     decades=st.floats(0, 30),
 )
 def test_adversarial(seed: int, rows: int, columns: int, kind: str, decades: float) -> None:
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((rows, columns))
-    small = min(rows, columns)
-    matrix = {
-        "graded columns": lambda: noise * 10 ** (-decades * rng.random(columns)),
-        "graded rows": lambda: noise * 10 ** (-decades * rng.random((rows, 1))),
-        "integers": lambda: rng.integers(-2, 3, (rows, columns)).astype(np.float64),
-        "sparse": lambda: noise * (rng.random((rows, columns)) < 0.1),
-        "blocks": lambda: np.kron(np.diag(10.0 ** -rng.integers(0, 9, 6)), noise[:9, :9]),
-        "repeated": lambda: noise[rng.integers(0, max(1, rows // 3), rows)],
-        "spectrum": lambda: shapes.with_values(
-            (rows, columns), np.sort(10 ** (-decades * rng.random(small)))[::-1], seed
-        ),
-        "wild": lambda: noise * 10 ** rng.uniform(-5 * decades, 5 * decades, (rows, columns)),
-    }[kind]()
+    matrix = shapes.hard(kind, (rows, columns), decades, seed, wild=5)
     check(matrix)
 
 

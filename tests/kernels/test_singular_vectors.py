@@ -302,25 +302,11 @@ def test_qr_route_is_taken_where_asked() -> None:
     seed=st.integers(0, 2**31),
     rows=st.integers(1, 60),
     columns=st.integers(1, 60),
-    kind=st.sampled_from(
-        ["graded columns", "graded rows", "integers", "sparse", "blocks", "repeated", "spectrum", "wild"]
-    ),
+    kind=st.sampled_from(shapes.HARD),
     decades=st.floats(0, 30),
 )
 def test_adversarial(seed: int, rows: int, columns: int, kind: str, decades: float) -> None:
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((rows, columns))
-    spectrum = np.sort(10 ** (-decades * rng.random(min(rows, columns))))[::-1]
-    matrix = {
-        "graded columns": lambda: noise * 10 ** (-decades * rng.random(columns)),
-        "graded rows": lambda: noise * 10 ** (-decades * rng.random((rows, 1))),
-        "integers": lambda: rng.integers(-2, 3, (rows, columns)).astype(np.float64),
-        "sparse": lambda: noise * (rng.random((rows, columns)) < 0.1),
-        "blocks": lambda: np.kron(np.diag(10.0 ** -rng.integers(0, 9, 6)), noise[:9, :9]),
-        "repeated": lambda: noise[rng.integers(0, max(1, rows // 3), rows)],
-        "spectrum": lambda: shapes.with_values((rows, columns), spectrum, seed),
-        "wild": lambda: noise * 10 ** rng.uniform(-2 * decades, 2 * decades, (rows, columns)),
-    }[kind]()
+    matrix = shapes.hard(kind, (rows, columns), decades, seed, wild=2)
     result = check(matrix)
     assert (result.values**2).sum() == pytest.approx((matrix**2).sum(), rel=1e-12)
 
