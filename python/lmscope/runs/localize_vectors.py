@@ -329,9 +329,9 @@ def _of_matrix(
 def _vector_columns(
     tensor: TensorInfo, weights: Any, vectors: SingularVectors, settings: LocalizeSettings
 ) -> dict[str, Any]:
-    from lmscope.analyses.block_levels import levels_per_block
     from lmscope.analyses.marchenko_pastur import fit_marchenko_pastur
     from lmscope.analyses.porter_thomas import porter_thomas
+    from lmscope.analyses.stored_precision import stored_precision
 
     rows, columns = tensor.shape
     fit = fit_marchenko_pastur(
@@ -342,9 +342,9 @@ def _vector_columns(
         for side in (vectors.right, vectors.left)
     )
     largest = float(vectors.values[0])
-    levels = levels_per_block(weights)
+    precision = stored_precision(weights, vectors.values, seed=settings.seed)
     short = (f"{side.reason[:1].upper()}{side.reason[1:]}." for side in (right, left) if side.reason)
-    warnings = [levels.warning, *short]
+    warnings = [precision.warning, *short]
     return {
         "rows": rows,
         "columns": columns,
@@ -369,7 +369,7 @@ def _vector_columns(
         "windowed_high": right.windowed_high,
         "window": right.window,
         "draws": min(right.draws, left.draws),
-        "levels": levels.levels,
+        "levels": precision.levels.levels,
         "warning": " ".join(dict.fromkeys(filter(None, warnings))),
     }
 
