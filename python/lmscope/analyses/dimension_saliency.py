@@ -70,8 +70,8 @@ def dimension_saliency(
         spread: standard deviation of the rows along each dimension, shape (dimensions,), with ``slope``.
 
     Raises:
-        ValueError: neither an encoding nor a slope, both, no spread where the contribution is asked for, shapes
-            that differ, values that are not finite, a spread below 0.
+        ValueError: neither an encoding nor a slope, both, no spread where the contribution is asked for,
+            shapes that differ, values that are not finite, a spread below 0.
     """
     if by not in ("contribution", "slope"):
         raise ValueError(f"by: {by!r} is neither 'contribution' nor 'slope'")

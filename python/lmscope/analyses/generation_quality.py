@@ -105,7 +105,8 @@ def token_share(sequences: Tokens, token: int) -> float | None:
 def _pairs(sequences: Tokens, others: Tokens) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     if len(sequences) != len(others):
         raise ValueError(
-            f"{len(sequences)} sequences and {len(others)} others: generations of the same prompts are compared"
+            f"{len(sequences)} sequences and {len(others)} others: generations of the same prompts are "
+            "compared"
         )
     return zip(sequences, others, strict=True)
 

@@ -104,9 +104,9 @@ def removal_curve(
 ) -> Iterator[RemovalPoint]:
     """Divergence, loss and agreement against the share of dimensions removed, for several orders of removal.
 
-    Every point is measured on the same positions, against the untouched head's distribution there. All orders
-    are gone through together, so that points come once the last position is done, order by order and with
-    growing shares. Memory beside the arguments: 128 MiB and a little for float32 scores (see
+    Every point is measured on the same positions, against the untouched head's distribution there. All
+    orders are gone through together, so that points come once the last position is done, order by order and
+    with growing shares. Memory beside the arguments: 128 MiB and a little for float32 scores (see
     ``removal_effects``), and 25 bytes for each position and removal.
 
     Args:

@@ -33,8 +33,8 @@ class RemovalEffects:
     """What removals do at each position; arrays of removals x positions, float64, in nats.
 
     Attributes:
-        js, kl: Jensen-Shannon divergence, and Kullback-Leibler divergence of the changed distribution from the
-            untouched one (the untouched one in front).
+        js, kl: Jensen-Shannon divergence, and Kullback-Leibler divergence with the untouched distribution in
+            front.
         loss: minus the log-probability of the target.
         same_top: bool: no token is more probable than the one that was the most probable.
         baseline_loss: shape (positions,): of the untouched head.

@@ -154,9 +154,9 @@ def removable_set(
 ) -> Mask:
     """The largest set of least salient dimensions whose removal moves the distribution by at most ``js``.
 
-    The upper end of the 95 % interval must stay within the limit, for this share and for every smaller one that
-    was measured; the mean, where there are too few windows for an interval. The share is chosen on the text of
-    the points: measure the mask again on other text where its divergence is to be trusted to the digit.
+    The upper end of the 95 % interval must stay within the limit, for this share and for every smaller one
+    that was measured; the mean, where there are too few windows for an interval. The share is chosen on the
+    text of the points: on other text the divergence is to be measured again.
 
     Args:
         points: of :func:`lmscope.removal_curve`; those of other orders than ``"least"`` are passed over.
