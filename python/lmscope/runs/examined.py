@@ -122,6 +122,24 @@ class Subject:
         )
         return tuple(int(one) for one in found)
 
+    @cached_property
+    def prompts(self) -> list[list[int]]:
+        """Beginnings of held-out windows that are continued."""
+        from lmscope.runs.unembedding_prompts import prompts_of
+
+        return prompts_of(self.model, self.texts.held_out, self.settings)
+
+    @cached_property
+    def untouched(self) -> list[list[int]]:
+        """Their continuations by the model as it is."""
+        return self.continuations()
+
+    def continuations(self) -> list[list[int]]:
+        """Greedy ones, by the model as it is now."""
+        from lmscope.representations.generation import generate
+
+        return generate(self.model, self.prompts, new_tokens=self.settings.new_tokens)
+
     def _states(self, texts: list[str], positions: int) -> NextStates:
         from lmscope.representations.next_states import next_states
 
