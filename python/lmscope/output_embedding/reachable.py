@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +41,12 @@ def token_id(model: LanguageModel | None, token: int | str) -> int:
         return int(ids[0])
     if not ids or unknown in ids:
         raise SteeringError(f"token {token!r} is unknown to the tokenizer of {model.label}")
-    parts = ", ".join(f"{text!r} ({number})" for text, number in _shown(model, ids))
+    parts = ", ".join(
+        f"{text!r} ({number})" for text, number in zip(model.token_strings(ids), ids, strict=True)
+    )
     raise SteeringError(
         f"token {token!r} is {len(ids)} tokens of {model.label}: {parts}; steer one of them, by its text or id"
     )
-
-
-def _shown(model: LanguageModel, ids: Iterable[Any]) -> list[tuple[str, int]]:
-    return [(str(model.tokenizer.decode([number])), int(number)) for number in ids]
 
 
 def check_tokens(head: OutputHead, tokens: Iterable[int]) -> npt.NDArray[np.int64]:
