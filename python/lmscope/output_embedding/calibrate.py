@@ -94,7 +94,9 @@ class Lever:
             best = int((sign * curve).argmax())
             around = steps[max(best - 1, 0)], steps[min(best + 1, len(steps) - 1)]
             found = minimize_scalar(
-                lambda step: -sign * self.log_factor(step), bounds=(min(around), max(around)), method="bounded"
+                lambda step: -sign * self.log_factor(step),
+                bounds=(min(around), max(around)),
+                method="bounded",
             )
             if -found.fun < sign * wanted:
                 most = math.exp(sign * -found.fun)
@@ -107,11 +109,17 @@ class Lever:
         return float(brentq(lambda step: self.log_factor(step) - wanted, *bracket, xtol=1e-14, rtol=1e-14))
 
 
-def joint_steps(levers: list[Lever], factors: Floats) -> Floats:
+def joint_steps(levers: list[Lever], factors: Floats, tokens: npt.NDArray[np.int64]) -> Floats:
     """Steps of tokens that are edited together, so that each has its factor; SteeringError where none do."""
     from scipy.optimize import root
 
-    start = np.array([lever.step_for(factor) for lever, factor in zip(levers, factors, strict=True)])
+    alone = []
+    for token, lever, factor in zip(tokens, levers, factors, strict=True):
+        try:
+            alone.append(lever.step_for(float(factor)))
+        except SteeringError as error:
+            raise SteeringError(f"token {token}: {error}") from None
+    start = np.array(alone)
     if len(levers) == 1:
         return start
     log_probability = np.stack([lever.log_probability for lever in levers], axis=1)
@@ -121,21 +129,19 @@ def joint_steps(levers: list[Lever], factors: Floats) -> Floats:
         """How far the log mean probabilities are from the wanted ones, and the derivatives by the steps."""
         change = np.stack([lever.change(step) for lever, step in zip(levers, steps, strict=True)], axis=1)
         after = np.exp(log_probability + change - normaliser_growth(log_probability, change)[:, None])
-        slopes = np.stack(
-            [_slope(lever, step) for lever, step in zip(levers, steps, strict=True)], axis=1
-        )
+        slopes = np.stack([_slope(lever, step) for lever, step in zip(levers, steps, strict=True)], axis=1)
         sums = after.sum(0)
         derivatives = (np.diag((after * slopes).sum(0)) - after.T @ (after * slopes)) / sums[:, None]
         return np.log(sums / len(after)) - wanted, derivatives
 
     found = root(missing, start, jac=True, method="hybr", options={"xtol": 1e-13})
-    left = np.abs(missing(found.x)[0])
-    if not (left <= _TOLERANCE).all():
-        worst = int(left.argmax())
+    left = missing(found.x)[0]
+    if not (np.abs(left) <= _TOLERANCE).all():
+        worst = int(np.abs(left).argmax())
         raise SteeringError(
-            f"no steps give all {len(levers)} factors together: token number {worst + 1} of them stays at "
-            f"{factors[worst] * math.exp(missing(found.x)[0][worst]):.4g} instead of {factors[worst]:g}; their "
-            "probabilities after it add up to too much at some positions: ask for smaller factors"
+            f"no steps were found that give all {len(levers)} factors together, though each can be reached "
+            f"alone: token {tokens[worst]} stays at {factors[worst] * math.exp(left[worst]):.4g} instead of "
+            f"{factors[worst]:g}; ask for factors closer to 1, or steer fewer tokens"
         )
     return np.asarray(found.x, dtype=np.float64)
 

@@ -58,7 +58,9 @@ class HeadRows:
     ) -> Floats:
         """Float64 logits, positions x k; of ``rows`` in the places of these ones where given."""
         made = products(text.states.states, self.values if rows is None else rows)
-        return capped(self.scale * (made + (self.bias if places is None else self.bias[places])), self.softcap)
+        return capped(
+            self.scale * (made + (self.bias if places is None else self.bias[places])), self.softcap
+        )
 
     def levers(self, text: TextStates, direction: Floats) -> list[Lever]:
         """How each token's mean probability depends on a step along ``direction``."""
@@ -68,9 +70,7 @@ class HeadRows:
         return [Lever(column, pull, text.log_normaliser, self.softcap) for column in logits.T.copy()]
 
 
-def moved(
-    rows: HeadRows, places: npt.NDArray[np.int64], steps: Floats, direction: Floats
-) -> Floats:
+def moved(rows: HeadRows, places: npt.NDArray[np.int64], steps: Floats, direction: Floats) -> Floats:
     """``E_w - t u`` for rows by their place, rounded to the dtype of the head, in float64 again."""
     exact = rows.values[places] - steps[:, None] * direction[places]
     return exact.astype(rows.stored.dtype).astype(np.float64)

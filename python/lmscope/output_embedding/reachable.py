@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lmscope.representations.language_model import LanguageModel
     from lmscope.representations.output_head import OutputHead
 
-__all__ = ["check_factor", "check_together", "check_tokens", "token_id"]
+__all__ = ["check_factor", "check_together", "check_tokens", "factor_of", "token_id"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,10 +64,19 @@ def check_tokens(head: OutputHead, tokens: Iterable[int]) -> npt.NDArray[np.int6
     return np.array(chosen, dtype=np.int64)
 
 
+def factor_of(token: int, given: float) -> float:
+    """SteeringError for what is no number above 0."""
+    try:
+        factor = float(given)
+    except (TypeError, ValueError):
+        raise SteeringError(f"token {token}: a factor must be a number, got {given!r}") from None
+    if not (math.isfinite(factor) and factor > 0):
+        raise SteeringError(f"token {token}: a factor must be above 0 and finite, got {factor:g}")
+    return factor
+
+
 def check_factor(token: int, factor: float, log_probability: float) -> None:
-    """SteeringError for a factor that no edit of the row can give."""
-    if not (isinstance(factor, (int, float, np.number)) and math.isfinite(factor) and factor > 0):
-        raise SteeringError(f"token {token}: a factor must be above 0 and finite, got {factor!r}")
+    """SteeringError for a factor that no edit of the row can give a token of this log mean probability."""
     if not math.isfinite(log_probability):
         raise SteeringError(
             f"token {token}: its mean probability on the fitting text is {math.exp(log_probability):g}, which "

@@ -115,9 +115,7 @@ def normaliser_growth(log_probability: Floats, change: Floats) -> Floats:
     terms = log_probability + change
     highest = np.maximum(terms.max(1), 0.0)
     with np.errstate(divide="ignore"):
-        grown: Floats = highest + np.log(
-            others * np.exp(-highest) + np.exp(terms - highest[:, None]).sum(1)
-        )
+        grown: Floats = highest + np.log(others * np.exp(-highest) + np.exp(terms - highest[:, None]).sum(1))
     return grown
 
 
@@ -126,9 +124,7 @@ def _js(probability: Floats, log_factor: Floats) -> Floats:
     from scipy.special import xlogy
 
     factor = np.exp(log_factor)
-    found: Floats = (
-        probability * (xlogy(factor, 2 * factor / (1 + factor)) - np.log((1 + factor) / 2)) / 2
-    )
+    found: Floats = probability * (xlogy(factor, 2 * factor / (1 + factor)) - np.log((1 + factor) / 2)) / 2
     return found
 
 

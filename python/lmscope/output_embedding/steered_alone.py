@@ -13,8 +13,8 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.output_embedding.allocation import Allocation, direction_of
 from lmscope.output_embedding.edited_rows import HeadRows, moved
+from lmscope.output_embedding.reachable import check_factor, check_tokens, factor_of
 from lmscope.output_embedding.realised import Realised, effect
-from lmscope.output_embedding.reachable import check_factor, check_tokens
 from lmscope.output_embedding.steering_error import SteeringError
 from lmscope.output_embedding.text_states import TextStates, text_states
 
@@ -107,11 +107,12 @@ def steered_alone(
     fitting = text_states(head, fit, averages)
     texts = {name: text_states(head, states) for name, states in evaluated.items()}
     chosen = check_tokens(head, tokens)
+    asked = [factor_of(int(chosen[0]), factor) for factor in factors]
     found = direction_of(head, averages, encoding, allocation, coordinates)
-    per_block = max(1, _AT_ONCE // max(1, len(factors)))
+    per_block = max(1, _AT_ONCE // max(1, len(asked)))
     for start in range(0, len(chosen), per_block):
         block = chosen[start : start + per_block]
-        edits = _Edits(head, fitting, averages, block, factors, found, calibrate)
+        edits = _Edits(head, fitting, averages, block, asked, found, calibrate)
         if control is not None:
             edits.spoil(control, seed)
         yield from edits.on(texts, confidence, advance)
@@ -142,7 +143,7 @@ class _Edits:
                     step = levers[place].step_for(factor) if calibrate else math.log(factor)
                 except SteeringError as error:
                     reason = str(error)
-                self.edits.append((place, float(factor), step, reason))
+                self.edits.append((place, factor, step, reason))
 
     def spoil(self, control: Control, seed: int) -> None:
         if control == "wrong_sign":

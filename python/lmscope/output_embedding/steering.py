@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from lmscope import html_repr
 from lmscope.output_embedding.allocation import Allocation, direction_of
 from lmscope.output_embedding.calibrate import joint_steps
 from lmscope.output_embedding.edited_rows import HeadRows, moved
-from lmscope.output_embedding.reachable import check_factor, check_together, check_tokens, token_id
+from lmscope.output_embedding.reachable import check_factor, check_together, check_tokens, factor_of, token_id
 from lmscope.output_embedding.realised import Realised, effect
 from lmscope.output_embedding.steering_error import SteeringError
-from lmscope.output_embedding.text_states import TextStates, text_states
+from lmscope.output_embedding.text_states import TextStates, check_width, text_states
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.next_states import NextStates, next_states
 from lmscope.representations.output_head import OutputHead, output_head
@@ -214,20 +215,21 @@ def steer_tokens(
     model = model_or_head if isinstance(model_or_head, LanguageModel) else None
     head = output_head(model_or_head) if isinstance(model_or_head, LanguageModel) else model_or_head
     tokens = check_tokens(head, [token_id(model, token) for token in factors])
-    asked = list(factors.values())
-    for token, factor in zip(tokens, asked, strict=True):
-        check_factor(int(token), factor, 0.0 if factor < 1 else -np.inf)
+    asked = {
+        int(token): factor_of(token, given) for token, given in zip(tokens, factors.values(), strict=True)
+    }
     fitting = _fitting(model, fit)
+    states = check_width(head, fitting)
     if averages is None:
-        averages = head_averages(head, _states(fitting).states)
+        averages = head_averages(head, states.states)
     text = text_states(head, fitting, averages)
-    for token, factor in zip(tokens, asked, strict=True):
-        check_factor(int(token), factor, float(averages.log_probability[token]))
-    wanted = np.exp(averages.log_probability[tokens]) * asked
-    check_together({int(token): float(mean) for token, mean in zip(tokens, wanted, strict=True)})
+    log_probability = averages.log_probability
+    for token, factor in asked.items():
+        check_factor(token, factor, float(log_probability[token]))
+    check_together({token: factor * math.exp(log_probability[token]) for token, factor in asked.items()})
     direction = direction_of(head, averages, encoding, allocation, coordinates)
     rows = HeadRows.of(head, tokens)
-    ratios = np.array(asked, dtype=np.float64)
+    ratios = np.array(list(asked.values()))
     steps = joint_steps(rows.levers(text, direction), ratios, tokens) if calibrate else np.log(ratios)
     after = moved(rows, np.arange(len(tokens)), steps, np.tile(direction, (len(tokens), 1)))
     return Steering(
@@ -242,10 +244,6 @@ def steer_tokens(
         identity=None if model is None else model.identity,
         head=head,
     )
-
-
-def _states(given: NextStates | TextStates) -> NextStates:
-    return given.states if isinstance(given, TextStates) else given
 
 
 def _fitting(
