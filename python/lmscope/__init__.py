@@ -49,13 +49,17 @@ if TYPE_CHECKING:
     )
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.slices import SliceScore, slice_ranks, slice_scores
+    from lmscope.analyses.slope_sparsity import SlopeSparsity
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.analyses.stored_precision import StoredPrecision, stored_precision
     from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
+    from lmscope.analyses.token_encoding import Encoding, fit_token_encoding
     from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
+    from lmscope.analyses.training_dynamics import frequency_encoding
     from lmscope.analyses.variance_explained import VarianceExplained, variance_explained
+    from lmscope.analyses.vocabulary_size import SizePoint, encoding_by_size
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.lasso import Lasso, LassoPath, lasso, lasso_path
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
+    from lmscope.output_embedding.encoding import token_probability_encoding
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
@@ -114,6 +119,7 @@ _HOME = {
     "DifferenceVerdict": "lmscope.analyses.difference",
     "DistributedInformation": "lmscope.analyses.selection_summary",
     "Docs": "lmscope.analyses.similarity",
+    "Encoding": "lmscope.analyses.token_encoding",
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
     "IidEntropy": "lmscope.analyses.iid_entropy",
@@ -150,7 +156,9 @@ _HOME = {
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
     "SingularVectors": "lmscope.kernels.singular_vectors",
+    "SizePoint": "lmscope.analyses.vocabulary_size",
     "SliceScore": "lmscope.analyses.slices",
+    "SlopeSparsity": "lmscope.analyses.slope_sparsity",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
@@ -174,8 +182,11 @@ _HOME = {
     "difference_verdict": "lmscope.analyses.difference",
     "distributed_information": "lmscope.analyses.selection_summary",
     "docs": "lmscope.analyses.similarity",
+    "encoding_by_size": "lmscope.analyses.vocabulary_size",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "fit_token_encoding": "lmscope.analyses.token_encoding",
+    "frequency_encoding": "lmscope.analyses.training_dynamics",
     "full_rank_problem": "lmscope.representations.input_covariance",
     "get_num_threads": "lmscope.kernels.runtime",
     "head_averages": "lmscope.representations.token_averages",
@@ -227,6 +238,7 @@ _HOME = {
     "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
+    "token_probability_encoding": "lmscope.output_embedding.encoding",
     "tokens": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.variance_explained",
@@ -247,6 +259,7 @@ __all__ = [
     "DifferenceVerdict",
     "DistributedInformation",
     "Docs",
+    "Encoding",
     "Entropy",
     "EntropyLaw",
     "IidEntropy",
@@ -282,7 +295,9 @@ __all__ = [
     "SequenceGain",
     "SingularValues",
     "SingularVectors",
+    "SizePoint",
     "SliceScore",
+    "SlopeSparsity",
     "SpectrumVerdict",
     "StoredPrecision",
     "StreamingEntropy",
@@ -307,8 +322,11 @@ __all__ = [
     "difference_verdict",
     "distributed_information",
     "docs",
+    "encoding_by_size",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "fit_token_encoding",
+    "frequency_encoding",
     "full_rank_problem",
     "get_num_threads",
     "head_averages",
@@ -360,6 +378,7 @@ __all__ = [
     "stored_precision",
     "summarise_selection",
     "text_distances",
+    "token_probability_encoding",
     "tokens",
     "use_isa",
     "variance_explained",
