@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
     from lmscope.runs.tokens import tokens
+    from lmscope.runs.unembedding import unembedding
 
 __version__ = _version("lmscope")
 
@@ -240,6 +241,7 @@ _HOME = {
     "text_distances": "lmscope.analyses.text_distances",
     "token_probability_encoding": "lmscope.output_embedding.encoding",
     "tokens": "lmscope.runs",
+    "unembedding": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.variance_explained",
     "weight_sites": "lmscope.representations.weight_sites",
@@ -380,6 +382,7 @@ __all__ = [
     "text_distances",
     "token_probability_encoding",
     "tokens",
+    "unembedding",
     "use_isa",
     "variance_explained",
     "weight_sites",

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.checkpoint_folders import open_series
-from lmscope.runs.errors import UsageError
 from lmscope.runs.examined import Examined
 from lmscope.runs.heap import map_large_blocks
-from lmscope.runs.ledger import ledger_rows, stored_findings
+from lmscope.runs.joint_edit import JointEdit, joint_edit
+from lmscope.runs.ledger import unread_rows
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.opening import check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
-from lmscope.runs.reading import Paths, Reading
+from lmscope.runs.reading import Paths, Reading, digest
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.settings import one_of
@@ -116,17 +116,22 @@ def unembedding(
         revision: branch, tag or commit of `ckpt` where it is a hub id.
 
     Memory: the model, its states at all positions, at most 64 MB of logits (128 MB in removals) and as much
-    again; steering keeps a few numbers per position and token. The untrained twin is run in the model's place.
+    again; steering keeps a few numbers per position and token. The untrained twin takes the model's place.
 
     The result folder, resuming and errors as in `analyze`; a record is a fit, a batch of steered tokens, an
     order of removal or a set of continuations. What fails is kept with its reason
     (`Run.unembedding().failures`), the rest stands.
     """
-    given = [one if one is None or isinstance(one, (str, os.PathLike)) else list(one)
-             for one in (text, held_out, other_text, frequency_text)]
+    given = [
+        one if one is None or isinstance(one, (str, os.PathLike)) else list(one)
+        for one in (text, held_out, other_text, frequency_text)
+    ]
     read = read_all(given[0], texts, given[1], given[2], given[3], split)
     settings = unembedding_settings(
-        **read.digests(),
+        fit=digest(read.fit),
+        held_out=digest(read.held_out),
+        other=digest(read.other) if read.other else None,
+        frequency=digest(read.frequency),
         window=window,
         positions=positions,
         eval_positions=eval_positions,
@@ -150,6 +155,7 @@ def unembedding(
         dtype=dtype,
         seed=seed,
     )
+    joint = joint_edit(edit, save_edit, settings)
     device = one_of("device", device, DEVICES)
     opened = open_series([ckpt, *others], revision=revision, token=token)
     series = [
@@ -173,9 +179,7 @@ def unembedding(
     if not ties_are_recorded(path, first):
         first.confirm_ties()
     asked = {
-        **paths_asked(
-            text=given[0], held_out=given[1], other_text=given[2], frequency_text=given[3]
-        ),
+        **paths_asked(text=given[0], held_out=given[1], other_text=given[2], frequency_text=given[3]),
         "split": split,
         "steering": settings.steering,
         "removal": settings.removal,
@@ -199,5 +203,84 @@ def unembedding(
             for one in of
         ],
     }
-    _run(path, series, settings, asked, lambda: reporter_for(progress))
+    _run(path, series, settings, joint, asked, lambda: reporter_for(progress))
     return open_run(path)
+
+
+def _run(
+    path: Path,
+    series: Sequence[Sequence[Examined]],
+    settings: UnembeddingSettings,
+    edit: JointEdit | None,
+    asked: Mapping[str, Any],
+    reporter: Callable[[], Reporter],
+) -> None:
+    from lmscope.results import RunFolder
+
+    map_large_blocks()
+    every = [examined for of in series for examined in of]
+    first = every[0]
+    keys = settings.keys([examined.checkpoint.identity for examined in every])
+    # Before the manifest names settings that nothing can be computed under.
+    for of in series:
+        check_same_shapes(of)
+    for examined in reversed(every):
+        examined.check()
+        if edit is not None and examined is series[0][-1]:
+            edit.check(examined)
+        if examined is not first:
+            examined.forget()
+    place = str(first.reading.model.device)
+    with RunFolder.create(path, first.checkpoint.identity).lock() as folder:
+        begin_run(folder, first.checkpoint, keys, place, {"unembedding": asked})
+        if not folder.has_ledger():
+            folder.write_ledger(unread_rows(first.checkpoint))
+        store = RecordStore(folder, first.checkpoint.identity, keys)
+        planned = [(examined, _planned(store, examined)) for examined in every]
+        courses = [job for of in series if len(of) > 1 for job in dynamics_jobs(store, of)]
+        wanted = [job for _, (own, twin) in planned for job in (*own, *twin)]
+        wanted += [job for _, job in courses]
+        left = missing(store, wanted)
+        tell = reporter()
+        if len(left) < len(wanted):
+            tell.stands(len(wanted) - len(left), of=len(wanted), settings="unembedding")
+        with tell:
+            if left or edit is not None:
+                tell.start(
+                    matrices=len(left),
+                    total_bytes=0,
+                    seconds=_seconds(store, planned, courses),
+                    noun="records",
+                )
+            for examined, (own, twin) in planned:
+                write_jobs(store, examined, missing(store, own), tell)
+                if edit is not None and examined is series[0][-1]:
+                    edit.save(store, examined)
+                write_jobs(store, examined, missing(store, twin), tell)
+                examined.forget()
+            for examined, job in courses:
+                write_jobs(store, examined, missing(store, [job]), tell)
+
+
+Plan = tuple[list[Job], list[Job]]
+
+
+def _planned(store: RecordStore, examined: Examined) -> Plan:
+    """Those of the trained model, and those of its twin, before which the model is let go."""
+    own = [
+        *fit_jobs(examined),
+        *steering_jobs(examined),
+        *removal_jobs(store, examined),
+        *generation_jobs(examined),
+    ]
+    return own, list(twin_jobs(examined))
+
+
+def _seconds(
+    store: RecordStore,
+    planned: Iterable[tuple[Examined, Plan]],
+    courses: Iterable[tuple[Examined, Job]],
+) -> float:
+    """Estimate of what is left; checkpoints share nothing."""
+    of_models = sum(seconds_of(missing(store, jobs)) for _, plan in planned for jobs in plan)
+    return of_models + seconds_of(missing(store, [job for _, job in courses]))

@@ -16,7 +16,6 @@ from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
 from lmscope.runs.unembedding_prompts import PROMPT
 
-
 SHARES = (0.1, 0.3, 0.5)
 STEERED = 2
 """Tokens that are steered, the first of those in the tables, each to the smallest and the largest factor."""
@@ -29,9 +28,9 @@ def generation_jobs(examined: Examined) -> Iterator[Job]:
     settings = examined.settings
     if not (examined.last and settings.generations):
         return
-    subject, model = examined.trained, examined.reading.model
+    subject, model = examined.trained, examined.sizes
     tokens = settings.prompts * (PROMPT + settings.new_tokens)
-    seconds = forward_seconds(model, tokens) + head_seconds(tokens, model.vocabulary, model.hidden_size)
+    seconds = forward_seconds(model, tokens) + head_seconds(tokens, model.vocabulary, model.dimensions)
     untouched = Need("untouched continuations", seconds, lambda: subject.untouched)
     fitted = FitNeeds(examined, subject).fitted
     job = partial(_job, examined, seconds)
@@ -61,9 +60,7 @@ def _job(
     def with_names() -> Rows:
         return [{**examined.about, **row} for row in rows()]
 
-    return Job(
-        "generations", examined.record(record), f"continuations, {told}", seconds, needs, with_names
-    )
+    return Job("generations", examined.record(record), f"continuations, {told}", seconds, needs, with_names)
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""What the next-token distribution loses with coordinates of the state, and the set that it can do without."""
+"""What the next-token distribution loses with coordinates of the state, and which it can do without."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     settings = examined.settings
     if not (examined.last and settings.removal):
         return
-    model = examined.reading.model
+    model = examined.sizes
     states = Need(
         "held-out states",
         forward_seconds(model, settings.removal_positions),
@@ -41,7 +41,7 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     )
     needs = (*FitNeeds(examined, examined.trained).fitted, states)
     # Logits of the changed head, and the divergence of two distributions: twice the work of one.
-    one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.hidden_size)
+    one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.dimensions)
     for order in ("least", "most", "random"):
         chains = DRAWS if order == "random" else 1
         yield Job(

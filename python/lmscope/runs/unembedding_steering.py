@@ -1,4 +1,4 @@
-"""How exactly the probability of single tokens can be set: tables of edits, each measured on several texts."""
+"""How exactly the probability of single tokens can be set: tables of edits, measured on several texts."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def _ways(examined: Examined) -> Iterator[tuple[str, bool, str]]:
 
 
 def _evaluation_seconds(examined: Examined) -> float:
-    model, settings = examined.reading.model, examined.settings
+    model, settings = examined.sizes, examined.settings
     texts = 2 if examined.trained.texts.other else 1
     once = forward_seconds(model, settings.eval_positions) + head_seconds(
-        settings.eval_positions, model.vocabulary, model.hidden_size
+        settings.eval_positions, model.vocabulary, model.dimensions
     )
     return texts * once
 
