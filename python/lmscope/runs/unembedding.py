@@ -196,6 +196,7 @@ def unembedding(
                 "name": one.reading.label,
                 "path": str(one.checkpoint.path),
                 "identity": one.checkpoint.identity,
+                "told": one.name,
                 "series": one.series,
                 "last": one.last,
             }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
 
 PROMPT = 32
-"""Tokens of a prompt, fewer where the model's context is short."""
+"""Tokens of a prompt; half a window where that is less, fewer where the model's context is short."""
 
 
 def prompts_of(
@@ -22,17 +22,16 @@ def prompts_of(
     """Token ids, from windows spread evenly; ValueError where none fits with its continuation."""
     from lmscope.representations.windows import cut, window_size
 
-    length = PROMPT if model.context is None else min(PROMPT, model.context - settings.new_tokens)
+    window = window_size(model, settings.window)
+    length = min(PROMPT, window // 2)
+    if model.context is not None:
+        length = min(length, model.context - settings.new_tokens)
     if length < 2:
         raise ValueError(
             f"new_tokens: {settings.new_tokens} leave no room for a prompt, as {model.label} takes "
             f"{model.context} tokens at most"
         )
-    beginnings = [
-        window.ids[:length]
-        for window in cut(model, held_out, window_size(model, settings.window))
-        if len(window.ids) > length
-    ]
+    beginnings = [window.ids[:length] for window in cut(model, held_out, window) if len(window.ids) > length]
     if not beginnings:
         raise ValueError(
             f"held_out: no window is longer than a prompt of {length} tokens; give a larger window or longer "

@@ -23,7 +23,8 @@ _GAP = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class ReadTexts:
-    """`other` is empty where no text of another kind was given; `parted`: the held-out text is of the same files."""
+    """`other` is empty where no text of another kind was given; `parted`: the held-out text was cut from the
+    text itself."""
 
     fit: list[str]
     held_out: list[str]
