@@ -35,7 +35,8 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         shutil.rmtree(hidden, ignore_errors=True)
         reason = error.strerror or str(error)
-        raise CheckpointError(f"cannot be written: {reason}; nothing of it is kept", file=wanted) from error
+        why = f"{error.filename}: {reason}" if error.filename else reason
+        raise CheckpointError(f"cannot be written, and nothing of it is kept: {why}", file=wanted) from error
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,50 +20,68 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
-class StoredHead:
-    """The rows of the head in a safetensors file.
+class StoredMatrix:
+    """A tensor that lies row by row in a safetensors file."""
 
-    Attributes:
-        name: the head's, such as lm_head.weight.
-        stored_name, file: the tensor that holds the rows, and its file.
-        tie: "own": the config does not tie it. "stored": the config ties it, and its tensor is stored beside
-            the embedding's. "absent": the config ties it, and the embedding's tensor is all there is.
-        embedding: the row of the token embedding that it is tied to; None for "own".
-        aliases: for "absent": every tensor that a checkpoint without the tie must have besides, by its name,
-            and the stored tensor that it equals.
-    """
-
-    name: str
     stored_name: str
     file: WeightFile
-    tie: Literal["own", "stored", "absent"]
-    embedding: str | None
-    aliases: dict[str, str]
 
     @property
     def shape(self) -> tuple[int, int]:
-        vocabulary, dimensions = self.file.tensors[self.stored_name].shape
-        return vocabulary, dimensions
+        rows, columns = self.file.tensors[self.stored_name].shape
+        return rows, columns
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.file.dtype(self.stored_name)
 
-    def rows(self, tokens: Sequence[int]) -> NDArray[Any]:
-        """Rows of the head, read one by one."""
-        size = self.shape[1] * self.dtype.itemsize
-        found = [self.file.piece(self.stored_name, token * size, size) for token in tokens]
+    @property
+    def row_bytes(self) -> int:
+        return self.shape[1] * self.dtype.itemsize
+
+    def rows(self, indices: Iterable[int]) -> NDArray[Any]:
+        """Single rows, and no others read."""
+        size = self.row_bytes
+        found = [self.file.piece(self.stored_name, int(index) * size, size) for index in indices]
         return np.stack(found).view(self.dtype)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """All rows, some at a time: (first row, rows)."""
-        vocabulary, dimensions = self.shape
-        size = dimensions * self.dtype.itemsize
-        step = max(1, _BLOCK_BYTES // size)
-        for start in range(0, vocabulary, step):
-            count = min(step, vocabulary - start)
-            block = self.file.piece(self.stored_name, start * size, count * size)
-            yield start, block.view(self.dtype).reshape(count, dimensions)
+        """All rows, up to 16 MB at a time: (first row, rows)."""
+        rows, columns = self.shape
+        step = max(1, _BLOCK_BYTES // self.row_bytes)
+        for start in range(0, rows, step):
+            count = min(step, rows - start)
+            block = self.file.piece(self.stored_name, start * self.row_bytes, count * self.row_bytes)
+            yield start, block.view(self.dtype).reshape(count, columns)
+
+
+@dataclass(frozen=True)
+class StoredHead:
+    """The rows of a checkpoint's head.
+
+    Attributes:
+        name: the head's, such as lm_head.weight.
+        matrix: the tensor that holds the rows.
+        tie: "own": the config does not tie it. "stored": the config ties it, and its tensor is stored beside
+            the embedding's. "absent": the config ties it, and the embedding's tensor is all there is.
+        embedding: the row of the token embedding that it is tied to; None for "own".
+        aliases: for "absent": every tensor that a checkpoint without the tie has besides, by its name, and
+            the row that it equals.
+    """
+
+    name: str
+    matrix: StoredMatrix
+    tie: Literal["own", "stored", "absent"]
+    embedding: str | None
+    aliases: dict[str, str]
+
+
+def stored_matrix(checkpoint: Checkpoint, row: str) -> StoredMatrix:
+    """The stored tensor of a row that is a whole tensor; CheckpointError where there is no such row."""
+    for info in checkpoint:
+        if info.name == row:
+            return StoredMatrix(info.stored_name, checkpoint.stored_file(row))
+    raise CheckpointError("no such tensor", file=checkpoint.path, tensor=row)
 
 
 def stored_head(checkpoint: Checkpoint) -> StoredHead:
@@ -91,25 +109,25 @@ def stored_head(checkpoint: Checkpoint) -> StoredHead:
             expected=f"{list(info.shape)} in one of {', '.join(_FLOATS)}",
             found=f"{list(info.stored_shape)} {info.dtype}",
         )
+    matrix = StoredMatrix(info.stored_name, file)
     if info.tied_to is None:
-        return StoredHead(info.name, info.stored_name, file, "own", None, {})
-    stored = {row.stored_name for row in checkpoint if row.name == info.tied_to}
-    if info.stored_name not in stored:
-        return StoredHead(info.name, info.stored_name, file, "stored", info.tied_to, {})
-    aliases = {info.name: info.stored_name} | _other_aliases(checkpoint)
-    return StoredHead(info.name, info.stored_name, file, "absent", info.tied_to, aliases)
+        return StoredHead(info.name, matrix, "own", None, {})
+    if info.stored_name != stored_matrix(checkpoint, info.tied_to).stored_name:
+        return StoredHead(info.name, matrix, "stored", info.tied_to, {})
+    aliases = {info.name: info.tied_to} | _other_aliases(checkpoint)
+    return StoredHead(info.name, matrix, "absent", info.tied_to, aliases)
 
 
 def _other_aliases(checkpoint: Checkpoint) -> dict[str, str]:
-    """What the config ties besides the head, such as the bias of BERT's: alias and stored source."""
+    """What the config ties besides the head, such as the bias of BERT's: alias and the row it equals."""
     if checkpoint.model_type not in registered():
         return {}
     architecture = load_architecture(checkpoint.model_type)
-    stored = {architecture.bare(info.stored_name): info for info in checkpoint}
+    vectors = {architecture.bare(info.name): info.name for info in checkpoint if len(info.shape) == 1}
     return {
-        alias: stored[source].stored_name
+        alias: vectors[source]
         for alias, source in architecture.tied.items()
-        if source in stored and alias not in stored and len(stored[source].stored_shape) == 1
+        if source in vectors and alias not in vectors
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from lmscope.checkpoints.weight_file import WeightFile
 if TYPE_CHECKING:
     from lmscope.output_embedding.steering import Steering
 
-__all__ = ["load_steering", "write_steering"]
+__all__ = ["load_steering", "rounded_to", "write_steering"]
 
 _FORMAT = "lmscope steering 1"
 _TENSORS = ("tokens", "factors", "steps", "rows_before", "rows_after")
@@ -54,7 +56,8 @@ def write_steering(steering: Steering, path: str | os.PathLike[str]) -> None:
         save_file(tensors, hidden, metadata)
         os.replace(hidden, wanted)
     except Exception as error:  # the safetensors package has an error of its own for what the disk refuses
-        hidden.unlink(missing_ok=True)
+        with suppress(OSError):
+            hidden.unlink()
         raise CheckpointError(f"the edit cannot be written: {error}", file=wanted) from error
 
 
@@ -132,3 +135,14 @@ def _check_values(file: WeightFile, read: dict[str, NDArray[Any]]) -> None:
         if bad.any():
             token = tokens[bad.argmax()]
             raise CheckpointError(f"the row of token {token} is not finite", file=file.path, tensor=name)
+
+
+def rounded_to(steering: Steering, dtype: str) -> Steering:
+    """The edit as a checkpoint in ``dtype`` ("bfloat16", ...) will have it, in the dtype that it has now.
+
+    ``realised`` of it says what the edit does in a checkpoint whose dtype is coarser than the run's.
+    """
+    import ml_dtypes  # noqa: F401  numpy knows bfloat16 by it
+
+    stored = steering.rows_after.astype(np.dtype(dtype))
+    return replace(steering, rows_after=stored.astype(steering.rows_after.dtype))

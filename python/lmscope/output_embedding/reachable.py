@@ -85,8 +85,8 @@ def check_factor(token: int, factor: float, log_probability: float) -> None:
         along = factor / (1 + (factor - 1) * mean)
         raise SteeringError(
             f"token {token}: {factor:g} times its mean probability, {mean:.4g}, is {factor * mean:.4g}, but "
-            f"a probability cannot pass 1: factors below {1 / mean:.4g} can be asked for (saturation: a logit "
-            f"raised by log({factor:g}) where the probability is {mean:.4g} multiplies it by {along:.4g})"
+            f"a probability cannot pass 1: factors below {1 / mean:.4g} can be asked for (saturation: a "
+            f"logit raised by log({factor:g}) where the probability is {mean:.4g} gives {along:.4g})"
         )
 
 
@@ -97,5 +97,6 @@ def check_together(wanted: Mapping[int, float]) -> None:
         largest = max(wanted, key=lambda token: wanted[token])
         raise SteeringError(
             f"the mean probabilities asked for of {len(wanted)} tokens add up to {total:.4g}, but they "
-            f"cannot pass 1 together: ask for smaller factors; most is for token {largest}, {wanted[largest]:.4g}"
+            f"cannot pass 1 together: ask for smaller factors; token {largest} has most, "
+            f"{wanted[largest]:.4g}"
         )
