@@ -13,7 +13,6 @@ from lmscope import html_repr
 from lmscope.representations.arrays import as_tensor
 from lmscope.representations.output_head import OutputHead
 
-
 __all__ = ["TokenAverages", "average_probabilities", "head_averages"]
 
 Floats = npt.NDArray[np.float64]
