@@ -14,10 +14,13 @@ from lmscope.representations.arrays import as_tensor
 from lmscope.representations.head_sums import HeadSums
 from lmscope.representations.output_head import OutputHead
 
+<<<<<<< HEAD
 if TYPE_CHECKING:
     import torch
 
 
+=======
+>>>>>>> dims
 __all__ = ["TokenAverages", "average_probabilities", "head_averages"]
 
 Floats = npt.NDArray[np.float64]
