@@ -114,20 +114,25 @@ def _mauve(subject: Subject, kind: str, made: list[list[int]]) -> tuple[float | 
 
 def _steered(subject: Subject, number: int, factor: float) -> Rows:
     from lmscope.output_embedding.steering import steer_tokens
+    from lmscope.output_embedding.steering_error import SteeringError
 
     settings = subject.settings
     if number >= len(subject.tokens):
         return []
     token = subject.tokens[number]
-    steering = steer_tokens(
-        subject.head,
-        {token: factor},
-        fit=subject.evaluated["fit"],
-        averages=subject.averages,
-        encoding=subject.encoding,
-        allocation=settings.allocations[0],  # type: ignore[arg-type]
-        calibrate=settings.calibrate,
-    )
+    try:
+        steering = steer_tokens(
+            subject.head,
+            {token: factor},
+            fit=subject.evaluated["fit"],
+            averages=subject.averages,
+            encoding=subject.encoding,
+            allocation=settings.allocations[0],  # type: ignore[arg-type]
+            calibrate=settings.calibrate,
+        )
+    except SteeringError:
+        # The table of steering says why.
+        return []
     changed = partial(steering.applied, subject.model)
     return _row(subject, "steered", changed, token=token, factor=factor, allocation=steering.allocation)
 
