@@ -61,7 +61,7 @@ def unembedding(
     window: Annotated[
         int | None,
         typer.Option(
-            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 512.",
+            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 128.",
             show_default=False,
             rich_help_panel=options.TEXT,
         ),
@@ -154,7 +154,7 @@ def unembedding(
     ] = "0.05,0.1,0.2,0.3,0.4,0.5,0.7,0.9",
     removal_positions: Annotated[
         int, typer.Option(help="Positions of held-out text.", rich_help_panel=_REMOVAL)
-    ] = 512,
+    ] = 1024,
     js: Annotated[
         float,
         typer.Option(

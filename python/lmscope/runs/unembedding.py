@@ -52,7 +52,7 @@ def unembedding(
     calibrate: bool = True,
     removal: bool = True,
     shares: str | float | Iterable[float] | None = None,
-    removal_positions: int = 512,
+    removal_positions: int = 1024,
     js: float = 0.01,
     fill: str = "zero",
     generations: bool = True,
@@ -93,7 +93,8 @@ def unembedding(
             when None.
         other_text: files of another kind; nothing is said of other text when None.
         frequency_text: files that token frequencies are counted in; the text when None.
-        window: tokens read at a time, special ones included; the model's context, at most 512, when None.
+        window: tokens read at a time, special ones included; 128, or the model's context where that is less,
+            when None: intervals are over windows.
         positions: of the fitting text, in whole windows spread over it.
         eval_positions: of held-out and of other text, for steering.
         steering, removal, generations, vocabulary_sizes, untrained: what is looked at. Continuations are

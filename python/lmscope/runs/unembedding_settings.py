@@ -14,6 +14,9 @@ from lmscope.runs.settings import at_least, checked_seed, one_of, real_number
 FACTORS = (0.05, 0.1, 0.5, 2.0, 5.0, 20.0)
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 FILLS = ("zero", "mean")
+WINDOW = 128
+"""Tokens read at a time where nothing is said: intervals are over windows, so that many are better than few."""
+
 MIDDLE_TOKENS = 20
 """Tokens that are steered where none are named."""
 
@@ -54,6 +57,12 @@ class UnembeddingSettings:
     untrained: bool
     dtype: str
     seed: int
+
+    def window_of(self, context: int | None) -> int:
+        """For a model that takes `context` tokens, None where nothing bounds them."""
+        if self.window is not None:
+            return self.window
+        return WINDOW if context is None else min(WINDOW, context)
 
     def keys(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Analysis -> the settings that its records depend on; `identities` are those of the checkpoints.
