@@ -324,8 +324,8 @@ class Examined:
             # Whole windows are read, and intervals take two.
             if most < min(sum(positions), 2 * max(positions)):
                 raise UsageError(
-                    f"{bound}: {most} positions are less than two windows of {max(positions)} ({name}); give at "
-                    f"least {2 * max(positions)}, or a smaller window"
+                    f"{bound}: {most} positions are less than two windows of {max(positions)} ({name}); give "
+                    f"at least {2 * max(positions)}, or a smaller window"
                 )
 
     def forget(self) -> None:

@@ -15,7 +15,7 @@ FACTORS = (0.05, 0.1, 0.5, 2.0, 5.0, 20.0)
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 FILLS = ("zero", "mean")
 WINDOW = 128
-"""Tokens read at a time where nothing is said: intervals are over windows, so that many are better than few."""
+"""Tokens read at a time where nothing is said: intervals are over windows, of which many are needed."""
 
 MIDDLE_TOKENS = 20
 """Tokens that are steered where none are named."""
