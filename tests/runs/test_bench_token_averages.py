@@ -27,11 +27,10 @@ def test_every_competitor_is_right_and_a_wrong_average_is_found(case: Case) -> N
 
 
 def test_the_bench_runs() -> None:
-    rivals = ["torch chunks of 16", "torch chunks of 64"]
-    bench = run_bench(FAMILY, CASES[:1], seeds=1, rivals=rivals, tries=1, quick=True)
+    rival = "torch chunks of 16"
+    bench = run_bench(FAMILY, CASES[:1], seeds=1, rivals=[rival], tries=1, quick=True)
     (result,) = bench.results
-    assert result.competitors() == [OURS, *rivals]
+    assert result.competitors() == [OURS, rival]
     first, second = result.targets()
-    fastest = min(rivals, key=result.seconds)
-    assert first.what == f"times as fast as {fastest}, the fastest"
-    assert second.what == f"of the extra memory of {fastest}"
+    assert first.what == f"times as fast as {rival}, the fastest"
+    assert second.what == f"of the extra memory of {rival}"

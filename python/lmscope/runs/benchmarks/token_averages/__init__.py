@@ -25,10 +25,10 @@ class TokenAveragesFamily(Family):
     rivals = tuple(competitors.CHUNKS)
     kinds = ("gaussian",)
     input = (
-        "a vocabulary x dimensions head and positions x dimensions states, gaussian with a common mean, their "
-        "logits of standard deviation 1.5; ours gives the spread of logits, the mean log-probability and the log "
-        "normalisers as well, without the covariance of the states; naive chunking multiplies so many states "
-        "with the head, takes torch's softmax, and adds up its sum in float64"
+        "a vocabulary x dimensions head and positions x dimensions states, gaussian with a common mean, "
+        "their logits of standard deviation 1.5; ours gives the spread of logits, the mean log-probability "
+        "and the log normalisers as well, without the covariance of the states; naive chunking multiplies "
+        "so many states with the head, takes torch's softmax, and adds up its sum in float64"
     )
     formula = "2 x positions x vocabulary x dimensions, the product"
     error = "largest relative error of an average probability"
