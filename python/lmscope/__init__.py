@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
+    from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
+    from lmscope.output_embedding.edit_file import load_steering
     from lmscope.output_embedding.encoding import token_probability_encoding
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
@@ -119,6 +121,7 @@ _HOME = {
     "DifferenceVerdict": "lmscope.analyses.difference",
     "DistributedInformation": "lmscope.analyses.selection_summary",
     "Docs": "lmscope.analyses.similarity",
+    "EditedCheckpoint": "lmscope.output_embedding.apply_edit",
     "Encoding": "lmscope.analyses.token_encoding",
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
@@ -170,6 +173,7 @@ _HOME = {
     "WeightSite": "lmscope.representations.weight_sites",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
+    "apply_steering": "lmscope.output_embedding.apply_edit",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
     "average_probabilities": "lmscope.representations.token_averages",
@@ -202,6 +206,7 @@ _HOME = {
     "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
     "load_model": "lmscope.representations",
+    "load_steering": "lmscope.output_embedding.edit_file",
     "localize": "lmscope.runs",
     "measures_for": "lmscope.representations.measures",
     "next_states": "lmscope.representations.next_states",
@@ -218,6 +223,7 @@ _HOME = {
     "rank_correlation": "lmscope.analyses.rank_correlation",
     "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
+    "remove_steering": "lmscope.output_embedding.apply_edit",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.role_agreement",
     "same_sites": "lmscope.representations.weight_sites",
@@ -259,6 +265,7 @@ __all__ = [
     "DifferenceVerdict",
     "DistributedInformation",
     "Docs",
+    "EditedCheckpoint",
     "Encoding",
     "Entropy",
     "EntropyLaw",
@@ -310,6 +317,7 @@ __all__ = [
     "__version__",
     "activation_overlap",
     "analyze",
+    "apply_steering",
     "attention_sinks",
     "average_entropies",
     "average_probabilities",
@@ -342,6 +350,7 @@ __all__ = [
     "lesioned",
     "levels_per_block",
     "load_model",
+    "load_steering",
     "localize",
     "measures_for",
     "next_states",
@@ -358,6 +367,7 @@ __all__ = [
     "rank_correlation",
     "read_labelled",
     "read_texts",
+    "remove_steering",
     "representation_entropy",
     "role_agreement",
     "same_sites",
