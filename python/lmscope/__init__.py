@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lmscope.analyses.block_levels import BlockLevels, levels_per_block
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
+    from lmscope.analyses.dimension_saliency import DimensionSaliency, dimension_saliency
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
+    from lmscope.analyses.generation_quality import GenerationQuality, generation_quality
     from lmscope.analyses.iid_entropy import IidEntropy, iid_entropy
     from lmscope.analyses.information_gain import (
         InformationGain,
@@ -76,7 +78,11 @@ if TYPE_CHECKING:
     from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
     from lmscope.output_embedding.edit_file import load_steering
     from lmscope.output_embedding.encoding import token_probability_encoding
+    from lmscope.output_embedding.mauve import Mauve, mauve_score
+    from lmscope.output_embedding.removal import RemovalPoint, removal_curve
+    from lmscope.output_embedding.removal_mask import DimensionMask, load_mask, masked, removable_set
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.generation import generate
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
@@ -119,12 +125,15 @@ _HOME = {
     "CudaError": "lmscope.kernels.runtime",
     "DiffErank": "lmscope.analyses.text_averages",
     "DifferenceVerdict": "lmscope.analyses.difference",
+    "DimensionMask": "lmscope.output_embedding.removal_mask",
+    "DimensionSaliency": "lmscope.analyses.dimension_saliency",
     "DistributedInformation": "lmscope.analyses.selection_summary",
     "Docs": "lmscope.analyses.similarity",
     "EditedCheckpoint": "lmscope.output_embedding.apply_edit",
     "Encoding": "lmscope.analyses.token_encoding",
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
+    "GenerationQuality": "lmscope.analyses.generation_quality",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "Impact": "lmscope.analyses.lesion_impact",
     "InformationGain": "lmscope.analyses.information_gain",
@@ -137,6 +146,7 @@ _HOME = {
     "Lesion": "lmscope.representations.lesions",
     "MEASURES": "lmscope.representations.measures",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "Mauve": "lmscope.output_embedding.mauve",
     "Measure": "lmscope.representations.measures",
     "MeasureInfo": "lmscope.representations.measures",
     "NextStates": "lmscope.representations.next_states",
@@ -149,6 +159,7 @@ _HOME = {
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "RankCorrelation": "lmscope.analyses.rank_correlation",
     "Removal": "lmscope.analyses.removal",
+    "RemovalPoint": "lmscope.output_embedding.removal",
     "RoleAgreement": "lmscope.analyses.role_agreement",
     "Run": "lmscope.runs",
     "Scores": "lmscope.representations.measures",
@@ -184,6 +195,7 @@ _HOME = {
     "cuda_available": "lmscope.kernels.runtime",
     "diff_erank": "lmscope.analyses.text_averages",
     "difference_verdict": "lmscope.analyses.difference",
+    "dimension_saliency": "lmscope.analyses.dimension_saliency",
     "distributed_information": "lmscope.analyses.selection_summary",
     "docs": "lmscope.analyses.similarity",
     "encoding_by_size": "lmscope.analyses.vocabulary_size",
@@ -192,6 +204,8 @@ _HOME = {
     "fit_token_encoding": "lmscope.analyses.token_encoding",
     "frequency_encoding": "lmscope.analyses.training_dynamics",
     "full_rank_problem": "lmscope.representations.input_covariance",
+    "generate": "lmscope.representations.generation",
+    "generation_quality": "lmscope.analyses.generation_quality",
     "get_num_threads": "lmscope.kernels.runtime",
     "head_averages": "lmscope.representations.token_averages",
     "iid_entropy": "lmscope.analyses.iid_entropy",
@@ -205,9 +219,12 @@ _HOME = {
     "lasso_path": "lmscope.kernels.lasso",
     "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
+    "load_mask": "lmscope.output_embedding.removal_mask",
     "load_model": "lmscope.representations",
     "load_steering": "lmscope.output_embedding.edit_file",
     "localize": "lmscope.runs",
+    "masked": "lmscope.output_embedding.removal_mask",
+    "mauve_score": "lmscope.output_embedding.mauve",
     "measures_for": "lmscope.representations.measures",
     "next_states": "lmscope.representations.next_states",
     "next_token_losses": "lmscope.representations.next_token",
@@ -223,6 +240,8 @@ _HOME = {
     "rank_correlation": "lmscope.analyses.rank_correlation",
     "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
+    "removable_set": "lmscope.output_embedding.removal_mask",
+    "removal_curve": "lmscope.output_embedding.removal",
     "remove_steering": "lmscope.output_embedding.apply_edit",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.role_agreement",
@@ -263,12 +282,15 @@ __all__ = [
     "CudaError",
     "DiffErank",
     "DifferenceVerdict",
+    "DimensionMask",
+    "DimensionSaliency",
     "DistributedInformation",
     "Docs",
     "EditedCheckpoint",
     "Encoding",
     "Entropy",
     "EntropyLaw",
+    "GenerationQuality",
     "IidEntropy",
     "Impact",
     "InformationGain",
@@ -280,6 +302,7 @@ __all__ = [
     "LassoPath",
     "Lesion",
     "MarchenkoPastur",
+    "Mauve",
     "Measure",
     "MeasureInfo",
     "NextStates",
@@ -292,6 +315,7 @@ __all__ = [
     "PrefixLassoOrder",
     "RankCorrelation",
     "Removal",
+    "RemovalPoint",
     "RoleAgreement",
     "Run",
     "Scores",
@@ -328,6 +352,7 @@ __all__ = [
     "cuda_available",
     "diff_erank",
     "difference_verdict",
+    "dimension_saliency",
     "distributed_information",
     "docs",
     "encoding_by_size",
@@ -336,6 +361,8 @@ __all__ = [
     "fit_token_encoding",
     "frequency_encoding",
     "full_rank_problem",
+    "generate",
+    "generation_quality",
     "get_num_threads",
     "head_averages",
     "iid_entropy",
@@ -349,9 +376,12 @@ __all__ = [
     "lasso_path",
     "lesioned",
     "levels_per_block",
+    "load_mask",
     "load_model",
     "load_steering",
     "localize",
+    "masked",
+    "mauve_score",
     "measures_for",
     "next_states",
     "next_token_losses",
@@ -367,6 +397,8 @@ __all__ = [
     "rank_correlation",
     "read_labelled",
     "read_texts",
+    "removable_set",
+    "removal_curve",
     "remove_steering",
     "representation_entropy",
     "role_agreement",
