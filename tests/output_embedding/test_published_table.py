@@ -12,48 +12,54 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmscope import token_probability_encoding
+from lmscope import (
+    Encoding,
+    OutputHead,
+    TokenAverages,
+    dimension_saliency,
+    removal_curve,
+    token_probability_encoding,
+)
+from lmscope.output_embedding.steered_alone import steered_alone
+from lmscope.representations.next_states import NextStates
+from lmscope.representations.token_averages import head_averages
 
-from ..gaussian_head import GaussianHead, gaussian_head, jensen_shannon, log_softmax
+from ..gaussian_head import gaussian_head, jensen_shannon, log_softmax
+from .heads import states_of
 
 FACTORS = (0.1, 0.5, 2.0, 5.0, 20.0)
 SEEDS = 2
-# 30 % of 64.
-REMOVED = 19
 
 
-def edited(head: GaussianHead, found: Any, before: Any) -> Any:
+def edits_of(head: OutputHead, states: NextStates, averages: TokenAverages, encoding: Encoding) -> Any:
     """Realised over asked factor by minimum-norm edits, of 20 tokens of middle probability x FACTORS."""
-    direction = -found.slope / (found.slope @ found.slope)
-    tokens = np.argsort(found.log_probability)[1600:2400:40]
-    probability = np.exp(before[:, tokens])
-    ratios = []
-    for factor in FACTORS:
-        change = np.log(factor) * (head.states @ direction)[:, None]
-        after = probability * np.exp(change) / (1 + probability * np.expm1(change))
-        ratios.append(after.mean(axis=0) / probability.mean(axis=0) / factor)
-    return np.array(ratios).T
-
-
-def removed(head: GaussianHead, coordinates: Any, before: Any) -> float:
-    kept = np.ones(64, dtype=bool)
-    kept[coordinates] = False
-    return jensen_shannon(before, log_softmax(head.states[:, kept] @ head.embedding[:, kept].T))
+    tokens = np.argsort(averages.log_probability)[1600:2400:40]
+    texts = {"fit": states}
+    edits = steered_alone(
+        head, states, averages, encoding, tokens, FACTORS, texts, allocation="minimum_norm", calibrate=False
+    )
+    ratios = [edit.realised["fit"].factor[0] / edit.factor for edit in edits]
+    return np.reshape(ratios, (len(tokens), len(FACTORS)))
 
 
 def measured(spread: float, norm2: float) -> dict[str, Any]:
     """Each over the seeds: R2, cosine, realised over asked (seeds x tokens x factors), both divergences."""
     rows: dict[str, list[Any]] = {"r2": [], "cosine": [], "edits": [], "least": [], "most": []}
     for seed in range(SEEDS):
-        head = gaussian_head(spread, norm2, seed)
-        before = log_softmax(head.states @ head.embedding.T)
-        found = token_probability_encoding(hidden=head.states, embedding=head.embedding)
-        order = np.argsort(found.coordinates.contribution)
+        arrays = gaussian_head(spread, norm2, seed)
+        head, states = OutputHead(weight=arrays.embedding), states_of(arrays.states)
+        averages = head_averages(head, states.states)
+        found = token_probability_encoding(hidden=arrays.states, embedding=arrays.embedding)
+        np.testing.assert_array_equal(found.log_probability, averages.log_probability)
         rows["r2"].append(found.r2)
         rows["cosine"].append(found.cosine)
-        rows["edits"].append(edited(head, found, before))
-        rows["least"].append(removed(head, order[:REMOVED], before))
-        rows["most"].append(removed(head, order[-REMOVED:], before))
+        rows["edits"].append(edits_of(head, states, averages, found))
+        points = removal_curve(
+            head, states, dimension_saliency(found), shares=[0.3], orders=["least", "most"]
+        )
+        for point in points:
+            assert point.dimensions == 19
+            rows[point.order].append(point.js)
     return {name: np.array(values) for name, values in rows.items()}
 
 
@@ -92,3 +98,35 @@ def check_edits(spread: float, realised: Any) -> None:
         assert (errors.max(axis=0) > [0.1, 0.03, 0.03, 0.1, 0.2]).all()
     else:
         assert (np.median(errors, axis=0) > [0.5, 0.1, 0.1, 0.25, 0.4]).all()
+
+
+def test_edits_and_removal_are_what_dense_arrays_give() -> None:
+    arrays = gaussian_head(0.3, 4.0, seed=5, tokens=500, dimensions=20, positions=200)
+    head, states = OutputHead(weight=arrays.embedding), states_of(arrays.states)
+    averages = head_averages(head, states.states)
+    found = token_probability_encoding(hidden=arrays.states, embedding=arrays.embedding)
+    before = log_softmax(arrays.states @ arrays.embedding.T)
+    token = int(np.argsort(averages.log_probability)[250])
+    edit = arrays.embedding.copy()
+    edit[token] -= np.log(5) * found.slope / (found.slope @ found.slope)
+    after = log_softmax(arrays.states @ edit.T)
+    (steered,) = steered_alone(
+        head,
+        states,
+        averages,
+        found,
+        [token],
+        [5.0],
+        {"fit": states},
+        allocation="minimum_norm",
+        calibrate=False,
+    )
+    realised = steered.realised["fit"]
+    grown = np.exp(after[:, token]).mean() / np.exp(before[:, token]).mean()
+    assert realised.factor[0] == pytest.approx(grown, rel=1e-10)
+    assert realised.js == pytest.approx(jensen_shannon(before, after), rel=1e-8)
+
+    (point,) = removal_curve(head, states, dimension_saliency(found), shares=[0.3], orders=["least"])
+    kept = np.argsort(found.coordinates.contribution)[6:]
+    without = log_softmax(arrays.states[:, kept] @ arrays.embedding[:, kept].T)
+    assert point.js == pytest.approx(jensen_shannon(before, without), rel=1e-9)
