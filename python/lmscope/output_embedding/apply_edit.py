@@ -79,8 +79,8 @@ def apply_steering(
 ) -> EditedCheckpoint:
     """Writes ``out``: a copy of the checkpoint with the rows of the head as the edit has them.
 
-    ``steering`` is an edit or the file of one, ``out`` a folder that is not there. Copied, not linked, are the
-    weights, config, tokenizer and the other small files beside them; no folders, and no weights in other
+    ``steering`` is an edit or the file of one, ``out`` a folder that is not there. Copied, not linked, are
+    the weights, config, tokenizer and the other small files beside them; no folders, and no weights in other
     formats; of a hub id, what its snapshot in the cache holds, where :func:`load_model` puts the tokenizer.
     Rows are rounded to the checkpoint's dtype: ``rounding`` of the result says by how much, and
     :func:`rounded_to` gives the edit whose effect is that of the written checkpoint. A head that is tied is
