@@ -197,6 +197,6 @@ def _mean(states: torch.Tensor) -> torch.Tensor:
 def _covariance(states: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     found = mean.new_zeros((len(mean), len(mean)))
     for block in _row_blocks(states):
-        block -= mean
+        block = block - mean
         found.addmm_(block.T, block)
     return found.div_(len(states))
