@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
-    from lmscope.output_embedding.edit_file import load_steering
+    from lmscope.output_embedding.edit_file import load_steering, rounded_to
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
@@ -215,6 +215,7 @@ _HOME = {
     "remove_steering": "lmscope.output_embedding.apply_edit",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.role_agreement",
+    "rounded_to": "lmscope.output_embedding.edit_file",
     "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
@@ -352,6 +353,7 @@ __all__ = [
     "remove_steering",
     "representation_entropy",
     "role_agreement",
+    "rounded_to",
     "same_sites",
     "score_selection",
     "score_selections",
