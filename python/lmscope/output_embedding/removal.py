@@ -123,8 +123,8 @@ def removal_curve(
         advance: called with numbers of positions, each position once for each point.
 
     Raises:
-        ValueError: no states, a saliency or mean of other dimensions than the head, shares, orders or draws as
-            they may not be, scores that are not finite.
+        ValueError: no states, a saliency or mean of other dimensions than the head, shares, orders or draws
+            as they may not be, scores that are not finite.
     """
     dimensions = head.weight.shape[1]
     counts = _counts(shares, dimensions)

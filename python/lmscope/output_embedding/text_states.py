@@ -60,7 +60,7 @@ def text_states(
     if isinstance(states, TextStates):
         return states
     if averages is None:
-        averages = head_averages(head, states.states, advance=advance)
+        averages = head_averages(head, states.states, covariance=False, advance=advance)
     if len(averages.log_normaliser) != len(states):
         raise SteeringError(
             f"averages over {len(averages.log_normaliser)} positions, but there are states of {len(states)}"
