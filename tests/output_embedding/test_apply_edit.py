@@ -265,6 +265,28 @@ def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
     assert error.found == repr(float(held["model.embed_tokens.weight"][17, 4]))
 
 
+def test_a_zero_of_the_other_sign_is_another_row(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "before", tied=False)
+    held = load_file(folder / "model.safetensors")
+    held["lm_head.weight"][3, 6] = 0.0
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    edit = edit_of(folder, [3])
+    held["lm_head.weight"][3, 6] = -0.0
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    error = refused(tmp_path, edit, folder, "the row of token 3 is not the one of the edit")
+    assert (error.expected, error.found) == ("0.0 at token 3, dimension 6", "-0.0")
+
+
+def test_the_index_counts_the_head_of_its_own(tmp_path: Path) -> None:
+    for sharded in (False, True):
+        folder = saved(tmp_path / f"before-{sharded}", sharded=sharded)
+        apply_steering(edit_of(folder, [3]), folder, tmp_path / f"steered-{sharded}")
+        index = json.loads((tmp_path / f"steered-{sharded}" / "model.safetensors.index.json").read_text())
+        held = tensors(tmp_path / f"steered-{sharded}")
+        assert index["weight_map"].keys() == held.keys()
+        assert index["metadata"]["total_size"] == sum(map(len, held.values()))
+
+
 def test_edits_that_are_in_it_or_not(tmp_path: Path) -> None:
     folder = saved(tmp_path / "before")
     edit, other = edit_of(folder, [3]), edit_of(folder, [4])
