@@ -249,13 +249,13 @@ def masked(
                 "dimensions"
             )
     kept = torch.as_tensor(np.asarray(keep, dtype=bool), device=model.device)
-    other = torch.as_tensor(np.zeros(read) if mean is None else mean, device=model.device, dtype=model.dtype)
+    other = torch.as_tensor(np.zeros(read) if mean is None else mean, device=model.device)
     calls = 0
 
     def only_kept(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         nonlocal calls
         calls += 1
-        return (torch.where(kept, inputs[0], other), *inputs[1:])
+        return (torch.where(kept, inputs[0], other.to(inputs[0])), *inputs[1:])
 
     hook = head.register_forward_pre_hook(only_kept)
     try:
