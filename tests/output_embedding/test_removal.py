@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -265,6 +266,24 @@ def test_refusals_come_with_the_call(options: dict[str, Any], sentence: str) -> 
     arguments = {"head": head_of({}), "states": some_states(), "saliency": in_order(), **options}
     with pytest.raises(ValueError, match=sentence):
         lmscope.removal_curve(**arguments)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("kind", HEADS)
+def test_on_a_gpu_the_points_are_the_same(kind: str) -> None:
+    head, states = head_of(HEADS[kind], np.float32), some_states(dtype=np.float32)
+    bias = None if head.bias is None else head.bias.cuda()
+    there = dataclasses.replace(head, weight=head.weight.cuda(), bias=bias)
+    moved = dataclasses.replace(states, states=states.states.cuda())
+    both = (
+        lmscope.removal_curve(*one, in_order(), shares=[0.2, 0.6], fill="mean")
+        for one in ((head, states), (there, moved))
+    )
+    for one, other in zip(*both, strict=True):
+        assert other.js == pytest.approx(one.js, rel=1e-5)
+        assert other.kl == pytest.approx(one.kl, rel=1e-5)
+        assert other.loss == pytest.approx(one.loss, rel=1e-6)
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:

@@ -195,5 +195,8 @@ def test_refusals() -> None:
         pass
     mask = lmscope.removable_set(points, identity="aa")
     object.__setattr__(model, "identity", "bb")
-    with pytest.raises(ValueError, match="it was made for the checkpoint aa, but tiny llama is bb"):
-        mask.applied(model)
+    with (
+        pytest.raises(ValueError, match="it was made for the checkpoint aa, but tiny llama is bb"),
+        mask.applied(model),
+    ):
+        pass
