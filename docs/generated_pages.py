@@ -31,6 +31,16 @@ _ROWS = {
     "lesions": "One row per checkpoint, target, slice, kind, draw and measure.",
     "slices": "One row per checkpoint, matrix and slice of its singular values.",
     "claims": "One row per checkpoint, claim, score and what it is held against.",
+    "heads": "One row per checkpoint: its head, and how it reads the fitting text.",
+    "encoding": "One row per checkpoint, target, scope, control and draw: token probabilities from rows.",
+    "token_values": "One row per checkpoint that is the last of its series: lists over the vocabulary.",
+    "slope": "One row per such checkpoint and basis.",
+    "vocabulary_size": "One row per such checkpoint, size and draw of a random sub-vocabulary.",
+    "steering": "One row per such checkpoint, token, factor, way to change it, control and text.",
+    "removal": "One row per such checkpoint, order of removal, draw and share of the coordinates.",
+    "mask": "One row per such checkpoint: the removable set that is proposed.",
+    "generations": "One row per such checkpoint and what was changed before its continuations.",
+    "dynamics": "One row per checkpoint of a series.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">(Examples?)</span>: (lmscope .+(?:\n\nlmscope .+)*)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

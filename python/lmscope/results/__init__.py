@@ -11,6 +11,7 @@ from lmscope.results.schemas import (
     SCHEMAS,
     SPECTRA,
     TOKEN_ANALYSES,
+    UNEMBEDDING_ANALYSES,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SPECTRA",
     "TOKEN_ANALYSES",
+    "UNEMBEDDING_ANALYSES",
     "ResultsError",
     "RunFolder",
     "RunLocked",

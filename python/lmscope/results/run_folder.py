@@ -27,9 +27,11 @@ from lmscope.results.schemas import (
     SCHEMA_VERSION,
     SCHEMAS,
     TOKEN_ANALYSES,
+    UNEMBEDDING_ANALYSES,
     table_of,
 )
 from lmscope.results.token_columns import TOKEN_ORDER
+from lmscope.results.unembedding_columns import UNEMBEDDING_ORDER
 
 MANIFEST = "manifest.json"
 LEDGER_FILE = "ledger.parquet"
@@ -37,7 +39,7 @@ _LOCK = ".lock"
 _READERS = 8
 _WAY_OUT = (
     "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare, "
-    "tokens or localize): it writes the file again, the other records stand"
+    "tokens, localize or unembedding): it writes the file again, the other records stand"
 )
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
@@ -47,7 +49,7 @@ _FAILURES = "failures.json"
 _OWN_VECTORS = "vectors"
 """The one table of several checkpoints whose records of the run's own are named by tensor."""
 
-_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES | LOCATION_ANALYSES - {_OWN_VECTORS}
+_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES | UNEMBEDDING_ANALYSES | LOCATION_ANALYSES - {_OWN_VECTORS}
 _STAGE = "{}.stage.json"
 _IN_ANALYSIS = re.compile(
     rf"{_RECORDS.pattern}|(cost|failures|pending)\.json|[0-9a-f]{{16}}-[0-9a-f]{{16}}\.stage\.json"
@@ -237,8 +239,9 @@ class RunFolder:
 
         By default all records of the settings that the manifest names, in the ledger's order (pairs by x,
         then by y; those of hidden states by ``TOKEN_ORDER``; those of `localize` by checkpoint, then in the
-        ledger's order and by ``LOCATION_ORDER``); files of other settings and leftovers of killed writers
-        are passed over. ResultsError names a record that is missing or unreadable.
+        ledger's order and by ``LOCATION_ORDER``; those of `unembedding` by checkpoint, then by
+        ``UNEMBEDDING_ORDER``); files of other settings and leftovers of killed writers are passed over.
+        ResultsError names a record that is missing or unreadable.
         """
         schema = SCHEMAS[analysis]
         keys = self._current_keys(analysis) if keys is None else list(keys)
@@ -253,6 +256,10 @@ class RunFolder:
             return self._of_the_runs_checkpoints(table) if analysis == "entropy" else table
         if analysis in LOCATION_ANALYSES:
             return self._located(analysis, table)
+        if analysis in UNEMBEDDING_ANALYSES:
+            if UNEMBEDDING_ORDER[analysis]:
+                table = table.sort_by(UNEMBEDDING_ORDER[analysis])
+            return self._of_the_runs_checkpoints(table, "dynamics")
         return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
 
     def analysed(self, analysis: str) -> set[str]:
@@ -377,8 +384,8 @@ class RunFolder:
         return table.take(pa.array(order, pa.int64()))
 
     def checkpoints(self, analysis: str = "entropy_law") -> list[str] | None:
-        """Identities of those that the last call of `tokens` named, of `localize` with "claims", in its
-        order; None before any."""
+        """Identities of those that the last call of `tokens` named, of `localize` with "claims", of
+        `unembedding` with "dynamics", in its order; None before any."""
         found = self.manifest.get("settings", {}).get(analysis, {}).get("checkpoints")
         return None if found is None else list(found)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from lmscope.results.columns import Column, schema_of
 from lmscope.results.location_columns import LOCATION_COLUMNS
 from lmscope.results.token_columns import TOKEN_COLUMNS
+from lmscope.results.unembedding_columns import UNEMBEDDING_COLUMNS
 
 SCHEMA_VERSION = 1
 """Raised by one whenever a column changes its meaning; folders of another version are refused."""
@@ -250,6 +251,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
     "difference": DIFFERENCE_COLUMNS,
     **TOKEN_COLUMNS,
     **LOCATION_COLUMNS,
+    **UNEMBEDDING_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 
@@ -261,6 +263,9 @@ TOKEN_ANALYSES = frozenset(TOKEN_COLUMNS)
 
 LOCATION_ANALYSES = frozenset(LOCATION_COLUMNS)
 """Their records are of one checkpoint of several: of its matrices, slices and lesions."""
+
+UNEMBEDDING_ANALYSES = frozenset(UNEMBEDDING_COLUMNS)
+"""Their records are of the output embedding of one checkpoint of several: fits, edits, removals."""
 
 SCHEMAS: dict[str, pa.Schema] = {analysis: schema_of(columns) for analysis, columns in COLUMNS.items()}
 

@@ -98,12 +98,12 @@ def unread_rows(tensors: Iterable[TensorInfo]) -> list[dict[str, Any]]:
 def stored_findings(folder: RunFolder, analyses: Collection[str]) -> dict[str, Findings]:
     """By analysis of the run, other than `analyses`: what stands of it under the manifest's settings.
 
-    Those of hidden states, of overlaps and of lesions say nothing of tensors.
+    Those of hidden states, of output embeddings, of overlaps and of lesions say nothing of tensors.
     """
-    from lmscope.results import LOCATION_ANALYSES, PAIR_ANALYSES, TOKEN_ANALYSES
+    from lmscope.results import LOCATION_ANALYSES, PAIR_ANALYSES, TOKEN_ANALYSES, UNEMBEDDING_ANALYSES
 
     stored: dict[str, Findings] = {}
-    silent = TOKEN_ANALYSES | LOCATION_ANALYSES - {"vectors"}
+    silent = TOKEN_ANALYSES | UNEMBEDDING_ANALYSES | LOCATION_ANALYSES - {"vectors"}
     for name in folder.manifest["settings"].keys() - set(analyses) - silent:
         # The control's matrices are no tensors of the checkpoint.
         if name == "control":
