@@ -1,0 +1,295 @@
+"""What evidence_unembedding_real.py keeps of a run of `lmscope unembedding`: plain functions of its records."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.analyses.intervals import t_interval
+from lmscope.analyses.training_dynamics import reached
+
+Row = Mapping[str, Any]
+Found = dict[str, Any]
+
+NEAR, FAR = "from 0.5 to 2", "beyond"
+AIMS = {NEAR: 0.15, FAR: 0.4}
+"""Of the median |ln(realised / asked)|, by factor asked."""
+DRAWS = 2000
+CONFIDENCE = 0.95
+
+
+def heads(rows: Iterable[Row]) -> list[Found]:
+    """Without the gain of the final norm, which is as long as a state."""
+    left_out = {"identity", "final_norm_gain"}
+    return [{name: value for name, value in row.items() if name not in left_out} for row in rows]
+
+
+def encoding(rows: Iterable[Row]) -> list[Found]:
+    """By target, scope and control: means over draws, and the smallest and the largest adjusted R2."""
+    return [
+        {
+            "target": target,
+            "scope": scope,
+            "control": control,
+            "draws": len(own),
+            **{name: own[0][name] for name in ("tokens", "dimensions", "reason")},
+            **{name: _mean(own, name) for name in _FIT},
+            "adjusted_r2_of_draws": _ends(own, "adjusted_r2"),
+        }
+        for (target, scope, control), own in _by(rows, "target", "scope", "control").items()
+    ]
+
+
+_FIT = ("r2", "adjusted_r2", "cosine", "condition", "ridge", "residual_sd")
+
+
+def sparsity(rows: Iterable[Row]) -> dict[str, Found]:
+    """By basis: how few coordinates carry the fit."""
+    found = {}
+    for row in rows:
+        squares = np.square(np.asarray(row["contribution"], np.float64))
+        found[row["basis"]] = {
+            "dimensions": squares.size,
+            **{name: row[name] for name in ("participation", "gini", "ninety")},
+            "largest_share": float(squares.max() / squares.sum()),
+        }
+    return found
+
+
+def sizes(rows: Iterable[Row]) -> list[Found]:
+    return [
+        {
+            "size": size,
+            "draws": len(own),
+            **{name: _mean(own, name) for name in ("r2", "adjusted_r2", "cosine")},
+            "adjusted_r2_of_draws": _ends(own, "adjusted_r2"),
+        }
+        for size, own in sorted(_by(rows, "size").items())
+    ]
+
+
+def steering(rows: Iterable[Row], *, seed: int = 0) -> Found:
+    """Which tokens, and by allocation, calibration, control and text how well they were steered: "aims" over
+    all factors of an aim, "factors" for each alone."""
+    rows = list(rows)
+    found: Found = {"tokens": [_token(own) for own in _by(rows, "token").values()], "aims": [], "factors": []}
+    for key, of_group in sorted(_by(rows, *_GROUP).items()):
+        group = dict(zip(_GROUP, key, strict=True))
+        for name, limit in AIMS.items():
+            if own := [row for row in of_group if _aim(row["factor"]) == name]:
+                found["aims"].append({**group, "factors": name, **_errors(own, limit, seed)})
+        for factor, own in sorted(_by(of_group, "factor").items()):
+            errors = _errors(own, AIMS[_aim(factor)], seed)
+            found["factors"].append({**group, "factor": factor, **errors, **_effects(own)})
+    return found
+
+
+_GROUP = ("allocation", "calibrated", "control", "text")
+
+
+def removal(rows: Iterable[Row], limits: Sequence[float] = (0.01,)) -> dict[str, Found]:
+    """By order: the curve, and the largest share of it whose divergence stays within each limit up to there, in
+    every draw."""
+    found = {}
+    for order, own in _by(rows, "order").items():
+        curve = [_point(points) for _, points in sorted(_by(own, "share").items())]
+        found[order] = {
+            "draws": len({row["draw"] for row in own}),
+            "positions": own[0]["positions"],
+            "fill": own[0]["fill"],
+            "largest_share_within": {str(limit): _share_within(curve, limit) for limit in limits},
+            "curve": curve,
+        }
+    return found
+
+
+def generations(rows: Iterable[Row]) -> list[Found]:
+    """With one continuation of each as an example."""
+    left_out = {"checkpoint", "identity", "step", "series", "examples"}
+    return [
+        {
+            **{name: value for name, value in row.items() if name not in left_out},
+            "example": next(iter(row["examples"]), None),
+        }
+        for row in rows
+    ]
+
+
+def dynamics(rows: Iterable[Row], *, share: float = 0.9) -> Found:
+    """By series its steps, and where each has ``share`` of what its R2 and its loss do from the first step to
+    the last; over series, in factors of two, how much later the loss is there."""
+    series = [_series(name, own, share) for name, own in sorted(_by(rows, "series").items())]
+    apart = [one["loss_later_in_factors_of_two"] for one in series]
+    known = np.array([one for one in apart if one is not None])
+    if not known.size:
+        return {"share": share, "series": series, "loss_later_in_factors_of_two": None}
+    mean, low, high = t_interval(known, CONFIDENCE)
+    return {
+        "share": share,
+        "series": series,
+        "loss_later_in_factors_of_two": {
+            "series": known.size,
+            "mean": mean,
+            "low": None if math.isnan(low) else low,
+            "high": None if math.isnan(high) else high,
+        },
+    }
+
+
+def median_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float, float]:
+    """Median of all ``values`` (tokens x factors, NaN where there is none) and the ends of its percentile
+    interval over tokens drawn again with all of theirs."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
+    medians = np.nanmedian(values[drawn], axis=(1, 2))
+    low, high = np.quantile(medians, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return float(np.nanmedian(values)), float(low), float(high)
+
+
+def _token(rows: Sequence[Row]) -> Found:
+    return {
+        "token": rows[0]["token"],
+        "text": rows[0]["token_text"],
+        "count": rows[0]["count"],
+        "before": next((row["before"] for row in rows if row["text"] == "fit"), None),
+    }
+
+
+def _aim(factor: float) -> str:
+    return NEAR if 0.5 <= factor <= 2 else FAR
+
+
+def _errors(rows: Sequence[Row], limit: float, seed: int) -> Found:
+    """Of |ln(realised / asked)|. A factor that could not be reached has not met its aim, and is in no
+    quartile; a token without any reached one is not drawn."""
+    reached_rows = [row for row in rows if row["log_error"] is not None]
+    found: Found = {
+        "tokens": len({row["token"] for row in rows}),
+        "aim": limit,
+        "not_reached": len(rows) - len(reached_rows),
+        "reasons": dict(Counter(row["reason"] for row in rows if row["reason"])),
+    }
+    if not reached_rows:
+        return {**found, "median": None, "met": False}
+    of_token = list(_by(reached_rows, "token").values())
+    errors = np.full((len(of_token), max(map(len, of_token))), np.nan)
+    for place, own in enumerate(of_token):
+        errors[place, : len(own)] = [abs(row["log_error"]) for row in own]
+    median, low, high = median_interval(errors, seed)
+    quartiles = np.nanquantile(errors, (0.25, 0.75))
+    inside = [row["realised_low"] <= row["factor"] <= row["realised_high"] for row in _with_interval(rows)]
+    return {
+        **found,
+        "median": median,
+        "median_interval": [low, high],
+        "quartiles": [float(one) for one in quartiles],
+        "median_signed": float(np.median([row["log_error"] for row in reached_rows])),
+        "share_within_aim": float((errors <= limit).sum() / len(rows)),
+        "share_whose_interval_holds_the_factor": float(np.mean(inside)) if inside else None,
+        "met": median <= limit,
+    }
+
+
+def _with_interval(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row["realised_low"] is not None]
+
+
+def _effects(rows: Sequence[Row]) -> Found:
+    """On the token and on the rest of the distribution."""
+    done = [row for row in rows if row["log_error"] is not None]
+    if not done:
+        return {}
+    return {
+        "median_realised": _median(done, "realised"),
+        "median_edit_norm": _median(done, "edit_norm"),
+        "median_js": _median(done, "js"),
+        "largest_js": max(row["js"] for row in done),
+        "median_others": _median(done, "others"),
+        "others_worst": max((row["others_worst"] for row in done), key=abs),
+    }
+
+
+def _point(rows: Sequence[Row]) -> Found:
+    """Of one draw with its interval over windows, of several with their ends."""
+    one = rows[0]
+    alone = len(rows) == 1
+    return {
+        **{name: one[name] for name in ("share", "dimensions")},
+        "js": _mean(rows, "js"),
+        "js_interval": [one["js_low"], one["js_high"]] if alone else None,
+        "js_of_draws": None if alone else _ends(rows, "js"),
+        "kl": _mean(rows, "kl"),
+        "perplexity_ratio": math.exp(float(np.mean([row["loss"] - row["baseline_loss"] for row in rows]))),
+        "same_top": _mean(rows, "same_top"),
+    }
+
+
+def _share_within(curve: Iterable[Found], limit: float) -> float:
+    share = 0.0
+    for point in curve:
+        worst = point["js"] if point["js_of_draws"] is None else point["js_of_draws"][1]
+        if worst > limit:
+            break
+        share = point["share"]
+    return share
+
+
+_OF_STEPS = (
+    "step",
+    "loss",
+    "frequency_r2",
+    "frequency_adjusted_r2",
+    "probability_r2",
+    "probability_adjusted_r2",
+    "cosine",
+    "head_distance",
+    "parameter_distance",
+)
+
+
+def _series(name: str, rows: Iterable[Row], share: float) -> Found:
+    own = sorted(rows, key=lambda row: row["step"])
+    steps = [row["step"] for row in own]
+    at = {
+        measure: reached(steps, [row[column] for row in own], share)
+        for measure, column in (("r2", "frequency_adjusted_r2"), ("loss", "loss"))
+    }
+    known = None not in at.values()
+    return {
+        "series": name,
+        "r2_step": at["r2"],
+        "loss_step": at["loss"],
+        "loss_later_in_factors_of_two": math.log2(at["loss"] / at["r2"]) if known else None,
+        "steps": [{column: row[column] for column in _OF_STEPS} for row in own],
+    }
+
+
+def _by(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        key = tuple(row[column] for column in columns)
+        found[key[0] if len(columns) == 1 else key].append(row)
+    return dict(found)
+
+
+def _known(rows: Iterable[Row], column: str) -> list[float]:
+    return [row[column] for row in rows if row[column] is not None]
+
+
+def _mean(rows: Iterable[Row], column: str) -> float | None:
+    known = _known(rows, column)
+    return float(np.mean(known)) if known else None
+
+
+def _median(rows: Iterable[Row], column: str) -> float | None:
+    known = _known(rows, column)
+    return float(np.median(known)) if known else None
+
+
+def _ends(rows: Iterable[Row], column: str) -> list[float] | None:
+    known = _known(rows, column)
+    return [min(known), max(known)] if known else None
