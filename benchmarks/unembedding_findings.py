@@ -1,4 +1,4 @@
-"""What evidence_unembedding_real.py keeps of a run of `lmscope unembedding`: plain functions of its records."""
+"""What evidence_unembedding_real.py keeps of a run of `lmscope unembedding`: plain functions of records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.analyses.intervals import t_interval
-from lmscope.analyses.training_dynamics import reached
+from lmscope.analyses.training_dynamics import reached, steps_apart
 
 Row = Mapping[str, Any]
 Found = dict[str, Any]
@@ -93,8 +92,8 @@ _GROUP = ("allocation", "calibrated", "control", "text")
 
 
 def removal(rows: Iterable[Row], limits: Sequence[float] = (0.01,)) -> dict[str, Found]:
-    """By order: the curve, and the largest share of it whose divergence stays within each limit up to there, in
-    every draw."""
+    """By order: the curve, and the largest of its shares up to which the divergence of every draw stays
+    within each limit."""
     found = {}
     for order, own in _by(rows, "order").items():
         curve = [_point(points) for _, points in sorted(_by(own, "share").items())]
@@ -106,6 +105,12 @@ def removal(rows: Iterable[Row], limits: Sequence[float] = (0.01,)) -> dict[str,
             "curve": curve,
         }
     return found
+
+
+def masks(rows: Iterable[Row]) -> list[Found]:
+    """Removable sets as they were proposed."""
+    kept = ("fill", "limit", "share", "dimensions_removed", "js", "js_low", "js_high")
+    return [{name: row[name] for name in kept} for row in rows]
 
 
 def generations(rows: Iterable[Row]) -> list[Found]:
@@ -121,22 +126,22 @@ def generations(rows: Iterable[Row]) -> list[Found]:
 
 
 def dynamics(rows: Iterable[Row], *, share: float = 0.9) -> Found:
-    """By series its steps, and where each has ``share`` of what its R2 and its loss do from the first step to
-    the last; over series, in factors of two, how much later the loss is there."""
+    """By series its steps, and where its R2 and its loss have made ``share`` of their way from the first to
+    the last; over series, by how many doublings of the steps the loss is there later."""
     series = [_series(name, own, share) for name, own in sorted(_by(rows, "series").items())]
-    apart = [one["loss_later_in_factors_of_two"] for one in series]
-    known = np.array([one for one in apart if one is not None])
-    if not known.size:
-        return {"share": share, "series": series, "loss_later_in_factors_of_two": None}
-    mean, low, high = t_interval(known, CONFIDENCE)
+    both = [one for one in series if one["r2_step"] is not None and one["loss_step"] is not None]
+    if not both:
+        return {"share": share, "series": series, "loss_after_r2": None}
+    apart = steps_apart([one["r2_step"] for one in both], [one["loss_step"] for one in both])
     return {
         "share": share,
         "series": series,
-        "loss_later_in_factors_of_two": {
-            "series": known.size,
-            "mean": mean,
-            "low": None if math.isnan(low) else low,
-            "high": None if math.isnan(high) else high,
+        "loss_after_r2": {
+            "trainings": apart.trainings,
+            "doublings": apart.doublings,
+            # One training has no interval.
+            "interval": None if math.isnan(apart.low) else [apart.low, apart.high],
+            "confidence": apart.confidence,
         },
     }
 
@@ -254,16 +259,13 @@ _OF_STEPS = (
 def _series(name: str, rows: Iterable[Row], share: float) -> Found:
     own = sorted(rows, key=lambda row: row["step"])
     steps = [row["step"] for row in own]
-    at = {
-        measure: reached(steps, [row[column] for row in own], share)
-        for measure, column in (("r2", "frequency_adjusted_r2"), ("loss", "loss"))
-    }
-    known = None not in at.values()
+    at = {}
+    for measure, column in (("r2", "frequency_adjusted_r2"), ("loss", "loss")):
+        values = [row[column] for row in own]
+        at[f"{measure}_step"] = None if None in values else reached(steps, values, share)
     return {
         "series": name,
-        "r2_step": at["r2"],
-        "loss_step": at["loss"],
-        "loss_later_in_factors_of_two": math.log2(at["loss"] / at["r2"]) if known else None,
+        **at,
         "steps": [{column: row[column] for column in _OF_STEPS} for row in own],
     }
 
