@@ -1,8 +1,8 @@
 """What scripts of real experiments share: each in a process of its own, its figures kept after each.
 
-Such a script names its experiments, and hands :func:`main` two functions: ``measure(name, folder, quick)``
-runs one in the process of its own, below ``folder``, and tells what it cost; ``kept(name, folder, cost,
-quick)`` says what the result file holds of it.
+Such a script hands :func:`main` two functions. ``measure(name, folder, quick)`` runs one experiment into
+``folder``/run, in the process that :func:`in_a_process` starts, and tells what it cost; ``kept(name, runs,
+quick)`` starts that process and says what the result file holds.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     for name in filter(asked.__contains__, experiments):
         found[name] = kept(name, arguments.runs, arguments.quick)
-        found["command"] = f"python {Path(script).resolve().relative_to(ROOT)}"
+        found["command"] = f"python benchmarks/{Path(script).name}"
         found["machine"] = fingerprint({name: {"version": version(name)} for name in PACKAGES}, source=ROOT)
         # After each: they take long.
         out.write_text(json.dumps(found, indent=1) + "\n")
