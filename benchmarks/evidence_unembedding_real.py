@@ -6,7 +6,8 @@ imports, with the model loaded and one window of 512 tokens read):
 
 - gemma: Gemma 3 270M in float32, 262144 tokens, with all controls. Averages, fit and calibration are those of
   whole topics of Python's documentation; held out are other whole topics, without paragraphs that both have,
-  and the other text is source code of the standard library. Its weights were quantised; the file says so.
+  and the other text is source code of the standard library. Steered are tokens of middling frequency in the
+  fitted topics. The weights were quantised before they came here.
 - dynamics: four small Llama-type models of examples/training, of one size and four seeds, trained here and
   looked at in their eleven steps: how well the output embedding tells the frequencies of tokens in the
   training text, beside the loss on text that they never read.
@@ -20,15 +21,19 @@ minute trainings, go to build/benchmarks instead.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import lmscope
 import unembedding_findings as findings
 from experiments import ROOT, folder_of, in_a_process, main
+from lmscope.output_embedding.middle_tokens import middle_tokens
 from real_models import gemma, source_code
 from resident import resident, with_model
 
@@ -38,13 +43,14 @@ from corpus import read_corpus
 EXPERIMENTS = ("gemma", "dynamics")
 CHARACTERS = 4_000
 """Of every module of source code."""
+STEERED, FEWEST = 60, 5
+"""Tokens, and how often one comes on average in the positions that are fitted."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "gemma": {
         # Many short windows: intervals are over windows.
         "window": 256,
         "positions": 16_384,
         "eval_positions": 4_096,
-        "steer": 60,
         "factors": (0.05, 0.1, 0.5, 2, 5, 20),
         "allocation": ("minimum_norm", "sparse", "even"),
     },
@@ -55,7 +61,6 @@ QUICK: dict[str, dict[str, Any]] = {
         "positions": 384,
         "eval_positions": 256,
         "window": 64,
-        "steer": 4,
         "removal_positions": 64,
         "shares": (0.1, 0.3),
         "prompts": 2,
@@ -82,6 +87,20 @@ def write_texts(folder: Path) -> dict[str, Path]:
     return files
 
 
+def middle_of(checkpoint: Path, text: Path, positions: int, count: int) -> list[int]:
+    """Tokens of middling frequency in the text, chosen without the model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    ids = tokenizer(text.read_text(encoding="utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
+    counts = np.bincount(ids)
+    frequencies = np.full(counts.shape, -np.inf)
+    np.log(counts / len(ids), where=counts > 0, out=frequencies)
+    special = [one for one in tokenizer.all_special_ids if one < len(counts)]
+    fewest = math.ceil(FEWEST * len(ids) / positions)
+    return middle_tokens(frequencies, counts, count=count, special=special, fewest=fewest).tolist()
+
+
 def trainings(folder: Path, quick: bool) -> list[Path]:
     """Folders of seeds; a training that is there is not repeated."""
     options = [str(part) for pair in (QUICK_TRAINING if quick else TRAINING).items() for part in pair]
@@ -101,6 +120,8 @@ def measure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
     if name == "gemma":
         checkpoints, files = [gemma()], write_texts(folder)
         one = checkpoints[0]
+        count = 4 if quick else STEERED
+        settings["steer"] = middle_of(one, files["text"], settings["positions"], count)
     else:
         trained = trainings(folder, quick)
         checkpoints = [path / "steps" for path in trained]
@@ -124,15 +145,18 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     """What the result file holds of a run."""
     settings = run.manifest["settings"]
     tables = {table: run.table(table).to_pylist() for table in _TABLES if table in settings}
+    # Of a training, the last step of every seed.
+    last = max((row["step"] for row in tables["heads"] if row["step"] is not None), default=None)
+    ends = {table: [row for row in rows if row["step"] == last] for table, rows in tables.items()}
     found: dict[str, Any] = {
         "settings": {analysis: dict(asked) for analysis, asked in settings.items()},
-        "heads": findings.heads(tables["heads"]),
+        "heads": findings.heads(ends["heads"]),
+        "encoding": findings.encoding(ends["encoding"]),
     }
     if name == "dynamics":
         return {**found, "dynamics": findings.dynamics(tables["dynamics"])}
     return {
         **found,
-        "encoding": findings.encoding(tables["encoding"]),
         "sparsity": findings.sparsity(tables["slope"]),
         "sizes": findings.sizes(tables["vocabulary_size"]),
         "steering": findings.steering(tables["steering"]),
