@@ -52,7 +52,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "positions": 16_384,
         "eval_positions": 4_096,
         "factors": (0.05, 0.1, 0.5, 2, 5, 20),
-        "allocation": ("minimum_norm", "sparse", "even"),
+        # Controls and continuations are of the first.
+        "allocation": ("even", "minimum_norm", "sparse"),
     },
     "dynamics": {"steering": False, "removal": False, "generations": False, "vocabulary_sizes": False},
 }

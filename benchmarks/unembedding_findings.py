@@ -75,7 +75,7 @@ def sizes(rows: Iterable[Row]) -> list[Found]:
 def steering(rows: Iterable[Row], *, seed: int = 0) -> Found:
     """Which tokens, and by allocation, calibration, control and text how well they were steered: "aims" over
     all factors of an aim, "factors" for each alone."""
-    rows = list(rows)
+    rows = _on_every_text(rows)
     found: Found = {"tokens": [_token(own) for own in _by(rows, "token").values()], "aims": [], "factors": []}
     for key, of_group in sorted(_by(rows, *_GROUP).items()):
         group = dict(zip(_GROUP, key, strict=True))
@@ -153,6 +153,18 @@ def median_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, 
     medians = np.nanmedian(values[drawn], axis=(1, 2))
     low, high = np.quantile(medians, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(np.nanmedian(values)), float(low), float(high)
+
+
+def _on_every_text(rows: Iterable[Row]) -> list[Row]:
+    """What could not be steered is recorded once, and counts for every text."""
+    rows = list(rows)
+    done = [row for row in rows if not row["reason"]]
+    texts = sorted({row["text"] for row in rows})
+    refused = {tuple(row[name] for name in _ASKED): row for row in rows if row["reason"]}
+    return [*done, *({**row, "text": text} for row in refused.values() for text in texts)]
+
+
+_ASKED = ("checkpoint", "token", "factor", "allocation", "calibrated", "control")
 
 
 def _token(rows: Sequence[Row]) -> Found:

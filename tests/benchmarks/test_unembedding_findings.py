@@ -96,6 +96,16 @@ def test_a_factor_that_no_token_reaches(findings: ModuleType) -> None:
     assert found["aims"][0]["median"] is None
     assert not found["aims"][0]["met"]
     assert found["factors"][0]["not_reached"] == 3
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_is_refused_counts_on_every_text(findings: ModuleType) -> None:
+    refused = [steered(token, 20, None, text="fit") for token in range(3)]
+    done = [steered(token, 20, 0.1, text=text) for token in range(3, 10) for text in ("fit", "held_out")]
+    found = {one["text"]: one for one in findings.steering([*refused, *done])["aims"]}
+    for text in ("fit", "held_out"):
+        assert (found[text]["tokens"], found[text]["not_reached"]) == (10, 3)
+        assert found[text]["share_within_aim"] == pytest.approx(0.7)
 
 
 def test_the_interval_of_a_median_covers(findings: ModuleType) -> None:
