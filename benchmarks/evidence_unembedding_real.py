@@ -150,7 +150,7 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     last = max((row["step"] for row in tables["heads"] if row["step"] is not None), default=None)
     ends = {table: [row for row in rows if row["step"] == last] for table, rows in tables.items()}
     found: dict[str, Any] = {
-        "settings": {analysis: dict(asked) for analysis, asked in settings.items()},
+        "settings": {table: dict(settings[table]) for table, rows in tables.items() if rows},
         "heads": findings.heads(ends["heads"]),
         "encoding": findings.encoding(ends["encoding"]),
     }
