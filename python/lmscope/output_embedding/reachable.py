@@ -44,9 +44,7 @@ def token_id(model: LanguageModel | None, token: int | str) -> int:
     parts = ", ".join(
         f"{text!r} ({number})" for text, number in zip(model.token_strings(ids), ids, strict=True)
     )
-    raise SteeringError(
-        f"token {token!r} is {len(ids)} tokens of {model.label}: {parts}; steer one of them, by its text or id"
-    )
+    raise SteeringError(f"token {token!r} is {len(ids)} tokens of {model.label}: {parts}; steer one of these")
 
 
 def check_tokens(head: OutputHead, tokens: Iterable[int]) -> npt.NDArray[np.int64]:
@@ -79,16 +77,16 @@ def check_factor(token: int, factor: float, log_probability: float) -> None:
     """SteeringError for a factor that no edit of the row can give a token of this log mean probability."""
     if not math.isfinite(log_probability):
         raise SteeringError(
-            f"token {token}: its mean probability on the fitting text is {math.exp(log_probability):g}, which "
-            "no factor changes"
+            f"token {token}: its mean probability on the fitting text is {math.exp(log_probability):g}, "
+            "which no factor changes"
         )
     mean = math.exp(log_probability)
     if factor * mean >= 1:
         along = factor / (1 + (factor - 1) * mean)
         raise SteeringError(
-            f"token {token}: {factor:g} times its mean probability, {mean:.4g}, is {factor * mean:.4g}, but a "
-            f"probability cannot pass 1: factors below {1 / mean:.4g} can be asked for (saturation: a logit "
-            f"raised by log({factor:g}) where the probability is {mean:.4g} multiplies it by {along:.4g})"
+            f"token {token}: {factor:g} times its mean probability, {mean:.4g}, is {factor * mean:.4g}, but "
+            f"a probability cannot pass 1: factors below {1 / mean:.4g} can be asked for (saturation: a "
+            f"logit raised by log({factor:g}) where the probability is {mean:.4g} gives {along:.4g})"
         )
 
 
@@ -98,6 +96,7 @@ def check_together(wanted: Mapping[int, float]) -> None:
     if total >= 1:
         largest = max(wanted, key=lambda token: wanted[token])
         raise SteeringError(
-            f"the mean probabilities asked for of {len(wanted)} tokens add up to {total:.4g}, but they cannot "
-            f"pass 1 together: ask for smaller factors; most is for token {largest}, {wanted[largest]:.4g}"
+            f"the mean probabilities asked for of {len(wanted)} tokens add up to {total:.4g}, but they "
+            f"cannot pass 1 together: ask for smaller factors; token {largest} has most, "
+            f"{wanted[largest]:.4g}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +92,10 @@ def effect(
     before, after = probability.mean(0), edited.mean(0)
     low, high = _intervals(probability, edited, unit, confidence)
     kl = growth - (probability * change).sum(1)
-    js = _js(np.maximum(1 - probability.sum(1), 0.0), -growth)
+    others = np.maximum(1 - probability.sum(1), 0.0)
+    js = _js(others, others * np.exp(-growth), -growth)
     for token in range(change.shape[1]):
-        js += _js(probability[:, token], change[:, token] - growth)
+        js += _js(probability[:, token], edited[:, token], change[:, token] - growth)
     return Realised(
         factor=after / before,
         low=low,
@@ -119,12 +121,11 @@ def normaliser_growth(log_probability: Floats, change: Floats) -> Floats:
     return grown
 
 
-def _js(probability: Floats, log_factor: Floats) -> Floats:
-    """The share in the divergence of outcomes of this probability, which is multiplied by a factor."""
-    from scipy.special import xlogy
-
-    factor = np.exp(log_factor)
-    found: Floats = probability * (xlogy(factor, 2 * factor / (1 + factor)) - np.log((1 + factor) / 2)) / 2
+def _js(before: Floats, after: Floats, log_factor: Floats) -> Floats:
+    """The part in the divergence of outcomes whose probabilities change by one factor."""
+    to_before = math.log(2) - np.logaddexp(0, log_factor)
+    to_after = math.log(2) - np.logaddexp(0, -log_factor)
+    found: Floats = (before * to_before + after * to_after) / 2
     return found
 
 
@@ -135,7 +136,7 @@ def _intervals(
     low, high = np.full((2, before.shape[1]), np.nan)
     for token in range(before.shape[1]):
         tops, bottoms = (
-            np.bincount(place, weights=values[:, token], minlength=len(windows)) for values in (after, before)
+            np.bincount(place, weights=values[:, token]).astype(np.float64) for values in (after, before)
         )
         worth = bottoms.sum() ** 2 / np.square(bottoms).sum()
         if len(windows) < FEWEST_UNITS or worth < FEWEST_UNITS / 2:

@@ -76,8 +76,9 @@ class Steering:
             for token, *values in zip(self.tokens, *columns, strict=True)
         ]
         calibrated = "calibrated on the fitting text" if self.calibrated else "not calibrated"
+        model = f" of {self.label}" if self.label else ""
         return html_repr.block(
-            f"Edit of {len(rows)} rows{f' of {self.label}' if self.label else ''}: {self.allocation}, {calibrated}",
+            f"Edit of {len(rows)} rows{model}: {self.allocation}, {calibrated}",
             html_repr.table(("token", "factor", "step", "change of the row, norm"), rows),
         )
 
@@ -147,8 +148,8 @@ class Steering:
     def _check_rows(self, found: npt.NDArray[Any], expected: npt.NDArray[Any], where: str) -> None:
         if found.dtype != expected.dtype or found.shape != expected.shape:
             raise SteeringError(
-                f"the edit is of {expected.dtype} rows of {expected.shape[1]} values, {where} has {found.dtype} "
-                f"rows of {found.shape[1]}"
+                f"the edit is of {expected.dtype} rows of {expected.shape[1]} values, {where} has "
+                f"{found.dtype} rows of {found.shape[1]}"
             )
         other = (found != expected).any(axis=1)
         if other.any():
