@@ -144,7 +144,7 @@ def measure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
 
 def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     """What the result file holds of a run."""
-    settings = run.manifest["settings"]
+    settings, summary = run.manifest["settings"], run.unembedding()
     tables = {table: run.table(table).to_pylist() for table in _TABLES if table in settings}
     # Of a training, the last step of every seed.
     last = max((row["step"] for row in tables["heads"] if row["step"] is not None), default=None)
@@ -153,9 +153,11 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
         "settings": {table: dict(settings[table]) for table, rows in tables.items() if rows},
         "heads": findings.heads(ends["heads"]),
         "encoding": findings.encoding(ends["encoding"]),
+        "failures": list(summary.failures),
     }
     if name == "dynamics":
-        return {**found, "dynamics": findings.dynamics(tables["dynamics"])}
+        dynamics = findings.dynamics(tables["dynamics"], summary.courses, summary.apart)
+        return {**found, "dynamics": dynamics}
     return {
         **found,
         "sparsity": findings.sparsity(tables["slope"]),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.analyses.training_dynamics import reached, steps_apart
+from lmscope.analyses.training_dynamics import StepsApart
+from lmscope.runs.unembedding_summary import Course
 
 Row = Mapping[str, Any]
 Found = dict[str, Any]
@@ -125,25 +127,36 @@ def generations(rows: Iterable[Row]) -> list[Found]:
     ]
 
 
-def dynamics(rows: Iterable[Row], *, share: float = 0.9) -> Found:
-    """By series its steps, and where its R2 and its loss have made ``share`` of their way from the first to
-    the last; over series, by how many doublings of the steps the loss is there later."""
-    series = [_series(name, own, share) for name, own in sorted(_by(rows, "series").items())]
-    both = [one for one in series if one["r2_step"] is not None and one["loss_step"] is not None]
-    if not both:
-        return {"share": share, "series": series, "loss_after_r2": None}
-    apart = steps_apart([one["r2_step"] for one in both], [one["loss_step"] for one in both])
+def dynamics(rows: Iterable[Row], courses: Iterable[Course], apart: StepsApart | None) -> Found:
+    """By training its steps, and where R2 and loss have made 90 % of their way; over trainings, by how many
+    doublings of the steps the loss is there later. ``courses`` and ``apart`` are of the run's summary."""
+    of_series = _by(rows, "series")
     return {
-        "share": share,
-        "series": series,
-        "loss_after_r2": {
-            "trainings": apart.trainings,
-            "doublings": apart.doublings,
-            # One training has no interval.
-            "interval": None if math.isnan(apart.low) else [apart.low, apart.high],
-            "confidence": apart.confidence,
-        },
+        "trainings": [
+            {
+                **asdict(course),
+                "steps": [{name: row[name] for name in _OF_STEPS} for row in of_series[course.series]],
+            }
+            for course in courses
+        ],
+        # One training has no interval.
+        "loss_after_r2": None
+        if apart is None
+        else {name: None if math.isnan(value) else value for name, value in asdict(apart).items()},
     }
+
+
+_OF_STEPS = (
+    "step",
+    "loss",
+    "frequency_r2",
+    "frequency_adjusted_r2",
+    "probability_r2",
+    "probability_adjusted_r2",
+    "cosine",
+    "head_distance",
+    "parameter_distance",
+)
 
 
 def median_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float, float]:
@@ -183,16 +196,16 @@ def _aim(factor: float) -> str:
 def _errors(rows: Sequence[Row], limit: float, seed: int) -> Found:
     """Of |ln(realised / asked)|. A factor that could not be reached has not met its aim, and is in no
     quartile; a token without any reached one is not drawn."""
-    reached_rows = [row for row in rows if row["log_error"] is not None]
+    done = [row for row in rows if row["log_error"] is not None]
     found: Found = {
         "tokens": len({row["token"] for row in rows}),
         "aim": limit,
-        "not_reached": len(rows) - len(reached_rows),
+        "not_reached": len(rows) - len(done),
         "reasons": dict(Counter(row["reason"] for row in rows if row["reason"])),
     }
-    if not reached_rows:
+    if not done:
         return {**found, "median": None, "met": False}
-    of_token = list(_by(reached_rows, "token").values())
+    of_token = list(_by(done, "token").values())
     errors = np.full((len(of_token), max(map(len, of_token))), np.nan)
     for place, own in enumerate(of_token):
         errors[place, : len(own)] = [abs(row["log_error"]) for row in own]
@@ -204,7 +217,7 @@ def _errors(rows: Sequence[Row], limit: float, seed: int) -> Found:
         "median": median,
         "median_interval": [low, high],
         "quartiles": [float(one) for one in quartiles],
-        "median_signed": float(np.median([row["log_error"] for row in reached_rows])),
+        "median_signed": float(np.median([row["log_error"] for row in done])),
         "share_within_aim": float((errors <= limit).sum() / len(rows)),
         "share_whose_interval_holds_the_factor": float(np.mean(inside)) if inside else None,
         "met": median <= limit,
@@ -253,33 +266,6 @@ def _share_within(curve: Iterable[Found], limit: float) -> float:
             break
         share = point["share"]
     return share
-
-
-_OF_STEPS = (
-    "step",
-    "loss",
-    "frequency_r2",
-    "frequency_adjusted_r2",
-    "probability_r2",
-    "probability_adjusted_r2",
-    "cosine",
-    "head_distance",
-    "parameter_distance",
-)
-
-
-def _series(name: str, rows: Iterable[Row], share: float) -> Found:
-    own = sorted(rows, key=lambda row: row["step"])
-    steps = [row["step"] for row in own]
-    at = {}
-    for measure, column in (("r2", "frequency_adjusted_r2"), ("loss", "loss")):
-        values = [row[column] for row in own]
-        at[f"{measure}_step"] = None if None in values else reached(steps, values, share)
-    return {
-        "series": name,
-        **at,
-        "steps": [{column: row[column] for column in _OF_STEPS} for row in own],
-    }
 
 
 def _by(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:

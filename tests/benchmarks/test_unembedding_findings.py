@@ -8,9 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lmscope.results.unembedding_columns import UNEMBEDDING_COLUMNS
+from lmscope.runs.unembedding_summary import summarise_unembedding
 
 FINDINGS = "unembedding_findings"
 
@@ -242,20 +244,26 @@ def training(series: str, r2_at: float, loss_at: float) -> list[Row]:
 
 
 def test_dynamics_over_seeds(findings: ModuleType) -> None:
+    def told(rows: list[Row]) -> Row:
+        tables = {name: pa.table({}) for name in UNEMBEDDING_COLUMNS}
+        summary = summarise_unembedding({**tables, "dynamics": pa.Table.from_pylist(rows)}, {})
+        found: Row = findings.dynamics(rows, summary.courses, summary.apart)
+        json.dumps(found, allow_nan=False)
+        return found
+
     rows = [*training("one", 3, 15), *training("two", 3, 31), *training("three", 7, 31)]
-    found = findings.dynamics(rows[::-1])
-    assert [one["series"] for one in found["series"]] == ["one", "three", "two"]
-    assert [one["r2_step"] for one in found["series"]] == pytest.approx([3, 7, 3])
-    assert [one["loss_step"] for one in found["series"]] == pytest.approx([15, 31, 31])
+    found = told(rows)
+    assert [one["series"] for one in found["trainings"]] == ["one", "two", "three"]
+    assert [one["r2_step"] for one in found["trainings"]] == pytest.approx([3, 3, 7])
+    assert [one["loss_step"] for one in found["trainings"]] == pytest.approx([15, 31, 31])
+    assert [step["loss"] for step in found["trainings"][1]["steps"]] == [row["loss"] for row in rows[7:14]]
     apart = found["loss_after_r2"]
     assert apart["trainings"] == 3
-    # log2 of 16 / 4, 32 / 8 and 32 / 4: Student's interval with two degrees of freedom.
+    # log2 of 16 / 4, 32 / 4 and 32 / 8: Student's interval with two degrees of freedom.
     assert apart["doublings"] == pytest.approx(7 / 3)
-    assert apart["interval"] == pytest.approx([7 / 3 - 4.30265 / 3, 7 / 3 + 4.30265 / 3], rel=1e-5)
-    assert found["series"][0]["steps"][0]["loss"] == 7
+    half = 4.30265 / 3
+    assert [apart["low"], apart["high"]] == pytest.approx([7 / 3 - half, 7 / 3 + half], rel=1e-5)
 
-    alone = findings.dynamics(training("one", 3, 15))["loss_after_r2"]
-    assert (alone["doublings"], alone["interval"]) == (pytest.approx(2), None)
-    unfit = [{**one, "frequency_adjusted_r2": None} for one in rows]
-    assert findings.dynamics(unfit)["loss_after_r2"] is None
-    json.dumps([found, findings.dynamics(unfit)], allow_nan=False)
+    alone = told(training("one", 3, 15))["loss_after_r2"]
+    assert (alone["doublings"], alone["low"]) == (pytest.approx(2), None)
+    assert told([{**one, "frequency_adjusted_r2": None} for one in rows])["loss_after_r2"] is None
