@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lmscope.representations.language_model import LanguageModel
 
-__all__ = ["check_head", "log_probabilities", "logits", "losses"]
+__all__ = ["check_head", "head_rounding", "log_probabilities", "logits", "losses"]
 
 _LOGITS_BYTES = 32 << 20
 _ROW_BYTES = 16 << 20
@@ -35,13 +35,18 @@ def check_head(model: LanguageModel) -> None:
         states = model.forward(rows).last_hidden_state[0]
         made = torch.cat([block for _, block in logits(model, states)])
         difference = float((made.double() - own).abs().max() / own.abs().max().clamp_min(1e-300))
-    if difference > _ROUNDING.get(str(model.dtype), _COARSE_ROUNDING):
+    if difference > head_rounding(model.dtype):
         raise ValueError(
             f"models of type {model.model_type!r} do not keep head and body apart: the head of "
             f"{type(model.model).__name__} on the states of its {type(model.base).__name__} gives "
             f"logits that differ from the model's own by {difference:.2g} of the largest"
         )
     _parted.add(model)
+
+
+def head_rounding(dtype: torch.dtype) -> float:
+    """How far logits of a model in ``dtype`` may differ by rounding, as a share of the largest."""
+    return _ROUNDING.get(str(dtype), _COARSE_ROUNDING)
 
 
 def logits(model: LanguageModel, states: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:

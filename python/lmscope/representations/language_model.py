@@ -253,7 +253,7 @@ class LanguageModel:
         import torch
 
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self._padding, dtype=torch.int64)
+        ids = torch.full((len(rows), longest), self.padding, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
@@ -302,7 +302,11 @@ class LanguageModel:
         )
 
     @property
-    def _padding(self) -> int:
+    def padding(self) -> int:
+        """The token that rows are padded with.
+
+        :meta private:
+        """
         candidates = (getattr(self.config, "pad_token_id", None), self.tokenizer.pad_token_id)
         for token in candidates:
             if token is not None and 0 <= token < self.vocabulary:

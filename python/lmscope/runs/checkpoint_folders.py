@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,27 +18,61 @@ if TYPE_CHECKING:
 _STEP = re.compile(r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt)s?[-_ ]?(\d+)", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Series:
+    """What one argument gave: the checkpoints of a folder in natural order, or a single one, with steps."""
+
+    name: str
+    checkpoints: tuple[tuple[Checkpoint, int | None], ...]
+
+
 def open_all(
     given: Iterable[str | os.PathLike[str] | Checkpoint],
     *,
     revision: str | None = None,
     token: str | None = None,
 ) -> list[tuple[Checkpoint, int | None]]:
+    """Every checkpoint of `open_series`, in its order."""
+    return [one for series in open_series(given, revision=revision, token=token) for one in series.checkpoints]
+
+
+def open_series(
+    given: Iterable[str | os.PathLike[str] | Checkpoint],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+) -> list[Series]:
     """Every checkpoint with its training step, None without one; a folder of checkpoint folders gives those
     in it, in natural order. `revision` is the first one's.
 
+    A series goes by the name of its folder, with that of the folder around it where two are called alike.
     Raises `CheckpointError`, and `UsageError` where a checkpoint is given twice.
     """
-    found: list[tuple[Checkpoint, int | None]] = []
+    found: list[tuple[list[str], list[tuple[Checkpoint, int | None]]]] = []
     for number, one in enumerate(given):
         folders = _within(one)
         if folders:
-            found += [(as_checkpoint(path, token=token), _last_number(path.name)) for path in folders]
+            parts = list(folders[0].resolve().parent.parts)
+            found.append(
+                (parts, [(as_checkpoint(path, token=token), _last_number(path.name)) for path in folders])
+            )
         else:
             checkpoint = as_checkpoint(one, revision=None if number else revision, token=token)
-            found.append((checkpoint, _step(Path(checkpoint.path).name)))
-    check_different(checkpoint for checkpoint, _ in found)
-    return found
+            found.append(([checkpoint.label], [(checkpoint, _step(Path(checkpoint.path).name))]))
+    check_different(checkpoint for _, checkpoints in found for checkpoint, _ in checkpoints)
+    names = _different([parts for parts, _ in found])
+    return [
+        Series(name, tuple(checkpoints)) for name, (_, checkpoints) in zip(names, found, strict=True)
+    ]
+
+
+def _different(parts: list[list[str]]) -> list[str]:
+    """The last part of each path, with as many before it as tell all of them apart."""
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
 def check_different(checkpoints: Iterable[Checkpoint]) -> None:

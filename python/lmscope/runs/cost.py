@@ -35,6 +35,8 @@ _BUFFER_BYTES = 8_000_000
 _FORWARD_FLOPS = 4e10
 """Of a model on two cores."""
 
+_SECONDS_PER_EXPONENTIAL = 2.0e-9
+
 # Of comparing columns, packing included, on one core with AVX-512: float32; bfloat16 is twice as fast.
 _COSINE_FLOPS = 1.5e11
 _PACKED_ENTRIES = 3e8
@@ -120,6 +122,16 @@ def vectors_seconds(shape: tuple[int, ...]) -> float:
 def overlap_seconds(inputs: int, tokens: int) -> float:
     """Estimated seconds of the covariance of inputs, and of its eigenvectors."""
     return (2 * tokens * inputs**2 + 9 * inputs**3) / _GRAM_FLOPS
+
+
+def head_seconds(positions: int, vocabulary: int, dimensions: int) -> float:
+    """Estimated seconds of the next-token distributions at so many positions."""
+    return positions * vocabulary * (2 * dimensions / _FORWARD_FLOPS + _SECONDS_PER_EXPONENTIAL)
+
+
+def regression_seconds(tokens: int, dimensions: int) -> float:
+    """Estimated seconds of a regression on the rows of an output embedding."""
+    return (2 * tokens * dimensions**2 + 9 * dimensions**3) / _GRAM_FLOPS + _OVERHEAD_SECONDS
 
 
 def bytes_of_stored(tensors: Iterable[TensorInfo]) -> dict[str, int]:

@@ -1,0 +1,93 @@
+"""Records of `unembedding`, each a job of its own: what it needs first, how long it takes, its rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmscope.runs.examined import Examined
+from lmscope.runs.heap import give_back
+from lmscope.runs.progress import Reporter
+from lmscope.runs.record_store import RecordStore
+from lmscope.runs.streaming import reason_of
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that several jobs are made from, such as states: made once, by the first."""
+
+    told: str
+    seconds: float
+    make: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One record of a table. `rows` raises ValueError where there can be none."""
+
+    table: str
+    record: str
+    told: str
+    seconds: float
+    needs: tuple[Need, ...]
+    rows: Callable[[], Rows]
+
+
+def missing(store: RecordStore, jobs: Iterable[Job]) -> list[Job]:
+    return [job for job in jobs if not store.has(job.table, job.record)]
+
+
+def seconds_of(jobs: Sequence[Job]) -> float:
+    """Estimate of all of them with what they need, each once."""
+    needs = {need.told: need.seconds for job in jobs for need in job.needs}
+    return sum(job.seconds for job in jobs) + sum(needs.values())
+
+
+def write_jobs(store: RecordStore, examined: Examined, jobs: Sequence[Job], tell: Reporter) -> None:
+    """Write the records one after another; what fails is kept with its reason, and the rest goes on."""
+    failed: dict[str, dict[str, str]] = {}
+    made: dict[str, str] = {}
+    for job in jobs:
+        reason = ""
+        for need in job.needs:
+            if need.told not in made:
+                made[need.told] = _made(examined, need, tell)
+            reason = reason or made[need.told]
+        text = examined.told(job.told)
+        tell.begin(text, seconds=job.seconds)
+        of_table = failed.setdefault(job.table, {})
+        if reason:
+            of_table[text] = reason
+        else:
+            began = time.perf_counter()
+            try:
+                rows = job.rows()
+            except ValueError as error:
+                of_table[text] = reason_of(error)
+            else:
+                for row in rows:
+                    if "seconds" in row:
+                        row["seconds"] = time.perf_counter() - began
+                store.write(job.table, job.record, rows)
+                give_back()
+        tell.finish(text, read_bytes=0)
+    for table, reasons in failed.items():
+        tried = [examined.told(job.told) for job in jobs if job.table == table]
+        store.settle(table, tried, reasons)
+
+
+def _made(examined: Examined, need: Need, tell: Reporter) -> str:
+    """Why it could not be made, or nothing."""
+    text = examined.told(need.told)
+    tell.begin(text, seconds=need.seconds)
+    try:
+        need.make()
+    except ValueError as error:
+        return reason_of(error)
+    finally:
+        tell.finish(text, read_bytes=0, matrices=0)
+    return ""
