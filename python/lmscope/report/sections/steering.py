@@ -29,6 +29,11 @@ from lmscope.report.words import as_html, count, number, plain
 ORDER = 63
 
 _VIEWS: Choices = {"realised": "realised against asked factor", "js": "divergence against factor"}
+_HOVER = {
+    "realised": "asked × %{customdata[1]}, realised × %{y:.3g} (95 % %{customdata[2]} to %{customdata[3]})<br>"
+    "mean probability %{customdata[4]} → %{customdata[5]}, %{customdata[6]} times in the text",
+    "js": "asked × %{customdata[1]}: %{y:.3g} nats",
+}
 _JITTER, _BESIDE = 0.13, 0.27
 """Of the natural logarithm of the factor: tokens are spread around it, controls stand beside it."""
 _MOST_REASONS = 3
@@ -159,7 +164,6 @@ def _traces() -> list[dict[str, Any]]:
             "mode": "markers",
             "name": "one token",
             "marker": {"color": SKY, "size": 6, "opacity": 0.55},
-            "hovertemplate": "<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
         },
         medians("median and quartiles", BLUE, "square", 9),
         *(
@@ -224,8 +228,9 @@ def _variant(rows: list[Row], view: str, text: str, steps: str, allocation: str,
         html=render(_BELOW, notes=notes, rows=_table(some, controls), controls=_named(controls)),
         note=notes[0],
         parts=[
-            _lines("token", some, view),
-            *(_lines(CONTROLS[name], of, view) for name, of in controls.items() if of),
+            _lines(some, view),
+            _summary("median and quartiles", some, view),
+            *(_summary(f"{CONTROLS[name]}: median and quartiles", of, view) for name, of in controls.items()),
         ],
     )
 
@@ -246,7 +251,8 @@ def _points(rows: list[Row], view: str) -> dict[str, Any]:
     return {
         "x": [_short(row["factor"] * math.exp(_JITTER * place[row["token"]])) for row in known],
         "y": [_short(row[view]) for row in known],
-        "customdata": [[_name(row), _hover(row, view)] for row in known],
+        "customdata": [_facts(row, view) for row in known],
+        "hovertemplate": f"<b>%{{customdata[0]}}</b><br>{_HOVER[view]}<extra></extra>",
         "visible": bool(known),
     }
 
@@ -255,27 +261,25 @@ def _name(row: Row) -> str:
     return as_html(token_name(row["token"], row["token_text"]))
 
 
-def _hover(row: Row, view: str) -> str:
-    if view == "js":
-        return f"× {factor_words(row['factor'])}: {number(row['js'])} nats"
-    ends = (
-        "no interval"
-        if row["realised_low"] is None or row["realised_high"] is None
-        else f"95 % {number(row['realised_low'])} to {number(row['realised_high'])}"
-    )
-    return (
-        f"asked × {factor_words(row['factor'])}, realised {number(row['realised'])} ({ends})<br>"
-        f"mean probability {number(row['before'], 2)} → {number(row['after'], 2)}, {number(row['count'])} "
-        "times in the text"
-    )
+def _facts(row: Row, view: str) -> list[str]:
+    """What `_HOVER` of the view asks for, in its order."""
+    facts = [_name(row), factor_words(row["factor"])]
+    if view == "realised":
+        ends = [number(row[end]) for end in ("realised_low", "realised_high")]
+        facts += [*ends, number(row["before"], 2), number(row["after"], 2), number(row["count"])]
+    return facts
 
 
-def _medians(rows: list[Row], view: str, beside: float) -> dict[str, Any]:
-    found = {
+def _by_factor(rows: list[Row], view: str) -> dict[float, Quartiles]:
+    return {
         factor: of
         for factor, some in by_factor(rows).items()
         if (of := quartiles([row[view] for row in _measured(some, view)])) is not None
     }
+
+
+def _medians(rows: list[Row], view: str, beside: float) -> dict[str, Any]:
+    found = _by_factor(rows, view)
     return {
         "x": [_short(factor * math.exp(beside)) for factor in found],
         "y": [_short(of.middle) for of in found.values()],
@@ -300,18 +304,23 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _lines(what: str, rows: list[Row], view: str) -> list[Any]:
+def _lines(rows: list[Row], view: str) -> list[Any]:
+    """The tokens as they are drawn, for the data."""
     known = _measured(rows, view)
-    if what == "token":
-        value: Any = of_trace(1, "y")
-    else:
-        value = [_short(row[view]) for row in known]
-    ends: list[Any] = (
-        [[row[end] and _short(row[end]) for row in known] for end in ("realised_low", "realised_high")]
-        if view == "realised"
-        else [None, None]
-    )
-    return [what, [row["token"] for row in known], [row["factor"] for row in known], value, *ends]
+    ends: list[Any] = [None, None]
+    if view == "realised":
+        ends = [
+            [None if row[end] is None else _short(row[end]) for row in known]
+            for end in ("realised_low", "realised_high")
+        ]
+    return ["token", [row["token"] for row in known], [row["factor"] for row in known], of_trace(1, "y"), *ends]
+
+
+def _summary(what: str, rows: list[Row], view: str) -> list[Any]:
+    """Median and quartiles by factor, for the data."""
+    found = _by_factor(rows, view)
+    columns = [[_short(getattr(of, name)) for of in found.values()] for name in ("middle", "low", "high")]
+    return [what, None, list(found), *columns]
 
 
 def _notes(rows: list[Row], controls: dict[str, list[Row]], steps: str) -> list[str]:
@@ -348,3 +357,35 @@ def _errors(near: float | None, far: float | None) -> str:
     return " and ".join(parts) or "nothing measured"
 
 
+
+
+def _named(controls: dict[str, list[Row]]) -> list[str]:
+    return [CONTROLS[name] for name, rows in controls.items() if rows]
+
+
+def _table(rows: list[Row], controls: dict[str, list[Row]]) -> list[dict[str, Any]]:
+    def median(some: list[Row], value: Callable[[Row], float | None]) -> float | None:
+        found = quartiles([known for row in some if (known := value(row)) is not None])
+        return None if found is None else found.middle
+
+    def error(row: Row) -> float | None:
+        return None if row["log_error"] is None else abs(row["log_error"])
+
+    beside = [by_factor(some) for some in controls.values() if some]
+    lines = []
+    for factor, some in by_factor(rows).items():
+        of = quartiles([row["realised"] for row in some])
+        lines.append(
+            {
+                "asked": factor_words(factor),
+                "tokens": len(some),
+                "realised": None if of is None else of.middle,
+                "quartiles": "–" if of is None else _between(of),
+                "error": median(some, error),
+                "controls": [median(one.get(factor, []), error) for one in beside],
+                "alone": abs(math.log(factor)),
+                "js": median(some, lambda row: row["js"]),
+                "others": median(some, lambda row: None if row["others"] is None else math.exp(row["others"])),
+            }
+        )
+    return lines
