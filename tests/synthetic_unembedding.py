@@ -209,8 +209,13 @@ def _encoding(seed: int, counts: NDArray[np.int64], controls: bool) -> list[dict
     rows.append(
         {
             **dict.fromkeys(rows[0]),
-            **{"target": "frequency", "scope": "unseen", "control": "", "draw": 0, "tokens": 0},
-            **{"dimensions": DIMENSIONS, "reason": "tokens without a count have no log frequency"},
+            "target": "frequency",
+            "scope": "unseen",
+            "control": "",
+            "draw": 0,
+            "tokens": 0,
+            "dimensions": DIMENSIONS,
+            "reason": "tokens without a count have no log frequency",
             "seconds": 0.0,
         }
     )
@@ -277,7 +282,7 @@ def _steering(
                         rows += [{**same, **_realised(seed, name, token, factor, *change)} for name in texts]
     # Beyond saturation: nothing was done.
     refused = {**rows[0], "token": int(np.argmax(log_probability)), "token_text": token_text.format("top")}
-    refused |= {key: None for key in _realised(seed, "fit", 0, 2.0, np.zeros(DIMENSIONS), 0.0)}
+    refused |= dict.fromkeys(_realised(seed, "fit", 0, 2.0, np.zeros(DIMENSIONS), 0.0))
     reason = "a factor of 20 asks for a mean probability of 1.3, and none passes 1"
     return [*rows, *({**refused, "factor": 20.0, "text": name, "reason": reason} for name in texts)]
 
@@ -315,9 +320,7 @@ def _dense(seed: int, name: str) -> tuple[Floats, Floats]:
     return chances, chances.mean(axis=0)
 
 
-def _realised(
-    seed: int, name: str, token: int, factor: float, change: Floats, step: float
-) -> dict[str, Any]:
+def _realised(seed: int, name: str, token: int, factor: float, change: Floats, step: float) -> dict[str, Any]:
     """By the closed form: only one logit of each position changes."""
     before = _dense(seed, name)[0][:, token]
     raised = np.exp(_text(seed, name).states @ change)
@@ -385,16 +388,16 @@ def _removal(seed: int, fill: str) -> list[dict[str, Any]]:
 
 
 def _mask(rows: list[dict[str, Any]], fill: str, limit: float) -> dict[str, Any]:
-    within = [
-        row for row in rows if (row["order"], row["fill"]) == ("least", fill) and row["js"] <= limit
-    ]
+    within = [row for row in rows if (row["order"], row["fill"]) == ("least", fill) and row["js"] <= limit]
     if not within:
         nothing = dict.fromkeys(("js", "js_low", "js_high", "file"))
         return {"fill": fill, "limit": limit, "share": 0.0, "dimensions_removed": 0, **nothing}
     row = max(within, key=lambda row: row["share"])
     return {
         **{name: row[name] for name in ("fill", "share", "js", "js_low", "js_high")},
-        **{"limit": limit, "dimensions_removed": row["dimensions"], "file": "masks/tiny-head.safetensors"},
+        "limit": limit,
+        "dimensions_removed": row["dimensions"],
+        "file": "masks/tiny-head.safetensors",
     }
 
 
@@ -462,7 +465,7 @@ def _dynamics(seed: int, steps: tuple[int, ...]) -> list[dict[str, Any]]:
                 "probability_adjusted_r2": probability.adjusted_r2,
                 "cosine": probability.cosine,
                 "head_distance": float(np.linalg.norm(embedding - last) / np.linalg.norm(last)),
-                "parameter_distance": 1.2 * (1 - slower),
+                "parameter_distance": 1.2 * (1 - slower**2),
             }
         )
     return rows
@@ -472,6 +475,8 @@ def _write(folder: Path, own: dict[str, Any], tables: dict[str, list[dict[str, A
     identity = own["identity"]
     run = RunFolder.create(folder, identity)
     checkpoints = {row["identity"]: row["checkpoint"] for row in tables["heads"]}
+    settings: dict[str, dict[str, Any]] = dict.fromkeys(tables, _SETTINGS)
+    settings["dynamics"] = {**_SETTINGS, "checkpoints": list(checkpoints)}
     with run.lock():
         run.write_manifest(
             checkpoint={
@@ -480,7 +485,7 @@ def _write(folder: Path, own: dict[str, Any], tables: dict[str, list[dict[str, A
                 "identity": identity,
                 "model_type": "llama",
             },
-            settings=dict.fromkeys(tables, _SETTINGS),
+            settings=settings,
             lmscope_version=VERSION,
             device="cpu",
             isa="avx2",
@@ -512,5 +517,7 @@ def _write(folder: Path, own: dict[str, Any], tables: dict[str, list[dict[str, A
             for one in checkpoints:
                 some = [row for row in rows if row["identity"] == one]
                 if some:
-                    run.write(name, record_key(identity, f"{one}{name}", name, _SETTINGS, VERSION), *some)
+                    run.write(
+                        name, record_key(identity, f"{one}{name}", name, settings[name], VERSION), *some
+                    )
     return folder

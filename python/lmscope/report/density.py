@@ -28,8 +28,10 @@ class Density:
         with np.errstate(divide="ignore"):
             height = np.log10(self.counts.astype(np.float64))
         return {
-            **{"x0": self.x[0] + self.x[1] / 2, "dx": self.x[1]},
-            **{"y0": self.y[0] + self.y[1] / 2, "dy": self.y[1]},
+            "x0": self.x[0] + self.x[1] / 2,
+            "dx": self.x[1],
+            "y0": self.y[0] + self.y[1] / 2,
+            "dy": self.y[1],
             "z": packed(np.where(self.counts > 0, height, np.nan), "f4"),
             "customdata": self.counts.tolist(),
             "zmin": 0.0,

@@ -67,6 +67,11 @@ def at_share(points: list[tuple[int, float]]) -> float | None:
     return reached([step for step, _ in points], [value for _, value in points], SHARE)
 
 
+def step_words(step: float) -> str:
+    """An interpolated step, to no more digits than it has."""
+    return number(round(step)) if step >= 10 else f"{step:.1f}"
+
+
 def dynamics_sentences(trainings: Mapping[str, list[Row]]) -> list[str]:
     """When frequency is encoded and when the loss has fallen, by training and over trainings."""
     told, pairs = [], []
@@ -76,8 +81,8 @@ def dynamics_sentences(trainings: Mapping[str, list[Row]]) -> list[str]:
             continue
         pairs.append((steps[0], steps[1]))
         told.append(
-            f"{name}: 90 % of the final adjusted R² of frequency by step {number(steps[0])}, 90 % of the drop "
-            f"of the loss by step {number(steps[1])}."
+            f"{name}: 90 % of the final adjusted R² of frequency by step {step_words(steps[0])}, 90 % of the "
+            f"drop of the loss by step {step_words(steps[1])}."
         )
     return [*told, _apart(pairs)] if pairs else told
 

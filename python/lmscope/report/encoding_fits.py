@@ -45,13 +45,14 @@ def of_control(rows: Iterable[Row], control: str) -> list[float]:
     ]
 
 
-def said(found: list[Fit]) -> list[str]:
+def said(found: list[Fit], *, softcap: float | None) -> list[str]:
     """What the numbers are worth, as far as they say it themselves."""
     told = []
-    if any(one.row["target"] == "mean_log" for one in found):
+    if softcap is None and any(one.row["target"] == "mean_log" for one in found):
         told.append(
             "The mean log-probability of a linear head is a linear function of the row exactly (log-softmax "
-            "averages to the mean logit less the mean log normaliser): R² = 1 there is an identity, no finding."
+            "averages to the mean logit less the mean log normaliser): R² = 1 there is an identity, no "
+            "finding."
         )
     unfit = [one for one in found if one.row["ridge"]]
     if unfit:

@@ -120,7 +120,7 @@ class Records:
 
     @cached_property
     def shown_identity(self) -> str | None:
-        steps: dict[int | None, str] = {}
+        steps: dict[Any, str] = {}
         for row in self._looked_at:
             steps.setdefault(row["step"], row["identity"])
         if None not in steps and len(steps) > 1:

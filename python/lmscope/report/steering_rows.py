@@ -42,7 +42,9 @@ def chosen(rows: list[Row], allocation: str, calibration: str, text: str) -> lis
 
 def control(rows: list[Row], name: str, allocation: str, calibration: str, text: str) -> list[Row]:
     """Rows of a control with the same allocation and text; calibrated as asked, where there are such."""
-    same = [row for row in rows if (row["allocation"], row["text"], row["control"]) == (allocation, text, name)]
+    same = [
+        row for row in rows if (row["allocation"], row["text"], row["control"]) == (allocation, text, name)
+    ]
     exact = [row for row in same if row["calibrated"] == (calibration == "yes")]
     return exact or same
 

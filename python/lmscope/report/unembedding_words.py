@@ -7,20 +7,21 @@ from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
 from lmscope.report.steering_rows import CONTROLS, TEXTS, errors
 from lmscope.report.unembedding_rows import checkpoints, series
-from lmscope.report.words import count, listing, number, of_one, percent
+from lmscope.report.words import count, listing, number, of_one, percent, plain
 
 
 def unembedding_sentences(records: Records) -> list[str]:
-    """Of the fit, steering and removal, by checkpoint where there are several; then of the dynamics."""
+    """Of the fit, steering and removal of the checkpoint that is shown first; then of the dynamics."""
     shown = checkpoints(records, "heads")
     told = []
-    for one in shown:
-        of = [
+    for one in [one for one in shown if one.identity == records.shown_identity] or shown[:1]:
+        told = [
             *_encoding(one.rows(records, "encoding"), one.rows(records, "slope")),
             *_steering(one.rows(records, "steering")),
             *_removal(one.rows(records, "mask")),
         ]
-        told += [of_one(one.label, text) for text in of] if len(records.located) > 1 else of
+        if len(shown) > 1:
+            told = [of_one(one.label, text) for text in told]
     return [*told, *dynamics_sentences(series(records.rows("dynamics")))]
 
 
@@ -49,7 +50,7 @@ def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
         f"{number(fit['adjusted_r2'])}{beside}{by_scope}."
     )
     if fit["cosine"] is not None:
-        text += f" Its slope has a cosine of {number(fit['cosine'])} with minus the mean state."
+        text += f" Its slope has a cosine of {number(fit['cosine'], 4)} with minus the mean state."
     held = [
         f"{number(row['ninety'])} of {number(len(row['slope']))} {row['basis']}"
         for row in slopes
@@ -61,31 +62,32 @@ def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
 
 
 def _steering(rows: list[Row]) -> list[str]:
-    """On held-out text, where there is any; one sentence for each allocation and kind of step."""
-    told = []
-    text = "held_out" if any(row["text"] == "held_out" for row in rows) else "fit"
-    measured = [row for row in rows if row["text"] == text and row["realised"] is not None]
-    for allocation in dict.fromkeys(row["allocation"] for row in measured):
-        for calibrated in (True, False):
-            some = [
-                row for row in measured if (row["allocation"], row["calibrated"]) == (allocation, calibrated)
-            ]
-            own = [row for row in some if row["control"] == ""]
-            if not own:
-                continue
-            controls = [
-                f"{name} {said}"
-                for control, name in CONTROLS.items()
-                if (said := _errors([row for row in some if row["control"] == control]))
-            ]
-            factors = {row["factor"] for row in own}
-            told.append(
-                f"Steering of {count(len({row['token'] for row in own}), 'token')} by factors from "
-                f"{number(min(factors))} to {number(max(factors))} ({allocation.replace('_', ' ')}, "
-                f"{'calibrated' if calibrated else 'not calibrated'}), on {TEXTS[text]}: median "
-                f"|ln(realised / asked)| {_errors(own)}{'; ' if controls else ''}{'; '.join(controls)}."
-            )
-    return told
+    """Of what the section opens with, and the controls of the same change of the row."""
+    places = [(row["text"], row["calibrated"], row["allocation"]) for row in rows if not row["control"]]
+    text, calibrated, allocation = min(
+        places, key=lambda place: (place[0] != "held_out", not place[1]), default=("", False, "")
+    )
+    some = [
+        row
+        for row in rows
+        if (row["text"], row["allocation"]) == (text, allocation) and row["realised"] is not None
+    ]
+    own = [row for row in some if not row["control"] and row["calibrated"] == calibrated]
+    if not own:
+        return []
+    controls = [
+        f"{name} {said}"
+        for control, name in CONTROLS.items()
+        if (said := _errors([row for row in some if row["control"] == control]))
+    ]
+    beside = f" ({'; '.join(controls)})" if controls else ""
+    factors = {row["factor"] for row in own}
+    return [
+        f"Steering of {count(len({row['token'] for row in own}), 'token')} by factors from "
+        f"{number(min(factors))} to {number(max(factors))} ({plain(allocation)}, "
+        f"{'calibrated' if calibrated else 'not calibrated'}), measured on {TEXTS[text]}: median "
+        f"|ln(realised / asked)| {_errors(own)}{beside}."
+    ]
 
 
 def _errors(rows: list[Row]) -> str:
@@ -103,6 +105,7 @@ def _removal(masks: list[Row]) -> list[str]:
         f"{'set to zero' if row['fill'] == 'zero' else 'set to their mean'}, can go at a Jensen–Shannon "
         f"divergence of {number(row['js'])} nats on this text (limit {number(row['limit'])})."
         if row["dimensions_removed"]
-        else f"No set of coordinates can go within a Jensen–Shannon divergence of {number(row['limit'])} nats."
+        else "No set of coordinates can go within a Jensen–Shannon divergence of "
+        f"{number(row['limit'])} nats."
         for row in masks
     ]

@@ -11,6 +11,7 @@ from lmscope.report.dynamics_rows import (
     at_share,
     curve,
     dynamics_sentences,
+    step_words,
     way,
 )
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Figure, Variant
@@ -27,6 +28,8 @@ _PROGRESS = "progress"
 _COLOURS = (BLUE, GREEN, VERMILLION, PURPLE, GREY)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MOST_TICKS = 9
+_LOWEST, _HIGHEST = -0.35, 1.6
+"""Shares of the way that the chart of all quantities has room for."""
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import part_choice %}
@@ -92,7 +95,12 @@ def section(records: Records) -> Section | None:
                 "type": "scatter",
                 "mode": "markers",
                 "name": f"{percent(SHARE)} of the way",
-                "marker": {"symbol": "star", "size": 13, "color": ORANGE, "line": {"width": 1, "color": GREY}},
+                "marker": {
+                    "symbol": "star",
+                    "size": 13,
+                    "color": ORANGE,
+                    "line": {"width": 1, "color": GREY},
+                },
                 "hoverinfo": "text",
             },
         ],
@@ -108,12 +116,12 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"measures": states},
         shows="One point per checkpoint, steps on a logarithmic axis (of step + 1). Taken together, every "
-        "quantity goes from 0 at the first checkpoint to 1 at the last, one line style a training; stars stand "
-        "where it has made 90 % of its way, interpolated between checkpoints. By itself, each quantity has "
+        "quantity goes from 0 at the first checkpoint to 1 at the last, one line style a training; stars "
+        "stand where it has made 90 % of its way, interpolated between checkpoints. By itself, each quantity has "
         "one line per training.",
         surprise="A first checkpoint that is already trained: its way is not seen. R² of frequency that "
-        "falls again after it rose. That one thing comes before another does not say that it is needed for it; "
-        "the distance to the last weights shrinks to 0 by its definition, however the training went.",
+        "falls again after it rose. That one thing comes before another does not say that it is needed for "
+        "it; the distance to the last weights shrinks to 0 by its definition, however the training went.",
         figure=figure,
     )
 
@@ -182,15 +190,26 @@ def _together(
             parts.append([f"{short}: share of its way", name, steps, shares])
             at = at_share(points)
             if at is not None:
-                stars.append((at, SHARE, f"<b>{as_html(name)}</b>, {short}: 90 % by step {number(at)}"))
+                stars.append((at, SHARE, f"<b>{as_html(name)}</b>, {short}: 90 % by step {step_words(at)}"))
+    outside = any(not _LOWEST <= share <= _HIGHEST for one in data for share in one["y"])
     data += [{"visible": False}] * len(trainings)
     note = "0 is the first checkpoint, 1 the last; distances run from the first weights to the last"
+    if outside:
+        note += "; a line that leaves the chart went far beyond its last value: look at it by itself"
     line = {"color": GREY, "width": 1, "dash": "dot"}
     across = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": SHARE, "y1": SHARE, "line": line}
     return Variant(
         label,
         [*data, _stars(stars)],
-        {"yaxis": {"title": {"text": "share of the way"}, "tickformat": ".0%"}, "shapes": [across]},
+        {
+            "yaxis": {
+                "title": {"text": "share of the way"},
+                "tickformat": ".0%",
+                "autorange": not outside,
+                "range": [_LOWEST, _HIGHEST],
+            },
+            "shapes": [across],
+        },
         html=render(_BELOW, note=note, sentences=sentences),
         note=note,
         parts=[*parts, *_of_stars(stars, "90 % of its way")],
@@ -211,7 +230,8 @@ def _one(
                 "x": [step + 1 for step, _ in points],
                 "y": [value for _, value in points],
                 "hovertext": [
-                    f"<b>{as_html(name)}</b>, step {number(step)}: {number(value, 4)}" for step, value in points
+                    f"<b>{as_html(name)}</b>, step {number(step)}: {number(value, 4)}"
+                    for step, value in points
                 ],
                 "visible": bool(points),
             }
@@ -220,12 +240,12 @@ def _one(
         at = at_share(points)
         if at is not None:
             value = points[0][1] + SHARE * (points[-1][1] - points[0][1])
-            stars.append((at, value, f"<b>{as_html(name)}</b>: 90 % of the way by step {number(at)}"))
+            stars.append((at, value, f"<b>{as_html(name)}</b>: 90 % of the way by step {step_words(at)}"))
     note = "One line per training; stars stand at 90 % of the way from the first to the last value"
     return Variant(
         label,
         [*data, _stars(stars)],
-        {"yaxis": {"title": {"text": quantity.axis}, "tickformat": ""}, "shapes": []},
+        {"yaxis": {"title": {"text": quantity.axis}, "tickformat": "", "autorange": True}, "shapes": []},
         html=render(_BELOW, note=note, sentences=sentences),
         note=note,
         parts=[*parts, *_of_stars(stars, "90 % of its way")],

@@ -41,7 +41,7 @@ _NOTES = {
     "concentration": "the theory wants this spread well below 1: then the mean state alone decides the "
     "probability",
 }
-_EXTREMES = 8
+_EXTREMES = 6
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import part_choice, checkpoint_choice %}
@@ -65,7 +65,7 @@ _BELOW = """
 {%- else %}<td class="n">{{ one.row.tokens | number }}
 <td class="n">{{ one.row.r2 | number(4) }}<td class="n">{{ one.row.adjusted_r2 | number(4) }}
 <td class="n">{{ one.shuffled }}<td class="n">{{ one.untrained }}
-<td class="n">{{ one.row.cosine | number }}<td class="n">{{ one.row.residual_sd | number }}
+<td class="n">{{ one.row.cosine | number(4) }}<td class="n">{{ one.row.residual_sd | number }}
 <td class="n">{{ one.row.condition | number }}<td class="n">{{ one.row.ridge | number }}{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
@@ -137,8 +137,8 @@ def section(records: Records) -> Section | None:
         "over the others. By chance as many coordinates explain dimensions / tokens of it; adjusted R² takes "
         "that off, and shuffled rows show it at 0.",
         surprise="An untrained model whose R² is as high: every head that is linear gives a linear "
-        "mean log-probability, so that a high R² there is no sign of learning. A cosine far below 1: the slope "
-        "is not minus the mean state, and the theory's condition fails. The fit says nothing of single "
+        "mean log-probability, so that a high R² there is no sign of learning. A cosine far below 1: the "
+        "slope is not minus the mean state, and the theory's condition fails. The fit says nothing of single "
         "contexts, and nothing of another text: its mean probabilities are others.",
         figure=figure,
     )
@@ -192,7 +192,7 @@ def _below(records: Records, one: Checkpoint, row: Row, view: str) -> str:
     return render(
         _BELOW,
         note=_NOTES[view].capitalize(),
-        sentences=said(found),
+        sentences=said(found, softcap=head["softcap"]),
         fits=_by_target(found),
         extremes=_extremes(row, _texts(one.rows(records, "steering"))),
         numbers=_numbers(head),
@@ -234,7 +234,10 @@ def _numbers(head: Row) -> list[tuple[str, str]]:
         ("output embedding", "tied to the input embedding" if head["tied"] else "of its own"),
         ("positions", f"{number(head['positions'])} in {number(head['windows'])} windows"),
         ("loss", f"{number(head['loss'], 4)} nats per token"),
-        ("logit's sd over positions", f"{number(head['logit_sd'])} (95 % below {number(head['logit_sd_high'])})"),
+        (
+            "logit's sd over positions",
+            f"{number(head['logit_sd'])} (95 % below {number(head['logit_sd_high'])})",
+        ),
         ("log normaliser", f"{number(head['normaliser_mean'], 4)} ± {number(head['normaliser_sd'])} nats"),
         ("norm before the head", head["final_norm"] or "none"),
     ]

@@ -28,7 +28,16 @@ _LOCALIZE = (
 )
 """Its arguments, in their order."""
 _UNEMBEDDING = (
-    *("held_out", "other_text", "frequency_text", "window", "positions", "eval_positions", "steer", "factors"),
+    *(
+        "held_out",
+        "other_text",
+        "frequency_text",
+        "window",
+        "positions",
+        "eval_positions",
+        "steer",
+        "factors",
+    ),
     *("allocation", "calibrate", "steering", "removal", "shares", "removal_positions", "js", "fill"),
     *("generations", "prompts", "new_tokens", "vocabulary_sizes", "controls", "shuffles", "untrained"),
     *("dtype", "revision", "seed"),

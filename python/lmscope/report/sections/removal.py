@@ -43,7 +43,8 @@ _TEMPLATE = """
 <div class="controls">{{ part_choice("Lines show", views, "removal") }}
 {% if of | length > 1 %}{{ part_choice("Of", of, "removal") }}{% endif %}
  <button data-save="removal">Data (CSV)</button></div>
-<div class="figure" id="removal" role="img" aria-label="Divergence against the share of coordinates removed"></div>
+<div class="figure" id="removal" role="img"
+aria-label="Divergence against the share of coordinates removed"></div>
 <div data-html="removal"></div>
 """
 
@@ -86,7 +87,7 @@ def section(records: Records) -> Section | None:
             "height": 440,
             "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
             "hovermode": "closest",
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
             "xaxis": {
                 "title": {"text": "share of the coordinates removed"},
                 "tickformat": ".0%",
@@ -109,11 +110,11 @@ def section(records: Records) -> Section | None:
         values={"views": _VIEWS, "of": of},
         shows="Coordinates are taken out of the state in front of the head, and the next-token distribution "
         "is compared with the untouched one at the same places. Blue goes from the least contribution "
-        "upwards, orange-red from the most; grey is chance: random orders, their mean in a band from the lowest "
-        "to the highest draw. The diamond is the proposed set, the largest that stays within the limit.",
+        "upwards, orange-red from the most; grey is chance: random orders, their mean in a band from the "
+        "lowest to the highest draw. The diamond is the proposed set, the largest that stays within the limit.",
         surprise="A blue line that does not leave the grey band: then contribution says nothing about need. "
-        "A set within the limit on this text may exceed it on another. Only the head is changed: layers before "
-        "it still compute and use these coordinates, so nothing is saved inside the model.",
+        "A set within the limit on this text may exceed it on another. Only the head is changed: layers "
+        "before it still compute and use these coordinates, so nothing is saved inside the model.",
         figure=figure,
     )
 
@@ -181,7 +182,7 @@ def _variant(rows: list[Row], masks: list[Row], generations: list[Row], view: st
     shapes, named = _lines(rows, masks, view)
     axis: dict[str, Any] = {"title": {"text": _AXES[view]}}
     axis |= (
-        {"type": "log", "tickformat": "", "exponentformat": "power", "dtick": 1}
+        {"type": "log", "tickformat": "", "exponentformat": "e", "dtick": 1}
         if logarithmic
         else {"type": "linear", "tickformat": ".0%" if view == "same_top" else "", "dtick": None}
     )
@@ -290,7 +291,14 @@ def _lines(rows: list[Row], masks: list[Row], view: str) -> tuple[list[dict[str,
         shapes.append({**across, "y0": at, "y1": at, "line": {**dotted, "color": GREY}})
     for row in masks[:1]:
         if row["dimensions_removed"]:
-            upright = {"type": "line", "x0": row["share"], "x1": row["share"], "yref": "paper", "y0": 0, "y1": 1}
+            upright = {
+                "type": "line",
+                "x0": row["share"],
+                "x1": row["share"],
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+            }
             shapes.append({**upright, "line": dotted})
     return shapes, named
 
@@ -316,6 +324,6 @@ def _said(masks: list[Row]) -> str:
         return f"No set of coordinates stays within a JS of {number(row['limit'])} nats."
     file = f" The mask is {row['file']} in the result folder." if row["file"] else ""
     return (
-        f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a JS "
-        f"of {number(row['js'])} nats ({_interval(row)}), within the limit of {number(row['limit'])}.{file}"
+        f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a "
+        f"JS of {number(row['js'])} nats ({_interval(row)}), within the limit of {number(row['limit'])}.{file}"
     )

@@ -30,7 +30,8 @@ _TEMPLATE = """
 <div class="controls">{{ part_choice("Basis", bases, "slope") }}
 {{ checkpoint_choice(of, "slope") }} <button data-save="slope">Data (CSV)</button></div>
 <p class="note" data-html="slope"></p>
-<div class="figure" id="slope" role="img" aria-label="Contributions of coordinates, and their running share"></div>
+<div class="figure" id="slope" role="img"
+aria-label="Contributions of coordinates, and their running share"></div>
 """
 
 FloatArray = NDArray[np.float64]
@@ -69,8 +70,8 @@ def section(records: Records) -> Section | None:
         values={"bases": bases, "of": of},
         shows="Above, |slope| × spread of the rows for every coordinate, in falling order; orange dots are "
         "what minus the mean state would give for the same coordinate. Below, the share of the squared "
-        "contributions up to each rank. Grey is chance: a slope of Gaussian entries of equal size, which is far "
-        "from even too; dotted, an even spread.",
+        "contributions up to each rank. Grey is chance: a slope of Gaussian entries of equal size, which is "
+        "far from even too; dotted, an even spread.",
         surprise="A blue curve that follows the grey one is not sparse, however steep it looks. Sparse "
         "among coordinates but not among components: a few outlier coordinates of large spread carry it. "
         "A large contribution does not say that the model needs the coordinate; removal does.",
@@ -100,7 +101,7 @@ def _traces() -> list[dict[str, Any]]:
         trace("Gaussian slope", "y", GREY),
         trace("slope", "y", BLUE, **found),
         trace("Gaussian slope", "y2", GREY),
-        trace("even spread", "y2", GREY, **even, ) | {"showlegend": True},
+        trace("even spread", "y2", GREY, **even) | {"showlegend": True},
         trace("slope", "y2", BLUE, **found),
     ]
 
@@ -125,7 +126,7 @@ def _layout() -> dict[str, Any]:
             "domain": UPPER,
             "type": "log",
             "title": {"text": "contribution (nats)"},
-            "exponentformat": "power",
+            "exponentformat": "e",
             "dtick": 1,
         },
         "yaxis2": {
@@ -211,9 +212,9 @@ def _note(row: Row, found: FloatArray, chance: FloatArray) -> str:
     dimensions = len(found)
     participation = float(np.sum(chance**2) ** 2 / np.sum(chance**4))
     return (
-        f"{number(row['ninety'])} of {number(dimensions)} ({percent(row['ninety'] / dimensions)}) hold 90 % of "
-        f"the squared contributions, where a Gaussian slope needs {number(_needed(chance))} and an even spread "
-        f"{number(int(np.ceil(_SHARE * dimensions)))}; participation ratio {number(row['participation'])} "
+        f"{number(row['ninety'])} of {number(dimensions)} ({percent(row['ninety'] / dimensions)}) hold 90 % "
+        f"of the squared contributions, where a Gaussian slope needs {number(_needed(chance))} and an even "
+        f"spread {number(int(np.ceil(_SHARE * dimensions)))}; participation ratio {number(row['participation'])} "
         f"(Gaussian: {number(participation)}), Gini index {number(row['gini'])}"
     )
 

@@ -30,8 +30,8 @@ ORDER = 63
 
 _VIEWS: Choices = {"realised": "realised against asked factor", "js": "divergence against factor"}
 _HOVER = {
-    "realised": "asked × %{customdata[1]}, realised × %{y:.3g} (95 % %{customdata[2]} to %{customdata[3]})<br>"
-    "mean probability %{customdata[4]} → %{customdata[5]}, %{customdata[6]} times in the text",
+    "realised": "asked × %{customdata[1]}, realised × %{y:.3g} (95 % %{customdata[2]} to %{customdata[3]})"
+    "<br>mean probability %{customdata[4]} → %{customdata[5]}, %{customdata[6]} times in the text",
     "js": "asked × %{customdata[1]}: %{y:.3g} nats",
 }
 _JITTER, _BESIDE = 0.13, 0.27
@@ -45,7 +45,8 @@ _TEMPLATE = """
 {{ part_choice("Steps", calibration, "steering") }}
 {{ part_choice("Change", allocations, "steering") }}
 {{ checkpoint_choice(of, "steering") }} <button data-save="steering">Data (CSV)</button></div>
-<div class="figure" id="steering" role="img" aria-label="Realised against asked factors of steered tokens"></div>
+<div class="figure" id="steering" role="img"
+aria-label="Realised against asked factors of steered tokens"></div>
 <div data-html="steering"></div>
 """
 
@@ -78,7 +79,9 @@ def section(records: Records) -> Section | None:
     allocations = {name: plain(name) for name in dict.fromkeys(row["allocation"] for row in every)}
     texts = {key: name for key, name in TEXTS.items() if any(row["text"] == key for row in every)}
     calibration = {
-        key: name for key, name in CALIBRATION.items() if any(row["calibrated"] == (key == "yes") for row in every)
+        key: name
+        for key, name in CALIBRATION.items()
+        if any(row["calibrated"] == (key == "yes") for row in every)
     }
     states = {
         ":".join([view, text, steps, allocation, one.key]): of_label(
@@ -120,13 +123,13 @@ def section(records: Records) -> Section | None:
             "of": of,
         },
         shows="Each dot is one token whose row alone was changed so that its mean probability grows by the "
-        "factor below; the dashed line is what was asked. Squares with brackets are medians and quartiles over "
-        "tokens. Beside them stand the controls: the same step with the wrong sign, and a step as long in a "
+        "factor below; the dashed line is what was asked. Squares with brackets are medians and quartiles "
+        "over tokens. Beside them stand the controls: the same step with the wrong sign, and a step as long in a "
         "random direction. The fitting text is what the step was taken from; held-out text is the test.",
         surprise="Controls on the line: then the factor comes from the size of the step, not from its "
-        "direction. Held-out medians that bend away from the line while fitted ones do not. Mean probabilities "
-        "say nothing of single places: a factor of 20 on average can be 100 in one context and 1 in another. The "
-        "shape of the distribution over all other tokens never changes: they are multiplied by one number.",
+        "direction. Held-out medians that bend away from the line while fitted ones do not. Mean "
+        "probabilities say nothing of single places: a factor of 20 on average can be 100 in one context and 1 "
+        "in another. The shape of the distribution over all other tokens never changes: they are multiplied by one number.",
         figure=figure,
     )
 
@@ -191,6 +194,7 @@ def _layout(factors: list[float]) -> dict[str, Any]:
             "tickvals": factors,
             "ticktext": [factor_words(factor) for factor in factors],
             "tickangle": 0,
+            "tickfont": {"size": 11},
             "range": [math.log10(factors[0]) - 0.2, math.log10(factors[-1]) + 0.2],
         },
         "yaxis": {"type": "log", "automargin": True, "fixedrange": True, "zeroline": False},
@@ -205,10 +209,7 @@ def _variant(rows: list[Row], view: str, text: str, steps: str, allocation: str,
         {"x": factors, "y": factors, "visible": view == "realised"},
         _points(some, view),
         _medians(some, view, 0.0),
-        *(
-            _medians(of, view, side * _BESIDE)
-            for of, side in zip(controls.values(), (1, -1), strict=True)
-        ),
+        *(_medians(of, view, side * _BESIDE) for of, side in zip(controls.values(), (1, -1), strict=True)),
     ]
     notes = _notes(some, controls, steps)
     up = "realised factor" if view == "realised" else "Jensen–Shannon divergence (nats)"
@@ -219,7 +220,7 @@ def _variant(rows: list[Row], view: str, text: str, steps: str, allocation: str,
             "ticktext": [factor_words(factor) for factor in _decades(factors)],
         }
         if view == "realised"
-        else {"tickmode": "auto", "exponentformat": "power", "dtick": 1}
+        else {"tickmode": "auto", "exponentformat": "e", "dtick": 1}
     )
     return Variant(
         label,
@@ -313,7 +314,13 @@ def _lines(rows: list[Row], view: str) -> list[Any]:
             [None if row[end] is None else _short(row[end]) for row in known]
             for end in ("realised_low", "realised_high")
         ]
-    return ["token", [row["token"] for row in known], [row["factor"] for row in known], of_trace(1, "y"), *ends]
+    return [
+        "token",
+        [row["token"] for row in known],
+        [row["factor"] for row in known],
+        of_trace(1, "y"),
+        *ends,
+    ]
 
 
 def _summary(what: str, rows: list[Row], view: str) -> list[Any]:
@@ -326,15 +333,15 @@ def _summary(what: str, rows: list[Row], view: str) -> list[Any]:
 def _notes(rows: list[Row], controls: dict[str, list[Row]], steps: str) -> list[str]:
     tokens = len({row["token"] for row in rows})
     near, far = errors(rows)
-    beside = [
-        f"{CONTROLS[name]} {_errors(*errors(of))}" for name, of in controls.items() if of
-    ]
+    beside = [f"{CONTROLS[name]} {_errors(*errors(of))}" for name, of in controls.items() if of]
     told = [
         f"{count(tokens, 'token')}. Median |ln(realised / asked)|: {_errors(near, far)}"
         f"{'; ' if beside else ''}{'; '.join(beside)}."
     ]
     if any(row["calibrated"] != (steps == "yes") for of in controls.values() for row in of):
-        told.append(f"The controls were run with steps {CALIBRATION['no' if steps == 'yes' else 'yes']} only.")
+        told.append(
+            f"The controls were run with steps {CALIBRATION['no' if steps == 'yes' else 'yes']} only."
+        )
     if not all(controls.values()):
         told.append("No controls were run with this change of the row, or not all of them.")
     refused = [row for row in rows if row["reason"]]
@@ -355,8 +362,6 @@ def _errors(near: float | None, far: float | None) -> str:
         if value is not None
     ]
     return " and ".join(parts) or "nothing measured"
-
-
 
 
 def _named(controls: dict[str, list[Row]]) -> list[str]:
@@ -385,7 +390,9 @@ def _table(rows: list[Row], controls: dict[str, list[Row]]) -> list[dict[str, An
                 "controls": [median(one.get(factor, []), error) for one in beside],
                 "alone": abs(math.log(factor)),
                 "js": median(some, lambda row: row["js"]),
-                "others": median(some, lambda row: None if row["others"] is None else math.exp(row["others"])),
+                "others": median(
+                    some, lambda row: None if row["others"] is None else math.exp(row["others"])
+                ),
             }
         )
     return lines

@@ -26,7 +26,8 @@ _TEMPLATE = """
 <div class="controls">{{ part_choice("Lines show", measures, "vocabulary_size") }}
 {{ checkpoint_choice(of, "vocabulary_size") }} <button data-save="vocabulary_size">Data (CSV)</button></div>
 <p class="note" data-html="vocabulary_size"></p>
-<div class="figure" id="vocabulary_size" role="img" aria-label="Fit against the size of sub-vocabularies"></div>
+<div class="figure" id="vocabulary_size" role="img"
+aria-label="Fit against the size of sub-vocabularies"></div>
 """
 
 
@@ -94,8 +95,8 @@ def section(records: Records) -> Section | None:
         shows="The same fit over random parts of the vocabulary, one point per draw, against how many tokens "
         "they have. Draws of one size differ by which tokens they caught.",
         surprise="A line that falls with size: few coordinates cannot hold what the rest of the vocabulary "
-        "needs. This is no model with a small vocabulary: probabilities keep the normaliser of the whole one, so "
-        "that a flat line does not refute the claim that large output spaces encode more accurately.",
+        "needs. This is no model with a small vocabulary: probabilities keep the normaliser of the whole one, "
+        "so that a flat line does not refute the claim that large output spaces encode more accurately.",
         figure=figure,
     )
 
