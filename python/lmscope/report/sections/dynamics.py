@@ -117,8 +117,8 @@ def section(records: Records) -> Section | None:
         values={"measures": states},
         shows="One point per checkpoint, steps on a logarithmic axis (of step + 1). Taken together, every "
         "quantity goes from 0 at the first checkpoint to 1 at the last, one line style a training; stars "
-        "stand where it has made 90 % of its way, interpolated between checkpoints. By itself, each quantity has "
-        "one line per training.",
+        "stand where it has made 90 % of its way, interpolated between checkpoints. By itself, each quantity "
+        "has one line per training.",
         surprise="A first checkpoint that is already trained: its way is not seen. R² of frequency that "
         "falls again after it rose. That one thing comes before another does not say that it is needed for "
         "it; the distance to the last weights shrinks to 0 by its definition, however the training went.",

@@ -111,7 +111,8 @@ def section(records: Records) -> Section | None:
         shows="Coordinates are taken out of the state in front of the head, and the next-token distribution "
         "is compared with the untouched one at the same places. Blue goes from the least contribution "
         "upwards, orange-red from the most; grey is chance: random orders, their mean in a band from the "
-        "lowest to the highest draw. The diamond is the proposed set, the largest that stays within the limit.",
+        "lowest to the highest draw. The diamond is the proposed set, the largest that stays within the "
+        "limit.",
         surprise="A blue line that does not leave the grey band: then contribution says nothing about need. "
         "A set within the limit on this text may exceed it on another. Only the head is changed: layers "
         "before it still compute and use these coordinates, so nothing is saved inside the model.",
@@ -325,5 +326,6 @@ def _said(masks: list[Row]) -> str:
     file = f" The mask is {row['file']} in the result folder." if row["file"] else ""
     return (
         f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a "
-        f"JS of {number(row['js'])} nats ({_interval(row)}), within the limit of {number(row['limit'])}.{file}"
+        f"JS of {number(row['js'])} nats ({_interval(row)}), within the limit of "
+        f"{number(row['limit'])}.{file}"
     )

@@ -214,8 +214,9 @@ def _note(row: Row, found: FloatArray, chance: FloatArray) -> str:
     return (
         f"{number(row['ninety'])} of {number(dimensions)} ({percent(row['ninety'] / dimensions)}) hold 90 % "
         f"of the squared contributions, where a Gaussian slope needs {number(_needed(chance))} and an even "
-        f"spread {number(int(np.ceil(_SHARE * dimensions)))}; participation ratio {number(row['participation'])} "
-        f"(Gaussian: {number(participation)}), Gini index {number(row['gini'])}"
+        f"spread {number(int(np.ceil(_SHARE * dimensions)))}; participation ratio "
+        f"{number(row['participation'])} (Gaussian: {number(participation)}), Gini index "
+        f"{number(row['gini'])}"
     )
 
 

@@ -124,12 +124,13 @@ def section(records: Records) -> Section | None:
         },
         shows="Each dot is one token whose row alone was changed so that its mean probability grows by the "
         "factor below; the dashed line is what was asked. Squares with brackets are medians and quartiles "
-        "over tokens. Beside them stand the controls: the same step with the wrong sign, and a step as long in a "
-        "random direction. The fitting text is what the step was taken from; held-out text is the test.",
+        "over tokens. Beside them stand the controls: the same step with the wrong sign, and a step as long "
+        "in a random direction. The fitting text is what the step was taken from; held-out text is the test.",
         surprise="Controls on the line: then the factor comes from the size of the step, not from its "
         "direction. Held-out medians that bend away from the line while fitted ones do not. Mean "
-        "probabilities say nothing of single places: a factor of 20 on average can be 100 in one context and 1 "
-        "in another. The shape of the distribution over all other tokens never changes: they are multiplied by one number.",
+        "probabilities say nothing of single places: a factor of 20 on average can be 100 in one context and "
+        "1 in another. The shape of the distribution over all other tokens never changes: they are "
+        "multiplied by one number.",
         figure=figure,
     )
 

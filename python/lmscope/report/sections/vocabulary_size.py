@@ -95,8 +95,8 @@ def section(records: Records) -> Section | None:
         shows="The same fit over random parts of the vocabulary, one point per draw, against how many tokens "
         "they have. Draws of one size differ by which tokens they caught.",
         surprise="A line that falls with size: few coordinates cannot hold what the rest of the vocabulary "
-        "needs. This is no model with a small vocabulary: probabilities keep the normaliser of the whole one, "
-        "so that a flat line does not refute the claim that large output spaces encode more accurately.",
+        "needs. This is no model with a small vocabulary: probabilities keep the normaliser of the whole "
+        "one, so that a flat line does not refute the claim that large output spaces encode more accurately.",
         figure=figure,
     )
 
