@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lmscope.analyses.block_levels import BlockLevels, levels_per_block
     from lmscope.analyses.conditional_entropy import ConditionalEntropy, conditional_entropy, skill_entropy
     from lmscope.analyses.difference import DifferenceVerdict, difference_verdict
+    from lmscope.analyses.dimension_saliency import DimensionSaliency, dimension_saliency
     from lmscope.analyses.entropy_law import EntropyLaw, fit_entropy_law
+    from lmscope.analyses.generation_quality import GenerationQuality, generation_quality
     from lmscope.analyses.iid_entropy import IidEntropy, iid_entropy
     from lmscope.analyses.information_gain import (
         InformationGain,
@@ -49,13 +51,17 @@ if TYPE_CHECKING:
     )
     from lmscope.analyses.similarity import Docs, docs
     from lmscope.analyses.slices import SliceScore, slice_ranks, slice_scores
+    from lmscope.analyses.slope_sparsity import SlopeSparsity
     from lmscope.analyses.spectra import SpectrumVerdict, spectrum_verdict
     from lmscope.analyses.stored_precision import StoredPrecision, stored_precision
     from lmscope.analyses.streaming_entropy import StreamingEntropy
     from lmscope.analyses.text_averages import AverageEntropy, DiffErank, average_entropies, diff_erank
     from lmscope.analyses.text_distances import TextDistances, text_distances
+    from lmscope.analyses.token_encoding import Encoding, fit_token_encoding
     from lmscope.analyses.token_selection import Selections, attention_sinks, select_tokens
+    from lmscope.analyses.training_dynamics import frequency_encoding
     from lmscope.analyses.variance_explained import VarianceExplained, variance_explained
+    from lmscope.analyses.vocabulary_size import SizePoint, encoding_by_size
     from lmscope.checkpoints import Checkpoint, CheckpointError, TensorInfo, open_checkpoint
     from lmscope.kernels.column_cosine import ColumnCosine, PackedColumns, column_cosine
     from lmscope.kernels.lasso import Lasso, LassoPath, lasso, lasso_path
@@ -69,7 +75,14 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
+    from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
+    from lmscope.output_embedding.edit_file import load_steering
+    from lmscope.output_embedding.encoding import token_probability_encoding
+    from lmscope.output_embedding.mauve import Mauve, mauve_score
+    from lmscope.output_embedding.removal import RemovalPoint, removal_curve
+    from lmscope.output_embedding.removal_mask import DimensionMask, load_mask, masked, removable_set
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
+    from lmscope.representations.generation import generate
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
     from lmscope.representations.kept_tokens import KeptTokens
     from lmscope.representations.lesions import Lesion, lesioned
@@ -98,6 +111,7 @@ if TYPE_CHECKING:
     from lmscope.runs.similarity import similarity
     from lmscope.runs.spectra import spectra
     from lmscope.runs.tokens import tokens
+    from lmscope.runs.unembedding import unembedding
 
 __version__ = _version("lmscope")
 
@@ -112,10 +126,15 @@ _HOME = {
     "CudaError": "lmscope.kernels.runtime",
     "DiffErank": "lmscope.analyses.text_averages",
     "DifferenceVerdict": "lmscope.analyses.difference",
+    "DimensionMask": "lmscope.output_embedding.removal_mask",
+    "DimensionSaliency": "lmscope.analyses.dimension_saliency",
     "DistributedInformation": "lmscope.analyses.selection_summary",
     "Docs": "lmscope.analyses.similarity",
+    "Encoding": "lmscope.analyses.token_encoding",
+    "EditedCheckpoint": "lmscope.output_embedding.apply_edit",
     "Entropy": "lmscope.analyses.representation_entropy",
     "EntropyLaw": "lmscope.analyses.entropy_law",
+    "GenerationQuality": "lmscope.analyses.generation_quality",
     "IidEntropy": "lmscope.analyses.iid_entropy",
     "Impact": "lmscope.analyses.lesion_impact",
     "InformationGain": "lmscope.analyses.information_gain",
@@ -128,6 +147,7 @@ _HOME = {
     "Lesion": "lmscope.representations.lesions",
     "MEASURES": "lmscope.representations.measures",
     "MarchenkoPastur": "lmscope.analyses.marchenko_pastur",
+    "Mauve": "lmscope.output_embedding.mauve",
     "Measure": "lmscope.representations.measures",
     "MeasureInfo": "lmscope.representations.measures",
     "NextStates": "lmscope.representations.next_states",
@@ -140,6 +160,7 @@ _HOME = {
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "RankCorrelation": "lmscope.analyses.rank_correlation",
     "Removal": "lmscope.analyses.removal",
+    "RemovalPoint": "lmscope.output_embedding.removal",
     "RoleAgreement": "lmscope.analyses.role_agreement",
     "Run": "lmscope.runs",
     "Scores": "lmscope.representations.measures",
@@ -150,7 +171,9 @@ _HOME = {
     "SequenceGain": "lmscope.analyses.information_gain",
     "SingularValues": "lmscope.kernels.singular_values",
     "SingularVectors": "lmscope.kernels.singular_vectors",
+    "SizePoint": "lmscope.analyses.vocabulary_size",
     "SliceScore": "lmscope.analyses.slices",
+    "SlopeSparsity": "lmscope.analyses.slope_sparsity",
     "SpectrumVerdict": "lmscope.analyses.spectra",
     "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
@@ -162,6 +185,7 @@ _HOME = {
     "WeightSite": "lmscope.representations.weight_sites",
     "activation_overlap": "lmscope.analyses.activation_overlap",
     "analyze": "lmscope.runs",
+    "apply_steering": "lmscope.output_embedding.apply_edit",
     "attention_sinks": "lmscope.analyses.token_selection",
     "average_entropies": "lmscope.analyses.text_averages",
     "average_probabilities": "lmscope.representations.token_averages",
@@ -172,11 +196,17 @@ _HOME = {
     "cuda_available": "lmscope.kernels.runtime",
     "diff_erank": "lmscope.analyses.text_averages",
     "difference_verdict": "lmscope.analyses.difference",
+    "dimension_saliency": "lmscope.analyses.dimension_saliency",
     "distributed_information": "lmscope.analyses.selection_summary",
     "docs": "lmscope.analyses.similarity",
+    "encoding_by_size": "lmscope.analyses.vocabulary_size",
     "fit_entropy_law": "lmscope.analyses.entropy_law",
     "fit_marchenko_pastur": "lmscope.analyses.marchenko_pastur",
+    "fit_token_encoding": "lmscope.analyses.token_encoding",
+    "frequency_encoding": "lmscope.analyses.training_dynamics",
     "full_rank_problem": "lmscope.representations.input_covariance",
+    "generate": "lmscope.representations.generation",
+    "generation_quality": "lmscope.analyses.generation_quality",
     "get_num_threads": "lmscope.kernels.runtime",
     "head_averages": "lmscope.representations.token_averages",
     "iid_entropy": "lmscope.analyses.iid_entropy",
@@ -190,8 +220,12 @@ _HOME = {
     "lasso_path": "lmscope.kernels.lasso",
     "lesioned": "lmscope.representations.lesions",
     "levels_per_block": "lmscope.analyses.block_levels",
+    "load_mask": "lmscope.output_embedding.removal_mask",
     "load_model": "lmscope.representations",
+    "load_steering": "lmscope.output_embedding.edit_file",
     "localize": "lmscope.runs",
+    "masked": "lmscope.output_embedding.removal_mask",
+    "mauve_score": "lmscope.output_embedding.mauve",
     "measures_for": "lmscope.representations.measures",
     "next_states": "lmscope.representations.next_states",
     "next_token_losses": "lmscope.representations.next_token",
@@ -207,6 +241,9 @@ _HOME = {
     "rank_correlation": "lmscope.analyses.rank_correlation",
     "read_labelled": "lmscope.representations.measures",
     "read_texts": "lmscope.representations",
+    "remove_steering": "lmscope.output_embedding.apply_edit",
+    "removable_set": "lmscope.output_embedding.removal_mask",
+    "removal_curve": "lmscope.output_embedding.removal",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.role_agreement",
     "same_sites": "lmscope.representations.weight_sites",
@@ -227,7 +264,9 @@ _HOME = {
     "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
+    "token_probability_encoding": "lmscope.output_embedding.encoding",
     "tokens": "lmscope.runs",
+    "unembedding": "lmscope.runs",
     "use_isa": "lmscope.kernels.runtime",
     "variance_explained": "lmscope.analyses.variance_explained",
     "weight_sites": "lmscope.representations.weight_sites",
@@ -245,10 +284,15 @@ __all__ = [
     "CudaError",
     "DiffErank",
     "DifferenceVerdict",
+    "DimensionMask",
+    "DimensionSaliency",
     "DistributedInformation",
     "Docs",
+    "EditedCheckpoint",
+    "Encoding",
     "Entropy",
     "EntropyLaw",
+    "GenerationQuality",
     "IidEntropy",
     "Impact",
     "InformationGain",
@@ -260,6 +304,7 @@ __all__ = [
     "LassoPath",
     "Lesion",
     "MarchenkoPastur",
+    "Mauve",
     "Measure",
     "MeasureInfo",
     "NextStates",
@@ -272,6 +317,7 @@ __all__ = [
     "PrefixLassoOrder",
     "RankCorrelation",
     "Removal",
+    "RemovalPoint",
     "RoleAgreement",
     "Run",
     "Scores",
@@ -282,7 +328,9 @@ __all__ = [
     "SequenceGain",
     "SingularValues",
     "SingularVectors",
+    "SizePoint",
     "SliceScore",
+    "SlopeSparsity",
     "SpectrumVerdict",
     "StoredPrecision",
     "StreamingEntropy",
@@ -295,6 +343,7 @@ __all__ = [
     "__version__",
     "activation_overlap",
     "analyze",
+    "apply_steering",
     "attention_sinks",
     "average_entropies",
     "average_probabilities",
@@ -305,11 +354,17 @@ __all__ = [
     "cuda_available",
     "diff_erank",
     "difference_verdict",
+    "dimension_saliency",
     "distributed_information",
     "docs",
+    "encoding_by_size",
     "fit_entropy_law",
     "fit_marchenko_pastur",
+    "fit_token_encoding",
+    "frequency_encoding",
     "full_rank_problem",
+    "generate",
+    "generation_quality",
     "get_num_threads",
     "head_averages",
     "iid_entropy",
@@ -323,8 +378,12 @@ __all__ = [
     "lasso_path",
     "lesioned",
     "levels_per_block",
+    "load_mask",
     "load_model",
+    "load_steering",
     "localize",
+    "masked",
+    "mauve_score",
     "measures_for",
     "next_states",
     "next_token_losses",
@@ -340,6 +399,9 @@ __all__ = [
     "rank_correlation",
     "read_labelled",
     "read_texts",
+    "removable_set",
+    "removal_curve",
+    "remove_steering",
     "representation_entropy",
     "role_agreement",
     "same_sites",
@@ -360,7 +422,9 @@ __all__ = [
     "stored_precision",
     "summarise_selection",
     "text_distances",
+    "token_probability_encoding",
     "tokens",
+    "unembedding",
     "use_isa",
     "variance_explained",
     "weight_sites",

@@ -77,8 +77,8 @@ def regress(moments: RowMoments, dimensions: int, ridge: float | None) -> Regres
         ridge = 0.0 if condition <= CONDITION_LIMIT else largest / CONDITION_LIMIT
     elif ridge == 0 and dependent:
         raise ValueError(
-            "embedding: the columns of the fitted rows are linearly dependent, and ridge is 0: many slopes fit "
-            "equally; leave ridge at None, which adds one ten-thousand-millionth of the largest variance"
+            "embedding: the columns of the fitted rows are linearly dependent, and with ridge=0 many slopes "
+            "fit equally well; leave ridge at None, which adds 1e-10 of the largest variance"
         )
     held = np.maximum(eigenvalues, 0.0)
     found = vectors @ ((vectors.T @ target) / (held + ridge))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import matrix, real, vector
+from lmscope.analyses.encoding_intake import check_targets, token_mask, values_of_tokens
+from lmscope.analyses.intake import matrix, vector
 from lmscope.analyses.row_moments import RowMoments, blocks, rows_of
 from lmscope.analyses.row_regression import adjusted, regress
 from lmscope.analyses.slope_sparsity import SlopeSparsity, slope_sparsity
@@ -198,57 +199,3 @@ def cosine_with(slope: Floats, hidden_mean: Floats) -> float | None:
     """With minus the mean state; None where one of them is 0."""
     norms = float(np.linalg.norm(slope) * np.linalg.norm(hidden_mean))
     return float(-slope @ hidden_mean) / norms if norms > 0 else None
-
-
-def token_mask(tokens: Any, vocabulary: int) -> npt.NDArray[np.bool_]:
-    """Bool of shape (V,) of a mask, of ids, or of None for all."""
-    if tokens is None:
-        return np.ones(vocabulary, dtype=bool)
-    given = np.asarray(tokens)
-    if given.ndim == 1 and given.dtype == np.bool_:
-        if len(given) != vocabulary:
-            raise ValueError(f"tokens, a mask, must be of shape ({vocabulary},), got {given.shape}")
-        return given.copy()
-    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise ValueError(
-            f"tokens must be a mask of {vocabulary} bools or one-dimensional ids, got {given.dtype} of shape "
-            f"{given.shape}"
-        )
-    given = given.astype(np.int64)
-    outside = given[(given < 0) | (given >= vocabulary)]
-    if outside.size:
-        raise ValueError(f"tokens: there is no token {outside[0]} in an embedding of {vocabulary} rows")
-    mask = np.zeros(vocabulary, dtype=bool)
-    mask[given] = True
-    return mask
-
-
-def check_targets(targets: Floats, used: npt.NDArray[np.bool_], dimensions: int) -> None:
-    """ValueError where the fitted tokens' values cannot be regressed on as many dimensions."""
-    count = int(used.sum())
-    if count <= dimensions + 2:
-        raise ValueError(
-            f"tokens: {count} are too few to fit {dimensions} dimensions, it takes at least {dimensions + 3}; "
-            "fit more tokens, or average over a longer text where only tokens that occur are fitted"
-        )
-    bad = np.flatnonzero(used & ~np.isfinite(targets))
-    if bad.size:
-        raise ValueError(
-            f"log_probability of token {bad[0]} is {targets[bad[0]]}, {bad.size} tokens in all; leave them out "
-            "by tokens=np.isfinite(log_probability)"
-        )
-    if np.ptp(targets[used]) == 0:
-        raise ValueError(
-            f"log_probability is {targets[used][0]:.6g} for all of {count} tokens: there is nothing to explain"
-        )
-
-
-def values_of_tokens(log_probability: Any, vocabulary: int) -> Floats:
-    """In float64, Inf and NaN as they are."""
-    torch_like = getattr(log_probability, "detach", None)
-    array = real(log_probability if torch_like is None else torch_like().cpu().numpy())
-    if array.shape != (vocabulary,):
-        raise ValueError(
-            f"log_probability must be of shape ({vocabulary},), one value a row of embedding, got {array.shape}"
-        )
-    return array.astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def reached(steps: Sequence[int], values: Any, share: float = 0.9) -> float | No
         raise ValueError(
             f"steps and values must be equally many, at least 2, got {len(steps)} and {len(curve)}"
         )
-    if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)) or steps[0] < 0:
+    if any(later <= earlier for earlier, later in pairwise(steps)) or steps[0] < 0:
         raise ValueError(f"steps must ascend from 0 or more, got {list(steps)}")
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from lmscope.analyses.encoding_intake import check_targets, token_mask, values_of_tokens
 from lmscope.analyses.intake import matrix, vector, whole
 from lmscope.analyses.row_moments import RowMoments, blocks, rows_of
 from lmscope.analyses.row_regression import adjusted, regress
-from lmscope.analyses.token_encoding import check_targets, cosine_with, token_mask, values_of_tokens
+from lmscope.analyses.token_encoding import cosine_with
 
 __all__ = ["SizePoint", "encoding_by_size"]
 
@@ -78,7 +79,7 @@ def encoding_by_size(
     used = token_mask(tokens, vocabulary)
     check_targets(targets, used, dimensions)
     draws, seed = whole("draws", draws, 1), whole("seed", seed, 0)
-    ids = np.flatnonzero(used)
+    ids, columns = np.flatnonzero(used), [*biases, -targets]
     wanted = _sizes(sizes, dimensions, len(ids))
 
     points = []
@@ -90,10 +91,10 @@ def encoding_by_size(
                 continue
             for block in blocks(moments.count, size, moments.mean.size):
                 # In ascending order rows are read faster.
-                moments.update(rows_of("embedding", rows, np.sort(order[block]), *biases, -targets))
+                moments.update(rows_of("embedding", rows, np.sort(order[block]), *columns))
             if np.ptp(targets[order[:size]]) == 0:
                 raise ValueError(
-                    f"log_probability is the same for all {size} tokens of a sub-vocabulary; take larger sizes"
+                    f"log_probability is the same for each of {size} tokens drawn; take larger sizes"
                 )
             found = regress(moments, dimensions, ridge)
             points.append(

@@ -116,6 +116,21 @@ class Checkpoint:
         """How the part of a row lies in its stored tensor; CheckpointError where the name is unknown."""
         return self._part(name).cut
 
+    def stored_file(self, name: str) -> WeightFile:
+        """The file that holds the stored tensor of a row; CheckpointError where the name is unknown.
+
+        :meta private:
+        """
+        return self._file_of[self._part(name).info.stored_name]
+
+    @property
+    def weight_files(self) -> tuple[WeightFile, ...]:
+        """In natural order of their first tensors.
+
+        :meta private:
+        """
+        return tuple({id(file): file for file in self._file_of.values()}.values())
+
     def stream(
         self, names: Iterable[str] | None = None, *, read_ahead_bytes: int = READ_AHEAD_BYTES
     ) -> TensorStream:

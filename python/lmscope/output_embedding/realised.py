@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Realised"]
+from lmscope import html_repr
+from lmscope.analyses.intervals import ratio_interval
+from lmscope.analyses.lesion_impact import FEWEST_UNITS
+
+__all__ = ["Realised", "effect"]
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Realised:
-    """What an edit of k rows does on one text.
+    """What an edit of k rows of the head does on one text.
+
+    The probabilities of tokens that were not edited all change by one factor at a position, Z / Z': their
+    distribution among themselves stays what it was.
 
     Attributes:
         factor: float64, shape (k,): mean probability after over the one before.
-        low, high: float64, shape (k,): interval of the factor over windows; NaN where they are too few.
+        low, high: float64, shape (k,): interval of the factor over windows, taken as independent; NaN for
+            fewer than 8 windows, or where the token's probability lies in fewer than 4 of them.
         before, after: float64, shape (k,): mean probabilities.
         js, kl: means over positions, in nats, over the whole distribution: Jensen-Shannon divergence, and
             Kullback-Leibler divergence of the edited distribution from the unedited one.
-        others: mean over positions of log(Z / Z'), the change of every other token's log-probability.
+        others: mean over positions of log(Z / Z').
         others_worst: the value of log(Z / Z') that is furthest from 0.
         positions: how many.
+        confidence: of the intervals.
     """
 
     factor: Floats
@@ -37,3 +47,101 @@ class Realised:
     others: float
     others_worst: float
     positions: int
+    confidence: float = 0.95
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{factor:.4g}" for factor in self.factor[:6])
+        more = f", ... {len(self.factor)} in all" if len(self.factor) > 6 else ""
+        return f"Realised(factor={shown}{more}; js={self.js:.4g}, positions={self.positions})"
+
+    def _repr_html_(self) -> str:
+        columns = (self.factor, self.low, self.high, self.before, self.after)
+        rows = [[html_repr.number(float(value)) for value in row] for row in zip(*columns, strict=True)]
+        facts = [
+            ("Jensen-Shannon divergence, nats", html_repr.number(self.js)),
+            ("Kullback-Leibler divergence, nats", html_repr.number(self.kl)),
+            ("log-probability of every other token, mean change", html_repr.number(self.others)),
+            ("the same, where it is largest", html_repr.number(self.others_worst)),
+        ]
+        return html_repr.block(
+            f"Edit of {len(self.factor)} rows over {self.positions} positions",
+            html_repr.table(("factor", "from", "to", "before", "after"), rows, words=0),
+            html_repr.facts(facts),
+        )
+
+
+def effect(
+    log_probability: Floats, change: Floats, unit: npt.NDArray[np.int64], confidence: float = 0.95
+) -> Realised:
+    """The effect of logits that change by ``change``.
+
+    The interval is Student's of the ratio's linearisation, put on the log of the factor, where it is closer
+    to symmetric; its degrees of freedom are those of as many windows as the token's probability is spread
+    over, ``sum(w)**2 / sum(w**2)``, less 1.
+
+    Args:
+        log_probability: float64, positions x k: of the edited tokens, before.
+        change: float64, positions x k: logit after less logit before.
+        unit: shape (positions,): the window of each position.
+    """
+    # Rounded normalisers can put a probability next to 1 above it.
+    log_probability = np.minimum(log_probability, 0.0)
+    growth = normaliser_growth(log_probability, change)
+    probability = np.exp(log_probability)
+    edited = np.exp(log_probability + change - growth[:, None])
+    before, after = probability.mean(0), edited.mean(0)
+    low, high = _intervals(probability, edited, unit, confidence)
+    kl = growth - (probability * change).sum(1)
+    others = np.maximum(1 - probability.sum(1), 0.0)
+    js = _js(others, others * np.exp(-growth), -growth)
+    for token in range(change.shape[1]):
+        js += _js(probability[:, token], edited[:, token], change[:, token] - growth)
+    return Realised(
+        factor=after / before,
+        low=low,
+        high=high,
+        before=before,
+        after=after,
+        js=max(0.0, float(js.mean())),
+        kl=max(0.0, float(kl.mean())),
+        others=float(-growth.mean()),
+        others_worst=float(-growth[np.abs(growth).argmax()]),
+        positions=len(growth),
+        confidence=confidence,
+    )
+
+
+def normaliser_growth(log_probability: Floats, change: Floats) -> Floats:
+    """log(Z' / Z) at each position, without overflow."""
+    others = np.maximum(1 - np.exp(log_probability).sum(1), 0.0)
+    terms = log_probability + change
+    highest = np.maximum(terms.max(1), 0.0)
+    with np.errstate(divide="ignore"):
+        grown: Floats = highest + np.log(others * np.exp(-highest) + np.exp(terms - highest[:, None]).sum(1))
+    return grown
+
+
+def _js(before: Floats, after: Floats, log_factor: Floats) -> Floats:
+    """The part in the divergence of outcomes whose probabilities change by one factor."""
+    to_before = math.log(2) - np.logaddexp(0, log_factor)
+    to_after = math.log(2) - np.logaddexp(0, -log_factor)
+    found: Floats = (before * to_before + after * to_after) / 2
+    return found
+
+
+def _intervals(
+    before: Floats, after: Floats, unit: npt.NDArray[np.int64], confidence: float
+) -> tuple[Floats, Floats]:
+    windows, place = np.unique(unit, return_inverse=True)
+    low, high = np.full((2, before.shape[1]), np.nan)
+    for token in range(before.shape[1]):
+        tops, bottoms = (
+            np.bincount(place, weights=values[:, token]).astype(np.float64) for values in (after, before)
+        )
+        worth = bottoms.sum() ** 2 / np.square(bottoms).sum()
+        if len(windows) < FEWEST_UNITS or worth < FEWEST_UNITS / 2:
+            continue
+        factor, _, end = ratio_interval(tops, bottoms, confidence, worth - 1)
+        half = end / factor - 1
+        low[token], high[token] = factor * np.exp(-half), factor * np.exp(half)
+    return low, high

@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from lmscope.output_embedding.removal import Fill, RemovalPoint
     from lmscope.representations.language_model import LanguageModel
 
-__all__ = ["Mask", "load_mask", "masked", "removable_set"]
+__all__ = ["DimensionMask", "load_mask", "masked", "removable_set"]
 
 Floats = npt.NDArray[np.float64]
 
 _FORMAT = "lmscope dimensions 1"
+_MEASURED = ("share", "js", "js_low", "js_high", "limit", "fill", "identity")
 _AT_ONCE = 7
 """Numbers of dimensions that are tried in one go through the text: eight pieces of a bracket."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Mask:
+class DimensionMask:
     """Dimensions of the states before the head that are kept, and what it costs to remove the others.
 
     Attributes:
@@ -62,7 +63,7 @@ class Mask:
 
     def __repr__(self) -> str:
         return (
-            f"Mask({self.removed} of {len(self.keep)} dimensions removed, js={self.js:.4g}, "
+            f"DimensionMask({self.removed} of {len(self.keep)} dimensions removed, js={self.js:.4g}, "
             f"limit={self.limit:.4g})"
         )
 
@@ -94,15 +95,12 @@ class Mask:
         tensors: dict[str, npt.NDArray[Any]] = {"keep": self.keep}
         if self.mean is not None:
             tensors["mean"] = self.mean
-        measured = {
-            name: getattr(self, name)
-            for name in ("share", "js", "js_low", "js_high", "limit", "fill", "identity")
-        }
+        measured = {name: getattr(self, name) for name in _MEASURED}
         save_file(tensors, Path(path), metadata={"format": _FORMAT, "mask": json.dumps(measured)})
 
 
-def load_mask(path: Path | str) -> Mask:
-    """The mask that :meth:`Mask.save` wrote.
+def load_mask(path: Path | str) -> DimensionMask:
+    """The mask that :meth:`DimensionMask.save` wrote.
 
     CheckpointError for a file that is none.
     """
@@ -136,13 +134,18 @@ def load_mask(path: Path | str) -> Mask:
             expected=f"float64 {list(keep.shape)}",
             found=f"{mean.dtype} {list(mean.shape)}",
         )
-    measured = json.loads(metadata["mask"])
+    try:
+        measured = {name: json.loads(metadata["mask"])[name] for name in _MEASURED}
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the mask's metadata does not say what was measured: {error}", file=path
+        ) from error
     if (measured["fill"] == "mean") != (mean is not None):
         raise CheckpointError(
             f"a mask filled with {measured['fill']!r} has {'no' if mean is None else 'a'} tensor mean",
             file=path,
         )
-    return Mask(keep=keep, mean=mean, **measured)
+    return DimensionMask(keep=keep, mean=mean, **measured)
 
 
 def removable_set(
@@ -151,7 +154,7 @@ def removable_set(
     js: float = 0.01,
     refine: Callable[[Sequence[float]], Iterable[RemovalPoint]] | None = None,
     identity: str | None = None,
-) -> Mask:
+) -> DimensionMask:
     """The largest set of least salient dimensions whose removal moves the distribution by at most ``js``.
 
     The upper end of the 95 % interval must stay within the limit, for this share and for every smaller one
@@ -195,11 +198,11 @@ def removable_set(
             known[point.dimensions] = point
         may, may_not = bracket()
     if may == 0:
-        return Mask(
+        return DimensionMask(
             np.ones(dimensions, dtype=bool), 0.0, 0.0, None, None, js, sample.fill, sample.mean, identity
         )
     point = known[may]
-    return Mask(
+    return DimensionMask(
         keep=point.keep,
         share=may / dimensions,
         js=point.js,
@@ -242,7 +245,8 @@ def masked(
     for name, array in (("keep", keep), ("mean", mean)):
         if array is not None and np.shape(array) != (read,):
             raise ValueError(
-                f"{name} has shape {list(np.shape(array))}, but the head of {model.label} reads {read} dimensions"
+                f"{name} has shape {list(np.shape(array))}, but the head of {model.label} reads {read} "
+                "dimensions"
             )
     kept = torch.as_tensor(np.asarray(keep, dtype=bool), device=model.device)
     other = torch.as_tensor(np.zeros(read) if mean is None else mean, device=model.device, dtype=model.dtype)
@@ -258,8 +262,8 @@ def masked(
         model.outputs([[0]])
         if not calls:
             raise ValueError(
-                f"model: {type(model.model).__name__} does not call its output embedding, so that nothing can "
-                "be taken out of what it reads"
+                f"model: {type(model.model).__name__} does not call its output embedding, so that nothing "
+                "can be taken out of what it reads"
             )
         yield
     finally:

@@ -6,4 +6,4 @@ __all__ = ["SteeringError"]
 
 
 class SteeringError(ValueError):
-    """A token, factor or text that steering cannot be done with; the message says why and what is possible."""
+    """A token, factor or text that cannot be steered with; the message says why and what is possible."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lmscope.representations.output_head import OutputHead
     from lmscope.representations.token_averages import TokenAverages
 
-__all__ = ["TextStates", "capped", "products", "text_states"]
+__all__ = ["TextStates", "capped", "check_width", "products", "text_states"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,11 +56,9 @@ def text_states(
     Raises:
         SteeringError: states of another width than the head's, averages of other positions.
     """
+    check_width(head, states)
     if isinstance(states, TextStates):
         return states
-    width = int(states.states.shape[1])
-    if width != head.dimensions:
-        raise SteeringError(f"states of {width} dimensions, but the head's rows have {head.dimensions}")
     if averages is None:
         averages = head_averages(head, states.states, advance=advance)
     if len(averages.log_normaliser) != len(states):
@@ -68,6 +66,15 @@ def text_states(
             f"averages over {len(averages.log_normaliser)} positions, but there are states of {len(states)}"
         )
     return TextStates(states, np.asarray(averages.log_normaliser, dtype=np.float64))
+
+
+def check_width(head: OutputHead, given: NextStates | TextStates) -> NextStates:
+    """The states; SteeringError where they are of another width than the head's rows."""
+    states = given.states if isinstance(given, TextStates) else given
+    width = int(states.states.shape[1])
+    if width != head.dimensions:
+        raise SteeringError(f"states of {width} dimensions, but the head's rows have {head.dimensions}")
+    return states
 
 
 def products(states: torch.Tensor, rows: Floats) -> Floats:

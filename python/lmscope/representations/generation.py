@@ -43,8 +43,9 @@ def generate(
         advance: called with the number of prompts that are done.
 
     Raises:
-        ValueError: the model is an encoder, a prompt is empty or has a token without an embedding, prompt and
-            new tokens go beyond the model's context, ``new_tokens`` below 1, a temperature that is not above 0.
+        ValueError: the model is an encoder, a prompt is empty or has a token without an embedding, prompt
+            and new tokens go beyond the model's context, ``new_tokens`` below 1, a temperature that is not
+            above 0.
     """
     import torch
     from transformers import GenerationConfig
@@ -53,14 +54,15 @@ def generate(
     configured = model.model.generation_config
     ends = configured.eos_token_id
     stops = set() if ends is None else set(ends) if isinstance(ends, list) else {ends}
-    config = GenerationConfig(
+    options: dict[str, Any] = {"temperature": float(temperature), "top_k": 0, "top_p": 1.0} if sample else {}
+    untyped: Any = GenerationConfig
+    config = untyped(
         do_sample=sample,
         max_new_tokens=new_tokens,
         eos_token_id=sorted(stops) or None,
         pad_token_id=model.padding,
+        **options,
     )
-    if sample:
-        config.update(temperature=float(temperature), top_k=0, top_p=1.0)
     found: list[list[int]] = [[] for _ in prompts]
     with _own_random_state(model, seed), _configured(model.model, config), quiet_transformers():
         for batch in _batches(prompts, new_tokens):
@@ -96,8 +98,8 @@ def _refuse(
             )
         if model.context is not None and len(prompt) + new_tokens > model.context:
             raise ValueError(
-                f"prompts: prompt {number} has {len(prompt)} tokens, with {new_tokens} new ones more than the "
-                f"{model.context} that {model.label} takes"
+                f"prompts: prompt {number} has {len(prompt)} tokens, with {new_tokens} new ones more than "
+                f"the {model.context} that {model.label} takes"
             )
 
 

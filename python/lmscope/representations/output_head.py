@@ -19,7 +19,7 @@ from lmscope.representations.language_model import LanguageModel
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OutputHead", "output_head"]
+__all__ = ["OutputHead", "output_head", "wide_dtype"]
 
 # What configurations of transformers call the factor on the logits, or on the states before the head; some
 # models multiply by it and others divide.
@@ -114,7 +114,7 @@ class OutputHead:
             weight = weight[chosen]
             bias = None if bias is None else bias[chosen]
         with torch.no_grad():
-            return self.bent(wide(torch.nn.functional.linear(given, weight)), bias)
+            return self.bent((given @ weight.T).to(wide_dtype(weight.dtype)), bias)
 
     def bent(self, products: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Logits, in place, from the products of states and rows of the weight."""
@@ -127,9 +127,11 @@ class OutputHead:
         return products
 
 
-def wide(products: torch.Tensor) -> torch.Tensor:
-    """float32, or float64 where it is that already."""
-    return products.float() if products.itemsize < 4 else products
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 for float64, float32 for the others: what logits are normalised in."""
+    import torch
+
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def output_head(model: LanguageModel) -> OutputHead:

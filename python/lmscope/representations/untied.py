@@ -1,4 +1,4 @@
-"""A head that shares its weight with the token embedding is given one of its own, and tied again afterwards."""
+"""A head tied to the token embedding is given a weight of its own, and is tied again afterwards."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from lmscope.runs.run import Run, open_run
 from lmscope.runs.similarity import similarity
 from lmscope.runs.spectra import spectra
 from lmscope.runs.tokens import tokens
+from lmscope.runs.unembedding import unembedding
 
 __all__ = [
     "Inspection",
@@ -26,4 +27,5 @@ __all__ = [
     "similarity",
     "spectra",
     "tokens",
+    "unembedding",
 ]

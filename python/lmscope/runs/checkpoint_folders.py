@@ -33,7 +33,9 @@ def open_all(
     token: str | None = None,
 ) -> list[tuple[Checkpoint, int | None]]:
     """Every checkpoint of `open_series`, in its order."""
-    return [one for series in open_series(given, revision=revision, token=token) for one in series.checkpoints]
+    return [
+        one for series in open_series(given, revision=revision, token=token) for one in series.checkpoints
+    ]
 
 
 def open_series(
@@ -61,9 +63,7 @@ def open_series(
             found.append(([checkpoint.label], [(checkpoint, _step(Path(checkpoint.path).name))]))
     check_different(checkpoint for _, checkpoints in found for checkpoint, _ in checkpoints)
     names = _different([parts for parts, _ in found])
-    return [
-        Series(name, tuple(checkpoints)) for name, (_, checkpoints) in zip(names, found, strict=True)
-    ]
+    return [Series(name, tuple(checkpoints)) for name, (_, checkpoints) in zip(names, found, strict=True)]
 
 
 def _different(parts: list[list[str]]) -> list[str]:

@@ -11,13 +11,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lmscope.runs.settings import SpectraSettings
 
 if TYPE_CHECKING:
     from lmscope.architectures import TensorInfo
-    from lmscope.representations import LanguageModel
 
 # Measured on one core with AVX-512; the symmetric half of a Gram matrix takes larger * smaller^2 operations.
 _GRAM_FLOPS = 2.5e10
@@ -107,7 +106,14 @@ def packed_bytes(depth: int, columns: int, dtype: str) -> int:
     return padded * padded_depth * element + padded * _BYTES_A_COLUMN + 128
 
 
-def forward_seconds(model: LanguageModel, tokens: int) -> float:
+class Sized(Protocol):
+    """A model, or what is known of its sizes."""
+
+    @property
+    def parameters_without_embedding(self) -> int: ...
+
+
+def forward_seconds(model: Sized, tokens: int) -> float:
     """Estimated seconds of one pass over so many tokens."""
     return 2 * model.parameters_without_embedding * tokens / _FORWARD_FLOPS
 

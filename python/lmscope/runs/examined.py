@@ -1,8 +1,9 @@
-"""One checkpoint of an `unembedding` run: its states on the texts and what is made of them, each when needed."""
+"""One checkpoint of an `unembedding` run: its states on the texts, and what is made of them when needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,12 @@ import numpy.typing as npt
 from lmscope.checkpoints import CheckpointError
 from lmscope.runs.errors import UsageError
 from lmscope.runs.reading import Reading
-from lmscope.runs.unembedding_settings import LEAST_EVALUATED, LEAST_POSITIONS, UnembeddingSettings
+from lmscope.runs.unembedding_settings import (
+    LEAST_EVALUATED,
+    LEAST_POSITIONS,
+    MIDDLE_TOKENS,
+    UnembeddingSettings,
+)
 from lmscope.runs.unembedding_texts import ReadTexts, token_counts
 
 if TYPE_CHECKING:
@@ -25,6 +31,35 @@ if TYPE_CHECKING:
     from lmscope.representations.next_states import NextStates
     from lmscope.representations.output_head import OutputHead
     from lmscope.representations.token_averages import TokenAverages
+
+
+_PARTED = " (two thirds of the text are fitted, the last third is held out)"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What estimates of time are made from."""
+
+    vocabulary: int
+    dimensions: int
+    parameters_without_embedding: int
+
+
+def not_finite(model: LanguageModel) -> str:
+    """Why nothing can be made of a model that has NaN or Inf among its weights; "" where it has not, as far
+    as its output embedding and a pass over four tokens show."""
+    import torch
+
+    head = model.model.get_output_embeddings()
+    if head is not None and getattr(head, "weight", None) is not None:
+        sums = head.weight.detach().sum(1, dtype=torch.float32)
+        if not sums.isfinite().all():
+            row = int((~sums.isfinite()).nonzero()[0, 0])
+            return f"the output embedding of {model.label} has NaN or Inf in row {row}"
+    states = model.forward([model.some_ids(4)]).last_hidden_state
+    if not states.isfinite().all():
+        return f"the hidden states of {model.label} are NaN or Inf: some of its weights are not finite"
+    return ""
 
 
 class Subject:
@@ -45,6 +80,9 @@ class Subject:
     def head(self) -> OutputHead:
         from lmscope.representations.output_head import output_head
 
+        reason = not_finite(self.model)
+        if reason:
+            raise ValueError(reason)
         return output_head(self.model)
 
     @property
@@ -104,23 +142,48 @@ class Subject:
         return self._states(self.texts.held_out, self.settings.removal_positions)
 
     @cached_property
+    def named_tokens(self) -> tuple[int, ...]:
+        """Ids of those that the settings name; ValueError for one that the head has no row for."""
+        from lmscope.output_embedding.reachable import check_tokens, token_id
+
+        ids = [token_id(self.model, one) for one in self.settings.steer or ()]
+        return tuple(check_tokens(self.head, ids).tolist())
+
+    @cached_property
     def tokens(self) -> tuple[int, ...]:
         """Those that are steered."""
         from lmscope.output_embedding.middle_tokens import middle_tokens
-        from lmscope.output_embedding.steering import token_ids
         from lmscope.representations.windows import special_ids
-        from lmscope.runs.unembedding_settings import MIDDLE_TOKENS
 
         if self.settings.steer is not None:
-            return tuple(int(one) for one in token_ids(self.model, self.settings.steer))
+            return self.named_tokens
         found = middle_tokens(
             self.averages.log_probability,
             self.counts,
             count=MIDDLE_TOKENS,
             seed=self.settings.seed,
             special=sorted(special_ids(self.model.tokenizer)),
+            largest_factor=max(self.settings.factors),
         )
-        return tuple(int(one) for one in found)
+        return tuple(found.tolist())
+
+    @cached_property
+    def prompts(self) -> list[list[int]]:
+        """Beginnings of held-out windows that are continued."""
+        from lmscope.runs.unembedding_prompts import prompts_of
+
+        return prompts_of(self.model, self.texts.held_out, self.settings)
+
+    @cached_property
+    def untouched(self) -> list[list[int]]:
+        """Their continuations by the model as it is."""
+        return self.continuations()
+
+    def continuations(self) -> list[list[int]]:
+        """Greedy ones, by the model as it is now."""
+        from lmscope.representations.generation import generate
+
+        return generate(self.model, self.prompts, new_tokens=self.settings.new_tokens)
 
     def _states(self, texts: list[str], positions: int) -> NextStates:
         from lmscope.representations.next_states import next_states
@@ -157,6 +220,7 @@ class Examined:
         self.settings = settings
         self.last = last
         self._several = several
+        self.sizes = Sizes(0, 0, 0)
         self.trained = Subject(lambda: reading.model, texts, settings)
         self._twin: LanguageModel | None = None
         self.twin = Subject(self._untrained, texts, settings)
@@ -194,9 +258,13 @@ class Examined:
         return self._twin
 
     def check(self) -> None:
-        """Load the model and refuse what nothing can be made of: raises `CheckpointError` for one without a
-        head, `UsageError` for texts that are too short."""
+        """Load the model, note its sizes, and refuse what nothing can be made of.
+
+        Raises `CheckpointError` for one without a head that is understood, `UsageError` for texts that are
+        too short and for unknown tokens.
+        """
         model = self.reading.model
+        self.sizes = Sizes(model.vocabulary, model.hidden_size, model.parameters_without_embedding)
         if model.kind != "causal":
             raise CheckpointError(
                 f"{model.label} is of type {model.model_type!r}, an encoder, which has no head that gives "
@@ -211,6 +279,18 @@ class Examined:
         ):
             if read or name != "other_text":
                 self._check_text(model, name, read, least)
+        if not_finite(model):
+            # Of these weights, not of this kind of model: its records fail, those of other checkpoints stand.
+            return
+        try:
+            self.trained.head  # noqa: B018 - refuses a formula that is not known
+        except ValueError as error:
+            raise CheckpointError(str(error), file=self.checkpoint.path) from error
+        if self.last and self.settings.steering and self.settings.steer is not None:
+            try:
+                self.trained.named_tokens  # noqa: B018 - refuses unknown ones
+            except ValueError as error:
+                raise UsageError(f"steer: {error}") from error
 
     def _check_text(self, model: LanguageModel, name: str, texts: list[str], least: int) -> None:
         from lmscope.representations.windows import cut, window_size
@@ -222,10 +302,10 @@ class Examined:
         positions = [int((~window.special[1:]).sum()) for window in windows]
         held = sum(count > 0 for count in positions)
         if sum(positions) < least or held < 2:
-            what = "two thirds of it are fitted, the rest is held out" if name != "other_text" else ""
+            parted = _PARTED if self.trained.texts.parted and name != "other_text" else ""
             raise UsageError(
-                f"{name}: {sum(positions)} positions in {held} windows for {self.name}; at least {least} in 2 "
-                f"windows are needed: give more text, or a smaller --window{f' ({what})' if what else ''}"
+                f"{name}: {sum(positions)} positions in {held} windows for {self.name}; {least} in 2 windows "
+                f"are needed: give more text, or a smaller window{parted}"
             )
 
     def forget(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class RecordStore:
         for name in tried:
             kept.pop(name, None)
         self._folder.write_failures(analysis, {**kept, **failed})
+
+    def beside(self, analysis: str, name: str, suffix: str) -> Path:
+        """Where a file that belongs to a record goes; its folder is made."""
+        path = self._folder.path / analysis / f"{self._key(analysis, name)}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        return path
 
     def _key(self, analysis: str, name: str) -> str:
         from lmscope import __version__

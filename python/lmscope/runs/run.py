@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
     from lmscope.runs.tokens_summary import TokensSummary
+    from lmscope.runs.unembedding_summary import UnembeddingSummary
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ class Run:
         """Records of one analysis under the run's settings, in the checkpoint's order: one row per matrix, or
         per pair of matrices ("similarity", its "control", "twins", "difference", "indices"); of hidden states
         per layer ("entropy"), passage, position or pair of texts; of `localize` per checkpoint and matrix
-        ("vectors", "overlap"), slice or lesion.
+        ("vectors", "overlap"), slice or lesion; of `unembedding` per checkpoint and fit ("encoding"), edit
+        ("steering"), removal or continuation.
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -182,13 +184,30 @@ class Run:
             shown=records.shown_label,
         )
 
+    def unembedding(self) -> UnembeddingSummary:
+        """Fits with controls, steering by size of the factor, removals, continuations, courses of trainings.
+
+        Raises `UsageError` where the run holds none.
+        """
+        from lmscope.results import UNEMBEDDING_ANALYSES
+        from lmscope.runs.unembedding_summary import summarise_unembedding
+
+        held = self.manifest["settings"]
+        if "heads" not in held:
+            raise UsageError(f"unembedding: the run {self.path} holds none; `lmscope unembedding` adds them")
+        names = [name for name in held if name in UNEMBEDDING_ANALYSES]
+        return summarise_unembedding(
+            {name: self.table(name) for name in names if name != "token_values"},
+            {name: self._failures(name, "unembedding") for name in names},
+        )
+
     def _failures(self, analysis: str, verb: str = "tokens") -> dict[str, str]:
         """Those of the checkpoints that the run is of: earlier calls may have named others."""
         found = self._folder.failures(analysis)
         asked = self.manifest.get("asked", {}).get(verb)
         if asked is None or (verb == "tokens" and analysis != "entropy"):
             return found
-        own = tuple(f"{one['name']}, " for one in asked["checkpoints"])
+        own = tuple(f"{one.get('told', one['name'])}, " for one in asked["checkpoints"])
         if analysis == "vectors":
             tensors = set(self.ledger.column("name").to_pylist())
             own += tuple(tensors)
@@ -300,6 +319,8 @@ class Run:
             verdict.append(html_repr.line("run.similarity() shows how alike matrices are."))
         if "entropy" in asked:
             verdict.append(html_repr.line("run.tokens() shows entropies and selected tokens."))
+        if "heads" in asked:
+            verdict.append(html_repr.line("run.unembedding() shows what the output embedding holds."))
         if "vectors" in asked:
             verdict.append(html_repr.line("run.localize() shows where information sits."))
         if "difference" in asked:

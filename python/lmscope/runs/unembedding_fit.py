@@ -1,4 +1,4 @@
-"""What an output embedding holds of token probabilities: the head, the encoding with its controls, its slope."""
+"""What an output embedding holds of token probabilities: head, encoding with controls, slope, sizes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class FitNeeds:
 
     def __init__(self, examined: Examined, subject: Subject, of: str = "") -> None:
         self._subject = subject
-        model = examined.reading.model
+        model = examined.sizes
         positions = examined.settings.positions
-        self.dimensions, self.vocabulary = model.hidden_size, model.vocabulary
+        self.dimensions, self.vocabulary = model.dimensions, model.vocabulary
         self.states = Need(
             f"states{of}", forward_seconds(model, positions) + 0.1, lambda: (subject.head, subject.fit)
         )
@@ -132,9 +132,7 @@ def _head(examined: Examined) -> Rows:
     ]
 
 
-def _encoding(
-    examined: Examined, subject: Subject, target: str, scope: str, control: str, draw: int
-) -> Rows:
+def _encoding(examined: Examined, subject: Subject, target: str, scope: str, control: str, draw: int) -> Rows:
     from lmscope.analyses.token_encoding import fit_token_encoding
     from lmscope.analyses.training_dynamics import frequency_encoding
 

@@ -48,26 +48,30 @@ def seconds_of(jobs: Sequence[Job]) -> float:
 
 
 def write_jobs(store: RecordStore, examined: Examined, jobs: Sequence[Job], tell: Reporter) -> None:
-    """Write the records one after another; what fails is kept with its reason, and the rest goes on."""
-    failed: dict[str, dict[str, str]] = {}
+    """Write the records one after another; what fails is kept with its reason, and the rest goes on.
+
+    What cannot be made fails once, not with every record that needs it.
+    """
+    failed: dict[str, dict[str, str]] = {job.table: {} for job in jobs}
     made: dict[str, str] = {}
     for job in jobs:
-        reason = ""
+        lacks = False
         for need in job.needs:
+            if lacks:
+                break
             if need.told not in made:
                 made[need.told] = _made(examined, need, tell)
-            reason = reason or made[need.told]
+                if made[need.told]:
+                    failed[job.table][examined.told(need.told)] = made[need.told]
+            lacks = bool(made[need.told])
         text = examined.told(job.told)
         tell.begin(text, seconds=job.seconds)
-        of_table = failed.setdefault(job.table, {})
-        if reason:
-            of_table[text] = reason
-        else:
+        if not lacks:
             began = time.perf_counter()
             try:
                 rows = job.rows()
             except ValueError as error:
-                of_table[text] = reason_of(error)
+                failed[job.table][text] = reason_of(error)
             else:
                 for row in rows:
                     if "seconds" in row:
@@ -76,8 +80,9 @@ def write_jobs(store: RecordStore, examined: Examined, jobs: Sequence[Job], tell
                 give_back()
         tell.finish(text, read_bytes=0)
     for table, reasons in failed.items():
-        tried = [examined.told(job.told) for job in jobs if job.table == table]
-        store.settle(table, tried, reasons)
+        own = [job for job in jobs if job.table == table]
+        tried = {job.told for job in own} | {need.told for job in own for need in job.needs}
+        store.settle(table, map(examined.told, tried), reasons)
 
 
 def _made(examined: Examined, need: Need, tell: Reporter) -> str:

@@ -197,7 +197,9 @@ def _shares(shares: Iterable[float]) -> tuple[float, ...]:
         raise UsageError("shares: none given; write for example 0.1,0.3")
     for share in found:
         if not 0 < share < 1:
-            raise UsageError(f"shares: {share:g} must lie between 0 and 1: that much of the coordinates is removed")
+            raise UsageError(
+                f"shares: {share:g} must lie between 0 and 1: that much of the coordinates is removed"
+            )
     return tuple(found)
 
 

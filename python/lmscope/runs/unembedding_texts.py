@@ -6,14 +6,13 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from typing import TYPE_CHECKING
-
 from lmscope.runs.errors import UsageError
-from lmscope.runs.reading import Paths, digest, paths_of, texts_of
+from lmscope.runs.reading import Paths, paths_of, texts_of
 
 if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
@@ -24,20 +23,14 @@ _GAP = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class ReadTexts:
-    """`other` is empty where no text of another kind was given."""
+    """`other` is empty where no text of another kind was given; `parted`: the held-out text was cut from the
+    text itself."""
 
     fit: list[str]
     held_out: list[str]
     other: list[str]
     frequency: list[str]
-
-    def digests(self) -> dict[str, str | None]:
-        return {
-            "fit": digest(self.fit),
-            "held_out": digest(self.held_out),
-            "other": digest(self.other) if self.other else None,
-            "frequency": digest(self.frequency),
-        }
+    parted: bool
 
 
 def read_all(
@@ -59,7 +52,7 @@ def read_all(
         )
     ]
     fit, last = (given, further[0]) if further[0] else _parted(given)
-    return ReadTexts(fit, last, further[1], further[2] or given)
+    return ReadTexts(fit, last, further[1], further[2] or given, parted=not further[0])
 
 
 def paths_asked(**given: Paths | Iterable[Paths] | None) -> dict[str, list[str] | None]:

@@ -1,0 +1,148 @@
+"""What edits and removals do to greedy continuations of held-out text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.examined import Examined, Subject
+from lmscope.runs.unembedding_fit import FitNeeds
+from lmscope.runs.unembedding_jobs import Job, Need, Rows
+from lmscope.runs.unembedding_prompts import PROMPT
+
+SHARES = (0.1, 0.3, 0.5)
+STEERED = 2
+"""Tokens that are steered, the first of those in the tables, each to the smallest and the largest factor."""
+
+_EXAMPLES = 3
+_NOTHING = dict.fromkeys(("share", "token", "factor", "allocation", "token_share", "untouched_token_share"))
+
+
+def generation_jobs(examined: Examined) -> Iterator[Job]:
+    settings = examined.settings
+    if not (examined.last and settings.generations):
+        return
+    subject, model = examined.trained, examined.sizes
+    tokens = settings.prompts * (PROMPT + settings.new_tokens)
+    seconds = forward_seconds(model, tokens) + head_seconds(tokens, model.vocabulary, model.dimensions)
+    untouched = Need("untouched continuations", seconds, lambda: subject.untouched)
+    fitted = FitNeeds(examined, subject).fitted
+    job = partial(_job, examined, seconds)
+    yield job("untouched", "untouched", (untouched,), partial(_row, subject, "untouched", nullcontext))
+    if settings.steering:
+        for number in range(STEERED if settings.steer is None else min(STEERED, len(settings.steer))):
+            for factor in (min(settings.factors), max(settings.factors)):
+                told = f"steered, token {number + 1}, {settings.allocations[0]}, {factor:g} times"
+                calibrated = " calibrated" if settings.calibrate else ""
+                rows = partial(_steered, subject, number, factor)
+                yield job(f"{told}{calibrated}", told, (*fitted, untouched), rows)
+    if settings.removal:
+        for kind in ("least", "most", "random"):
+            for share in SHARES:
+                rows = partial(_masked, subject, kind, share)
+                yield job(f"{kind} {share}", f"{kind}, {share:.0%}", (*fitted, untouched), rows)
+
+
+def _job(
+    examined: Examined,
+    seconds: float,
+    record: str,
+    told: str,
+    needs: tuple[Need, ...],
+    rows: Callable[[], Rows],
+) -> Job:
+    def with_names() -> Rows:
+        return [{**examined.about, **row} for row in rows()]
+
+    return Job("generations", examined.record(record), f"continuations, {told}", seconds, needs, with_names)
+
+
+def _row(
+    subject: Subject,
+    kind: str,
+    changed: Callable[[], AbstractContextManager[Any]],
+    **what: Any,
+) -> Rows:
+    from lmscope.analyses.generation_quality import generation_quality, same_tokens, token_share
+
+    untouched = subject.untouched
+    with changed():
+        made = untouched if kind == "untouched" else subject.continuations()
+    quality = generation_quality(made)
+    token = what.get("token")
+    shares = {
+        "token_share": None if token is None else token_share(made, token),
+        "untouched_token_share": None if token is None else token_share(untouched, token),
+    }
+    mauve, reason = _mauve(kind)
+    decode = subject.model.tokenizer.decode
+    return [
+        {
+            "kind": kind,
+            **_NOTHING,
+            **what,
+            **shares,
+            "prompts": len(made),
+            "new_tokens": quality.tokens,
+            "distinct_1": quality.distinct_1,
+            "distinct_2": quality.distinct_2,
+            "distinct_3": quality.distinct_3,
+            "repetition": quality.repetition,
+            "mauve": mauve,
+            "mauve_reason": reason,
+            "same_tokens": same_tokens(made, untouched),
+            "examples": [decode(tokens) for tokens in made[:_EXAMPLES]],
+        }
+    ]
+
+
+def _mauve(kind: str) -> tuple[float | None, str]:
+    if kind == "untouched":
+        return None, "it is what the others are compared with"
+    return None, "it needs thousands of continuations: from a few its clusters are single texts"
+
+
+def _steered(subject: Subject, number: int, factor: float) -> Rows:
+    from lmscope.output_embedding.steering import steer_tokens
+
+    settings = subject.settings
+    if number >= len(subject.tokens):
+        return []
+    token = subject.tokens[number]
+    steering = steer_tokens(
+        subject.head,
+        {token: factor},
+        fit=subject.evaluated["fit"],
+        averages=subject.averages,
+        encoding=subject.encoding,
+        allocation=settings.allocations[0],  # type: ignore[arg-type]
+        calibrate=settings.calibrate,
+    )
+    changed = partial(steering.applied, subject.model)
+    return _row(subject, "steered", changed, token=token, factor=factor, allocation=steering.allocation)
+
+
+def _masked(subject: Subject, kind: str, share: float) -> Rows:
+    from lmscope.output_embedding.removal_mask import masked
+
+    removed = _order(subject, kind)[: round(share * subject.head.dimensions)]
+    keep = np.ones(subject.head.dimensions, dtype=bool)
+    keep[removed] = False
+    mean = subject.averages.hidden_mean if subject.settings.fill == "mean" else None
+    return _row(subject, kind, lambda: masked(subject.model, keep, mean=mean), share=share)
+
+
+def _order(subject: Subject, kind: str) -> npt.NDArray[np.int64]:
+    """The coordinates in the order in which they are removed; the random one is draw 0 of "removal"."""
+    from lmscope.analyses.dimension_saliency import dimension_saliency
+
+    least = dimension_saliency(subject.encoding).order
+    if kind == "random":
+        return np.random.default_rng([subject.settings.seed, 0]).permutation(len(least))
+    return least if kind == "least" else least[::-1]

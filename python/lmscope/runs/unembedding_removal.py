@@ -1,0 +1,124 @@
+"""What the next-token distribution loses with coordinates of the state, and which it can do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.examined import Examined
+from lmscope.runs.record_store import RecordStore
+from lmscope.runs.unembedding_fit import FitNeeds
+from lmscope.runs.unembedding_jobs import Job, Need, Rows
+
+if TYPE_CHECKING:
+    from lmscope.output_embedding.removal import RemovalPoint
+
+DRAWS = 3
+"""Random orders."""
+
+_COLUMNS = (
+    *("order", "draw", "share", "dimensions", "fill", "js", "js_low", "js_high", "kl", "loss"),
+    *("baseline_loss", "same_top", "positions"),
+)
+# Of a mask: up to seven sizes a round, three rounds for a thousand dimensions.
+_ROUNDS = 3
+_SIZES_A_ROUND = 7
+
+
+def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
+    settings = examined.settings
+    if not (examined.last and settings.removal):
+        return
+    model = examined.sizes
+    states = Need(
+        "held-out states",
+        forward_seconds(model, settings.removal_positions),
+        lambda: examined.trained.removal_states,
+    )
+    needs = (*FitNeeds(examined, examined.trained).fitted, states)
+    # Logits of the changed head, and the divergence of two distributions: twice the work of one.
+    one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.dimensions)
+    for order in ("least", "most", "random"):
+        chains = DRAWS if order == "random" else 1
+        yield Job(
+            "removal",
+            examined.record(order),
+            f"removal, {order}",
+            (chains * len(settings.shares) + 1) * one,
+            needs,
+            partial(_curve, examined, order),
+        )
+    yield Job(
+        "mask",
+        examined.record(),
+        "removable set",
+        _ROUNDS * (_SIZES_A_ROUND + 1) * one,
+        needs,
+        partial(_mask, store, examined),
+    )
+
+
+def _points(examined: Examined, order: str, shares: Any) -> Iterator[RemovalPoint]:
+    from lmscope.analyses.dimension_saliency import dimension_saliency
+    from lmscope.output_embedding.removal import removal_curve
+
+    subject, settings = examined.trained, examined.settings
+    return removal_curve(
+        subject.head,
+        subject.removal_states,
+        dimension_saliency(subject.encoding),
+        shares=shares,
+        orders=(order,),  # type: ignore[arg-type]
+        draws=DRAWS,
+        fill=settings.fill,  # type: ignore[arg-type]
+        mean=subject.averages.hidden_mean if settings.fill == "mean" else None,
+        seed=settings.seed,
+    )
+
+
+def _curve(examined: Examined, order: str) -> Rows:
+    points = _points(examined, order, examined.settings.shares)
+    return [{**examined.about, **{name: getattr(one, name) for name in _COLUMNS}} for one in points]
+
+
+def _mask(store: RecordStore, examined: Examined) -> Rows:
+    from lmscope.analyses.dimension_saliency import dimension_saliency
+    from lmscope.output_embedding.removal import RemovalPoint
+    from lmscope.output_embedding.removal_mask import removable_set
+
+    subject, settings = examined.trained, examined.settings
+    order = dimension_saliency(subject.encoding).order
+    points = []
+    for row in store.rows("removal", examined.record("least")):
+        keep = np.ones(len(order), dtype=bool)
+        keep[order[: row["dimensions"]]] = False
+        mean = subject.averages.hidden_mean if settings.fill == "mean" else None
+        points.append(RemovalPoint(**{name: row[name] for name in _COLUMNS}, keep=keep, mean=mean))
+    mask = removable_set(
+        points,
+        js=settings.js,
+        refine=partial(_points, examined, "least"),
+        identity=examined.checkpoint.identity,
+    )
+    file = None
+    if mask.removed:
+        path = store.beside("mask", examined.record(), ".safetensors")
+        mask.save(path)
+        file = path.relative_to(path.parents[1]).as_posix()
+    return [
+        {
+            **examined.about,
+            "fill": mask.fill,
+            "limit": mask.limit,
+            "share": mask.share,
+            "dimensions_removed": mask.removed,
+            "js": mask.js if mask.removed else None,
+            "js_low": mask.js_low,
+            "js_high": mask.js_high,
+            "file": file,
+        }
+    ]
