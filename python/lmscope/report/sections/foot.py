@@ -205,11 +205,12 @@ def _of_localize(records: Records) -> dict[str, Any]:
 
 
 def _of_unembedding(records: Records) -> dict[str, Any]:
+    """What it does unless told otherwise, such as removal, is not named."""
     asked = _asked(records, "unembedding")
     given = {**_arguments(records, UNEMBEDDING_ANALYSES), **asked}
-    found = {name: given.get(name) for name in _UNEMBEDDING}
-    found |= {name: tuple(found[name] or ()) for name in _FILES}
-    return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
+    found = {name: given.get(name) for name in _UNEMBEDDING if given.get(name) not in (None, [], ())}
+    found |= {name: tuple(found[name]) for name in _FILES if name in found}
+    return {**_texts(asked), **{name: value for name, value in found.items() if value is not True}}
 
 
 def _arguments(records: Records, analyses: frozenset[str]) -> dict[str, Any]:
