@@ -162,7 +162,7 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
         **found,
         "sparsity": findings.sparsity(tables["slope"]),
         "sizes": findings.sizes(tables["vocabulary_size"]),
-        "steering": findings.steering(tables["steering"]),
+        "steering": findings.steering(tables["steering"], SETTINGS[name]["allocation"][0], calibrated=True),
         "removal": findings.removal(tables["removal"]),
         "mask": findings.masks(tables["mask"]),
         "generations": findings.generations(tables["generations"]),

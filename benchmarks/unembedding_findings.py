@@ -74,11 +74,14 @@ def sizes(rows: Iterable[Row]) -> list[Found]:
     ]
 
 
-def steering(rows: Iterable[Row], *, seed: int = 0) -> Found:
-    """Which tokens, and by allocation, calibration, control and text how well they were steered: "aims" over
-    all factors of an aim, "factors" for each alone."""
+def steering(rows: Iterable[Row], allocation: str, calibrated: bool, *, seed: int = 0) -> Found:
+    """By allocation, calibration, control and text how well tokens were steered: "aims" over all factors of
+    an aim, "factors" for each alone. "tokens" has each of them, steered in the way that is named: what was
+    realised of every factor, with its interval."""
     rows = _on_every_text(rows)
-    found: Found = {"tokens": [_token(own) for own in _by(rows, "token").values()], "aims": [], "factors": []}
+    way = (allocation, calibrated, "")
+    shown = _by(_by(rows, *_GROUP[:3]).get(way, []), "token")
+    found: Found = {"tokens": [_token(own) for own in shown.values()], "aims": [], "factors": []}
     for key, of_group in sorted(_by(rows, *_GROUP).items()):
         group = dict(zip(_GROUP, key, strict=True))
         for name, limit in AIMS.items():
@@ -163,7 +166,7 @@ def median_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, 
     """Median of all ``values`` (tokens x factors, NaN where there is none) and the ends of its percentile
     interval over tokens drawn again with all of theirs."""
     drawn = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
-    medians = np.nanmedian(values[drawn], axis=(1, 2))
+    medians = np.nanmedian(values[drawn].reshape(DRAWS, -1), axis=1)
     low, high = np.quantile(medians, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(np.nanmedian(values)), float(low), float(high)
 
@@ -181,11 +184,16 @@ _ASKED = ("checkpoint", "token", "factor", "allocation", "calibrated", "control"
 
 
 def _token(rows: Sequence[Row]) -> Found:
+    realised: Found = {}
+    for row in sorted(rows, key=lambda row: row["factor"]):
+        interval = [row[name] for name in ("realised", "realised_low", "realised_high")]
+        realised.setdefault(row["text"], {})[f"{row['factor']:g}"] = interval
     return {
         "token": rows[0]["token"],
         "text": rows[0]["token_text"],
         "count": rows[0]["count"],
-        "before": next((row["before"] for row in rows if row["text"] == "fit"), None),
+        "before": {row["text"]: row["before"] for row in rows if row["before"] is not None},
+        "realised": realised,
     }
 
 

@@ -58,8 +58,15 @@ def test_steering_is_told_by_aim_and_by_factor(findings: ModuleType) -> None:
     near = [steered(token, factor, 0.01 * token) for token in range(21) for factor in (0.5, 2)]
     far = [steered(token, 20, -0.05 * token) for token in range(20)] + [steered(20, 20, None)]
     control = [steered(token, 2, -1.4, control="wrong_sign") for token in range(21)]
-    found = findings.steering([*far, *control, *near])
-    assert [one["token"] for one in found["tokens"]] == list(range(21))
+    found = findings.steering([*far, *control, *near], "minimum_norm", calibrated=True)
+    tokens = {one["token"]: one for one in found["tokens"]}
+    assert set(tokens) == set(range(21))
+    assert tokens[20]["text"] == "t20"
+    # Not that of the control.
+    assert tokens[20]["realised"]["held_out"]["2"][0] == pytest.approx(2 * math.exp(0.2))
+    assert tokens[20]["realised"]["held_out"]["20"] == [None, None, None]
+    assert list(tokens[3]["realised"]["held_out"]) == ["0.5", "2", "20"]
+    assert tokens[20]["before"] == {"held_out": 1e-4}
 
     aims = {(one["control"], one["factors"]): one for one in found["aims"]}
     assert set(aims) == {("", "from 0.5 to 2"), ("", "beyond"), ("wrong_sign", "from 0.5 to 2")}
@@ -94,7 +101,7 @@ def test_steering_is_told_by_aim_and_by_factor(findings: ModuleType) -> None:
 
 
 def test_a_factor_that_no_token_reaches(findings: ModuleType) -> None:
-    found = findings.steering([steered(token, 20, None) for token in range(3)])
+    found = findings.steering([steered(token, 20, None) for token in range(3)], "minimum_norm", True)
     assert found["aims"][0]["median"] is None
     assert not found["aims"][0]["met"]
     assert found["factors"][0]["not_reached"] == 3
@@ -104,7 +111,8 @@ def test_a_factor_that_no_token_reaches(findings: ModuleType) -> None:
 def test_what_is_refused_counts_on_every_text(findings: ModuleType) -> None:
     refused = [steered(token, 20, None, text="fit") for token in range(3)]
     done = [steered(token, 20, 0.1, text=text) for token in range(3, 10) for text in ("fit", "held_out")]
-    found = {one["text"]: one for one in findings.steering([*refused, *done])["aims"]}
+    told = findings.steering([*refused, *done], "minimum_norm", True)
+    found = {one["text"]: one for one in told["aims"]}
     for text in ("fit", "held_out"):
         assert (found[text]["tokens"], found[text]["not_reached"]) == (10, 3)
         assert found[text]["share_within_aim"] == pytest.approx(0.7)
@@ -113,7 +121,7 @@ def test_what_is_refused_counts_on_every_text(findings: ModuleType) -> None:
 def test_the_interval_of_a_median_covers(findings: ModuleType) -> None:
     """Tokens with factors of like errors: drawing tokens covers, drawing every error by itself would not."""
     generator = np.random.default_rng(5)
-    trials = 200
+    trials = 120
     covered = dependent = 0
     for trial in range(trials):
         values = np.repeat(generator.exponential(size=(40, 1)), 4, axis=1)
