@@ -265,14 +265,14 @@ def _ascending(*columns: str) -> list[tuple[str, str]]:
 
 UNEMBEDDING_ORDER: dict[str, list[tuple[str, str]]] = {
     "heads": [],
-    "encoding": _ascending("control", "target", "scope", "draw"),
+    "encoding": [("control", "ascending"), ("target", "descending"), *_ascending("scope", "draw")],
     "token_values": [],
     "slope": [("basis", "descending")],
     "vocabulary_size": _ascending("size", "draw"),
     "steering": _ascending("control", "allocation", "calibrated", "token", "factor", "text"),
     "removal": _ascending("order", "draw", "share"),
     "mask": [],
-    "generations": _ascending("kind", "share", "token", "factor", "allocation"),
+    "generations": [("kind", "descending"), *_ascending("share", "token", "factor", "allocation")],
     "dynamics": [],
 }
 """Columns that order the rows of one checkpoint."""

@@ -172,7 +172,14 @@ class Subject:
         """Beginnings of held-out windows that are continued."""
         from lmscope.runs.unembedding_prompts import prompts_of
 
-        return prompts_of(self.model, self.texts.held_out, self.settings)
+        settings = self.settings
+        return prompts_of(
+            self.model,
+            self.texts.held_out,
+            window=settings.window,
+            count=settings.prompts,
+            new_tokens=settings.new_tokens,
+        )
 
     @cached_property
     def untouched(self) -> list[list[int]]:

@@ -80,7 +80,7 @@ def _row(
         "token_share": None if token is None else token_share(made, token),
         "untouched_token_share": None if token is None else token_share(untouched, token),
     }
-    mauve, reason = _mauve(kind)
+    mauve, reason = _mauve(subject, kind, made)
     decode = subject.model.tokenizer.decode
     return [
         {
@@ -102,28 +102,37 @@ def _row(
     ]
 
 
-def _mauve(kind: str) -> tuple[float | None, str]:
+def _mauve(subject: Subject, kind: str, made: list[list[int]]) -> tuple[float | None, str]:
+    """In states of the untouched model; the score, or why there is none."""
+    from lmscope.output_embedding.mauve import mauve_score
+
     if kind == "untouched":
-        return None, "it is what the others are compared with"
-    return None, "it needs thousands of continuations: from a few its clusters are single texts"
+        return None, "the others are compared with it"
+    found = mauve_score(subject.model, subject.prompts, subject.untouched, made, seed=subject.settings.seed)
+    return found.score, found.reason
 
 
 def _steered(subject: Subject, number: int, factor: float) -> Rows:
     from lmscope.output_embedding.steering import steer_tokens
+    from lmscope.output_embedding.steering_error import SteeringError
 
     settings = subject.settings
     if number >= len(subject.tokens):
         return []
     token = subject.tokens[number]
-    steering = steer_tokens(
-        subject.head,
-        {token: factor},
-        fit=subject.evaluated["fit"],
-        averages=subject.averages,
-        encoding=subject.encoding,
-        allocation=settings.allocations[0],  # type: ignore[arg-type]
-        calibrate=settings.calibrate,
-    )
+    try:
+        steering = steer_tokens(
+            subject.head,
+            {token: factor},
+            fit=subject.evaluated["fit"],
+            averages=subject.averages,
+            encoding=subject.encoding,
+            allocation=settings.allocations[0],  # type: ignore[arg-type]
+            calibrate=settings.calibrate,
+        )
+    except SteeringError:
+        # The table of steering says why.
+        return []
     changed = partial(steering.applied, subject.model)
     return _row(subject, "steered", changed, token=token, factor=factor, allocation=steering.allocation)
 

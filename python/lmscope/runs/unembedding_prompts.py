@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmscope.runs.unembedding_settings import UnembeddingSettings
-
 if TYPE_CHECKING:
     from lmscope.representations import LanguageModel
 
@@ -17,25 +15,25 @@ PROMPT = 32
 
 
 def prompts_of(
-    model: LanguageModel, held_out: Sequence[str], settings: UnembeddingSettings
+    model: LanguageModel, held_out: Sequence[str], *, window: int | None, count: int, new_tokens: int
 ) -> list[list[int]]:
     """Token ids, from windows spread evenly; ValueError where none fits with its continuation."""
     from lmscope.representations.windows import cut, window_size
 
-    window = window_size(model, settings.window)
-    length = min(PROMPT, window // 2)
+    size = window_size(model, window)
+    length = min(PROMPT, size // 2)
     if model.context is not None:
-        length = min(length, model.context - settings.new_tokens)
+        length = min(length, model.context - new_tokens)
     if length < 2:
         raise ValueError(
-            f"new_tokens: {settings.new_tokens} leave no room for a prompt, as {model.label} takes "
+            f"new_tokens: {new_tokens} leave no room for a prompt, as {model.label} takes "
             f"{model.context} tokens at most"
         )
-    beginnings = [window.ids[:length] for window in cut(model, held_out, window) if len(window.ids) > length]
+    beginnings = [one.ids[:length] for one in cut(model, held_out, size) if len(one.ids) > length]
     if not beginnings:
         raise ValueError(
             f"held_out: no window is longer than a prompt of {length} tokens; give a larger window or longer "
             "texts"
         )
-    places = np.linspace(0, len(beginnings) - 1, min(settings.prompts, len(beginnings))).round()
+    places = np.linspace(0, len(beginnings) - 1, min(count, len(beginnings))).round()
     return [beginnings[int(place)] for place in places]

@@ -183,8 +183,9 @@ def summarise_unembedding(
     """Reduce the tables; earlier steps of a training have no place but in heads, fits and courses."""
     rows = {name: list(_named(table.to_pylist())) for name, table in tables.items()}
     courses = _courses(rows["dynamics"])
-    told = [one for one in courses if one.r2_step is not None and one.loss_step is not None]
-    apart = steps_apart([one.r2_step for one in told], [one.loss_step for one in told]) if told else None
+    both = [(one.r2_step, one.loss_step) for one in courses]
+    told = [(r2, loss) for r2, loss in both if r2 is not None and loss is not None]
+    apart = steps_apart([r2 for r2, _ in told], [loss for _, loss in told]) if told else None
     kept = [
         {"analysis": analysis, "name": name, "reason": reason}
         for analysis, found in failures.items()
@@ -233,7 +234,9 @@ def _fits(rows: Iterable[Row]) -> Iterable[Fit]:
         grouped.setdefault(key, []).append(row)
     for draws in grouped.values():
         one = draws[0]
-        means = {name: _mean(row[name] for row in draws) for name in ("r2", "adjusted_r2", "cosine", "ridge")}
+        means: dict[str, Any] = {
+            name: _mean(row[name] for row in draws) for name in ("r2", "adjusted_r2", "cosine", "ridge")
+        }
         about = ("checkpoint", "series", "step", "target", "scope", "control", "tokens", "reason")
         yield Fit(**{name: one[name] for name in about}, **means, draws=len(draws))
 
@@ -280,7 +283,7 @@ def _removed(rows: Iterable[Row]) -> Iterable[Removed]:
     for row in rows:
         grouped.setdefault((row["identity"], row["order"], row["share"]), []).append(row)
     for draws in grouped.values():
-        means = {
+        means: dict[str, Any] = {
             name: float(np.mean([row[name] for row in draws]))
             for name in ("js", "loss", "baseline_loss", "same_top")
         }

@@ -180,7 +180,8 @@ def _of_fits(head: HeadSummary, fits: Sequence[Fit]) -> Iterator[str]:
     ]
     yield f"{text}; {listing(controls)}." if controls else f"{text}."
     untrained = by_kind.get(("probability", "all", "untrained"))
-    if untrained is not None and untrained.r2 is not None and untrained.r2 >= whole.r2:
+    of_twin = None if untrained is None else untrained.adjusted_r2
+    if of_twin is not None and whole.adjusted_r2 is not None and of_twin >= whole.adjusted_r2:
         yield "The untrained model fits as well: a good fit alone is no sign of training."
     if whole.ridge:
         yield f"The rows are ill-conditioned: ridge of {number(whole.ridge)} was added to the fit."

@@ -1,0 +1,142 @@
+"""`lmscope unembedding` as a user meets it: tables, one JSON object, exit codes, edits of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lmscope
+from lmscope.runs import unembedding_words
+
+from ..read_models import prose, save_causal
+from .test_commands import lmscope_command
+from .test_errors import one_line
+
+QUICK = ("--window", 32, "--positions", 400, "--eval-positions", 100, "--removal-positions", 100)
+QUICK += ("--factors", "0.5,2", "--steer", "n", "--shares", "0.1,0.5", "--prompts", 2, "--new-tokens", 4)
+BARE = ("--no-removal", "--no-generations", "--no-vocabulary-sizes", "--no-controls", "--no-untrained")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_causal(tmp_path_factory.mktemp("models") / "tiny-causal")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.txt"
+    path.write_text(prose(2000), encoding="utf-8")
+    return path
+
+
+def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) -> None:
+    command = ("unembedding", causal, "--text", notes, "-o", tmp_path / "run", *QUICK)
+    result = lmscope_command(*command, COLUMNS="200")
+    assert result.returncode == 0, result.stderr
+    assert all(line.endswith(" left") for line in result.stderr.splitlines())
+    assert "\x1b" not in result.stdout
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert "tiny-causal (llama)" in lines
+    run = lmscope.open_run(tmp_path / "run")
+    summary = run.unembedding()
+    shown = " ".join(result.stdout.split())
+    for title, columns, rows in unembedding_words.tables(summary):
+        assert " ".join(title.split()) in shown
+        assert all(" ".join(map(str.strip, row)).split()[0] in shown for row in rows)
+        assert columns[0] in ("checkpoint", "series")
+    assert set(unembedding_words.sentences(summary)) <= set(lines)
+    fits = {(fit.target, fit.scope, fit.control): fit for fit in summary.fits}
+    whole = fits["probability", "all", ""]
+    (told,) = [line.split() for line in lines if " all tokens  " in line and "," not in line]
+    assert told[-4:] == [f"{whole.r2:.3f}", f"{whole.adjusted_r2:.3f}", f"{whole.cosine:.4f}", "89"]
+    assert "Nothing is said of other text: none was given (--other-text)." in lines
+    assert lines[-1] == f"Records: {tmp_path / 'run'}"
+
+    again = lmscope_command(*command, "--json")
+    assert again.returncode == 0
+    assert "records stand (unembedding)" in again.stderr
+    found = json.loads(again.stdout)["unembedding"]
+    (head,) = found["heads"]
+    assert (head["checkpoint"], head["vocabulary"]) == ("tiny-causal", 89)
+    (own,) = [
+        one
+        for one in found["fits"]
+        if (one["scope"], one["control"], one["target"]) == ("all", "", "probability")
+    ]
+    assert own["r2"] == whole.r2
+    assert found["failures"] == []
+
+    quiet = lmscope_command(*command, "-q")
+    assert (quiet.stdout, quiet.stderr) == (f"{tmp_path / 'run'}\n", "")
+
+
+def test_an_edit_is_made_applied_and_removed(causal: Path, notes: Path, tmp_path: Path) -> None:
+    edit = tmp_path / "edit.safetensors"
+    command = ("unembedding", causal, "--text", notes, "-o", tmp_path / "run", *QUICK, *BARE, "--no-steering")
+    made = lmscope_command(*command, "--edit", "n=2", "--edit", "#9=0.5", "--save-edit", edit, "-q")
+    assert made.returncode == 0, made.stderr
+    assert lmscope.load_steering(edit).factors.tolist() == [2.0, 0.5]
+    steered, back = tmp_path / "steered", tmp_path / "back"
+    applied = lmscope_command("unembedding", causal, "--apply-edit", edit, "--to", steered)
+    assert (applied.returncode, applied.stdout) == (0, f"{steered}\n")
+    rows = [lmscope.open_checkpoint(one).load("lm_head.weight") for one in (causal, steered)]
+    changed = np.flatnonzero((rows[0] != rows[1]).any(1)).tolist()
+    assert changed == sorted(lmscope.load_steering(edit).tokens.tolist())
+    removed = lmscope_command("unembedding", steered, "--remove-edit", edit, "--to", back, "--json")
+    assert json.loads(removed.stdout)["edits"] == 0
+    assert (back / "model.safetensors").read_bytes() == (causal / "model.safetensors").read_bytes()
+    twice = lmscope_command("unembedding", causal, "--remove-edit", edit, "--to", tmp_path / "third")
+    assert twice.returncode == 3
+    assert "no edit is in it" in one_line(twice)
+
+
+def test_what_fails_leaves_with_4(causal: Path, notes: Path, tmp_path: Path) -> None:
+    command = ("unembedding", causal, "--text", notes, "-o", tmp_path / "run", *QUICK, *BARE)
+    result = lmscope_command(*command, "--factors", "2,10000", "-q")
+    assert result.returncode == 4
+    assert "'n' (" in one_line(result)
+    assert "10000 times: " in one_line(result)
+    assert "cannot pass 1" in one_line(result)
+
+
+def test_checkpoints_that_lack_what_is_needed_leave_with_3(
+    minilm_path: Path, tiny_llama_path: Path, notes: Path, tmp_path: Path
+) -> None:
+    run = ("-o", tmp_path / "run", "--text", notes)
+    result = lmscope_command("unembedding", minilm_path, *run)
+    assert result.returncode == 3
+    assert "an encoder, which has no head" in one_line(result)
+    result = lmscope_command("unembedding", tiny_llama_path, *run)
+    assert result.returncode == 3
+    assert "no tokenizer: put its files beside the weights" in one_line(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_usage_leaves_with_2(causal: Path, notes: Path, tmp_path: Path) -> None:
+    text = ("--text", notes)
+    for arguments, problem in (
+        ((), "text: give the file to read, --text FILE"),
+        ((*text, "--steer", "house"), "steer: token 'house' is 5 tokens"),
+        ((*text, "--factors", "0.5,-2"), "factors: -2 must be above 0"),
+        ((*text, "--edit", "n=2"), "save_edit: give the file"),
+        ((*text, "--edit", "n"), "edit: 'n' is not TOKEN=FACTOR"),
+        ((*text, "--held-out", "nowhere.txt"), "held_out: "),
+        ((*text, "--positions", 5000, "--window", 1), "window: 1 must be at least 2"),
+        (("--to", tmp_path / "copy"), "to: give the file of one edit"),
+        (("--apply-edit", "edit.safetensors"), "to: give the new folder"),
+    ):
+        result = lmscope_command("unembedding", causal, "-o", tmp_path / "run", *arguments)
+        assert (result.returncode, result.stdout) == (2, ""), result.stderr
+        assert problem in one_line(result)
+    assert not (tmp_path / "run").exists()
