@@ -48,9 +48,10 @@ STEERED, FEWEST = 60, 5
 SETTINGS: dict[str, dict[str, Any]] = {
     "gemma": {
         # Many short windows: intervals are over windows.
-        "window": 256,
+        "window": 128,
         "positions": 16_384,
         "eval_positions": 4_096,
+        "removal_positions": 1_024,
         "factors": (0.05, 0.1, 0.5, 2, 5, 20),
         # Controls and continuations are of the first.
         "allocation": ("even", "minimum_norm", "sparse"),
@@ -62,7 +63,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "positions": 384,
         "eval_positions": 256,
         "window": 64,
-        "removal_positions": 64,
+        "removal_positions": 128,
         "shares": (0.1, 0.3),
         "prompts": 2,
         "new_tokens": 8,
