@@ -160,6 +160,7 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
         dynamics = findings.dynamics(tables["dynamics"], summary.courses, summary.apart)
         return {**found, "dynamics": dynamics}
     return {
+        "weights": "quantised to four bits (Q4_K_M), then kept in bfloat16, read in float32",
         **found,
         "sparsity": findings.sparsity(tables["slope"]),
         "sizes": findings.sizes(tables["vocabulary_size"]),
