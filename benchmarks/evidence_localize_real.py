@@ -15,30 +15,25 @@ window of 512 tokens read):
 
     python benchmarks/evidence_localize_real.py [--only minilm,each,training,gemma,agreement] [--runs FOLDER]
 
-The runs with their pages are kept below --runs; what is in them already is not computed again, and then there
-is no time and no memory to tell. Experiments that --only leaves out stay in the result file as they are. With
---quick two layers, few slices and short texts go to build/benchmarks instead.
+The runs with their pages are kept below --runs; what is in them already is not computed again. Experiments
+that --only leaves out stay in the result file as they are. With --quick two layers, few slices and short
+texts go to build/benchmarks instead.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lmscope
 import localize_findings as findings
-from lmscope.runs.benchmarks.fingerprint import fingerprint
+from experiments import ROOT, folder_of, in_a_process, main
 from real_models import gemma, minilm, prose
-from resident import resident
+from resident import resident, with_model
 
-ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("minilm", "each", "training", "gemma", "agreement")
 LEAST, MOST = 1_000, 2_000
 """Characters of a topic."""
@@ -91,33 +86,6 @@ def texts_of(name: str, runs: Path, quick: bool) -> list[str]:
     return prose(16 if quick else 1000, LEAST, most=MOST, whole=True)
 
 
-def with_model(checkpoint: Path) -> int:
-    """Resident bytes of this process after all imports, while it holds the model, which has read one window.
-
-    The model is let go, and the peak that :func:`resident` tells begins anew.
-    """
-    import pyarrow.parquet
-    import scipy.interpolate
-    import scipy.linalg
-    import scipy.optimize
-    import scipy.special
-    import scipy.stats  # noqa: F401
-
-    import lmscope.kernels
-    import lmscope.results
-    import lmscope.runs.localize
-
-    # The first array imports pandas, where it is installed.
-    pyarrow.array([0.0])
-    model = lmscope.load_model(checkpoint, dtype="float32")
-    model.forward([model.some_ids(512)])
-    held = resident("VmRSS")
-    del model
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    return held
-
-
 def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
     """Run one experiment in this process."""
     from lmscope.runs.localize import localize
@@ -126,7 +94,7 @@ def measure(name: str, runs: Path, quick: bool) -> dict[str, Any]:
     one = max(checkpoint.glob("step-*")) if name == "training" else checkpoint
     sizes = [tensor for tensor in lmscope.open_checkpoint(one) if tensor.tied_to is None]
     read = texts_of(name, runs, quick)
-    before = with_model(one)
+    before = with_model(one, "scipy.interpolate", "scipy.optimize", "lmscope.runs.localize")
     began = time.monotonic()
     localize(checkpoint, texts=read, out=runs / "run", **settings(name, quick))
     layer = {tensor.shape[1] for tensor in sizes if tensor.status == "planned" and tensor.layer == 0}
@@ -169,17 +137,13 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     }
 
 
-def experiment(name: str, runs: Path, quick: bool) -> dict[str, Any]:
-    folder = runs / (f"{name}-quick" if quick else name)
-    whole = not (folder / "run").exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, "--measure", name, "--runs", folder, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    cost = json.loads(done.stdout.splitlines()[-1])
+def experiment(name: str, runs: Path, quick: bool) -> Any:
+    if name == "agreement":
+        return agreement(runs, quick)
+    folder = folder_of(name, runs, quick)
+    cost = in_a_process(__file__, name, folder, quick)
     run = lmscope.open_run(folder / "run")
     run.report()
-    if not whole:
-        cost |= dict.fromkeys(("seconds", "peak_bytes_above_model"))
     return {"cost": cost, **kept(name, run)}
 
 
@@ -187,7 +151,7 @@ def agreement(runs: Path, quick: bool) -> list[dict[str, Any]]:
     """Between the models whose runs are there; of the training, the last step."""
     slices = {}
     for name in ("minilm", "training", "gemma"):
-        folder = runs / (f"{name}-quick" if quick else name) / "run"
+        folder = folder_of(name, runs, quick) / "run"
         if folder.is_dir():
             rows = lmscope.open_run(folder).table("slices").to_pylist()
             last = max((row["step"] for row in rows if row["step"] is not None), default=None)
@@ -195,41 +159,13 @@ def agreement(runs: Path, quick: bool) -> list[dict[str, Any]]:
     return findings.agreement(slices)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default=",".join(EXPERIMENTS))
-    parser.add_argument("--runs", type=Path, default=Path("runs/evidence-localize"))
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.runs, arguments.quick)))
-        return
-    asked = arguments.only.split(",")
-    if unknown := set(asked) - set(EXPERIMENTS):
-        parser.error(f"--only may be of {', '.join(EXPERIMENTS)}, not {', '.join(sorted(unknown))}")
-    results = Path("build/benchmarks") if arguments.quick else Path("benchmarks/results")
-    out = arguments.out or results / "localize.json"
-    result: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for name in filter(asked.__contains__, EXPERIMENTS):
-        result[name] = (
-            agreement(arguments.runs, arguments.quick)
-            if name == "agreement"
-            else experiment(name, arguments.runs, arguments.quick)
-        )
-        result["command"] = "python benchmarks/evidence_localize_real.py"
-        result["machine"] = fingerprint(
-            {name: {"version": version(name)} for name in ("numpy", "scipy", "torch", "transformers")},
-            source=ROOT,
-        )
-        # After each: they take long.
-        out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"{name}: {out}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        __file__,
+        __doc__,
+        experiments=EXPERIMENTS,
+        runs=Path("runs/evidence-localize"),
+        result="localize.json",
+        measure=measure,
+        kept=experiment,
+    )

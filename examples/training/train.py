@@ -3,8 +3,9 @@
     python examples/training/train.py -o FOLDER [--steps 2048] [--width 192] [--layers 6] [--seed 0]
 
 FOLDER/steps/step-00000 is the model as initialised; checkpoints follow at the total halved again and again,
-each an ordinary one in float32 with its tokenizer. FOLDER/held_out.txt is text that it never reads,
-FOLDER/training.json the losses. A training that is finished is kept; one that was interrupted begins anew.
+each an ordinary one in float32 with its tokenizer. FOLDER/training.txt is the text that it learns from,
+FOLDER/held_out.txt is text that it never reads, FOLDER/training.json the losses. A training that is finished
+is kept; one that was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def train(folder: Path, corpus: Corpus, *, size: Size, steps: int, seed: int = 0
         return False
     shutil.rmtree(folder / "steps", ignore_errors=True)
     (folder / "steps").mkdir(parents=True)
-    (folder / "held_out.txt").write_text("\n\n".join(corpus.held_out) + "\n", encoding="utf-8")
+    for name, texts in corpus._asdict().items():
+        (folder / f"{name}.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     tokenizer = train_tokenizer(corpus.training)
     learnt, held_out = (token_stream(tokenizer, texts) for texts in corpus)
     model = new_model(size, len(tokenizer), seed)

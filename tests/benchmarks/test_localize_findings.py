@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,17 +14,7 @@ import lmscope
 from ..synthetic_location import ROLES, write_location_run
 
 Tables = dict[str, list[dict[str, Any]]]
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def findings() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield importlib.import_module("localize_findings")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        sys.modules.pop("localize_findings", None)
+FINDINGS = "localize_findings"
 
 
 @pytest.fixture(scope="module")

@@ -70,5 +70,6 @@ def test_a_training_is_kept_step_by_step(
     assert shapes["query"] == ((16, 16), "float32")
     assert shapes["key"] == ((8, 16), "float32")
     model = lmscope.load_model(checkpoint)
+    assert (folder / "training.txt").read_text() == "\n\n".join(part.training) + "\n"
     assert (folder / "held_out.txt").read_text() == "\n\n".join(part.held_out) + "\n"
     assert model.kind == "causal"

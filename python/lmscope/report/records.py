@@ -13,7 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from lmscope.analyses.selection_summary import summarise_selection
-from lmscope.results import LOCATION_ANALYSES, ResultsError, RunFolder, RunTables
+from lmscope.results import (
+    LOCATION_ANALYSES,
+    UNEMBEDDING_ANALYSES,
+    ResultsError,
+    RunFolder,
+    RunTables,
+)
 
 Row = dict[str, Any]
 
@@ -102,14 +108,21 @@ class Records:
         """`rows` of one checkpoint, where there are several: the last training step, or the run's own."""
         return [row for row in self.rows(analysis) if row["identity"] == self.shown_identity]
 
+    @property
+    def _looked_at(self) -> list[Row]:
+        """Rows by checkpoint of `localize`, or else of `unembedding`."""
+        return self.without_lists("vectors") or self.without_lists("heads")
+
     @cached_property
     def located(self) -> Mapping[str, str]:
-        """Identity -> label of the checkpoints whose singular vectors the run holds."""
-        return {row["identity"]: row["checkpoint"] for row in self.without_lists("vectors")}
+        """Identity -> label of the checkpoints whose singular vectors, or heads, the run holds."""
+        return {row["identity"]: row["checkpoint"] for row in self._looked_at}
 
     @cached_property
     def shown_identity(self) -> str | None:
-        steps = {row["step"]: row["identity"] for row in self.without_lists("vectors")}
+        steps: dict[Any, str] = {}
+        for row in self._looked_at:
+            steps.setdefault(row["step"], row["identity"])
         if None not in steps and len(steps) > 1:
             return str(steps[max(steps)])
         return self.checkpoint.get("identity")
@@ -121,8 +134,9 @@ class Records:
 
     @property
     def title(self) -> str:
-        """What a page is headed by: where it is of `localize` alone, the checkpoint that is shown."""
-        alone = set(self.analyses) <= LOCATION_ANALYSES
+        """What a page is headed by: where it is of `localize` or `unembedding` alone, the checkpoint that is
+        shown."""
+        alone = set(self.analyses) <= LOCATION_ANALYSES | UNEMBEDDING_ANALYSES
         return self.shown_label if alone and len(self.located) > 1 else self.model
 
     @cached_property

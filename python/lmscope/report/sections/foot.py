@@ -14,7 +14,7 @@ from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 from lmscope.report.words import plain
-from lmscope.results import LOCATION_ANALYSES
+from lmscope.results import LOCATION_ANALYSES, UNEMBEDDING_ANALYSES
 
 ORDER = 90
 
@@ -27,9 +27,26 @@ _LOCALIZE = (
     *("dtype", "revision", "seed"),
 )
 """Its arguments, in their order."""
+_UNEMBEDDING = (
+    *(
+        "held_out",
+        "other_text",
+        "frequency_text",
+        "window",
+        "positions",
+        "eval_positions",
+        "steer",
+        "factors",
+    ),
+    *("allocation", "calibrate", "steering", "removal", "shares", "removal_positions", "js", "fill"),
+    *("generations", "prompts", "new_tokens", "vocabulary_sizes", "controls", "shuffles", "untrained"),
+    *("dtype", "revision", "seed"),
+)
+"""Its arguments, in their order."""
 _REPEATED = ("include", "exclude", "maps")
 """An option for each: patterns may hold commas."""
-_DIGESTS = {"texts", "labelled"}
+_FILES = ("held_out", "other_text", "frequency_text")
+_DIGESTS = {"texts", "labelled", "held_out", "other", "frequency"}
 """Of what was read: settings of records, no arguments."""
 
 Call = tuple[str, list[str], dict[str, Any]]
@@ -51,15 +68,18 @@ _TEMPLATE = """
 def section(records: Records) -> Section:
     manifest, checkpoint = records.manifest, records.checkpoint
     machine = manifest.get("machine")
-    located = _located(records)
+    together = {
+        "localize": _together(records, LOCATION_ANALYSES),
+        "unembedding": _together(records, UNEMBEDDING_ANALYSES),
+    }
     blocks = [
         ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
         *(
             (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
             for analysis in records.analyses
-            if analysis not in LOCATION_ANALYSES
+            if analysis not in LOCATION_ANALYSES | UNEMBEDDING_ANALYSES
         ),
-        *([("Settings of localize", list(located.items()))] if located else []),
+        *((f"Settings of {verb}", list(of.items())) for verb, of in together.items() if of),
         (
             "Made with",
             [
@@ -140,6 +160,9 @@ def _calls(records: Records) -> list[Call]:
         calls.insert(
             0, ("localize", [source, *_other_checkpoints(records, "localize")], _of_localize(records))
         )
+    if UNEMBEDDING_ANALYSES & set(records.analyses):
+        others = _other_checkpoints(records, "unembedding")
+        calls.insert(0, ("unembedding", [source, *others], _of_unembedding(records)))
     return calls
 
 
@@ -162,11 +185,11 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _located(records: Records) -> dict[str, Any]:
-    """The settings of all tables of `localize` together: what two of them name is the same."""
+def _together(records: Records, analyses: frozenset[str]) -> dict[str, Any]:
+    """The settings of all tables of one verb: what two of them name is the same."""
     return {
         name: value
-        for analysis in sorted(LOCATION_ANALYSES)
+        for analysis in sorted(analyses)
         for name, value in records.settings(analysis).items()
         if value is not None and name != "checkpoints"
     }
@@ -174,11 +197,24 @@ def _located(records: Records) -> dict[str, Any]:
 
 def _of_localize(records: Records) -> dict[str, Any]:
     asked = _asked(records, "localize")
-    known = {name: value for name, value in _located(records).items() if name not in _DIGESTS}
+    known = _arguments(records, LOCATION_ANALYSES)
     found = {name: {**known, **asked}.get(name) for name in _LOCALIZE}
     found |= {name: tuple(found[name] or ()) for name in _REPEATED}
     found |= _whose_records(records, found)
     return {**_texts(asked), **{name: value for name, value in found.items() if value not in (None, [], ())}}
+
+
+def _of_unembedding(records: Records) -> dict[str, Any]:
+    """What it does unless told otherwise, such as removal, is not named."""
+    asked = _asked(records, "unembedding")
+    given = {**_arguments(records, UNEMBEDDING_ANALYSES), **asked}
+    found = {name: given.get(name) for name in _UNEMBEDDING if given.get(name) not in (None, [], ())}
+    found |= {name: tuple(found[name]) for name in _FILES if name in found}
+    return {**_texts(asked), **{name: value for name, value in found.items() if value is not True}}
+
+
+def _arguments(records: Records, analyses: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in _together(records, analyses).items() if name not in _DIGESTS}
 
 
 def _whose_records(records: Records, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lmscope.report.location_words import location_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.token_words import token_sentences
+from lmscope.report.unembedding_words import unembedding_sentences
 from lmscope.report.words import count, listing, percent, plain
 from lmscope.results import TOKEN_ANALYSES
 
@@ -48,7 +49,7 @@ def section(records: Records) -> Section:
             (len(records.rows("positions")), "sampled positions", ""),
             (len(records.rows("passages")), "passages", ""),
         ]
-    more = [*token_sentences(records), *location_sentences(records)]
+    more = [*token_sentences(records), *location_sentences(records), *unembedding_sentences(records)]
     verdict, *others = filter(None, [_verdict(records, told=bool(more)), _doubt(records), *more])
     values = {
         "model": records.title,

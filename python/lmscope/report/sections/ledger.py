@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
 
-ORDER = 60
+ORDER = 80
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import find, heading %}
