@@ -17,7 +17,20 @@ from .test_commands import lmscope_command
 from .test_errors import one_line
 
 QUICK = ("--window", 32, "--positions", 400, "--eval-positions", 100, "--removal-positions", 100)
-QUICK += ("--factors", "0.5,2", "--steer", "n", "--shares", "0.1,0.5", "--prompts", 2, "--new-tokens", 4)
+QUICK += (
+    "--allocation",
+    "even",
+    "--factors",
+    "0.5,2",
+    "--steer",
+    "n",
+    "--shares",
+    "0.1,0.5",
+    "--prompts",
+    2,
+    "--new-tokens",
+    4,
+)
 BARE = ("--no-removal", "--no-generations", "--no-vocabulary-sizes", "--no-controls", "--no-untrained")
 
 

@@ -29,13 +29,14 @@ OTHER = prose(900, start=20000).upper()
 QUICK: dict[str, Any] = {
     "window": 32,
     "positions": 600,
-    "eval_positions": 200,
+    "eval_positions": 300,
     "removal_positions": 300,
     "shares": (0.1, 0.5),
     "prompts": 3,
     "new_tokens": 8,
     "factors": (0.5, 2.0),
     "steer": ("n", "d"),
+    "allocation": "even",
     "shuffles": 2,
     "progress": False,
 }
@@ -195,8 +196,8 @@ def test_what_is_realised_is_what_the_edited_head_gives(
     edited = dense.weight.copy()
     edited[token] = steering.rows_after[0]
     assert found["edit_norm"] == pytest.approx(np.linalg.norm(edited[token] - dense.weight[token]), rel=1e-4)
-    texts = {"fit": states, "held_out": dense.states(dense.texts.held_out, 200)[0]}
-    texts["other"] = dense.states([OTHER], 200)[0]
+    texts = {"fit": states, "held_out": dense.states(dense.texts.held_out, 300)[0]}
+    texts["other"] = dense.states([OTHER], 300)[0]
     for text, of_text in texts.items():
         before, after = (np.exp(dense.log_probabilities(of_text, one)) for one in (dense.weight, edited))
         told = row(whole, "steering", token=token, factor=2.0, calibrated=True, control="", text=text)

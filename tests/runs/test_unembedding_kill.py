@@ -18,7 +18,20 @@ def test_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_causal(tmp_path / "tiny-causal")
     text = tmp_path / "notes.txt"
     text.write_text(prose(1500), encoding="utf-8")
-    options = ("--text", text, "--window", 32, "--positions", 300, "--eval-positions", 100, "--steer", "n")
+    options = (
+        "--text",
+        text,
+        "--window",
+        32,
+        "--positions",
+        300,
+        "--eval-positions",
+        100,
+        "--steer",
+        "n",
+        "--allocation",
+        "even",
+    )
     options += (
         "--factors",
         "0.5,2",

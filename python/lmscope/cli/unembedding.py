@@ -126,14 +126,14 @@ def unembedding(
         ),
     ] = "0.05,0.1,0.5,2,5,20",
     allocation: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="LIST",
-            help="How an edit is spread over coordinates: even, minimum_norm, sparse. Default: the first.",
-            show_default=False,
+            help="How an edit is spread over coordinates: even, minimum_norm, sparse. Controls, "
+            "continuations and --edit take the first.",
             rich_help_panel=_STEERING,
         ),
-    ] = None,
+    ] = "even,minimum_norm",
     calibrate: Annotated[
         bool,
         typer.Option(
