@@ -368,7 +368,9 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "CheckpointError" in result.stderr
 
 
-@pytest.mark.parametrize("verb", ["inspect", "analyze", "spectra", "tokens", "localize", "report"])
+@pytest.mark.parametrize(
+    "verb", ["inspect", "analyze", "spectra", "tokens", "localize", "unembedding", "report"]
+)
 def test_help_has_an_example(verb):
     result = lmscope_command(verb, "--help")
     assert result.returncode == 0
@@ -376,7 +378,11 @@ def test_help_has_an_example(verb):
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["inspect"], ["analyze"], ["spectra"], ["tokens"], ["localize"], ["report"], ["bench"]]
+    "verb",
+    [
+        *([], ["inspect"], ["analyze"], ["spectra"], ["tokens"], ["localize"], ["unembedding"], ["report"]),
+        ["bench"],
+    ],
 )
 def test_help_breaks_lines_at_the_edge_alone_and_flags_have_no_type(verb):
     text = lmscope_command(*verb, "--help", COLUMNS="300").stdout

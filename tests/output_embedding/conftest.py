@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Small models and heads are fastest on one thread, above all on a machine whose cores are taken."""
-=======
-"""Tiny models are fastest on one thread, above all on a machine whose cores are taken."""
->>>>>>> dims
 
 from __future__ import annotations
 

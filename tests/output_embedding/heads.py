@@ -1,26 +1,19 @@
-<<<<<<< HEAD
-"""Heads and states made of numbers, and what the dense softmax gives of them."""
-=======
 """Heads and states of arrays, and their distributions computed densely in float64."""
->>>>>>> dims
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-<<<<<<< HEAD
-import torch
-=======
 import numpy.typing as npt
 import torch
 from scipy.special import log_softmax, rel_entr
->>>>>>> dims
 
 from lmscope.representations.next_states import NextStates
 from lmscope.representations.output_head import OutputHead
 
-<<<<<<< HEAD
+Floats = npt.NDArray[np.float64]
+
 FORMULAS: dict[str, dict[str, Any]] = {
     "plain": {},
     "bias": {"bias": 1.0},
@@ -30,11 +23,13 @@ FORMULAS: dict[str, dict[str, Any]] = {
 }
 
 
-def states_of(values: Any, window: int = 25) -> NextStates:
-    """Positions of windows of one text."""
-    rows = torch.as_tensor(values)
-    unit = np.arange(len(rows)) // window
-    return NextStates(rows, np.zeros(len(rows), np.int64), unit, 1, int(unit[-1]) + 1, len(rows))
+def states_of(array: Any, targets: Any = None, *, window: int = 25) -> NextStates:
+    """States as rows of an array; windows of ``window`` positions, of one text."""
+    positions = len(array)
+    if targets is None:
+        targets = np.zeros(positions, dtype=np.int64)
+    units = np.arange(positions) // window
+    return NextStates(torch.as_tensor(array), targets, units, 1, int(units[-1]) + 1, positions)
 
 
 def some_head(
@@ -75,17 +70,6 @@ def dense_probabilities(head: OutputHead, states: Any, rows: dict[int, Any] | No
     if head.softcap is not None:
         logits = head.softcap * torch.tanh(logits / head.softcap)
     return torch.softmax(logits, 1).numpy()
-=======
-Floats = npt.NDArray[np.float64]
-
-
-def states_of(array: Any, targets: Any = None, *, window: int = 20) -> NextStates:
-    """States as rows of an array; windows of ``window`` positions."""
-    positions = len(array)
-    if targets is None:
-        targets = np.zeros(positions, dtype=np.int64)
-    units = np.arange(positions) // window
-    return NextStates(torch.as_tensor(array), targets, units, 1, int(units[-1]) + 1, positions)
 
 
 def log_probabilities(head: OutputHead, states: Any) -> Floats:
@@ -106,4 +90,3 @@ def jensen_shannon(one: Floats, other: Floats) -> Floats:
     middle = (p + q) / 2
     found: Floats = (rel_entr(p, middle) + rel_entr(q, middle)).sum(1) / 2
     return found
->>>>>>> dims

@@ -25,6 +25,7 @@ from lmscope.cli.report import report
 from lmscope.cli.similarity import similarity
 from lmscope.cli.spectra import spectra
 from lmscope.cli.tokens import tokens
+from lmscope.cli.unembedding import unembedding
 
 
 class _BareFlags:
@@ -83,7 +84,7 @@ def _root(
         raise typer.Exit(2)
 
 
-_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, localize, report, bench)
+_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, localize, unembedding, report, bench)
 for _verb in _VERBS:
     app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 

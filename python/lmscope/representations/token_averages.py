@@ -14,13 +14,10 @@ from lmscope.representations.arrays import as_tensor
 from lmscope.representations.head_sums import HeadSums
 from lmscope.representations.output_head import OutputHead
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     import torch
 
 
-=======
->>>>>>> dims
 __all__ = ["TokenAverages", "average_probabilities", "head_averages"]
 
 Floats = npt.NDArray[np.float64]
@@ -200,6 +197,6 @@ def _mean(states: torch.Tensor) -> torch.Tensor:
 def _covariance(states: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     found = mean.new_zeros((len(mean), len(mean)))
     for block in _row_blocks(states):
-        block = block - mean
+        block -= mean
         found.addmm_(block.T, block)
     return found.div_(len(states))

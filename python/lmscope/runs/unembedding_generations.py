@@ -80,7 +80,7 @@ def _row(
         "token_share": None if token is None else token_share(made, token),
         "untouched_token_share": None if token is None else token_share(untouched, token),
     }
-    mauve, reason = _mauve(kind)
+    mauve, reason = _mauve(subject, kind, made)
     decode = subject.model.tokenizer.decode
     return [
         {
@@ -102,10 +102,14 @@ def _row(
     ]
 
 
-def _mauve(kind: str) -> tuple[float | None, str]:
+def _mauve(subject: Subject, kind: str, made: list[list[int]]) -> tuple[float | None, str]:
+    """In states of the untouched model; the score, or why there is none."""
+    from lmscope.output_embedding.mauve import mauve_score
+
     if kind == "untouched":
-        return None, "it is what the others are compared with"
-    return None, "it needs thousands of continuations: from a few its clusters are single texts"
+        return None, "the others are compared with it"
+    found = mauve_score(subject.model, subject.prompts, subject.untouched, made, seed=subject.settings.seed)
+    return found.score, found.reason
 
 
 def _steered(subject: Subject, number: int, factor: float) -> Rows:

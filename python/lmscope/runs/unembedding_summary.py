@@ -1,4 +1,4 @@
-"""What `unembedding` found, in a few rows: fits with controls, steering by size of the factor, removals, courses."""
+"""What `unembedding` found, in a few rows: fits, steering by size of the factor, removals, courses."""
 
 from __future__ import annotations
 
@@ -181,10 +181,11 @@ def summarise_unembedding(
     tables: Mapping[str, pyarrow.Table], failures: Mapping[str, Mapping[str, str]]
 ) -> UnembeddingSummary:
     """Reduce the tables; earlier steps of a training have no place but in heads, fits and courses."""
-    rows = {name: table.to_pylist() for name, table in tables.items()}
+    rows = {name: list(_named(table.to_pylist())) for name, table in tables.items()}
     courses = _courses(rows["dynamics"])
-    told = [one for one in courses if one.r2_step is not None and one.loss_step is not None]
-    apart = steps_apart([one.r2_step for one in told], [one.loss_step for one in told]) if told else None
+    both = [(one.r2_step, one.loss_step) for one in courses]
+    told = [(r2, loss) for r2, loss in both if r2 is not None and loss is not None]
+    apart = steps_apart([r2 for r2, _ in told], [loss for _, loss in told]) if told else None
     kept = [
         {"analysis": analysis, "name": name, "reason": reason}
         for analysis, found in failures.items()
@@ -201,6 +202,14 @@ def summarise_unembedding(
         apart=apart,
         failures=(*kept, *_unreached(rows["steering"])),
     )
+
+
+def _named(rows: Sequence[Row]) -> Iterable[Row]:
+    """Of several series, the checkpoints' names with those of their series: steps are called alike."""
+    several = len({row["series"] for row in rows}) > 1
+    for row in rows:
+        alone = not several or row["series"] == row["checkpoint"]
+        yield row if alone else {**row, "checkpoint": f"{row['series']}/{row['checkpoint']}"}
 
 
 def _of(kind: Any, row: Row) -> Any:
@@ -221,12 +230,13 @@ def _heads(heads: Iterable[Row], slopes: Iterable[Row]) -> Iterable[HeadSummary]
 def _fits(rows: Iterable[Row]) -> Iterable[Fit]:
     grouped: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        grouped.setdefault(
-            tuple(row[name] for name in ("identity", "target", "scope", "control")), []
-        ).append(row)
+        key = tuple(row[name] for name in ("identity", "target", "scope", "control"))
+        grouped.setdefault(key, []).append(row)
     for draws in grouped.values():
         one = draws[0]
-        means = {name: _mean(row[name] for row in draws) for name in ("r2", "adjusted_r2", "cosine", "ridge")}
+        means: dict[str, Any] = {
+            name: _mean(row[name] for row in draws) for name in ("r2", "adjusted_r2", "cosine", "ridge")
+        }
         about = ("checkpoint", "series", "step", "target", "scope", "control", "tokens", "reason")
         yield Fit(**{name: one[name] for name in about}, **means, draws=len(draws))
 
@@ -243,7 +253,7 @@ def size_of(factor: float) -> float:
 
 def _accuracies(rows: Iterable[Row]) -> Iterable[Accuracy]:
     grouped: dict[tuple[Any, ...], list[Row]] = {}
-    way = ("identity", "allocation", "calibrated", "control", "text")
+    way = ("checkpoint", "allocation", "calibrated", "control", "text")
     for row in rows:
         if not row["reason"]:
             key = (*(row[name] for name in way), size_of(row["factor"]))
@@ -257,9 +267,7 @@ def _accuracies(rows: Iterable[Row]) -> Iterable[Accuracy]:
             if row["realised_low"] is not None and row["realised_high"] is not None
         ]
         yield Accuracy(
-            **{
-                name: edits[0][name] for name in ("checkpoint", "allocation", "calibrated", "control", "text")
-            },
+            **{name: edits[0][name] for name in way},
             size=key[-1],
             edits=len(edits),
             median=float(np.median(errors)),
@@ -275,7 +283,7 @@ def _removed(rows: Iterable[Row]) -> Iterable[Removed]:
     for row in rows:
         grouped.setdefault((row["identity"], row["order"], row["share"]), []).append(row)
     for draws in grouped.values():
-        means = {
+        means: dict[str, Any] = {
             name: float(np.mean([row[name] for row in draws]))
             for name in ("js", "loss", "baseline_loss", "same_top")
         }

@@ -32,8 +32,8 @@ COURSES_COLUMNS = (
     "series",
     "checkpoints",
     "steps",
-    "frequency R\u00b2",
-    "its step",
+    "R\u00b2 at last",
+    "R\u00b2 step",
     "loss step",
     "doublings",
 )
@@ -69,7 +69,7 @@ def last_of_series(summary: UnembeddingSummary) -> dict[str, HeadSummary]:
 
 def _told(fit: Fit, shown: dict[str, HeadSummary]) -> bool:
     head = shown.get(fit.series)
-    return head is not None and (fit.checkpoint, fit.step) == (head.checkpoint, head.step)
+    return head is not None and fit.checkpoint == head.checkpoint
 
 
 def fit_cells(fit: Fit) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def sentences(summary: UnembeddingSummary) -> list[str]:
     several = len(shown) > 1
     told = []
     for head in shown.values():
-        own = [fit for fit in summary.fits if fit.series == head.series and fit.step == head.step]
+        own = [fit for fit in summary.fits if fit.checkpoint == head.checkpoint]
         found = [*_of_fits(head, own), *_of_steering(head, summary), *_of_removal(head, summary)]
         told += [f"{head.series}: {text}" if several else text for text in found]
     return [*told, *_of_courses(summary)]
@@ -181,16 +181,13 @@ def _of_fits(head: HeadSummary, fits: Sequence[Fit]) -> Iterator[str]:
     yield f"{text}; {listing(controls)}." if controls else f"{text}."
     untrained = by_kind.get(("probability", "all", "untrained"))
     if untrained is not None and untrained.r2 is not None and untrained.r2 >= whole.r2:
-        yield (
-            "That the untrained model fits as well is no fault: its logits hardly vary, which makes the relation "
-            "exact. A good fit alone is no sign of training."
-        )
+        yield "The untrained model fits as well: a good fit alone is no sign of training."
     if whole.ridge:
         yield f"The rows are ill-conditioned: ridge of {number(whole.ridge)} was added to the fit."
     if whole.cosine is not None:
         yield (
-            f"The slope and minus the mean state have a cosine of {whole.cosine:.3f}; a token's logit varies by "
-            f"{number(head.logit_sd)} nats (median standard deviation over positions)."
+            f"The slope and minus the mean state have a cosine of {whole.cosine:.3f}; a token's logit varies "
+            f"by {number(head.logit_sd)} nats (median standard deviation over positions)."
         )
     if head.ninety is not None:
         yield (
@@ -224,16 +221,16 @@ def _of_removal(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str]
             continue
         if not mask.dimensions_removed:
             yield (
-                f"No coordinate can be removed at a Jensen-Shannon divergence of {number(mask.limit)} nats on "
-                "held-out text, least contribution first."
+                f"No coordinate can be removed at a Jensen-Shannon divergence of {number(mask.limit)} nats "
+                "on held-out text, least contribution first."
             )
             continue
         filled = "set to zero" if mask.fill == "zero" else "set to their mean"
         upper = "" if mask.js_high is None else f", upper end of its interval {_value(mask.js_high)}"
         yield (
-            f"{percent(mask.share)} of the coordinates ({mask.dimensions_removed} of {head.dimensions}) can be "
-            f"{filled} within a divergence of {number(mask.limit)} nats on the held-out text that the set was "
-            f"chosen on ({_value(mask.js)}{upper})."
+            f"{percent(mask.share)} of the coordinates ({mask.dimensions_removed} of {head.dimensions}) can "
+            f"be {filled} within a divergence of {number(mask.limit)} nats on the held-out text that the set "
+            f"was chosen on ({_value(mask.js)}{upper})."
         )
 
 
@@ -245,8 +242,8 @@ def _of_courses(summary: UnembeddingSummary) -> Iterator[str]:
     size = f"{abs(apart.doublings):.1f} doublings of the steps"
     if apart.trainings == 1:
         yield (
-            f"R\u00b2 of the corpus frequencies had made 90 % of its way {size} {earlier} the loss; of one training "
-            "there is no interval."
+            f"R\u00b2 of the corpus frequencies had made 90 % of its way {size} {earlier} the loss; of one "
+            "training there is no interval."
         )
         return
     yield (
@@ -269,9 +266,7 @@ def legend(summary: UnembeddingSummary) -> list[tuple[str, str]]:
             ("wrong sign", "a control that must fail, as must a random direction"),
         ]
     if summary.removal:
-        told.append(
-            ("least, most", "of least or most contribution to the fit first; random: mean of 3 orders")
-        )
+        told.append(("least, most", "of least or most contribution first; random: mean of 3 orders"))
     if summary.courses:
         told.append(("doublings", "of the steps, from the R\u00b2's to the loss's"))
     return told
