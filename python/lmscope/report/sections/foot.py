@@ -261,7 +261,9 @@ def _shell(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
     for key, value in settings.items():
         name = key.replace("_", "-")
         if isinstance(value, tuple):
-            options += [f"--{name} {shlex.quote(f'#{one}' if isinstance(one, int) else one)}" for one in value]
+            options += [
+                f"--{name} {shlex.quote(f'#{one}' if isinstance(one, int) else one)}" for one in value
+            ]
             continue
         values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
