@@ -209,7 +209,7 @@ def _of_unembedding(records: Records) -> dict[str, Any]:
     asked = _asked(records, "unembedding")
     given = {**_arguments(records, UNEMBEDDING_ANALYSES), **asked}
     found = {name: given.get(name) for name in _UNEMBEDDING if given.get(name) not in (None, [], ())}
-    found |= {name: tuple(found[name]) for name in (*_FILES, "steer") if name in found}
+    found |= {name: tuple(found[name] or ()) for name in (*_FILES, "steer") if name in found}
     return {**_texts(asked), **{name: value for name, value in found.items() if value is not True}}
 
 
