@@ -431,7 +431,9 @@ def _generations(seed: int) -> list[dict[str, Any]]:
                 **{f"distinct_{n}": grams[n - 1] / (len(new) - n + 1) for n in (1, 2, 3)},
                 "repetition": 1 - grams[0] / len(new),
                 "mauve": None,
-                "mauve_reason": "8 continuations are too few",
+                "mauve_reason": "the others are compared with it"
+                if kind == "untouched"
+                else "8 continuations are too few",
                 "same_tokens": float(np.mean(new == kinds["untouched"])),
                 "token_share": float(np.mean(new == token)) if steered else None,
                 "untouched_token_share": float(np.mean(kinds["untouched"] == token)) if steered else None,

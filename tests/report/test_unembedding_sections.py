@@ -329,6 +329,7 @@ def test_generations_are_words_not_markup(plain: Path) -> None:
     assert html.index("untouched") < html.index("× 5 (minimum norm)")
     assert "without 20 % of the coordinates (least contribution)" in html
     assert "MAUVE: 8 continuations are too few." in html
+    assert "the others are compared" not in html
     (steered,) = rows_of(plain, "generations", kind="steered")
     assert f"{100 * steered['token_share']:.0f} %" in html
 
@@ -380,7 +381,8 @@ def test_only_the_last_step_is_shown_by_itself(trained: Path) -> None:
 def test_the_header_says_what_was_found(plain: Path, trained: Path) -> None:
     fit, steered, removed = unembedding_sentences(Records(plain))
     assert fit.startswith("A linear function of the output embedding's rows explains 99.9 % of the variance")
-    assert "with shuffled rows and" in fit
+    assert "with shuffled rows and 0.957 in the untrained model)" in fit
+    assert "The untrained model fits as well: a good fit alone is no sign of training." in fit
     assert "4 of 32 coordinates and" in fit
     assert (
         "Steering of 12 tokens by factors from 0.05 to 20 (even, calibrated), measured on held-out" in steered

@@ -41,7 +41,8 @@ def generation_table(rows: list[Row]) -> Markup:
         rows,
         key=lambda row: (_KINDS.index(row["kind"]), row["share"] or 0, row["token"] or 0, row["factor"] or 0),
     )
-    reasons = dict.fromkeys(row["mauve_reason"].rstrip(".") for row in known if row["mauve_reason"])
+    changed = [row for row in known if row["kind"] != "untouched"]
+    reasons = dict.fromkeys(row["mauve_reason"].rstrip(".") for row in changed if row["mauve_reason"])
     return render(_TABLE, rows=[(_name(row), row, _shares(row)) for row in known], reasons=list(reasons))
 
 

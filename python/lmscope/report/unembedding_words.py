@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
 from lmscope.report.steering_rows import CONTROLS, TEXTS, errors
 from lmscope.report.unembedding_rows import checkpoints, series
 from lmscope.report.words import count, listing, number, of_one, percent, plain
+
+_AS_WELL = 0.9
+"""Of the adjusted R²: from here on the untrained model is said to fit as well."""
 
 
 def unembedding_sentences(records: Records) -> list[str]:
@@ -30,10 +35,11 @@ def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
     fit = next((row for row in some if row["control"] == "" and row["r2"] is not None), None)
     if fit is None:
         return []
+    found = {control: of_control(some, control) for control in ("shuffled", "untrained")}
     controls = [
-        f"{number(max(values), 2)} {name}"
-        for control, name in (("shuffled", "with shuffled rows"), ("untrained", "in the untrained model"))
-        if (values := of_control(some, control))
+        f"{number(fmean(values))} {name}"
+        for values, name in zip(found.values(), ("with shuffled rows", "in the untrained model"), strict=True)
+        if values
     ]
     beside = f" ({listing(controls)})" if controls else ""
     scopes = [
@@ -49,6 +55,8 @@ def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
         f"the log mean probability over {count(fit['tokens'], 'token')}: adjusted R² "
         f"{number(fit['adjusted_r2'])}{beside}{by_scope}."
     )
+    if found["untrained"] and min(found["untrained"]) >= _AS_WELL * fit["adjusted_r2"]:
+        text += " The untrained model fits as well: a good fit alone is no sign of training."
     if fit["cosine"] is not None:
         text += f" Its slope has a cosine of {number(fit['cosine'], 4)} with minus the mean state."
     held = [

@@ -209,7 +209,7 @@ def _of_unembedding(records: Records) -> dict[str, Any]:
     asked = _asked(records, "unembedding")
     given = {**_arguments(records, UNEMBEDDING_ANALYSES), **asked}
     found = {name: given.get(name) for name in _UNEMBEDDING if given.get(name) not in (None, [], ())}
-    found |= {name: tuple(found[name]) for name in _FILES if name in found}
+    found |= {name: tuple(found[name] or ()) for name in (*_FILES, "steer") if name in found}
     return {**_texts(asked), **{name: value for name, value in found.items() if value is not True}}
 
 
@@ -261,7 +261,9 @@ def _shell(verb: str, sources: list[str], settings: Mapping[str, Any]) -> str:
     for key, value in settings.items():
         name = key.replace("_", "-")
         if isinstance(value, tuple):
-            options += [f"--{name} {shlex.quote(one)}" for one in value]
+            options += [
+                f"--{name} {shlex.quote(f'#{one}' if isinstance(one, int) else one)}" for one in value
+            ]
             continue
         values = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
