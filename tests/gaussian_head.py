@@ -34,9 +34,7 @@ def gaussian_head(
     where = generator.choice(dimensions, salient, replace=False)
     mean[where] = generator.choice([-1, 1], salient) * generator.uniform(0.5, 1.5, salient)
     mean *= (norm2 / np.sum(mean**2)) ** 0.5
-    return GaussianHead(
-        embedding, mean, mean + spread * generator.standard_normal((positions, dimensions))
-    )
+    return GaussianHead(embedding, mean, mean + spread * generator.standard_normal((positions, dimensions)))
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -76,11 +76,14 @@ if TYPE_CHECKING:
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
     from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
-    from lmscope.output_embedding.edit_file import load_steering
+    from lmscope.output_embedding.edit_file import load_steering, rounded_to
     from lmscope.output_embedding.encoding import token_probability_encoding
     from lmscope.output_embedding.mauve import Mauve, mauve_score
+    from lmscope.output_embedding.realised import Realised
     from lmscope.output_embedding.removal import RemovalPoint, removal_curve
     from lmscope.output_embedding.removal_mask import DimensionMask, load_mask, masked, removable_set
+    from lmscope.output_embedding.steering import Steering, steer_token, steer_tokens
+    from lmscope.output_embedding.steering_error import SteeringError
     from lmscope.representations import LanguageModel, Passage, capture, load_model, read_texts
     from lmscope.representations.generation import generate
     from lmscope.representations.input_covariance import InputCovariance, full_rank_problem, input_covariances
@@ -159,6 +162,7 @@ _HOME = {
     "PrefixLasso": "lmscope.kernels.prefix_lasso",
     "PrefixLassoOrder": "lmscope.kernels.lasso_homotopy",
     "RankCorrelation": "lmscope.analyses.rank_correlation",
+    "Realised": "lmscope.output_embedding.realised",
     "Removal": "lmscope.analyses.removal",
     "RemovalPoint": "lmscope.output_embedding.removal",
     "RoleAgreement": "lmscope.analyses.role_agreement",
@@ -175,6 +179,8 @@ _HOME = {
     "SliceScore": "lmscope.analyses.slices",
     "SlopeSparsity": "lmscope.analyses.slope_sparsity",
     "SpectrumVerdict": "lmscope.analyses.spectra",
+    "Steering": "lmscope.output_embedding.steering",
+    "SteeringError": "lmscope.output_embedding.steering_error",
     "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
@@ -246,6 +252,7 @@ _HOME = {
     "removal_curve": "lmscope.output_embedding.removal",
     "representation_entropy": "lmscope.analyses.representation_entropy",
     "role_agreement": "lmscope.analyses.role_agreement",
+    "rounded_to": "lmscope.output_embedding.edit_file",
     "same_sites": "lmscope.representations.weight_sites",
     "score_selection": "lmscope.analyses.selection_scores",
     "score_selections": "lmscope.analyses.selection_scores",
@@ -261,6 +268,8 @@ _HOME = {
     "slice_scores": "lmscope.analyses.slices",
     "spectra": "lmscope.runs",
     "spectrum_verdict": "lmscope.analyses.spectra",
+    "steer_token": "lmscope.output_embedding.steering",
+    "steer_tokens": "lmscope.output_embedding.steering",
     "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
     "text_distances": "lmscope.analyses.text_distances",
@@ -316,6 +325,7 @@ __all__ = [
     "PrefixLasso",
     "PrefixLassoOrder",
     "RankCorrelation",
+    "Realised",
     "Removal",
     "RemovalPoint",
     "RoleAgreement",
@@ -332,6 +342,8 @@ __all__ = [
     "SliceScore",
     "SlopeSparsity",
     "SpectrumVerdict",
+    "Steering",
+    "SteeringError",
     "StoredPrecision",
     "StreamingEntropy",
     "StreamingSingularValues",
@@ -404,6 +416,7 @@ __all__ = [
     "remove_steering",
     "representation_entropy",
     "role_agreement",
+    "rounded_to",
     "same_sites",
     "score_selection",
     "score_selections",
@@ -419,6 +432,8 @@ __all__ = [
     "slice_scores",
     "spectra",
     "spectrum_verdict",
+    "steer_token",
+    "steer_tokens",
     "stored_precision",
     "summarise_selection",
     "text_distances",

@@ -1,4 +1,4 @@
-"""Edits in checkpoints: what transformers reads is steered, and what comes back is the very same checkpoint."""
+"""Edits in checkpoints: what transformers reads is steered, and what comes back is the same to the bit."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lmscope import CheckpointError, apply_steering, load_steering, open_checkpoint, remove_steering
+from lmscope.checkpoints.new_folder import new_folder
 from lmscope.output_embedding.edit_file import rounded_to, write_steering
 
 from ..tiny_models import TINY
@@ -42,6 +43,7 @@ def tensors(folder: Path) -> dict[str, bytes]:
 )
 def test_an_edit_goes_in_and_comes_out(tmp_path: Path, tied: bool, sharded: bool, dtype: str) -> None:
     folder = saved(tmp_path / "before", tied=tied, dtype=dtype, sharded=sharded)
+    assert len(list(folder.glob("*.safetensors"))) > 3 if sharded else (folder / "model.safetensors").exists()
     edit = edit_of(folder, [3, 17])
     original = content(folder)
     applied = apply_steering(edit, folder, tmp_path / "steered")
@@ -200,6 +202,46 @@ def test_what_is_beside_the_weights(tmp_path: Path) -> None:
     ]
 
 
+def test_a_snapshot_of_the_hub(tmp_path: Path) -> None:
+    """Links into a cache of files that nobody may write to: the new folder has files of its own."""
+    folder = saved(tmp_path / "blobs")
+    (tmp_path / "snapshot").mkdir()
+    for file in folder.iterdir():
+        file.chmod(0o444)
+        (tmp_path / "snapshot" / file.name).symlink_to(Path("..") / "blobs" / file.name)
+    edit = edit_of(tmp_path / "snapshot", [3])
+    apply_steering(edit, tmp_path / "snapshot", tmp_path / "steered")
+    remove_steering(edit, tmp_path / "steered", tmp_path / "after")
+    assert content(tmp_path / "after") == content(folder)
+    for made in ("steered", "after"):
+        files = [path for path in (tmp_path / made).rglob("*") if path.is_file()]
+        assert not any(path.is_symlink() for path in files)
+        assert all(path.stat().st_mode & 0o200 for path in files)
+
+
+def test_what_is_shown_of_an_edited_checkpoint(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "before")
+    applied = apply_steering(edit_of(folder, [3, 17]), folder, tmp_path / "steered")
+    assert repr(applied) == (
+        f"EditedCheckpoint({str(tmp_path / 'steered')!r}, 2 rows of lm_head.weight (float32), "
+        "edits=1, tied=False)"
+    )
+    shown = applied._repr_html_()
+    assert "lm_head.weight, float32" in shown
+    assert str(tmp_path / "steered") in shown
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_folder(tmp_path / "made") as folder:
+            (folder / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any(tmp_path.iterdir())
+
+
 def refused(tmp_path: Path, edit: Any, folder: Path, match: str, *, remove: bool = False) -> CheckpointError:
     """The error, after which nothing new is there."""
     there = sorted(tmp_path.iterdir())
@@ -221,6 +263,28 @@ def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
     assert error.file == other / "model.safetensors"
     assert error.expected == f"{float(edit.rows_before[1, 4])!r} at token 17, dimension 4"
     assert error.found == repr(float(held["model.embed_tokens.weight"][17, 4]))
+
+
+def test_a_zero_of_the_other_sign_is_another_row(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "before", tied=False)
+    held = load_file(folder / "model.safetensors")
+    held["lm_head.weight"][3, 6] = 0.0
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    edit = edit_of(folder, [3])
+    held["lm_head.weight"][3, 6] = -0.0
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    error = refused(tmp_path, edit, folder, "the row of token 3 is not the one of the edit")
+    assert (error.expected, error.found) == ("0.0 at token 3, dimension 6", "-0.0")
+
+
+def test_the_index_counts_the_head_of_its_own(tmp_path: Path) -> None:
+    for sharded in (False, True):
+        folder = saved(tmp_path / f"before-{sharded}", sharded=sharded)
+        apply_steering(edit_of(folder, [3]), folder, tmp_path / f"steered-{sharded}")
+        index = json.loads((tmp_path / f"steered-{sharded}" / "model.safetensors.index.json").read_text())
+        held = tensors(tmp_path / f"steered-{sharded}")
+        assert index["weight_map"].keys() == held.keys()
+        assert index["metadata"]["total_size"] == sum(map(len, held.values()))
 
 
 def test_edits_that_are_in_it_or_not(tmp_path: Path) -> None:
@@ -295,7 +359,7 @@ def test_folders_that_are_there_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="it is there already: give a folder that is not"):
         apply_steering(edit, folder, folder)
     assert content(folder) == original
-    with pytest.raises(CheckpointError, match="nothing of it is kept: .*No such file or directory"):
+    with pytest.raises(CheckpointError, match=r"nothing of it is kept: .*No such file or directory"):
         apply_steering(edit, folder, tmp_path / "nowhere" / "steered")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["before"]
 
@@ -309,7 +373,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, tied: bool) ->
     smallest = (folder / "model.safetensors").stat().st_size if not tied else 50 * 32 * 4
     resource.setrlimit(resource.RLIMIT_FSIZE, (smallest - 100, hard))
     try:
-        with pytest.raises(CheckpointError, match="nothing of it is kept: .*File too large"):
+        with pytest.raises(CheckpointError, match=r"nothing of it is kept: .*File too large"):
             apply_steering(edit, folder, tmp_path / "steered")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

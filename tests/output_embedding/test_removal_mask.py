@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ from safetensors.numpy import save_file
 import lmscope
 
 from ..representations.models import TEXTS, tiny_model
-from .heads import log_probabilities, states_of
+from .removal_heads import log_probabilities, states_of
 
 LIMIT = 0.02
+MEASURED = {
+    "share": 0.5,
+    "js": 0.01,
+    "js_low": None,
+    "js_high": None,
+    "limit": 0.01,
+    "fill": "mean",
+    "identity": None,
+}
 
 
 def noisy(positions: int = 160) -> tuple[lmscope.OutputHead, lmscope.NextStates, lmscope.DimensionSaliency]:
@@ -93,7 +103,7 @@ def test_files_that_are_no_masks(tmp_path: Path) -> None:
         lmscope.CheckpointError, match=r"is no mask of dimensions \(expected lmscope dimensions 1"
     ):
         lmscope.load_mask(path)
-    metadata = {"format": "lmscope dimensions 1", "mask": '{"fill": "mean"}'}
+    metadata = {"format": "lmscope dimensions 1", "mask": json.dumps(MEASURED)}
     save_file({"keep": np.ones(3)}, path, metadata=metadata)
     with pytest.raises(lmscope.CheckpointError, match=r"tensor keep.*expected bool.*found float64 \[3\]"):
         lmscope.load_mask(path)
@@ -104,7 +114,7 @@ def test_files_that_are_no_masks(tmp_path: Path) -> None:
     with pytest.raises(lmscope.CheckpointError, match="has no tensor mean"):
         lmscope.load_mask(path)
     save_file({"keep": np.ones(3, dtype=bool)}, path, metadata=metadata | {"mask": "{}"})
-    with pytest.raises(lmscope.CheckpointError, match="does not say"):
+    with pytest.raises(lmscope.CheckpointError, match="does not say what was measured: 'share'"):
         lmscope.load_mask(path)
 
 
@@ -185,5 +195,8 @@ def test_refusals() -> None:
         pass
     mask = lmscope.removable_set(points, identity="aa")
     object.__setattr__(model, "identity", "bb")
-    with pytest.raises(ValueError, match="it was made for the checkpoint aa, but tiny llama is bb"):
-        mask.applied(model)
+    with (
+        pytest.raises(ValueError, match="it was made for the checkpoint aa, but tiny llama is bb"),
+        mask.applied(model),
+    ):
+        pass

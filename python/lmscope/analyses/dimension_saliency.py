@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["DimensionSaliency", "dimension_saliency"]
 
 Floats = npt.NDArray[np.float64]
-By = Literal["contribution", "slope"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -31,9 +30,9 @@ class DimensionSaliency:
             magnitude).
     """
 
-    saliency: Floats
+    saliency: npt.NDArray[np.float64]
     order: npt.NDArray[np.int64]
-    by: By
+    by: str
 
     def __repr__(self) -> str:
         return (
@@ -53,7 +52,7 @@ class DimensionSaliency:
 def dimension_saliency(
     encoding: Encoding | None = None,
     *,
-    by: By = "contribution",
+    by: Literal["contribution", "slope"] = "contribution",
     slope: Any = None,
     spread: Any = None,
 ) -> DimensionSaliency:

@@ -11,8 +11,6 @@ from lmscope import html_repr
 
 __all__ = ["GenerationQuality", "generation_quality", "same_tokens", "token_share"]
 
-Tokens = Sequence[Sequence[int]]
-
 _REPEATED = 4
 """Length of what counts as said before: as in seq-rep-4 of Welleck et al. (2020, arXiv 1908.04319)."""
 
@@ -61,7 +59,7 @@ class GenerationQuality:
         )
 
 
-def generation_quality(sequences: Tokens, *, at: int | None = None) -> GenerationQuality:
+def generation_quality(sequences: Sequence[Sequence[int]], *, at: int | None = None) -> GenerationQuality:
     """Distinct-n and repetition of generated tokens.
 
     Args:
@@ -83,7 +81,7 @@ def generation_quality(sequences: Tokens, *, at: int | None = None) -> Generatio
     )
 
 
-def same_tokens(sequences: Tokens, others: Tokens) -> float | None:
+def same_tokens(sequences: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> float | None:
     """Share of places with the same token in both; a place that only one of two sequences has counts as
     different. None where neither has tokens.
 
@@ -96,13 +94,15 @@ def same_tokens(sequences: Tokens, others: Tokens) -> float | None:
     return same / places if places else None
 
 
-def token_share(sequences: Tokens, token: int) -> float | None:
+def token_share(sequences: Sequence[Sequence[int]], token: int) -> float | None:
     """Share of the tokens that are ``token``; None where there are none."""
     tokens = sum(map(len, sequences))
     return sum(list(sequence).count(token) for sequence in sequences) / tokens if tokens else None
 
 
-def _pairs(sequences: Tokens, others: Tokens) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+def _pairs(
+    sequences: Sequence[Sequence[int]], others: Sequence[Sequence[int]]
+) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     if len(sequences) != len(others):
         raise ValueError(
             f"{len(sequences)} sequences and {len(others)} others: generations of the same prompts are "
@@ -111,7 +111,7 @@ def _pairs(sequences: Tokens, others: Tokens) -> Iterator[tuple[Sequence[int], S
     return zip(sequences, others, strict=True)
 
 
-def _grams(sequences: Tokens, length: int) -> Iterator[tuple[int, ...]]:
+def _grams(sequences: Sequence[Sequence[int]], length: int) -> Iterator[tuple[int, ...]]:
     for sequence in sequences:
         for start in range(len(sequence) - length + 1):
             yield tuple(sequence[start : start + length])

@@ -28,7 +28,8 @@ def bench(
     family: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="singular_values, column_cosine or lasso; may be repeated; all without it."
+            metavar="NAME",
+            help="singular_values, column_cosine, lasso or token_averages; may be repeated; all without it.",
         ),
     ] = None,
     shape: Annotated[

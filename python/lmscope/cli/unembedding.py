@@ -61,7 +61,7 @@ def unembedding(
     window: Annotated[
         int | None,
         typer.Option(
-            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 512.",
+            help="Tokens read at a time; longer texts are cut. Default: the model's context, at most 128.",
             show_default=False,
             rich_help_panel=options.TEXT,
         ),
@@ -126,14 +126,14 @@ def unembedding(
         ),
     ] = "0.05,0.1,0.5,2,5,20",
     allocation: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="LIST",
-            help="How an edit is spread over coordinates: even, minimum_norm, sparse. Default: the first.",
-            show_default=False,
+            help="How an edit is spread over coordinates: even, minimum_norm, sparse. Controls, "
+            "continuations and --edit take the first.",
             rich_help_panel=_STEERING,
         ),
-    ] = None,
+    ] = "even,minimum_norm",
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -154,7 +154,7 @@ def unembedding(
     ] = "0.05,0.1,0.2,0.3,0.4,0.5,0.7,0.9",
     removal_positions: Annotated[
         int, typer.Option(help="Positions of held-out text.", rich_help_panel=_REMOVAL)
-    ] = 512,
+    ] = 1024,
     js: Annotated[
         float,
         typer.Option(
@@ -229,10 +229,9 @@ def unembedding(
 ) -> None:
     """What the output embedding holds of token probabilities, and what can be done by it.
 
-    How far mean next-token probabilities are a linear function of its rows, beside shuffled rows and the
-    untrained model; how exactly the edit of a row sets a token's probability; what the model loses with
-    coordinates that hardly take part; over the steps of a training, when the rows come to hold token
-    frequencies. A killed run continues where it stopped.
+    How far mean next-token probabilities are a linear function of its rows; how exactly an edit of a row
+    sets a token's probability; what the model loses with coordinates that hardly take part; when a training
+    writes token frequencies into it. A killed run continues where it stopped.
 
     [bold]Examples[/bold]: lmscope unembedding ./my-model --text notes.txt -o runs/my-model
 

@@ -87,6 +87,8 @@ def _even(averages: TokenAverages, scale: float) -> Floats:
     from scipy.linalg import solve
 
     mean, covariance = averages.hidden_mean, averages.hidden_covariance
+    if covariance is None:
+        raise SteeringError("averages: 'even' needs the covariance of the states, which was left out")
     if not mean.any():
         raise SteeringError("the mean state is 0: no direction changes a logit on average")
     variance = float(np.trace(covariance)) / len(mean)

@@ -79,12 +79,13 @@ def apply_steering(
 ) -> EditedCheckpoint:
     """Writes ``out``: a copy of the checkpoint with the rows of the head as the edit has them.
 
-    ``steering`` is an edit or the file of one, ``out`` a folder that is not there. Copied, not linked, are the
-    weights, config, tokenizer and the other small files beside them; no folders, and no weights in other
-    formats. Rows are rounded to the checkpoint's dtype: ``rounding`` says by how much, and
-    :func:`lmscope.output_embedding.edit_file.rounded_to` gives the edit whose effect is that of the result. A head that is tied is given a tensor of its own, in a file of its own, and the
-    config says so. What was there before is kept in the folder ``lmscope_steering``, for
-    :func:`remove_steering`. Memory: rows and blocks of 16 MB.
+    ``steering`` is an edit or the file of one, ``out`` a folder that is not there. Copied, not linked, are
+    the weights, config, tokenizer and the other small files beside them; no folders, and no weights in other
+    formats; of a hub id, what its snapshot in the cache holds, where :func:`load_model` puts the tokenizer.
+    Rows are rounded to the checkpoint's dtype: ``rounding`` of the result says by how much, and
+    :func:`rounded_to` gives the edit whose effect is that of the written checkpoint. A head that is tied is
+    given a tensor and a file of its own, and the config says so. What was there before is kept in the folder
+    ``lmscope_steering`` within ``out``, for :func:`remove_steering`. Memory: the rows and blocks of 16 MB.
 
     Raises:
         CheckpointError: rows other than those that the edit was made on (token, expected and found are

@@ -83,16 +83,14 @@ def load_steering(path: str | os.PathLike[str]) -> Steering:
     read: dict[str, NDArray[Any]] = {name: file.read(name) for name in _TENSORS}
     _check_values(file, read)
     try:
+        allocation, label = str(said["allocation"]), str(said["label"])
         calibrated, identity = (json.loads(said[name]) for name in ("calibrated", "identity"))
-        return Steering(
-            **read,
-            allocation=said["allocation"],
-            calibrated=bool(calibrated),
-            label=said["label"],
-            identity=identity,
-        )
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"its metadata lack or spoil {error}", file=file.path) from error
+    tokens, factors, steps, before, after = (read[name] for name in _TENSORS)
+    return Steering(
+        tokens, factors, steps, before, after, allocation, bool(calibrated), label=label, identity=identity
+    )
 
 
 def _check_tensors(file: WeightFile) -> None:

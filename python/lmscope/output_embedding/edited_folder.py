@@ -42,7 +42,7 @@ def copy_checkpoint(checkpoint: Checkpoint, to: Path, *, without: Collection[str
         stale = entry.name.endswith(INDEX_SUFFIX) and entry != source.index_file
         if entry.name.startswith(".") or entry.name in without or other or stale or not entry.is_file():
             continue
-        shutil.copy2(entry, to / entry.name)
+        _copy(entry, to / entry.name)
         if entry.name in weights:
             file = weights[entry.name]
             file.raw.check_unchanged(next(iter(file.tensors)))
@@ -52,7 +52,7 @@ def copy_record(checkpoint: Checkpoint, to: Path, record: EditRecord) -> None:
     """Copies the files that the record keeps."""
     (to / FOLDER).mkdir()
     for name in record.replaced:
-        shutil.copy2(Path(checkpoint.path) / FOLDER / name, to / FOLDER / name)
+        _copy(Path(checkpoint.path) / FOLDER / name, to / FOLDER / name)
 
 
 def start_record(checkpoint: Checkpoint, head: StoredHead) -> EditRecord:
@@ -79,7 +79,7 @@ def untie(checkpoint: Checkpoint, head: StoredHead, folder: Path, record: EditRe
         return
     (folder / FOLDER).mkdir()
     for name in record.replaced:
-        shutil.copy2(folder / name, folder / FOLDER / name)
+        _copy(folder / name, folder / FOLDER / name)
     _say_untied(folder / CONFIG)
     if record.head_file is None:
         return
@@ -115,9 +115,16 @@ def restore(checkpoint: Checkpoint, folder: Path, record: EditRecord) -> None:
     for now, before in record.names.items():
         (folder / now).rename(folder / before)
     for name in record.replaced:
-        shutil.copy2(Path(checkpoint.path) / FOLDER / name, folder / name)
+        _copy(Path(checkpoint.path) / FOLDER / name, folder / name)
     for name, mtime_ns in record.times.items():
         os.utime(folder / name, ns=(mtime_ns, mtime_ns))
+
+
+def _copy(file: Path, to: Path) -> None:
+    """With its times, but with the permissions of a new file: those of a cache may forbid to write."""
+    shutil.copyfile(file, to)
+    found = file.stat()
+    os.utime(to, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _say_untied(file: Path) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mauve", "mauve_score"]
 
-Tokens = Sequence[Sequence[int]]
-
 FEWEST = 100
 """Continuations of each kind, below which there is no score."""
 # What the package's k-means asks for.
@@ -64,7 +62,12 @@ class Mauve:
 
 
 def mauve_score(
-    model: LanguageModel, prompts: Tokens, sequences: Tokens, others: Tokens, *, seed: int = 0
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    sequences: Sequence[Sequence[int]],
+    others: Sequence[Sequence[int]],
+    *,
+    seed: int = 0,
 ) -> Mauve:
     """MAUVE of two sets of continuations of the same prompts.
 
@@ -111,7 +114,9 @@ def _reason(prompts: int) -> str:
     return ""
 
 
-def _features(model: LanguageModel, prompts: Tokens, sequences: Tokens) -> npt.NDArray[np.float64]:
+def _features(
+    model: LanguageModel, prompts: Sequence[Sequence[int]], sequences: Sequence[Sequence[int]]
+) -> npt.NDArray[np.float64]:
     rows = [[*prompt, *sequence] for prompt, sequence in zip(prompts, sequences, strict=True)]
     found = np.empty((len(rows), model.hidden_size))
     # Rows of about one length together, so that little is padded.

@@ -77,7 +77,10 @@ def effect(
 
     The interval is Student's of the ratio's linearisation, put on the log of the factor, where it is closer
     to symmetric; its degrees of freedom are those of as many windows as the token's probability is spread
-    over, ``sum(w)**2 / sum(w**2)``, less 1.
+    over, ``sum(w)**2 / sum(w**2)``, less 1. Where a token's log-probability has standard deviation 0.5
+    between windows of 64 positions and 1 within, 93 to 96 of 100 intervals of 95 % cover, from 8 windows up;
+    where it has 1 and 2, a few positions that a short text may lack decide the mean: 67 to 75, 86 to 88 and
+    89 to 90 of 100 cover for 8, 16 and 32 windows. The linear interval covers as often, but can pass below 0.
 
     Args:
         log_probability: float64, positions x k: of the edited tokens, before.

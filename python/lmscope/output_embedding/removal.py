@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_SHARES", "RemovalPoint", "removal_curve"]
 
 Floats = npt.NDArray[np.float64]
-Order = Literal["least", "most", "random"]
-Fill = Literal["zero", "mean"]
 
 DEFAULT_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 _ORDERS = ("least", "most", "random")
@@ -51,11 +49,11 @@ class RemovalPoint:
         mean: float64, shape (dimensions of the states,): what removed dimensions are set to; None for zero.
     """
 
-    order: Order
+    order: str
     draw: int
     share: float
     dimensions: int
-    fill: Fill
+    fill: str
     js: float
     js_low: float | None
     js_high: float | None
@@ -65,7 +63,7 @@ class RemovalPoint:
     same_top: float
     positions: int
     keep: npt.NDArray[np.bool_]
-    mean: Floats | None
+    mean: npt.NDArray[np.float64] | None
 
     def __repr__(self) -> str:
         return (
@@ -95,9 +93,9 @@ def removal_curve(
     saliency: DimensionSaliency,
     *,
     shares: Sequence[float] = DEFAULT_SHARES,
-    orders: Sequence[Order] = ("least", "most", "random"),
+    orders: Sequence[Literal["least", "most", "random"]] = ("least", "most", "random"),
     draws: int = 3,
-    fill: Fill = "zero",
+    fill: Literal["zero", "mean"] = "zero",
     mean: Any = None,
     seed: int = 0,
     advance: Callable[[int], None] | None = None,
@@ -123,8 +121,8 @@ def removal_curve(
         advance: called with numbers of positions, each position once for each point.
 
     Raises:
-        ValueError: no states, a saliency or mean of other dimensions than the head, shares, orders or draws as
-            they may not be, scores that are not finite.
+        ValueError: no states, a saliency or mean of other dimensions than the head, shares, orders or draws
+            as they may not be, scores that are not finite.
     """
     dimensions = head.weight.shape[1]
     counts = _counts(shares, dimensions)
@@ -142,9 +140,9 @@ def _points(
     head: OutputHead,
     states: NextStates,
     counts: dict[float, int],
-    named: list[tuple[Order, int, npt.NDArray[np.int64]]],
+    named: list[tuple[str, int, npt.NDArray[np.int64]]],
     values: Floats,
-    fill: Fill,
+    fill: str,
     advance: Callable[[int], None] | None,
 ) -> Iterator[RemovalPoint]:
     stops = list(counts.values())
@@ -197,7 +195,7 @@ def _counts(shares: Sequence[float], dimensions: int) -> dict[float, int]:
     return {share: round(share * dimensions) for share in wanted}
 
 
-def _fill_values(states: NextStates, dimensions: int, fill: Fill, mean: Any) -> Floats:
+def _fill_values(states: NextStates, dimensions: int, fill: str, mean: Any) -> Floats:
     if not len(states.states):
         raise ValueError("states: there are none; give text with at least two tokens")
     if states.states.shape[1] != dimensions:
@@ -222,8 +220,8 @@ def _fill_values(states: NextStates, dimensions: int, fill: Fill, mean: Any) -> 
 
 
 def _orders(
-    orders: Sequence[Order], draws: int, seed: int, saliency: DimensionSaliency
-) -> Iterator[tuple[Order, int, npt.NDArray[np.int64]]]:
+    orders: Sequence[str], draws: int, seed: int, saliency: DimensionSaliency
+) -> Iterator[tuple[str, int, npt.NDArray[np.int64]]]:
     if not orders or len(set(orders)) < len(orders) or not set(orders) <= set(_ORDERS):
         raise ValueError(f"orders: {list(orders)} must name some of {', '.join(_ORDERS)}, each once")
     if "random" in orders and draws < 1:

@@ -129,7 +129,7 @@ class _Block:
         self._normaliser, _ = self._normalised(changed=False)
 
     def baseline_loss(self) -> Floats:
-        return self._loss(self._logits_of(self._targets, changed=False), self._normaliser)
+        return self._loss(self._normaliser, changed=False)
 
     def along(
         self, chains: Sequence[Sequence[Dimensions]], values: Floats
@@ -144,8 +144,8 @@ class _Block:
                 self._remove(torch.as_tensor(added, device=self._device), filled)
                 normaliser, largest = self._normalised(changed=True)
                 js, kl = self._divergences(normaliser)
-                loss = self._loss(self._logits_of(self._targets, changed=True), normaliser)
-                same = self._logits_of(self._top, changed=True) >= largest
+                loss = self._loss(normaliser, changed=True)
+                same = self._scores_of(self._top, changed=True) >= largest
                 yield js.cpu().numpy(), kl.cpu().numpy(), loss, same.cpu().numpy()
 
     def _pieces(self, dimensions: int) -> Iterator[slice]:
@@ -169,17 +169,18 @@ class _Block:
         cap = self._head.softcap
         return scores if cap is None else scores.div_(cap).tanh_().mul_(cap)
 
-    def _logits_of(self, tokens: torch.Tensor, *, changed: bool) -> torch.Tensor:
-        """Float64 logits of one token at each position."""
+    def _scores_of(self, tokens: torch.Tensor, *, changed: bool) -> torch.Tensor:
+        """Float64 scores of one token at each position, before the cap."""
         scores = self._scores[tokens, self._places].double()
-        return self._cap(scores + self._change[tokens, self._places] if changed else scores)
+        return scores + self._change[tokens, self._places] if changed else scores
 
-    def _loss(self, logits: torch.Tensor, normaliser: torch.Tensor) -> Floats:
+    def _loss(self, normaliser: torch.Tensor, *, changed: bool) -> Floats:
+        logits = self._cap(self._scores_of(self._targets, changed=changed))
         loss: Floats = (normaliser - logits).cpu().numpy()
         return loss
 
     def _normalised(self, *, changed: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log of the sum of exponentials, and the largest logit, at each position."""
+        """Log of the sum of the logits' exponentials, and the largest score, at each position."""
         import torch
 
         of_tiles = []
@@ -188,9 +189,10 @@ class _Block:
             logits.copy_(self._scores[tokens])
             if changed:
                 logits += self._change[tokens]
-            self._cap(logits)
             highest = logits.amax(0)
             largest = torch.maximum(largest, highest)
+            self._cap(logits)
+            highest = self._cap(highest)
             of_tiles.append(logits.sub_(highest).exp_().sum(0).log_().add_(highest))
         normaliser = torch.stack(of_tiles).logsumexp(0)
         if not normaliser.isfinite().all():

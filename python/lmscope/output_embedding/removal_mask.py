@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,10 @@ from lmscope.checkpoints import CheckpointError
 if TYPE_CHECKING:
     import torch
 
-    from lmscope.output_embedding.removal import Fill, RemovalPoint
+    from lmscope.output_embedding.removal import RemovalPoint
     from lmscope.representations.language_model import LanguageModel
 
 __all__ = ["DimensionMask", "load_mask", "masked", "removable_set"]
-
-Floats = npt.NDArray[np.float64]
 
 _FORMAT = "lmscope dimensions 1"
 _MEASURED = ("share", "js", "js_low", "js_high", "limit", "fill", "identity")
@@ -52,8 +50,8 @@ class DimensionMask:
     js_low: float | None
     js_high: float | None
     limit: float
-    fill: Fill
-    mean: Floats | None = None
+    fill: str
+    mean: npt.NDArray[np.float64] | None = None
     identity: str | None = None
 
     @property
@@ -79,13 +77,15 @@ class DimensionMask:
             f"{self.removed} of {len(self.keep)} dimensions removed", html_repr.facts(facts)
         )
 
-    def applied(self, model: LanguageModel) -> AbstractContextManager[None]:
+    @contextmanager
+    def applied(self, model: LanguageModel) -> Iterator[None]:
         """:func:`masked` with these dimensions; ValueError for a mask of another checkpoint."""
         if None not in (self.identity, model.identity) and self.identity != model.identity:
             raise ValueError(
                 f"mask: it was made for the checkpoint {self.identity}, but {model.label} is {model.identity}"
             )
-        return masked(model, self.keep, mean=self.mean)
+        with masked(model, self.keep, mean=self.mean):
+            yield
 
     def save(self, path: Path | str) -> None:
         """Write the mask as a safetensors file: ``keep`` (BOOL), ``mean`` (F64) where there is one, and the
@@ -221,7 +221,7 @@ def _upper(point: RemovalPoint) -> float:
 
 @contextmanager
 def masked(
-    model: LanguageModel, keep: npt.NDArray[np.bool_], *, mean: Floats | None = None
+    model: LanguageModel, keep: npt.NDArray[np.bool_], *, mean: npt.NDArray[np.float64] | None = None
 ) -> Iterator[None]:
     """Within the ``with`` block the model's head reads states without the dimensions that are not kept.
 
@@ -249,13 +249,13 @@ def masked(
                 "dimensions"
             )
     kept = torch.as_tensor(np.asarray(keep, dtype=bool), device=model.device)
-    other = torch.as_tensor(np.zeros(read) if mean is None else mean, device=model.device, dtype=model.dtype)
+    other = torch.as_tensor(np.zeros(read) if mean is None else mean, device=model.device)
     calls = 0
 
     def only_kept(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         nonlocal calls
         calls += 1
-        return (torch.where(kept, inputs[0], other), *inputs[1:])
+        return (torch.where(kept, inputs[0], other.to(inputs[0])), *inputs[1:])
 
     hook = head.register_forward_pre_hook(only_kept)
     try:

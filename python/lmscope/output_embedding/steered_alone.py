@@ -91,9 +91,9 @@ def steered_alone(
     Args:
         head, averages, encoding, allocation, coordinates, calibrate: as for :func:`lmscope.steer_tokens`.
         fit: the text that directions and steps are of.
-        evaluated: by name, the texts that the edits are tried on. Give :func:`text_states` of each, made
-            once, where several allocations or controls are looked at: otherwise its normalisers are computed
-            in every call, by a pass over the whole head.
+        evaluated: by name, the texts that the edits are tried on. Where several allocations or controls are
+            looked at, give :func:`~lmscope.output_embedding.text_states.text_states` of each, made once:
+            otherwise its normalisers are computed in every call, by a pass over the whole head.
         control: an edit that should fail: ``"wrong_sign"`` takes the step backwards, ``"random_direction"``
             takes it along a Gaussian direction of the same norm, drawn for each token from ``seed``.
         advance: called with 1 after every edit.

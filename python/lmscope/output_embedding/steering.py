@@ -96,7 +96,7 @@ class Steering:
 
         Args:
             states: of the text, by the model before the edit. Their normalisers take a pass over the whole
-                head, unless :func:`text_states` made them.
+                head, unless :func:`~lmscope.output_embedding.text_states.text_states` made them.
             head: where the edit was read from a file.
 
         Raises:
@@ -192,7 +192,7 @@ def steer_tokens(
     Args:
         model_or_head: a causal model, or its head.
         factors: by token: an id, or beside a model a text that is one token.
-        fit: positions of the fitting text, by :func:`lmscope.representations.next_states`; beside a model the
+        fit: positions of the fitting text, by :func:`lmscope.next_states`; beside a model the
             texts themselves.
         averages: over the same positions; computed where not given, by a pass over the whole head.
         encoding: whose slope ``"minimum_norm"`` and ``"sparse"`` follow; fitted where not given.

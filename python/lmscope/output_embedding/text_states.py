@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.output_embedding.steering_error import SteeringError
+from lmscope.representations.next_states import NextStates
 from lmscope.representations.token_averages import head_averages
 
 if TYPE_CHECKING:
     import torch
 
-    from lmscope.representations.next_states import NextStates
     from lmscope.representations.output_head import OutputHead
     from lmscope.representations.token_averages import TokenAverages
 
@@ -31,7 +31,7 @@ class TextStates:
     """The positions of a text and the log normaliser of the unedited head at each of them.
 
     Attributes:
-        states: what the head reads, by :func:`lmscope.representations.next_states`.
+        states: what the head reads, by :func:`lmscope.next_states`.
         log_normaliser: float64, shape (positions,): log Z.
     """
 
@@ -60,7 +60,7 @@ def text_states(
     if isinstance(states, TextStates):
         return states
     if averages is None:
-        averages = head_averages(head, states.states, advance=advance)
+        averages = head_averages(head, states.states, covariance=False, advance=advance)
     if len(averages.log_normaliser) != len(states):
         raise SteeringError(
             f"averages over {len(averages.log_normaliser)} positions, but there are states of {len(states)}"

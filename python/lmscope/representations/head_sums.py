@@ -141,8 +141,8 @@ class HeadSums:
         tile.add_(middle)
 
     def _refuse_nonfinite(self, part: slice, normaliser: torch.Tensor) -> None:
-        # A logit of minus infinity shows in the squares alone.
-        if normaliser.isfinite().all() and self._squares.isfinite().all():
+        # A logit of minus infinity shows in the squares alone, a bias of it in the middle alone.
+        if all(one.isfinite().all() for one in (normaliser, self._squares, self._middle)):
             return
         for position in range(part.start, part.stop):
             row = self._head.logits(self._states[position : position + 1])[0]

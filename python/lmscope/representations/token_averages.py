@@ -107,7 +107,7 @@ def average_probabilities(
 
     Raises:
         ValueError: shapes that do not fit, tensors on several devices, a target outside the vocabulary,
-            logits that are not finite (naming the position).
+            states or logits that are not finite (naming the position).
         TypeError: a dtype that is none of the four, targets that are no integers.
     """
     head = OutputHead(weight, bias, scale, softcap)
@@ -191,12 +191,15 @@ def _mean(states: torch.Tensor) -> torch.Tensor:
     total = torch.zeros(states.shape[1], dtype=torch.float64, device=states.device)
     for block in _row_blocks(states):
         total += block.sum(0)
+    if not total.isfinite().all():
+        position = int((~states.isfinite()).any(1).nonzero()[0, 0])
+        raise ValueError(f"states: not finite at position {position}")
     return total.div_(len(states))
 
 
 def _covariance(states: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     found = mean.new_zeros((len(mean), len(mean)))
     for block in _row_blocks(states):
-        block -= mean
-        found.addmm_(block.T, block)
+        centred = block - mean
+        found.addmm_(centred.T, centred)
     return found.div_(len(states))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -176,7 +176,7 @@ class Subject:
         return prompts_of(
             self.model,
             self.texts.held_out,
-            window=settings.window,
+            window=settings.window_of(self.model.context),
             count=settings.prompts,
             new_tokens=settings.new_tokens,
         )
@@ -195,7 +195,8 @@ class Subject:
     def _states(self, texts: list[str], positions: int) -> NextStates:
         from lmscope.representations.next_states import next_states
 
-        return next_states(self.model, texts, window=self.settings.window, positions=positions)
+        window = self.settings.window_of(self.model.context)
+        return next_states(self.model, texts, window=window, positions=positions)
 
     def forget(self) -> None:
         """Let go of all that was made."""
@@ -279,13 +280,16 @@ class Examined:
                 file=self.checkpoint.path,
             )
         texts = self.trained.texts
-        for name, read, least in (
-            ("text", texts.fit, LEAST_POSITIONS),
-            ("held_out", texts.held_out, LEAST_EVALUATED),
-            ("other_text", texts.other, LEAST_EVALUATED),
+        positions = self.settings.positions
+        steered = {"eval_positions": self.settings.eval_positions} if self.settings.steering else {}
+        removed = {"removal_positions": self.settings.removal_positions} if self.settings.removal else {}
+        for name, read, least, bounds in (
+            ("text", texts.fit, LEAST_POSITIONS, {"positions": positions}),
+            ("held_out", texts.held_out, LEAST_EVALUATED, {**steered, **removed}),
+            ("other_text", texts.other, LEAST_EVALUATED, steered),
         ):
             if read or name != "other_text":
-                self._check_text(model, name, read, least)
+                self._check_text(model, name, read, least, bounds)
         if not_finite(model):
             # Of these weights, not of this kind of model: its records fail, those of other checkpoints stand.
             return
@@ -299,11 +303,13 @@ class Examined:
             except ValueError as error:
                 raise UsageError(f"steer: {error}") from error
 
-    def _check_text(self, model: LanguageModel, name: str, texts: list[str], least: int) -> None:
+    def _check_text(
+        self, model: LanguageModel, name: str, texts: list[str], least: int, bounds: Mapping[str, int]
+    ) -> None:
         from lmscope.representations.windows import cut, window_size
 
         try:
-            windows = list(cut(model, texts, window_size(model, self.settings.window)))
+            windows = list(cut(model, texts, window_size(model, self.settings.window_of(model.context))))
         except ValueError as error:
             raise UsageError(str(error)) from error
         positions = [int((~window.special[1:]).sum()) for window in windows]
@@ -314,6 +320,13 @@ class Examined:
                 f"{name}: {sum(positions)} positions in {held} windows for {self.name}; {least} in 2 windows "
                 f"are needed: give more text, or a smaller window{parted}"
             )
+        for bound, most in bounds.items():
+            # Whole windows are read, and intervals take two.
+            if most < min(sum(positions), 2 * max(positions)):
+                raise UsageError(
+                    f"{bound}: {most} positions are less than two windows of {max(positions)} ({name}); give "
+                    f"at least {2 * max(positions)}, or a smaller window"
+                )
 
     def forget(self) -> None:
         """Let go of the models and of all that was made with them."""

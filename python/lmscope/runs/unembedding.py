@@ -25,7 +25,7 @@ from lmscope.runs.unembedding_fit import fit_jobs, twin_jobs
 from lmscope.runs.unembedding_generations import generation_jobs
 from lmscope.runs.unembedding_jobs import Job, missing, seconds_of, write_jobs
 from lmscope.runs.unembedding_removal import removal_jobs
-from lmscope.runs.unembedding_settings import FACTORS, UnembeddingSettings, unembedding_settings
+from lmscope.runs.unembedding_settings import ALLOCATION, FACTORS, UnembeddingSettings, unembedding_settings
 from lmscope.runs.unembedding_steering import steering_jobs
 from lmscope.runs.unembedding_texts import paths_asked, read_all
 
@@ -48,11 +48,11 @@ def unembedding(
     steering: bool = True,
     steer: str | int | Iterable[int | str] | None = None,
     factors: str | float | Iterable[float] = FACTORS,
-    allocation: str | Iterable[str] | None = None,
+    allocation: str | Iterable[str] = ALLOCATION,
     calibrate: bool = True,
     removal: bool = True,
     shares: str | float | Iterable[float] | None = None,
-    removal_positions: int = 512,
+    removal_positions: int = 1024,
     js: float = 0.01,
     fill: str = "zero",
     generations: bool = True,
@@ -93,7 +93,8 @@ def unembedding(
             when None.
         other_text: files of another kind; nothing is said of other text when None.
         frequency_text: files that token frequencies are counted in; the text when None.
-        window: tokens read at a time, special ones included; the model's context, at most 512, when None.
+        window: tokens read at a time, special ones included; 128, or the model's context where that is less,
+            when None: intervals are over windows.
         positions: of the fitting text, in whole windows spread over it.
         eval_positions: of held-out and of other text, for steering.
         steering, removal, generations, vocabulary_sizes, untrained: what is looked at. Continuations are
@@ -101,7 +102,8 @@ def unembedding(
         steer: ids of the tokens that are steered, or strings that are one token; 20 of middling
             frequency when None.
         factors: that their mean probabilities are multiplied by, each in an edit of its own.
-        allocation: how an edit is spread over coordinates, one or several: see `steer_tokens`.
+        allocation: how an edit is spread over coordinates, one or several: see `steer_tokens`. Controls,
+            continuations and `edit` take the first.
         calibrate: solve for the step on the fitting text; steps by the linear fit alone are recorded beside.
         shares: of the coordinates that are removed.
         removal_positions: of held-out text, for removal.

@@ -12,8 +12,14 @@ from lmscope.runs.localize_settings import DTYPES
 from lmscope.runs.settings import at_least, checked_seed, one_of, real_number
 
 FACTORS = (0.05, 0.1, 0.5, 2.0, 5.0, 20.0)
+ALLOCATION = ("even", "minimum_norm")
+"""The most accurate one, and the paper's beside it."""
+
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 FILLS = ("zero", "mean")
+WINDOW = 128
+"""Tokens read at a time where nothing is said: intervals are over windows, of which many are needed."""
+
 MIDDLE_TOKENS = 20
 """Tokens that are steered where none are named."""
 
@@ -54,6 +60,12 @@ class UnembeddingSettings:
     untrained: bool
     dtype: str
     seed: int
+
+    def window_of(self, context: int | None) -> int:
+        """For a model that takes `context` tokens, None where nothing bounds them."""
+        if self.window is not None:
+            return self.window
+        return WINDOW if context is None else min(WINDOW, context)
 
     def keys(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Analysis -> the settings that its records depend on; `identities` are those of the checkpoints.
@@ -117,7 +129,7 @@ def unembedding_settings(
     steering: bool,
     steer: str | int | Iterable[int | str] | None,
     factors: str | float | Iterable[float],
-    allocation: str | Iterable[str] | None,
+    allocation: str | Iterable[str],
     calibrate: bool,
     removal: bool,
     shares: str | float | Iterable[float] | None,
@@ -213,11 +225,9 @@ def _tokens(given: str | int | Iterable[int | str] | None) -> tuple[int | str, .
     return tuple(dict.fromkeys(found))
 
 
-def _allocations(given: str | Iterable[str] | None) -> tuple[str, ...]:
+def _allocations(given: str | Iterable[str]) -> tuple[str, ...]:
     from lmscope.output_embedding.allocation import ALLOCATIONS
 
-    if given is None:
-        return (default_allocation(),)
     entries = [given] if isinstance(given, str) else list(given)
     names = [name.strip() for entry in entries for name in entry.split(",") if name.strip()]
     for name in names:
@@ -225,12 +235,3 @@ def _allocations(given: str | Iterable[str] | None) -> tuple[str, ...]:
     if not names:
         raise UsageError(f"allocation: none given; choose from {', '.join(ALLOCATIONS)}")
     return tuple(dict.fromkeys(names))
-
-
-def default_allocation() -> str:
-    """The one that `steer_tokens` has."""
-    import inspect
-
-    from lmscope.output_embedding.steering import steer_tokens
-
-    return str(inspect.signature(steer_tokens).parameters["allocation"].default)

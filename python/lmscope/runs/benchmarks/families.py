@@ -8,9 +8,15 @@ from lmscope.runs.benchmarks.column_cosine import ColumnCosineFamily
 from lmscope.runs.benchmarks.family import Family
 from lmscope.runs.benchmarks.lasso import LassoFamily
 from lmscope.runs.benchmarks.singular_values import SingularValuesFamily
+from lmscope.runs.benchmarks.token_averages import TokenAveragesFamily
 from lmscope.runs.errors import UsageError
 
-_ALL: tuple[Family, ...] = (SingularValuesFamily(), ColumnCosineFamily(), LassoFamily())
+_ALL: tuple[Family, ...] = (
+    SingularValuesFamily(),
+    ColumnCosineFamily(),
+    LassoFamily(),
+    TokenAveragesFamily(),
+)
 FAMILIES = {family.name: family for family in _ALL}
 
 
