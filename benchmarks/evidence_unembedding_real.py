@@ -1,6 +1,6 @@
 """What the output embeddings of real models hold: token probabilities, how to steer them, and since when.
 
-Writes benchmarks/results/unembedding.json. Two experiments, each `lmscope unembedding` in a process of its
+Writes benchmarks/results/unembedding.json. Three experiments, each `lmscope unembedding` in a process of its
 own (seconds, the peak of its resident set, and how far that is above the model: above what it is after all
 imports, with the model loaded and one window of 512 tokens read):
 
@@ -8,11 +8,12 @@ imports, with the model loaded and one window of 512 tokens read):
   whole topics of Python's documentation; held out are other whole topics, without paragraphs that both have,
   and the other text is source code of the standard library. Steered are tokens of middling frequency in the
   fitted topics. The weights were quantised before they came here.
+- mean_fill: the same model's removals once more, with a coordinate's mean in its place, not zero.
 - dynamics: four small Llama-type models of examples/training, of one size and four seeds, trained here and
   looked at in their eleven steps: how well the output embedding tells the frequencies of tokens in the
   training text, beside the loss on text that they never read.
 
-    python benchmarks/evidence_unembedding_real.py [--only gemma,dynamics] [--runs FOLDER]
+    python benchmarks/evidence_unembedding_real.py [--only gemma,mean_fill,dynamics] [--runs FOLDER]
 
 The runs with their pages are kept below --runs; what is in them already is not computed again. Experiments
 that --only leaves out stay in the result file as they are. With --quick few positions and tokens, and two
@@ -25,6 +26,8 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +43,45 @@ from resident import resident, with_model
 sys.path.append(str(ROOT / "examples" / "common"))
 from corpus import read_corpus
 
-EXPERIMENTS = ("gemma", "dynamics")
+EXPERIMENTS = ("gemma", "mean_fill", "dynamics")
 CHARACTERS = 4_000
 """Of every module of source code."""
 STEERED, FEWEST = 60, 5
 """Tokens, and how often one comes on average in the positions that are fitted."""
+ALLOCATIONS = ("even", "minimum_norm", "sparse")
+"""Controls and continuations are of the first."""
+GEMMA = {
+    # Many short windows: intervals are over windows.
+    "window": 128,
+    "positions": 16_384,
+    "eval_positions": 4_096,
+    "removal_positions": 1_024,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "gemma": {
-        # Many short windows: intervals are over windows.
-        "window": 128,
-        "positions": 16_384,
-        "eval_positions": 4_096,
-        "removal_positions": 1_024,
+        **GEMMA,
         "factors": (0.05, 0.1, 0.5, 2, 5, 20),
-        # Controls and continuations are of the first.
-        "allocation": ("even", "minimum_norm", "sparse"),
+        "allocation": ALLOCATIONS,
+    },
+    "mean_fill": {
+        **GEMMA,
+        "fill": "mean",
+        "steering": False,
+        "generations": False,
+        "vocabulary_sizes": False,
+        "controls": False,
+        "untrained": False,
     },
     "dynamics": {"steering": False, "removal": False, "generations": False, "vocabulary_sizes": False},
 }
-QUICK: dict[str, dict[str, Any]] = {
-    "gemma": {
-        "positions": 384,
-        "eval_positions": 256,
-        "window": 64,
-        "removal_positions": 128,
-        "shares": (0.1, 0.3),
-        "prompts": 2,
-        "new_tokens": 8,
-    },
-    "dynamics": {},
+QUICK_GEMMA = {
+    "window": 64,
+    "positions": 384,
+    "eval_positions": 256,
+    "removal_positions": 128,
+    "shares": (0.1, 0.3),
+    "prompts": 2,
+    "new_tokens": 8,
 }
 TRAINING = {"--width": 128, "--layers": 4}
 QUICK_TRAINING = {"--width": 64, "--layers": 2, "--steps": 16}
@@ -118,12 +131,14 @@ def measure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
     """Run one experiment in this process."""
     from lmscope.runs.unembedding import unembedding
 
-    settings = {**SETTINGS[name], **(QUICK[name] if quick else {})}
-    if name == "gemma":
-        checkpoints, files = [gemma()], write_texts(folder)
-        one = checkpoints[0]
-        count = 4 if quick else STEERED
-        settings["steer"] = middle_of(one, files["text"], settings["positions"], count)
+    settings = SETTINGS[name]
+    if name != "dynamics":
+        settings = {**settings, **(QUICK_GEMMA if quick else {})}
+        one = gemma()
+        checkpoints, files = [one], write_texts(folder)
+        if settings.get("steering", True):
+            count = 4 if quick else STEERED
+            settings["steer"] = middle_of(one, files["text"], settings["positions"], count)
     else:
         trained = trainings(folder, quick)
         checkpoints = [path / "steps" for path in trained]
@@ -159,29 +174,22 @@ def kept(name: str, run: lmscope.Run) -> dict[str, Any]:
     if name == "dynamics":
         dynamics = findings.dynamics(tables["dynamics"], summary.courses, summary.apart)
         return {**found, "dynamics": dynamics}
-    return {
-        "weights": "quantised to four bits (Q4_K_M), then kept in bfloat16, read in float32",
-        **found,
-        "sparsity": findings.sparsity(tables["slope"]),
-        "sizes": findings.sizes(tables["vocabulary_size"]),
-        "steering": findings.steering(tables["steering"], SETTINGS[name]["allocation"][0], calibrated=True),
-        "removal": findings.removal(tables["removal"]),
-        "mask": findings.masks(tables["mask"]),
-        "generations": findings.generations(tables["generations"]),
-    }
+    found["weights"] = "quantised to four bits (Q4_K_M), then kept in bfloat16, read in float32"
+    for figure, (table, function) in _FIGURES.items():
+        if tables[table]:
+            found[figure] = function(tables[table])
+    return found
 
 
-_TABLES = (
-    "heads",
-    "encoding",
-    "slope",
-    "vocabulary_size",
-    "steering",
-    "removal",
-    "mask",
-    "generations",
-    "dynamics",
-)
+_FIGURES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "sparsity": ("slope", findings.sparsity),
+    "sizes": ("vocabulary_size", findings.sizes),
+    "steering": ("steering", partial(findings.steering, allocation=ALLOCATIONS[0], calibrated=True)),
+    "removal": ("removal", findings.removal),
+    "mask": ("mask", findings.masks),
+    "generations": ("generations", findings.generations),
+}
+_TABLES = ("heads", "encoding", "dynamics", *(table for table, _ in _FIGURES.values()))
 
 
 def experiment(name: str, runs: Path, quick: bool) -> dict[str, Any]:

@@ -16,21 +16,19 @@ from ..read_models import prose, save_causal
 from .test_commands import lmscope_command
 from .test_errors import one_line
 
-QUICK = ("--window", 32, "--positions", 400, "--eval-positions", 100, "--removal-positions", 100)
-QUICK += (
-    "--allocation",
-    "even",
-    "--factors",
-    "0.5,2",
-    "--steer",
-    "n",
-    "--shares",
-    "0.1,0.5",
-    "--prompts",
-    2,
-    "--new-tokens",
-    4,
-)
+_OPTIONS = {
+    "window": 32,
+    "positions": 400,
+    "eval-positions": 100,
+    "removal-positions": 100,
+    "shares": "0.1,0.5",
+    "steer": "n",
+    "allocation": "even",
+    "factors": "0.5,2",
+    "prompts": 2,
+    "new-tokens": 4,
+}
+QUICK = tuple(word for name, value in _OPTIONS.items() for word in (f"--{name}", value))
 BARE = ("--no-removal", "--no-generations", "--no-vocabulary-sizes", "--no-controls", "--no-untrained")
 
 
@@ -90,9 +88,6 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     assert own["r2"] == whole.r2
     assert found["failures"] == []
 
-    quiet = lmscope_command(*command, "-q")
-    assert (quiet.stdout, quiet.stderr) == (f"{tmp_path / 'run'}\n", "")
-
 
 def test_an_edit_is_made_applied_and_removed(causal: Path, notes: Path, tmp_path: Path) -> None:
     edit = tmp_path / "edit.safetensors"
@@ -120,25 +115,18 @@ def test_what_fails_leaves_with_4(causal: Path, notes: Path, tmp_path: Path) -> 
     assert "cannot pass 1" in one_line(result)
 
 
-def test_checkpoints_that_lack_what_is_needed_leave_with_3(
-    minilm_path: Path, tiny_llama_path: Path, notes: Path, tmp_path: Path
-) -> None:
+def test_an_encoder_leaves_with_3(minilm_path: Path, notes: Path, tmp_path: Path) -> None:
     run = ("-o", tmp_path / "run", "--text", notes)
     result = lmscope_command("unembedding", minilm_path, *run)
     assert result.returncode == 3
     assert "an encoder, which has no head" in one_line(result)
-    result = lmscope_command("unembedding", tiny_llama_path, *run)
-    assert result.returncode == 3
-    assert "no tokenizer: put its files beside the weights" in one_line(result)
     assert not (tmp_path / "run").exists()
 
 
 def test_wrong_usage_leaves_with_2(causal: Path, notes: Path, tmp_path: Path) -> None:
     text = ("--text", notes)
     for arguments, problem in (
-        ((), "text: give the file to read, --text FILE"),
         ((*text, "--steer", "house"), "steer: token 'house' is 5 tokens"),
-        ((*text, "--factors", "0.5,-2"), "factors: -2 must be above 0"),
         ((*text, "--edit", "n"), "edit: 'n' is not TOKEN=FACTOR"),
         (("--to", tmp_path / "copy"), "to: give the file of one edit"),
         (("--apply-edit", "edit.safetensors"), "to: give the new folder"),

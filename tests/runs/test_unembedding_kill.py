@@ -1,4 +1,4 @@
-"""Kills of `unembedding`: what stands is kept, and the finished records are those of an undisturbed run."""
+"""A kill of `unembedding`: what stands is kept, and the finished records are those of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -13,43 +13,30 @@ from ..read_models import prose, save_causal
 from .killed_runs import kill_behind, run_whole, states
 
 
-def test_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = save_causal(tmp_path / "tiny-causal")
     text = tmp_path / "notes.txt"
     text.write_text(prose(1500), encoding="utf-8")
-    options = (
-        "--text",
-        text,
-        "--window",
-        32,
-        "--positions",
-        300,
-        "--eval-positions",
-        100,
-        "--steer",
-        "n",
-        "--allocation",
-        "even",
-    )
-    options += (
-        "--factors",
-        "0.5,2",
-        "--shares",
-        "0.1,0.5",
-        "--js",
-        "0.05",
-        "--prompts",
-        2,
-        "--new-tokens",
-        4,
-    )
-    options += ("--no-vocabulary-sizes", "--shuffles", 1, "-q")
+    given = {
+        "text": text,
+        "window": 32,
+        "positions": 300,
+        "eval-positions": 100,
+        "steer": "n",
+        "js": 0.05,
+        "allocation": "even",
+        "factors": "0.5,2",
+        "shares": "0.1,0.5",
+        "prompts": 2,
+        "new-tokens": 4,
+    }
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
+    options += ["--no-vocabulary-sizes", "--shuffles", 1, "-q"]
     undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
     run_whole(("unembedding", source, "-o", undisturbed, *options))
     command = ("unembedding", source, "-o", run, *options)
-    kill_behind(10, command, run)  # among the ways to steer
-    kill_behind(6, command, run)  # before the removable set
+    kill_behind(11, command, run)  # between two ways to steer
     assert not list((run / "mask").glob("*"))
     standing = states(run)
     run_whole(command)

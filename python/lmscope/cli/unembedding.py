@@ -229,10 +229,9 @@ def unembedding(
 ) -> None:
     """What the output embedding holds of token probabilities, and what can be done by it.
 
-    How far mean next-token probabilities are a linear function of its rows, beside shuffled rows and the
-    untrained model; how exactly the edit of a row sets a token's probability; what the model loses with
-    coordinates that hardly take part; over the steps of a training, when the rows come to hold token
-    frequencies. A killed run continues where it stopped.
+    How far mean next-token probabilities are a linear function of its rows; how exactly an edit of a row
+    sets a token's probability; what the model loses with coordinates that hardly take part; when a training
+    writes token frequencies into it. A killed run continues where it stopped.
 
     [bold]Examples[/bold]: lmscope unembedding ./my-model --text notes.txt -o runs/my-model
 
