@@ -15,7 +15,7 @@ from lmscope.runs.ledger import unread_rows
 from lmscope.runs.manifest import begin_run
 from lmscope.runs.opening import check_run_path, default_run_path, ties_are_recorded
 from lmscope.runs.progress import Reporter, reporter_for
-from lmscope.runs.reading import Paths, Reading, digest
+from lmscope.runs.reading import Reading, digest
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.settings import one_of
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 def unembedding(
     ckpt: str | os.PathLike[str] | Checkpoint,
     *others: str | os.PathLike[str] | Checkpoint,
-    text: Paths | Iterable[Paths] | None = None,
+    text: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
     texts: Iterable[str] | None = None,
     split: str = "file",
-    held_out: Paths | Iterable[Paths] | None = None,
-    other_text: Paths | Iterable[Paths] | None = None,
-    frequency_text: Paths | Iterable[Paths] | None = None,
+    held_out: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+    other_text: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+    frequency_text: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
     window: int | None = None,
     positions: int = 8192,
     eval_positions: int = 2048,

@@ -64,9 +64,9 @@ class Fit:
 class Accuracy:
     """All edits of one way that ask for a factor of `size` or for its inverse, on one text.
 
-    `median` and `worst` are of |log realised - log factor|; `covered` is the share of the edits whose 95 %
-    interval over windows holds the factor, None without intervals; `others` the median |log factor| on all
-    other tokens.
+    `median` and `worst` are of the distance from log realised to log factor; `covered` is the share of the
+    edits whose 95 % interval over windows holds the factor, None without intervals; `others` the median
+    distance from 0 of the log factor on all other tokens.
     """
 
     checkpoint: str
