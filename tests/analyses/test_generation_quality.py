@@ -53,6 +53,18 @@ def test_all_n_grams_are_the_last_draw() -> None:
     assert lmscope.generation_quality([[1, 2, 2]], at=1).distinct_2 == pytest.approx(1)
 
 
+def test_no_more_than_all_drawn_are_distinct() -> None:
+    every = [list(range(30_000))]
+    for at in (1, 7, 299, 12_345, 29_997):
+        found = lmscope.generation_quality(every, at=at).distinct_1
+        assert found is not None
+        assert 1 - 1e-14 <= found <= 1
+    # One token of 1000 is there twice: it takes its chance of both being drawn.
+    twice = [[*range(999), 0]]
+    found = lmscope.generation_quality(twice, at=500).distinct_1
+    assert found == pytest.approx(1 - (500 * 499) / (1000 * 999) / 500, rel=1e-14)
+
+
 def test_nothing_generated() -> None:
     found = lmscope.generation_quality([[], []])
     assert (found.distinct_1, found.distinct_3, found.repetition, found.tokens) == (None, None, None, 0)

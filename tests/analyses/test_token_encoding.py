@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from lmscope import Encoding, fit_token_encoding
 from lmscope.analyses.row_regression import CONDITION_LIMIT
+from lmscope.analyses.slope_sparsity import slope_sparsity
 
 
 def noisy(tokens: int, dimensions: int, seed: int, noise: float = 0.5) -> tuple[Any, Any]:
@@ -131,17 +132,21 @@ def test_a_mean_far_from_zero_costs_no_digits() -> None:
     assert far.r2 == pytest.approx(near.r2, abs=1e-9)
 
 
-def test_dependent_columns_get_ridge_and_the_least_slope() -> None:
+def test_dependent_columns_get_ridge_and_the_least_contributions() -> None:
     generator = np.random.default_rng(8)
     thin = generator.standard_normal((2000, 5))
     embedding = np.hstack([thin, thin @ generator.standard_normal((5, 4)), np.full((2000, 1), 0.1)])
     log_probability = thin @ np.arange(1.0, 6) + generator.standard_normal(2000)
-    slope, r2 = by_least_squares(embedding, -log_probability)
+    scaled = embedding[:, :-1] / embedding[:, :-1].std(axis=0)
+    contributions, r2 = by_least_squares(scaled, -log_probability)
     found = fit_token_encoding(embedding, log_probability)
     assert found.condition == np.inf
-    assert found.ridge == pytest.approx(np.linalg.eigvalsh(np.cov(embedding.T, bias=True))[-1] / 1e10)
-    # Rounding of the covariance, some 1e-16 of its largest eigenvalue, over a ridge of 1e-10.
-    np.testing.assert_allclose(found.slope, slope, atol=1e-5)
+    correlation = np.corrcoef(embedding[:, :-1].T)
+    assert found.ridge == pytest.approx(np.linalg.eigvalsh(correlation)[-1] / CONDITION_LIMIT)
+    np.testing.assert_allclose(
+        found.coordinates.contribution[:-1], np.abs(contributions), atol=1e-8 * np.linalg.norm(contributions)
+    )
+    assert found.slope[-1] == 0
     assert found.r2 == pytest.approx(r2, abs=1e-9)
     # Five columns were fitted, not ten.
     assert found.degrees_of_freedom == pytest.approx(5, abs=1e-6)
@@ -155,17 +160,48 @@ def test_the_condition_number_decides_about_ridge() -> None:
     directions = np.linalg.qr(generator.standard_normal((3000, 6)))[0]
     directions -= directions.mean(axis=0)
     for condition, ridged in ((CONDITION_LIMIT / 4, False), (CONDITION_LIMIT * 4, True)):
-        embedding = directions * np.geomspace(1, condition**-0.5, 6)
+        embedding = directions.copy()
+        # Of the two columns' correlation matrix, (1 + r) / (1 - r).
+        embedding[:, 1] = directions[:, 0] + 2 * condition**-0.5 * directions[:, 1]
         log_probability = generator.standard_normal(3000)
         found = fit_token_encoding(embedding, log_probability)
         assert found.condition == pytest.approx(condition, rel=0.2)
         assert (found.ridge > 0) == ridged
         exact = fit_token_encoding(embedding, log_probability, ridge=0)
         assert exact.ridge == 0
-        slope, r2 = by_least_squares(embedding, -log_probability)
-        # What the condition number leaves of float64.
-        np.testing.assert_allclose(exact.slope, slope, rtol=found.condition * 1e-14)
-        assert exact.r2 == pytest.approx(r2, abs=1e-9)
+        slope = np.linalg.lstsq(embedding, -log_probability, rcond=None)[0]
+        # What the condition number leaves of float64: four digits at the limit.
+        error = np.linalg.norm(exact.slope - slope) / np.linalg.norm(slope)
+        assert error < 5 * np.finfo(np.float64).eps * found.condition
+        assert exact.r2 == pytest.approx(by_least_squares(embedding, -log_probability)[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1e-150, 1e-6, 1e5, 1e7, 1e140])
+def test_the_units_of_a_column_change_nothing(factor: float) -> None:
+    embedding, log_probability = noisy(3000, 20, seed=17)
+    bias = np.random.default_rng(18).standard_normal(3000)
+    plain = fit_token_encoding(embedding, log_probability, bias=bias)
+    units = np.where(np.arange(20) == 5, factor, 1.0)
+    if factor < 1e-100:
+        with pytest.raises(ValueError, match=r"embedding, column 5: differences .* so small .*; give it in"):
+            fit_token_encoding(embedding * units, log_probability)
+        return
+    found = fit_token_encoding(embedding * units, log_probability, bias=bias)
+    assert (found.ridge, found.condition) == (0, pytest.approx(plain.condition))
+    assert found.r2 == pytest.approx(plain.r2, abs=1e-12)
+    np.testing.assert_allclose(found.slope * units, plain.slope, rtol=1e-10)
+    assert found.bias_slope == pytest.approx(plain.bias_slope, rel=1e-9)
+
+
+def test_a_constant_column_is_left_out() -> None:
+    embedding, log_probability = noisy(300_000, 1, seed=19)
+    # Its sum is rounded by more than 1e-12 of itself.
+    found = fit_token_encoding(np.hstack([embedding, np.full((300_000, 1), 0.1)]), log_probability)
+    alone = fit_token_encoding(embedding, log_probability)
+    assert (found.condition, found.ridge, found.slope[1]) == (1, 0, 0)
+    assert found.degrees_of_freedom == 1
+    assert found.slope[0] == pytest.approx(alone.slope[0], rel=1e-12)
+    assert found.coordinates.spread[1] == 0
 
 
 def test_ridge_that_was_asked_for() -> None:
@@ -173,7 +209,8 @@ def test_ridge_that_was_asked_for() -> None:
     found = fit_token_encoding(embedding, log_probability, ridge=0.7)
     centred = embedding - embedding.mean(axis=0)
     targets = -(log_probability - log_probability.mean())
-    expected = np.linalg.solve(centred.T @ centred + 0.7 * 300 * np.eye(6), centred.T @ targets)
+    added = 0.7 * 300 * np.diag(embedding.var(axis=0))
+    expected = np.linalg.solve(centred.T @ centred + added, centred.T @ targets)
     np.testing.assert_allclose(found.slope, expected, rtol=1e-10)
     assert found.ridge == 0.7
     assert found.degrees_of_freedom < 6
@@ -200,6 +237,12 @@ def test_sparsity_of_one_coordinate_and_of_all() -> None:
     assert (every.participation, every.ninety) == (pytest.approx(8), 8)
     assert every.gini == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(every.contribution, 1)
+
+
+@pytest.mark.parametrize("size", [10, 20, 100, 640, 1000])
+def test_nine_of_ten_equal_contributions_hold_ninety_percent(size: int) -> None:
+    for value in (1.0, 0.1, 0.3, 1 / 3):
+        assert slope_sparsity(np.full(size, value), np.ones(size), None).ninety == size * 9 // 10
 
 
 def test_components_are_the_slope_turned() -> None:
@@ -299,6 +342,10 @@ EMBEDDING, LOGS = noisy(50, 5, seed=16)
         ({"log_probability": np.where(np.arange(50) == 41, -np.inf, LOGS)}, "token 41 is -inf.*isfinite"),
         ({"log_probability": np.full(50, -3.0)}, "log_probability is -3 for each of 50 tokens"),
         ({"embedding": np.ones((50, 5))}, "every fitted row is the same"),
+        ({"embedding": EMBEDDING * 1e160}, "embedding, column 0: differences between tokens are so large"),
+        ({"embedding": EMBEDDING * 1e-200}, "embedding, column 0: differences between tokens are so small"),
+        ({"bias": np.arange(50) * 1e160}, "bias: differences between tokens are so large"),
+        ({"log_probability": LOGS * 1e160}, "log_probability: differences between tokens are so large"),
         (
             {"embedding": np.where(np.arange(250).reshape(50, 5) == 153, np.nan, EMBEDDING)},
             "embedding has nan at row 30, column 3",

@@ -102,6 +102,27 @@ class _Uncapped:
         return getattr(self._model, name)
 
 
+def test_a_projection_behind_the_norm() -> None:
+    """OPT may project its normed states to the width of its embedding."""
+    model = causal("opt", {"ffn_dim": 48, "word_embed_proj_dim": 20})
+    assert model.final_norm is not None
+    head = output_head(model)
+    assert (head.dimensions, head.final_norm, head.final_norm_gain) == (20, None, None)
+    ids = model.tokenizer(TEXTS[0])["input_ids"]
+    states = alone(model, ids).last_hidden_state[0]
+    torch.testing.assert_close(head.logits(states), model.outputs([ids]).logits[0], rtol=1e-5, atol=1e-5)
+    whole = output_head(causal("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}))
+    assert whole.final_norm is not None
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "factor"), [("granite", "logits_scaling", 1.02), ("cohere", "logit_scale", 1.02)]
+)
+def test_a_factor_near_1_in_16_bits(model_type: str, name: str, factor: float) -> None:
+    head = output_head(causal(model_type, {name: factor}, torch.bfloat16))
+    assert head.scale == (1 / factor if model_type == "granite" else factor)
+
+
 def test_bfloat16_heads_and_padded_rows() -> None:
     model = causal("llama", {"vocab_size": 64}, torch.bfloat16)
     head = output_head(model)

@@ -126,18 +126,16 @@ def _distinct(counts: Counter[tuple[int, ...]], length: int, at: int | None) -> 
     if at > total:
         raise ValueError(f"at: {at} n-grams, but there are {total} of length {length}")
 
-    def missed(count: int) -> float:
-        """Chance that none of the ``at`` drawn is one of ``count``."""
+    def drawn(count: int) -> float:
+        """Chance that one of the ``at`` drawn is one of ``count``."""
         if total - count < at:
-            return 0.0
-        return math.exp(_log_choose(total - count, at) - _log_choose(total, at))
+            return 1.0
+        return -math.expm1(math.fsum(math.log1p(-at / (total - place)) for place in range(count)))
 
     # Few counts differ: each chance is needed once.
-    return sum(many * (1 - missed(count)) for count, many in Counter(counts.values()).items()) / at
-
-
-def _log_choose(total: int, drawn: int) -> float:
-    return math.lgamma(total + 1) - math.lgamma(drawn + 1) - math.lgamma(total - drawn + 1)
+    found = math.fsum(many * drawn(count) for count, many in Counter(counts.values()).items())
+    # No more can be distinct than are drawn, nor than there are, but for rounding.
+    return min(found, at, len(counts)) / at
 
 
 def _repeated(sequence: Sequence[int]) -> int:

@@ -23,28 +23,37 @@ class RowMoments:
     """Count, mean (columns,) and centred scatter (columns x columns) of the rows given so far.
 
     Blocks are centred on their own mean and joined by Chan's update, so that a mean that is large beside the
-    spread costs no digits.
+    spread costs no digits. ``varies`` (columns,) is False for columns of one value, whose scatter is exactly
+    0; a scatter beyond float64 is Inf or NaN.
     """
 
     count: int
     mean: Floats
     scatter: Floats
+    varies: npt.NDArray[np.bool_]
 
     @classmethod
     def of_columns(cls, columns: int) -> RowMoments:
-        return cls(0, np.zeros(columns), np.zeros((columns, columns)))
+        return cls(0, np.zeros(columns), np.zeros((columns, columns)), np.zeros(columns, dtype=bool))
 
     def update(self, block: Floats) -> None:
         """Adds rows; ``block`` is left centred."""
         if not len(block):
             return
-        mean = block.mean(axis=0)
-        block -= mean
-        self.scatter += block.T @ block
-        total = self.count + len(block)
-        step = mean - self.mean
-        self.scatter += np.outer(step, step * (self.count * len(block) / total))
-        self.mean += step * (len(block) / total)
+        first, total = block[0].copy(), self.count + len(block)
+        # The mean of equal values is rounded.
+        constant = np.flatnonzero(first == block[-1])
+        constant = constant[(block[:, constant] == first[constant]).all(axis=0)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = block.mean(axis=0)
+            mean[constant] = first[constant]
+            block -= mean
+            self.scatter += block.T @ block
+            step = mean - self.mean
+            self.scatter += np.outer(step, step * (self.count * len(block) / total))
+            self.varies |= (step != 0) & (self.count > 0)
+            self.mean += step * (len(block) / total)
+        self.varies[np.setdiff1d(np.arange(len(mean)), constant)] = True
         self.count = total
 
 

@@ -10,12 +10,16 @@ import numpy.typing as npt
 
 from lmscope.analyses.row_moments import RowMoments
 
-__all__ = ["CONDITION_LIMIT", "Regression", "regress"]
+__all__ = ["CONDITION_LIMIT", "Regression", "principal_components", "regress"]
 
 Floats = npt.NDArray[np.float64]
 
-CONDITION_LIMIT = 1e10
-"""Above, the normal equations leave a slope fewer than some four digits: ridge lowers it to this."""
+CONDITION_LIMIT = 1e11
+"""Rounding moves the slopes, each times its column's spread, by up to some five times float64's epsilon times
+the condition number, of their norm: four digits are left here, and ridge holds the condition number to it."""
+
+# Below, squares of deviations have lost digits to underflow.
+_LEAST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +27,14 @@ class Regression:
     """Of the last column of the moments on those before it.
 
     Attributes:
-        slope: (d,); the one of least norm among equally good ones, to the accuracy of the ridge.
+        slope: (d,); 0 for a column of one value.
         extra: coefficient of the column behind the d; None where there was none or it was constant.
         intercept: of the whole.
         r2: 1 - residual over total sum of squares.
         degrees_of_freedom: of the fitted slopes, ``sum(e / (e + ridge))`` over the eigenvalues e.
-        condition: of the covariance of the regressors before any ridge, that of the extra column scaled to
-            the others'; Inf for dependent ones.
-        ridge: what was added to every eigenvalue of that covariance.
-        variances, basis: eigenvalues (d,), descending, and eigenvectors (columns) of the covariance of the d.
+        condition: of the correlation matrix of the regressors that vary, before any ridge; Inf for dependent
+            ones.
+        ridge: what was added to every eigenvalue of that matrix.
     """
 
     slope: Floats
@@ -41,61 +44,71 @@ class Regression:
     degrees_of_freedom: float
     condition: float
     ridge: float
-    variances: Floats
-    basis: Floats
 
 
 def regress(moments: RowMoments, dimensions: int, ridge: float | None) -> Regression:
     """Fits the last column on the first ``dimensions`` and, where there is one, the column between.
 
+    Columns are taken in units of their spreads: what is fitted does not depend on the units they come in.
+
     Raises:
-        ValueError: all regressors are constant, or ``ridge`` is 0 where they are dependent.
+        ValueError: all of the first ``dimensions`` columns are constant; variances that float64 cannot hold;
+            ``ridge`` is 0 where columns are dependent.
     """
-    covariance = moments.scatter / moments.count
-    inner = covariance[:dimensions, :dimensions]
-    variances, basis = _descending(inner)
-    if not variances[0] > 0:
+    _check_range(moments, dimensions)
+    if not moments.varies[:dimensions].any():
         raise ValueError("embedding: every fitted row is the same, and there is nothing to regress on")
-    scales = np.ones(len(covariance) - 1)
-    if len(scales) > dimensions:
-        spread = math.sqrt(covariance[dimensions, dimensions])
-        # The mean of a constant column is rounded.
-        constant = spread <= 1e-13 * abs(moments.mean[dimensions])
-        scales[dimensions] = 0.0 if constant else math.sqrt(np.trace(inner) / dimensions) / spread
-    kept = scales > 0
-    scales = scales[kept]
-    regressors = covariance[:-1, :-1][np.ix_(kept, kept)] * np.outer(scales, scales)
-    target = covariance[:-1, -1][kept] * scales
-    if len(scales) > dimensions:
-        eigenvalues, vectors = _descending(regressors)
-    else:
-        eigenvalues, vectors = variances, basis
+    kept = np.flatnonzero(moments.varies[:-1])
+    spreads = np.sqrt(np.diagonal(moments.scatter) / moments.count)
+    columns, of_target = spreads[kept], spreads[-1]
+    # One division after the other: the product of two spreads may be beyond float64.
+    correlation = moments.scatter[np.ix_(kept, kept)] / moments.count / columns / columns[:, None]
+    target = moments.scatter[kept, -1] / moments.count / columns / of_target
+    eigenvalues, vectors = _descending(correlation)
     largest, smallest = float(eigenvalues[0]), float(eigenvalues[-1])
-    dependent = smallest <= len(eigenvalues) * np.finfo(np.float64).eps * largest
+    # Below, an eigenvalue is the rounding of 0.
+    told = eigenvalues > len(eigenvalues) * np.finfo(np.float64).eps * largest
+    dependent = not told.all()
     condition = math.inf if dependent else largest / smallest
     if ridge is None:
         ridge = 0.0 if condition <= CONDITION_LIMIT else largest / CONDITION_LIMIT
     elif ridge == 0 and dependent:
         raise ValueError(
             "embedding: the columns of the fitted rows are linearly dependent, and with ridge=0 many slopes "
-            "fit equally well; leave ridge at None, which adds 1e-10 of the largest variance"
+            f"fit equally well; leave ridge at None, which adds {1 / CONDITION_LIMIT:.0e} of the largest "
+            "eigenvalue of their correlation matrix"
         )
-    held = np.maximum(eigenvalues, 0.0)
-    found = vectors @ ((vectors.T @ target) / (held + ridge))
-    total = float(covariance[-1, -1])
-    residual = total - float(found @ (2 * target - regressors @ found))
-    coefficients = found * scales
+    eigenvalues, vectors = eigenvalues[told], vectors[:, told]
+    found = vectors @ ((vectors.T @ target) / (eigenvalues + ridge))
+    coefficients = np.zeros(len(spreads) - 1)
+    coefficients[kept] = found / columns * of_target
     return Regression(
         slope=coefficients[:dimensions],
-        extra=float(coefficients[dimensions]) if len(scales) > dimensions else None,
-        intercept=float(moments.mean[-1] - moments.mean[:-1][kept] @ coefficients),
-        r2=1 - residual / total,
-        degrees_of_freedom=float(np.sum(held / (held + ridge))),
+        extra=float(coefficients[dimensions]) if dimensions in kept else None,
+        intercept=float(moments.mean[-1] - moments.mean[:-1] @ coefficients),
+        r2=float(found @ (2 * target - correlation @ found)),
+        degrees_of_freedom=float(np.sum(eigenvalues / (eigenvalues + ridge))),
         condition=condition,
         ridge=ridge,
-        variances=np.maximum(variances, 0.0),
-        basis=basis,
     )
+
+
+def principal_components(moments: RowMoments, dimensions: int) -> tuple[Floats, Floats]:
+    """Eigenvalues (descending) and eigenvectors (columns) of the covariance of the first columns."""
+    variances, basis = _descending(moments.scatter[:dimensions, :dimensions] / moments.count)
+    return np.maximum(variances, 0.0), basis
+
+
+def _check_range(moments: RowMoments, dimensions: int) -> None:
+    names = [*(f"embedding, column {column}" for column in range(dimensions)), "bias"]
+    names[len(moments.mean) - 1 :] = ["log_probability"]
+    variances = np.diagonal(moments.scatter) / moments.count
+    for column in np.flatnonzero(~np.isfinite(variances) | (moments.varies & (variances < _LEAST_VARIANCE))):
+        size = "small" if variances[column] < _LEAST_VARIANCE else "large"
+        raise ValueError(
+            f"{names[column]}: differences between tokens are so {size} that float64 cannot hold their "
+            "squares; give it in other units"
+        )
 
 
 def adjusted(r2: float, tokens: int, degrees_of_freedom: float) -> float:

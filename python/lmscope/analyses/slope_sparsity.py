@@ -14,6 +14,7 @@ __all__ = ["SlopeSparsity", "slope_sparsity"]
 Floats = npt.NDArray[np.float64]
 
 _HELD = 0.9
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -80,5 +81,6 @@ def slope_sparsity(
         participation = total**2 / float((squares**2).sum())
         ranks = np.arange(1, size + 1)
         gini = float((2 * ranks - size - 1) @ ascending) / (size * float(ascending.sum()))
-        ninety = int(np.searchsorted(np.cumsum(squares[::-1]), _HELD * total)) + 1
+        # A sum that rounding leaves below is enough.
+        ninety = int(np.searchsorted(np.cumsum(squares[::-1]), _HELD * total * (1 - _ROUNDING))) + 1
     return SlopeSparsity(slope, spread, contribution, mean_hidden, participation, gini, ninety, basis)

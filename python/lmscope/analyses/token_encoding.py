@@ -13,7 +13,7 @@ from lmscope import html_repr
 from lmscope.analyses.encoding_intake import check_targets, token_mask, values_of_tokens
 from lmscope.analyses.intake import matrix, vector
 from lmscope.analyses.row_moments import RowMoments, blocks, rows_of
-from lmscope.analyses.row_regression import adjusted, regress
+from lmscope.analyses.row_regression import adjusted, principal_components, regress
 from lmscope.analyses.slope_sparsity import SlopeSparsity, slope_sparsity
 
 __all__ = ["Encoding", "cosine_with", "fit_token_encoding"]
@@ -36,8 +36,8 @@ class Encoding:
         log_probability: (V,), as given.
         used: bool, shape (V,): the tokens that were fitted.
         tokens: how many they are.
-        condition: largest over smallest eigenvalue of the covariance of the fitted rows; Inf for linearly
-            dependent columns.
+        condition: largest over smallest eigenvalue of the correlation matrix of the regressors (columns of
+            the fitted rows, and the bias), without those of one value; Inf for linearly dependent ones.
         ridge: what was added to each of those eigenvalues; 0 for ordinary least squares.
         degrees_of_freedom: of the slopes; fewer than there are with ridge, or dependent columns.
         cosine: of the slope with minus ``hidden_mean``; None where that was not given, or one of them is 0.
@@ -111,10 +111,12 @@ def fit_token_encoding(
     """Regression of ``-log_probability`` on the rows of an output embedding.
 
     Ordinary least squares by normal equations: mean and covariance are summed in float64 over blocks of
-    8 MB, from rows in whatever precision they are stored, and a second pass makes the residuals. Where the
-    covariance has a condition number above 1e10, which would leave the slope fewer than some four digits,
-    ridge of 1e-10 times its largest eigenvalue is added to all of them and recorded; of slopes that fit
-    equally well, as there are for linearly dependent columns, it gives the one of least norm.
+    8 MB, from rows in whatever precision they are stored, and a second pass makes the residuals. Columns are
+    scaled to a variance of 1 first, so that their units change nothing; one of a single value gets a slope of
+    0. Where their correlation matrix has a condition number above 1e11, which would leave the contributions
+    (slope times spread) fewer than some four digits, ridge of 1e-11 times its largest eigenvalue is added to
+    all of them and recorded; of slopes that fit equally well, as there are for linearly dependent columns, it
+    gives the one with the least sum of squared contributions.
 
     The adjusted R2 counts ``sum(e / (e + ridge))`` slopes over the eigenvalues e, and an intercept. With
     ``shuffle``, or rows without any relation to the probabilities, R2 has mean d / (V - 1) and the adjusted
@@ -129,14 +131,15 @@ def fit_token_encoding(
         bias: shape (V,), of the head: a regressor of its own. Left out where it is constant.
         hidden_mean: shape (d,), mean of the states that the head reads, for ``cosine``.
         tokens: the tokens to fit: a mask, bool of shape (V,), or ids. None fits all.
-        ridge: what to add to the eigenvalues of the covariance; 0 for none whatever the condition; None for
-            the rule above.
+        ridge: what to add to the eigenvalues of the correlation matrix; 0 for none whatever the condition;
+            None for the rule above.
         shuffle: seed of a permutation of the fitted rows, as a control.
 
     Raises:
         ValueError: shapes that disagree; NaN or Inf, in a fitted token's log-probability too (named by id: a
             token without a probability must be left out by ``tokens``); d + 2 tokens or fewer; probabilities
-            or rows that are all equal; ridge below 0, or 0 where columns are dependent.
+            or rows that are all equal; differences whose squares float64 cannot hold; ridge below 0, or 0
+            where columns are dependent.
         TypeError: another dtype.
     """
     rows = matrix("embedding", embedding)
@@ -174,6 +177,7 @@ def fit_token_encoding(
     total = float(np.square(targets[ids] - targets[ids].mean()).sum())
     r2 = 1 - float(np.square(residuals[ids]).sum()) / total
     spread = np.sqrt(np.diagonal(moments.scatter)[:dimensions] / moments.count)
+    variances, basis = principal_components(moments, dimensions)
     return Encoding(
         slope=found.slope,
         intercept=found.intercept,
@@ -190,7 +194,7 @@ def fit_token_encoding(
         degrees_of_freedom=found.degrees_of_freedom,
         cosine=None if mean is None else cosine_with(found.slope, mean),
         coordinates=slope_sparsity(found.slope, spread, mean),
-        components=slope_sparsity(found.slope, np.sqrt(found.variances), mean, found.basis),
+        components=slope_sparsity(found.slope, np.sqrt(variances), mean, basis),
         shuffled=shuffle is not None,
     )
 

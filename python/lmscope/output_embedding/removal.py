@@ -111,7 +111,8 @@ def removal_curve(
         head: of the model, e.g. of :func:`lmscope.output_head`.
         states: what the head reads, with the next tokens, e.g. of held-out text.
         saliency: of the head's dimensions; decides ``"least"`` and ``"most"``.
-        shares: of the dimensions, above 0 and at most 1; the nearest number of dimensions is removed.
+        shares: of the dimensions, above 0 and at most 1; the nearest number of dimensions is removed, at
+            least 1 and another one for each share.
         orders: any of ``"least"``, ``"most"`` and ``"random"``.
         draws: random orders; the dimensions of a smaller share are among those of a larger one.
         fill: ``"zero"``: removed dimensions are 0; ``"mean"``: they have one value at all positions.
@@ -192,7 +193,20 @@ def _counts(shares: Sequence[float], dimensions: int) -> dict[float, int]:
     for share in wanted:
         if not 0 < share <= 1:
             raise ValueError(f"shares: {share} is not above 0 and at most 1")
-    return {share: round(share * dimensions) for share in wanted}
+    counts = {share: round(share * dimensions) for share in wanted}
+    by_count: dict[int, float] = {}
+    for share, count in counts.items():
+        if not count:
+            raise ValueError(
+                f"shares: {share} of {dimensions} dimensions rounds to none; one is {1 / dimensions:.4g}"
+            )
+        if count in by_count:
+            raise ValueError(
+                f"shares: {by_count[count]} and {share} of {dimensions} dimensions both round to {count}; "
+                "give one of them"
+            )
+        by_count[count] = share
+    return counts
 
 
 def _fill_values(states: NextStates, dimensions: int, fill: str, mean: Any) -> Floats:

@@ -60,7 +60,7 @@ def removal_effects(
 
     The untouched head's scores of a block of positions are made once, at most 64 MiB of them, and the change
     of the scores, as large, grows along each chain by the dimensions that are added: nothing cancels in it,
-    so that divergences keep their relative precision however small they are.
+    so that a divergence of 1e-20 still has four digits.
 
     Args:
         head: as the model has it.
@@ -72,7 +72,7 @@ def removal_effects(
         advance: called with the number of positions done, once for each removal.
 
     Raises:
-        ValueError: scores that are not finite.
+        ValueError: scores that are not finite (naming the first position and token).
     """
     import torch
 
@@ -82,7 +82,8 @@ def removal_effects(
     baseline_loss = np.empty(positions)
     with torch.inference_mode():
         for rows in _blocks(positions, head.vocabulary, head.weight.dtype == torch.float64):
-            block = _Block(head, states[rows], torch.as_tensor(targets[rows], device=head.weight.device))
+            wanted = torch.as_tensor(targets[rows], device=head.weight.device)
+            block = _Block(head, states[rows], wanted, rows.start)
             baseline_loss[rows] = block.baseline_loss()
             for removal, changed in enumerate(block.along(chains, values)):
                 for array, column in zip(found, changed[:3], strict=True):
@@ -102,7 +103,7 @@ def _blocks(positions: int, vocabulary: int, double: bool) -> Iterator[slice]:
 class _Block:
     """Scores of some positions, tokens in rows: so a few tokens are one piece of memory."""
 
-    def __init__(self, head: OutputHead, states: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(self, head: OutputHead, states: torch.Tensor, targets: torch.Tensor, first: int) -> None:
         import torch
 
         weight = head.weight
@@ -110,6 +111,7 @@ class _Block:
         self._work = torch.float64 if weight.dtype == torch.float64 else torch.float32
         self._states = states.to(self._work).T.contiguous()
         self._positions = len(states)
+        self._first = first
         self._targets = targets
         self._device = weight.device
         self._places = torch.arange(self._positions, device=self._device)
@@ -121,6 +123,8 @@ class _Block:
             if head.bias is not None:
                 self._scores[tokens] += head.bias[tokens].to(self._work)[:, None]
         self._scores *= head.scale
+        # A score of minus infinity shows in no normaliser.
+        self._refuse_nonfinite(self._scores.amin(0) + self._scores.amax(0), changed=False)
         on_cpu = self._device.type == "cpu"
         self._tile = max(1, (_TILE_ON_CPU if on_cpu else _TILE_ON_DEVICE) // self._positions)
         tile = (min(self._tile, head.vocabulary), self._positions)
@@ -195,42 +199,54 @@ class _Block:
             highest = self._cap(highest)
             of_tiles.append(logits.sub_(highest).exp_().sum(0).log_().add_(highest))
         normaliser = torch.stack(of_tiles).logsumexp(0)
-        if not normaliser.isfinite().all():
-            raise ValueError(
-                "states or weights: the head's scores are not finite"
-                + (" once dimensions are removed" if changed else "")
-            )
+        self._refuse_nonfinite(normaliser, changed=changed)
         return normaliser, largest
+
+    def _refuse_nonfinite(self, of_positions: torch.Tensor, *, changed: bool) -> None:
+        if of_positions.isfinite().all():
+            return
+        place = int((~of_positions.isfinite()).nonzero()[0, 0])
+        scores = self._scores[:, place].double()
+        if changed:
+            scores += self._change[:, place]
+        token = int((~scores.isfinite()).nonzero()[0, 0])
+        raise ValueError(
+            f"states or weights: the head's scores are not finite at position {self._first + place}"
+            f"{' once dimensions are removed' if changed else ''}: token {token} has {float(scores[token])}"
+        )
 
     def _divergences(self, normaliser: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Jensen-Shannon and Kullback-Leibler divergences from the untouched distribution.
 
-        With d the difference of a token's log-probabilities and u = exp(-|d|) - 1, its term of twice the
-        first is max(p, q) * (-(1 + u) |d| - (2 + u) log(1 + u / 2)), which is never negative, whatever the
-        sums of p and q: what is left of their rounding does not count.
+        With d a token's log q - log p and u = exp(-|d|) - 1, its term of twice the first is
+        max(p, q) * (-(1 + u) |d| - (2 + u) log(1 + u / 2)), and of the second p * (exp(d) - 1 - d), that is
+        max(p, q) * (u + |d|) for d <= 0 and max(p, q) * (-u - (1 + u) |d|) above. None is ever negative,
+        whatever the sums of p and q: what is left of their rounding does not count.
         """
         import torch
 
         js = torch.zeros(self._positions, dtype=torch.float64, device=self._device)
         kl = torch.zeros_like(js)
         shift = self._normaliser - normaliser
-        for tokens, (before, after, gap, power, half) in self._tiles():
-            before.copy_(self._scores[tokens])
+        for tokens, (larger, gap, below, power, bent) in self._tiles():
+            larger.copy_(self._scores[tokens])
             if self._head.softcap is None:
-                after.copy_(self._change[tokens])
+                gap.copy_(self._change[tokens])
             else:
-                torch.add(before, self._change[tokens], out=after)
-                self._cap(before)
-                self._cap(after).sub_(before)
-            before.sub_(self._normaliser)
-            after.add_(shift)
-            torch.exp(before, out=gap)
-            kl -= gap.mul_(after).sum(0)
-            # The larger of the two log-probabilities, and the gap's magnitude below it.
-            before.add_(after.clamp(min=0))
-            torch.abs(after, out=gap).neg_()
-            torch.expm1(gap, out=power)
-            torch.mul(power, 0.5, out=half).log1p_()
-            gap.addcmul_(gap, power).sub_(half.mul_(power.add_(2)))
-            js += gap.mul_(before.exp_()).sum(0)
+                torch.add(larger, self._change[tokens], out=gap)
+                self._cap(larger)
+                self._cap(gap).sub_(larger)
+            larger.sub_(self._normaliser)
+            gap.add_(shift)
+            larger.add_(gap.clamp(min=0)).exp_()
+            risen = gap > 0
+            torch.abs(gap, out=below).neg_()
+            torch.expm1(below, out=power)
+            torch.addcmul(below, below, power, out=bent)
+            torch.sub(power, below, out=below)
+            torch.where(risen, torch.sub(bent, power, out=gap), below, out=below)
+            kl += below.mul_(larger).sum(0)
+            torch.mul(power, 0.5, out=below).log1p_()
+            bent.sub_(below.mul_(power.add_(2)))
+            js += bent.mul_(larger).sum(0)
         return js.mul_(0.5).clamp_(min=0), kl.clamp_(min=0)

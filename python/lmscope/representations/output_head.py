@@ -43,7 +43,8 @@ class OutputHead:
         scale: factor on the logits.
         softcap: of the logits; None where there is none, and c(x) = x.
         tied: the weight is the input embedding too.
-        final_norm: name of the norm before the head, or None.
+        final_norm: name of the norm before the head, or None; None too where its states are projected to
+            another width for the head.
         final_norm_gain: float64, shape (dimensions,): what that norm multiplies each coordinate by.
     """
 
@@ -160,8 +161,8 @@ def output_head(model: LanguageModel) -> OutputHead:
     bias = getattr(module, "bias", None)
     entry = model.model.get_input_embeddings().weight
     tied = entry is module.weight or entry.data_ptr() == weight.data_ptr()
-    norm = model.final_norm
     scale, softcap = _formula(model, weight, bias)
+    norm = _norm_before(model, weight.shape[1])
     return OutputHead(
         weight,
         None if bias is None else bias.detach(),
@@ -192,14 +193,17 @@ def _formula(
         if own.shape[1] != len(weight):
             raise _other_formula(model, f"it gives {own.shape[1]} logits, its head has {len(weight)} rows")
         smallest = np.inf
+        best: tuple[float, float | None] = (1.0, None)
         for scale, softcap in itertools.product(_scales(model.config), _caps(model.config)):
             made = OutputHead(weight, bias, scale, softcap).logits(states).double()
             # Each row by itself, so that the stretched ones do not hide the others.
             rows = (made - own).abs().amax(1) / own.abs().amax(1).clamp_min(1e-300)
             difference = float(rows.max())
-            if difference <= head_rounding(model.dtype):
-                return scale, softcap
-            smallest = min(smallest, difference)
+            # In 16 bits a factor near 1 is within the tolerance with the others.
+            if difference < smallest:
+                smallest, best = difference, (scale, softcap)
+    if smallest <= head_rounding(model.dtype):
+        return best
     raise _other_formula(
         model, f"with what its configuration has, they differ by {smallest:.2g} of the largest"
     )
@@ -225,6 +229,13 @@ def _scales(config: Any) -> list[float]:
 def _caps(config: Any) -> list[float | None]:
     caps = [getattr(config, name, None) for name in _CAPS]
     return [*(float(cap) for cap in caps if cap), None]
+
+
+def _norm_before(model: LanguageModel, dimensions: int) -> str | None:
+    """The final norm; None where it is of other dimensions: OPT may project its states behind it."""
+    name = model.final_norm
+    own = () if name is None else model.base.get_submodule(name).parameters()
+    return None if any(parameter.shape[-1] != dimensions for parameter in own) else name
 
 
 def _gain(norm: Any, dimensions: int, device: torch.device) -> npt.NDArray[np.float64]:

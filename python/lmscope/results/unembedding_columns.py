@@ -103,8 +103,10 @@ ENCODING_COLUMNS: dict[str, Column] = {
     "intercept": _real_or_null("constant of the fit, nats; null without one"),
     "bias_slope": _real_or_null("coefficient of the head's bias; null without a bias or a fit"),
     **_COSINE,
-    "condition": _real_or_null("condition number of the normal equations, standardised; null without a fit"),
-    "ridge": _real_or_null("ridge on them: 0 where they are well-conditioned; null without a fit"),
+    "condition": _real_or_null(
+        "condition number of the correlation matrix of the coordinates; null without a fit"
+    ),
+    "ridge": _real_or_null("ridge on its eigenvalues: 0 where it is well-conditioned; null without a fit"),
     "residual_sd": _real_or_null("standard deviation of the residuals, nats; null without a fit"),
     "reason": _text("why there is no fit, in words; empty where there is one"),
     **_SECONDS,

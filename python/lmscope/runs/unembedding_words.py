@@ -184,7 +184,10 @@ def _of_fits(head: HeadSummary, fits: Sequence[Fit]) -> Iterator[str]:
     if of_twin is not None and whole.adjusted_r2 is not None and of_twin >= whole.adjusted_r2:
         yield "The untrained model fits as well: a good fit alone is no sign of training."
     if whole.ridge:
-        yield f"The rows are ill-conditioned: ridge of {number(whole.ridge)} was added to the fit."
+        yield (
+            f"The coordinates are nearly dependent: a ridge of {number(whole.ridge)} was added to the "
+            "eigenvalues of their correlation matrix."
+        )
     if whole.cosine is not None:
         yield (
             f"The slope and minus the mean state have a cosine of {whole.cosine:.3f}; a token's logit varies "
