@@ -11,7 +11,6 @@ from lmscope.runs.cost import forward_seconds, head_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
-from lmscope.runs.unembedding_settings import MIDDLE_TOKENS
 
 if TYPE_CHECKING:
     from lmscope.output_embedding.realised import Realised
@@ -32,21 +31,25 @@ def steering_jobs(examined: Examined) -> Iterator[Job]:
         return
     needs = FitNeeds(examined, examined.trained)
     evaluated = Need("normalisers", _evaluation_seconds(examined), lambda: examined.trained.evaluated)
-    tokens = MIDDLE_TOKENS if settings.steer is None else len(settings.steer)
     positions = settings.positions + 2 * settings.eval_positions
     one_edit = _SECONDS_AN_EDIT + _SECONDS_PER_POSITION * positions * _ROOT_STEPS
     for allocation, calibrated, control in _ways(examined):
         way = " ".join(filter(None, (control, allocation, "calibrated" if calibrated else "uncalibrated")))
-        for first in range(0, tokens, _BATCH):
-            batch = min(_BATCH, tokens - first)
+        for first in range(0, settings.steered, _BATCH):
+            batch = min(_BATCH, settings.steered - first)
             yield Job(
                 "steering",
                 examined.record(f"{way} {first}"),
                 f"steering, {way}, tokens {first + 1} to {first + batch}",
                 batch * len(settings.factors) * one_edit,
-                (*needs.fitted, evaluated),
+                (*needs.fitted, tokens_needed(examined), evaluated),
                 partial(_rows, examined, allocation, calibrated, control, first),
             )
+
+
+def tokens_needed(examined: Examined) -> Need:
+    """So that texts too short to choose tokens from fail once, not with every record."""
+    return Need("tokens to steer", 0.0, lambda: examined.trained.tokens)
 
 
 def _ways(examined: Examined) -> Iterator[tuple[str, bool, str]]:
@@ -75,6 +78,7 @@ def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, f
     tokens = subject.tokens[first : first + _BATCH]
     if not tokens:
         return []
+    advance = examined.meter.over(len(tokens) * len(settings.factors))
     steered = steered_alone(
         subject.head,
         subject.evaluated["fit"],
@@ -87,8 +91,15 @@ def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, f
         calibrate=calibrated,
         control=control or None,  # type: ignore[arg-type]
         seed=settings.seed,
+        advance=advance,
     )
-    about = {**examined.about, "allocation": allocation, "calibrated": calibrated, "control": control}
+    about = {
+        **examined.about,
+        "allocation": allocation,
+        "calibrated": calibrated,
+        "control": control,
+        "together": False,
+    }
     found = []
     for one in steered:
         texts = subject.evaluated if not one.reason else ("fit",)
