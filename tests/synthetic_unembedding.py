@@ -212,6 +212,7 @@ def _encoding(seed: int, counts: NDArray[np.int64], controls: bool) -> list[dict
             "target": "frequency",
             "scope": "unseen",
             "control": "",
+            "together": False,
             "draw": 0,
             "tokens": 0,
             "dimensions": DIMENSIONS,

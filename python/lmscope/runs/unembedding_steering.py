@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmscope.runs.cost import forward_seconds, head_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.unembedding_fit import FitNeeds
@@ -14,7 +16,7 @@ from lmscope.runs.unembedding_jobs import Job, Need, Rows
 
 if TYPE_CHECKING:
     from lmscope.output_embedding.realised import Realised
-    from lmscope.output_embedding.steered_alone import SteeredToken
+    from lmscope.output_embedding.steering import Steering
 
 CONTROLS = ("wrong_sign", "random_direction")
 _BATCH = 10
@@ -104,36 +106,60 @@ def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, f
     for one in steered:
         texts = subject.evaluated if not one.reason else ("fit",)
         for text in texts:
-            found.append({**about, **_token(examined, one), "text": text, **_realised(one, text)})
+            realised = None if one.reason else one.realised[text]
+            about_token = _token(examined, one.token, one.factor, one.step, one.edit_norm, one.reason)
+            found.append({**about, **about_token, "text": text, **_realised(one.factor, realised)})
     return found
 
 
-def _token(examined: Examined, one: SteeredToken) -> dict[str, Any]:
+def together_rows(examined: Examined, steering: Steering) -> Rows:
+    """A joint edit on every text, by token; divergence and the other tokens' factor are of the whole edit."""
+    about = {
+        **examined.about,
+        "allocation": steering.allocation,
+        "calibrated": steering.calibrated,
+        "control": "",
+        "together": True,
+    }
+    changes = steering.rows_after.astype(np.float64) - steering.rows_before.astype(np.float64)
+    norms = np.linalg.norm(changes, axis=1)
+    found = []
+    for text, states in examined.trained.evaluated.items():
+        realised = steering.realised(states)
+        for place, token in enumerate(steering.tokens.tolist()):
+            factor = float(steering.factors[place])
+            about_token = _token(examined, token, factor, float(steering.steps[place]), float(norms[place]))
+            found.append({**about, **about_token, "text": text, **_realised(factor, realised, place)})
+    return found
+
+
+def _token(
+    examined: Examined, token: int, factor: float, step: float, norm: float, reason: str = ""
+) -> dict[str, Any]:
     subject = examined.trained
     return {
-        "token": one.token,
-        "token_text": subject.model.token_strings([one.token])[0],
-        "count": int(subject.counts[one.token]),
-        "factor": one.factor,
-        "step_size": None if one.reason else one.step,
-        "edit_norm": None if one.reason else one.edit_norm,
-        "reason": one.reason,
+        "token": token,
+        "token_text": subject.model.token_strings([token])[0],
+        "count": int(subject.counts[token]),
+        "factor": factor,
+        "step_size": None if reason else step,
+        "edit_norm": None if reason else norm,
+        "reason": reason,
     }
 
 
-def _realised(one: SteeredToken, text: str) -> dict[str, Any]:
+def _realised(asked: float, found: Realised | None, place: int = 0) -> dict[str, Any]:
     names = ("realised", "realised_low", "realised_high", "before", "after", "log_error")
-    if one.reason:
+    if found is None:
         return dict.fromkeys((*names, "js", "others", "others_worst"))
-    found: Realised = one.realised[text]
-    factor = float(found.factor[0])
+    factor = float(found.factor[place])
     return {
         "realised": factor,
-        "realised_low": _finite(found.low[0]),
-        "realised_high": _finite(found.high[0]),
-        "before": float(found.before[0]),
-        "after": float(found.after[0]),
-        "log_error": math.log(factor / one.factor),
+        "realised_low": _finite(found.low[place]),
+        "realised_high": _finite(found.high[place]),
+        "before": float(found.before[place]),
+        "after": float(found.after[place]),
+        "log_error": math.log(factor / asked),
         "js": found.js,
         "others": found.others,
         "others_worst": found.others_worst,
