@@ -212,7 +212,6 @@ def _encoding(seed: int, counts: NDArray[np.int64], controls: bool) -> list[dict
             "target": "frequency",
             "scope": "unseen",
             "control": "",
-            "together": False,
             "draw": 0,
             "tokens": 0,
             "dimensions": DIMENSIONS,
@@ -277,6 +276,7 @@ def _steering(
                             "allocation": allocation,
                             "calibrated": solved,
                             "control": control,
+                            "together": False,
                             "factor": factor,
                         }
                         change = _edits(seed, token, factor, direction, solved)

@@ -219,8 +219,9 @@ def test_a_piece_that_tells_how_far_it_is_moves_evenly_and_shows_its_pace():
         pace.advance("averages", tenth / 10)
         assert pace.fraction == pytest.approx(tenth / 10)
     assert pace.left == pytest.approx(100.0, rel=0.05)
-    pace.finish("averages")
+    pace.finish("averages", learn=False)
     assert pace.fraction == 1.0
+    assert pace.correction == pytest.approx(10, rel=0.2)
 
 
 def test_lines_are_written_while_a_long_piece_is_under_way():

@@ -53,9 +53,10 @@ class Pace:
         self._shares[name] = share
 
     def finish(self, name: str, *, learn: bool = True) -> None:
-        """The piece is done; `learn` takes its time into the correction."""
+        """The piece is done; `learn` takes its time into the correction, as does a piece that told shares: it
+        was found in no cache."""
         _, estimate = self._under_way.pop(name)
-        self._shares.pop(name, None)
+        learn = self._shares.pop(name, None) is not None or learn
         now = self._clock()
         if learn:
             self._learnt += estimate
