@@ -125,7 +125,7 @@ def normaliser_growth(log_probability: Floats, log_others: Floats, change: Float
     """log(Z' / Z) at each position, without overflow, and with all digits where it is next to 0."""
     terms = log_probability + change
     highest = np.maximum(terms.max(1), log_others)
-    grown = highest + np.log(np.exp(log_others - highest) + np.exp(terms - highest[:, None]).sum(1))
+    grown: Floats = highest + np.log(np.exp(log_others - highest) + np.exp(terms - highest[:, None]).sum(1))
     with np.errstate(over="ignore", invalid="ignore"):
         added = (np.exp(log_probability) * np.expm1(change)).sum(1)
     small = np.abs(added) < _SMALL
@@ -151,7 +151,7 @@ def _intervals(
     for token in range(len(factors)):
         # Each relative to its largest, so that no square is too small for float64.
         tops, bottoms = (
-            np.bincount(place, weights=np.exp(values[:, token] - values[:, token].max()))
+            np.bincount(place, weights=np.exp(values[:, token] - values[:, token].max())).astype(np.float64)
             for values in (log_after, log_before)
         )
         worth = bottoms.sum() ** 2 / np.square(bottoms).sum()
