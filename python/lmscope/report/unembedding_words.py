@@ -9,6 +9,7 @@ from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
 from lmscope.report.steering_rows import CONTROLS, TEXTS, errors
 from lmscope.report.unembedding_rows import checkpoints, series
+from lmscope.report.removable_set import of_mask
 from lmscope.report.words import count, listing, number, of_one, percent, plain
 
 _AS_WELL = 0.9
@@ -111,7 +112,8 @@ def _removal(masks: list[Row]) -> list[str]:
     return [
         f"{count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}), "
         f"{'set to zero' if row['fill'] == 'zero' else 'set to their mean'}, can go at a Jensen–Shannon "
-        f"divergence of {number(row['js'])} nats on this text (limit {number(row['limit'])})."
+        f"divergence of {number(row['js'])} nats where they were chosen (limit {number(row['limit'])}). "
+        f"{of_mask(row)}"
         if row["dimensions_removed"]
         else "No set of coordinates can go within a Jensen–Shannon divergence of "
         f"{number(row['limit'])} nats."
