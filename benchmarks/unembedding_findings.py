@@ -133,8 +133,8 @@ def generations(rows: Iterable[Row]) -> list[Found]:
 
 def dynamics(rows: Iterable[Row], courses: Iterable[Course], apart: StepsApart | None) -> Found:
     """By training its steps, and where R2 is at 90 % of its last value and the loss at 90 % of its drop; over
-    trainings, by how many doublings of the steps the loss is there later. ``courses`` and ``apart`` are of the
-    run's summary."""
+    trainings, by how many doublings of the steps the loss is there later. ``courses`` and ``apart`` are of
+    the run's summary."""
     of_series = _by(rows, "series")
     return {
         "trainings": [

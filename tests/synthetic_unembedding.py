@@ -398,7 +398,10 @@ def _mask(rows: list[dict[str, Any]], fill: str, limit: float) -> dict[str, Any]
         **{name: row[name] for name in ("fill", "share", "js", "js_low", "js_high")},
         "limit": limit,
         "dimensions_removed": row["dimensions"],
-        **{f"checked_{end}": 1.2 * row[f] for end, f in (("js", "js"), ("low", "js_low"), ("high", "js_high"))},
+        **{
+            f"checked_{end}": 1.2 * row[f]
+            for end, f in (("js", "js"), ("low", "js_low"), ("high", "js_high"))
+        },
         **{f"other_{end}": 9 * row[f] for end, f in (("js", "js"), ("low", "js_low"), ("high", "js_high"))},
         "file": "masks/tiny-head.safetensors",
     }

@@ -25,6 +25,7 @@ from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import fits, said
 from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
+from lmscope.report.removable_set import check_sentence
 from lmscope.report.sections import section_of
 from lmscope.report.steering_rows import factor_words
 from lmscope.report.unembedding_rows import checkpoints, series
@@ -306,6 +307,28 @@ def test_removal_curves_and_band(plain: Path) -> None:
     variant = figures_of(Records(plain))["removal"].variant("js:0")
     assert variant.layout["shapes"][0]["y0"] == mask["limit"]
     assert f"{mask['dimensions_removed']} coordinates" in variant.html
+    assert "On windows that it was not chosen on the divergence is" in variant.html
+    assert "on other text the divergence is" in variant.html
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((0.008, 0.007, 0.009), "within the limit"),
+        ((0.009, 0.007, 0.011), "not told apart from the limit"),
+        ((0.02, 0.015, 0.03), "above the limit"),
+        ((0.02, None, None), "above the limit, unproven"),
+        ((0.008, None, None), "within the limit, unproven"),
+    ],
+)
+def test_a_set_is_within_its_limit_only_where_the_interval_is(
+    found: tuple[float | None, ...], said: str
+) -> None:
+    assert check_sentence(0.01, found, (None, None, None)).endswith(f": {said}.")
+
+
+def test_removal_by_its_other_measures(plain: Path) -> None:
+    rows = rows_of(plain, "removal")
     loss = plot(Records(plain), "removal", "loss:0")
     assert loss.layout.shapes[0].y0 == rows[0]["baseline_loss"]
     assert loss.layout.yaxis.type == "linear"

@@ -121,9 +121,9 @@ def order_sentence(apart: StepsApart) -> str:
             f"({_ends(apart.least, apart.most)} doublings of the steps from the one to the other)."
         )
     return (
-        f"{_ORDERS[apart.order]}: {number(apart.doublings, 2)} doublings of the steps from R²'s step to "
-        f"the loss's, 95 % {_ends(apart.low, apart.high)} over {count(apart.trainings, 'training')} "
-        "and every place between the checkpoints."
+        f"{_ORDERS[apart.order]}: {number(apart.doublings, 2)} doublings of the steps from R²'s step to the "
+        f"loss's, interpolated; 95 % {_ends(apart.low, apart.high)} over "
+        f"{count(apart.trainings, 'training')} and every place between the checkpoints."
     )
 
 

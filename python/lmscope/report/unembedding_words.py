@@ -7,9 +7,9 @@ from statistics import fmean
 from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
+from lmscope.report.removable_set import of_mask
 from lmscope.report.steering_rows import CONTROLS, TEXTS, errors
 from lmscope.report.unembedding_rows import checkpoints, series
-from lmscope.report.removable_set import of_mask
 from lmscope.report.words import count, listing, number, of_one, percent, plain
 
 _AS_WELL = 0.9

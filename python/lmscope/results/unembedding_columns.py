@@ -204,8 +204,8 @@ MASK_COLUMNS: dict[str, Column] = {
     ),
     "dimensions_removed": _count("coordinates that it removes"),
     "js": _real_or_null(
-        "its Jensen-Shannon divergence on the first half of the held-out windows, that it was chosen on, nats; "
-        "null where nothing is removed"
+        "its Jensen-Shannon divergence on the first half of the held-out windows, that it was chosen on, "
+        "nats; null where nothing is removed"
     ),
     "js_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
     "js_high": _real_or_null("upper end of it, at most the limit"),

@@ -9,10 +9,10 @@ from typing import Any
 from lmscope.report.figures import BLUE, GREY, ORANGE, VERMILLION, Figure, Variant
 from lmscope.report.generation_rows import generation_table
 from lmscope.report.records import Records, Row
+from lmscope.report.removable_set import of_mask
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
 from lmscope.report.unembedding_rows import Choices, checkpoints, of_label
-from lmscope.report.removable_set import of_mask
 from lmscope.report.words import as_html, count, number, percent
 
 ORDER = 64
