@@ -209,9 +209,18 @@ MASK_COLUMNS: dict[str, Column] = {
         "share of the coordinates that the proposed set removes; 0 where none is within the limit"
     ),
     "dimensions_removed": _count("coordinates that it removes"),
-    "js": _real_or_null("its Jensen-Shannon divergence, nats; null where nothing is removed"),
-    "js_low": _real_or_null("lower end of its 95 % interval over windows; null below two"),
-    "js_high": _real_or_null("upper end of it"),
+    "js": _real_or_null(
+        "its Jensen-Shannon divergence on the first half of the held-out windows, that it was chosen on, "
+        "nats; null where nothing is removed"
+    ),
+    "js_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "js_high": _real_or_null("upper end of it, at most the limit"),
+    "checked_js": _real_or_null("the same on the second half, that it was not chosen on, nats"),
+    "checked_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "checked_high": _real_or_null("upper end of it"),
+    "other_js": _real_or_null("the same on other text, nats; null without any"),
+    "other_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "other_high": _real_or_null("upper end of it"),
     "file": _text_or_null("mask file in the result folder; null where nothing is removed"),
 }
 """One row per checkpoint: the removable set that is proposed."""

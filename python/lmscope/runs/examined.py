@@ -154,6 +154,11 @@ class Subject:
         positions = self.settings.removal_positions
         return self._states(self.texts.held_out, positions, self.meter.over(positions))
 
+    @property
+    def other_removal_states(self) -> NextStates:
+        """Of the other text, of which there must be some."""
+        return self._states(self.texts.other, self.settings.removal_positions)
+
     @cached_property
     def named_tokens(self) -> tuple[int, ...]:
         """Ids of those that the settings name; ValueError for one that the head has no row for."""
@@ -300,7 +305,7 @@ class Examined:
         for name, read, least, bounds in (
             ("text", texts.fit, LEAST_POSITIONS, {"positions": positions}),
             ("held_out", texts.held_out, LEAST_EVALUATED, {**steered, **removed}),
-            ("other_text", texts.other, LEAST_EVALUATED, steered),
+            ("other_text", texts.other, LEAST_EVALUATED, {**steered, **removed}),
         ):
             if read or name != "other_text":
                 self._check_text(model, name, read, least, bounds)

@@ -111,7 +111,7 @@ class UnembeddingSettings:
                 "factors": list(self.factors),
             },
             "removal": removal,
-            "mask": {**removal, "js": self.js},
+            "mask": {**removal, "other": self.other, "js": self.js},
             "generations": {
                 **read,
                 **tokens,

@@ -9,6 +9,7 @@ from typing import Any
 from lmscope.report.figures import BLUE, GREY, ORANGE, VERMILLION, Figure, Variant
 from lmscope.report.generation_rows import generation_table
 from lmscope.report.records import Records, Row
+from lmscope.report.removable_set import of_mask
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
 from lmscope.report.unembedding_rows import Choices, checkpoints, of_label
@@ -327,5 +328,5 @@ def _said(masks: list[Row]) -> str:
     return (
         f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a "
         f"JS of {number(row['js'])} nats ({_interval(row)}), within the limit of "
-        f"{number(row['limit'])}.{file}"
+        f"{number(row['limit'])} where it was chosen. {of_mask(row)}{file}"
     )
