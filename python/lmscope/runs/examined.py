@@ -157,7 +157,8 @@ class Subject:
     @property
     def other_removal_states(self) -> NextStates:
         """Of the other text, of which there must be some."""
-        return self._states(self.texts.other, self.settings.removal_positions)
+        positions = self.settings.removal_positions
+        return self._states(self.texts.other, positions, self.meter.over(positions))
 
     @cached_property
     def named_tokens(self) -> tuple[int, ...]:
