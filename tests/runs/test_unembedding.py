@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,40 @@ def test_settings_touch_what_depends_on_them(causal: Path, other: Path, tmp_path
     assert run(untrained=True) == {"encoding"}
     assert run(vocabulary_sizes=True) == {"vocabulary_size"}
     assert run() == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        # Drawn orders, directions, permutations, weights and sub-vocabularies.
+        (
+            {"seed": 1},
+            {"encoding": 4, "vocabulary_size": 1, "steering": 1, "removal": 1, "generations": 3},
+        ),
+        ({"frequency_text": True}, {"encoding": 2}),
+        ({"fill": "mean"}, {"removal": 3, "mask": 1, "generations": 9}),
+    ],
+)
+def test_a_setting_touches_only_the_records_that_use_it(
+    whole: lmscope.Run, causal: Path, other: Path, tmp_path: Path, changed: dict[str, Any], again: dict[str, int]
+) -> None:
+    given: dict[str, Any] = {"texts": TEXTS, "other_text": other, "js": 0.02, **QUICK}
+    if "frequency_text" in changed:
+        changed = {"frequency_text": other}
+    shutil.copytree(whole.path, tmp_path / "run")
+    before = files(lmscope.open_run(tmp_path / "run"))
+    run = lmscope.unembedding(causal, out=tmp_path / "run", **{**given, **changed})
+    after = files(run)
+    made = {name: len(after[name] - before[name]) for name in after}
+    assert {name: number for name, number in made.items() if number} == again
+    # The tables hold what a run of its own holds: nothing of the other settings, nothing too little.
+    fresh = lmscope.unembedding(causal, out=tmp_path / "fresh", **{**given, **changed})
+    for name in UNEMBEDDING_ANALYSES - {"mask"}:
+        assert rows(run, name) == rows(fresh, name)
+    back = lmscope.unembedding(causal, out=tmp_path / "run", **given)
+    assert files(back) == after
+    for name in UNEMBEDDING_ANALYSES - {"mask"}:
+        assert rows(back, name) == rows(whole, name)
 
 
 # trainings
