@@ -458,6 +458,20 @@ def test_a_factor_past_saturation_has_its_reason_and_the_others_go_on(causal: Pa
     assert ["500 times" in one["name"] for one in told] == [True, True]
 
 
+def test_a_factor_that_leaves_no_token_fails_once(causal: Path, tmp_path: Path) -> None:
+    given = {**BARE, "steer": None, "controls": True, "generations": True, "factors": (2.0, 1e9)}
+    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path, **given)
+    (failure,) = run.unembedding().failures
+    assert failure["name"] == "tiny-causal, choice of tokens"
+    assert "factor 1e+09 leaves only tokens with a mean probability below 5e-10" in failure["reason"]
+    assert "ask for a smaller one" in failure["reason"]
+    assert {one["kind"] for one in rows(run, "generations")} == {"untouched"}
+    # What the message offers can be had.
+    smaller = float(failure["reason"].partition("at most ")[2].partition(" ")[0])
+    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path, **{**given, "factors": (2.0, 0.99 * smaller)})
+    assert run.unembedding().failures == ()
+
+
 def test_weights_that_are_not_finite_fail_once(causal: Path, tmp_path: Path) -> None:
     def spoil(model: Any) -> None:
         model.lm_head.weight.data[7, 3] = math.nan
@@ -508,6 +522,7 @@ def test_too_few_tokens_seen_is_a_reason_in_the_row(causal: Path, tmp_path: Path
         ({"eval_positions": 40}, "eval_positions: 40 positions are less than two windows of 31"),
         ({"edit": {"house": 2.0}, "save_edit": "edit.safetensors"}, "edit: token 'house' is 5 tokens"),
         ({"edit": {"n": 0.0}, "save_edit": "edit.safetensors"}, "edit: 'n': a factor must be above 0"),
+        ({"edit": {"n": 2.0}, "save_edit": "."}, "save_edit: '.' is a folder; give the file"),
         ({"edit": {"n": 2.0}, "save_edit": "nowhere/edit.safetensors"}, "there is no such folder"),
     ],
 )

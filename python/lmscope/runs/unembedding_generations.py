@@ -15,6 +15,7 @@ from lmscope.runs.examined import Examined, Subject
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
 from lmscope.runs.unembedding_prompts import PROMPT
+from lmscope.runs.unembedding_steering import choice_of_tokens
 
 SHARES = (0.1, 0.3, 0.5)
 STEERED = 2
@@ -36,12 +37,13 @@ def generation_jobs(examined: Examined) -> Iterator[Job]:
     job = partial(_job, examined, seconds)
     yield job("untouched", "untouched", (untouched,), partial(_row, subject, "untouched", nullcontext))
     if settings.steering:
+        choice = choice_of_tokens(examined)
         for number in range(STEERED if settings.steer is None else min(STEERED, len(settings.steer))):
             for factor in (min(settings.factors), max(settings.factors)):
                 told = f"steered, token {number + 1}, {settings.allocations[0]}, {factor:g} times"
                 calibrated = " calibrated" if settings.calibrate else ""
                 rows = partial(_steered, subject, number, factor)
-                yield job(f"{told}{calibrated}", told, (*fitted, untouched), rows)
+                yield job(f"{told}{calibrated}", told, (*fitted, choice, untouched), rows)
     if settings.removal:
         for kind in ("least", "most", "random"):
             for share in SHARES:

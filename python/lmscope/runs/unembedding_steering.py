@@ -22,6 +22,7 @@ _BATCH = 10
 """Tokens of a record."""
 
 _SECONDS_AN_EDIT = 0.05
+_SECONDS_A_CHOICE = 0.02
 _ROOT_STEPS = 20
 _SECONDS_PER_POSITION = 5e-8
 
@@ -32,6 +33,7 @@ def steering_jobs(examined: Examined) -> Iterator[Job]:
         return
     needs = FitNeeds(examined, examined.trained)
     evaluated = Need("normalisers", _evaluation_seconds(examined), lambda: examined.trained.evaluated)
+    choice = choice_of_tokens(examined)
     tokens = MIDDLE_TOKENS if settings.steer is None else len(settings.steer)
     positions = settings.positions + 2 * settings.eval_positions
     one_edit = _SECONDS_AN_EDIT + _SECONDS_PER_POSITION * positions * _ROOT_STEPS
@@ -44,9 +46,13 @@ def steering_jobs(examined: Examined) -> Iterator[Job]:
                 examined.record(f"{way} {first}"),
                 f"steering, {way}, tokens {first + 1} to {first + batch}",
                 batch * len(settings.factors) * one_edit,
-                (*needs.fitted, evaluated),
+                (*needs.fitted, choice, evaluated),
                 partial(_rows, examined, allocation, calibrated, control, first),
             )
+
+
+def choice_of_tokens(examined: Examined) -> Need:
+    return Need("choice of tokens", _SECONDS_A_CHOICE, lambda: examined.trained.tokens)
 
 
 def _ways(examined: Examined) -> Iterator[tuple[str, bool, str]]:
