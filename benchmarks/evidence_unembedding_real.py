@@ -22,7 +22,6 @@ minute trainings, go to build/benchmarks instead.
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import time
@@ -31,12 +30,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import lmscope
 import unembedding_findings as findings
 from experiments import ROOT, folder_of, in_a_process, main
-from lmscope.output_embedding.middle_tokens import middle_tokens
 from real_models import gemma, source_code
 from resident import resident, with_model
 
@@ -46,8 +42,6 @@ from corpus import read_corpus
 EXPERIMENTS = ("gemma", "mean_fill", "dynamics")
 CHARACTERS = 4_000
 """Of every module of source code."""
-STEERED, FEWEST = 60, 5
-"""Tokens, and how often one comes on average in the positions that are fitted."""
 ALLOCATIONS = ("even", "minimum_norm", "sparse")
 """Controls and continuations are of the first."""
 GEMMA = {
@@ -62,6 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         **GEMMA,
         "factors": (0.05, 0.1, 0.5, 2, 5, 20),
         "allocation": ALLOCATIONS,
+        "steer_count": 60,
     },
     "mean_fill": {
         **GEMMA,
@@ -75,6 +70,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dynamics": {"steering": False, "removal": False, "generations": False, "vocabulary_sizes": False},
 }
 QUICK_GEMMA = {
+    "steer_count": 4,
     "window": 64,
     "positions": 384,
     "eval_positions": 256,
@@ -102,20 +98,6 @@ def write_texts(folder: Path) -> dict[str, Path]:
     return files
 
 
-def middle_of(checkpoint: Path, text: Path, positions: int, count: int) -> list[int]:
-    """Tokens of middling frequency in the text, chosen without the model."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    ids = tokenizer(text.read_text(encoding="utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
-    counts = np.bincount(ids)
-    frequencies = np.full(counts.shape, -np.inf)
-    np.log(counts / len(ids), where=counts > 0, out=frequencies)
-    special = [one for one in tokenizer.all_special_ids if one < len(counts)]
-    fewest = math.ceil(FEWEST * len(ids) / positions)
-    return middle_tokens(frequencies, counts, count=count, special=special, fewest=fewest).tolist()
-
-
 def trainings(folder: Path, quick: bool) -> list[Path]:
     """Folders of seeds; a training that is there is not repeated."""
     options = [str(part) for pair in (QUICK_TRAINING if quick else TRAINING).items() for part in pair]
@@ -136,9 +118,6 @@ def measure(name: str, folder: Path, quick: bool) -> dict[str, Any]:
         settings = {**settings, **(QUICK_GEMMA if quick else {})}
         one = gemma()
         checkpoints, files = [one], write_texts(folder)
-        if settings.get("steering", True):
-            count = 4 if quick else STEERED
-            settings["steer"] = middle_of(one, files["text"], settings["positions"], count)
     else:
         trained = trainings(folder, quick)
         checkpoints = [path / "steps" for path in trained]

@@ -78,7 +78,7 @@ def steering(rows: Iterable[Row], allocation: str, calibrated: bool, *, seed: in
     """By allocation, calibration, control and text how well tokens were steered: "aims" over all factors of
     an aim, "factors" for each alone. "tokens" has each of them, steered in the way that is named: what was
     realised of every factor, with its interval."""
-    rows = _on_every_text(rows)
+    rows = _on_every_text(row for row in rows if not row["together"])
     way = (allocation, calibrated, "")
     shown = _by(_by(rows, *_GROUP[:3]).get(way, []), "token")
     found: Found = {"tokens": [_token(own) for own in shown.values()], "aims": [], "factors": []}

@@ -276,6 +276,7 @@ def _steering(
                             "allocation": allocation,
                             "calibrated": solved,
                             "control": control,
+                            "together": False,
                             "factor": factor,
                         }
                         change = _edits(seed, token, factor, direction, solved)

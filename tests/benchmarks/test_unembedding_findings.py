@@ -34,6 +34,7 @@ def steered(token: int, factor: float, error: float | None, **given: Any) -> Row
         "allocation": "minimum_norm",
         "calibrated": True,
         "control": "",
+        "together": False,
         "text": "held_out",
         "factor": factor,
         "log_error": error,

@@ -7,6 +7,9 @@ import json
 import os
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +245,40 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    killed = """
+import os, sys
+from lmscope.checkpoints.new_folder import new_folder
+with new_folder(sys.argv[1]) as folder:
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", killed, str(tmp_path / "made")], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name[:6] for path in tmp_path.iterdir()] == [".made-"]
+    (tmp_path / ".made-of-mine").mkdir()
+    with new_folder(tmp_path / "other"):
+        pass
+    assert len(os.listdir(tmp_path)) == 3
+    with new_folder(tmp_path / "made"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".made-of-mine", "made", "other"]
+
+
+def test_a_folder_that_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    def late() -> None:
+        with new_folder(tmp_path / "made") as first:
+            (first / "file").write_text("first")
+            with new_folder(tmp_path / "made") as second:
+                (second / "file").write_text("second")
+            assert (first / "file").read_text() == "first"
+
+    with pytest.raises(CheckpointError, match="it came up meanwhile"):
+        late()
+    assert os.listdir(tmp_path) == ["made"]
+    assert (tmp_path / "made" / "file").read_text() == "second"
+
+
 def refused(tmp_path: Path, edit: Any, folder: Path, match: str, *, remove: bool = False) -> CheckpointError:
     """The error, after which nothing new is there."""
     there = sorted(tmp_path.iterdir())
@@ -310,6 +347,105 @@ def test_a_head_that_was_changed_otherwise_is_not_tied_again(tmp_path: Path) -> 
     refused(tmp_path, edit, tmp_path / "steered", "the row of token 40 differs from it", remove=True)
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_config_that_was_changed_is_not_discarded(tmp_path: Path, stored: bool) -> None:
+    """Neither by the edit that comes out last nor, of several, by any other; another layout is no change."""
+    folder = saved(tmp_path / "before")
+    if stored:
+        held = load_file(folder / "model.safetensors")
+        held["lm_head.weight"] = held["model.embed_tokens.weight"].clone()
+        save_file(held, folder / "model.safetensors", {"format": "pt"})
+    edit, other = edit_of(folder, [3]), edit_of(folder, [4])
+    apply_steering(edit, folder, tmp_path / "once")
+    file = tmp_path / "once" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "rope_theta": 5e5}))
+    apply_steering(other, tmp_path / "once", tmp_path / "twice")
+    remove_steering(edit, tmp_path / "twice", tmp_path / "still")
+    assert json.loads((tmp_path / "still" / "config.json").read_text())["rope_theta"] == 5e5
+    error = refused(tmp_path, other, tmp_path / "still", "make the change again in the copy", remove=True)
+    assert error.file == tmp_path / "still" / "config.json"
+    (tmp_path / "still" / "config.json").write_text(json.dumps(dict(sorted(config.items()))))
+    remove_steering(other, tmp_path / "still", tmp_path / "after")
+    assert content(tmp_path / "after") == content(folder)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_an_index_that_was_changed_is_not_discarded(tmp_path: Path, sharded: bool) -> None:
+    folder = saved(tmp_path / "before", sharded=sharded)
+    edit = edit_of(folder, [3])
+    apply_steering(edit, folder, tmp_path / "steered")
+    file = tmp_path / "steered" / "model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    file.write_text(json.dumps({**index, "metadata": {**index["metadata"], "made_by": "someone"}}))
+    error = refused(tmp_path, edit, tmp_path / "steered", "it was changed after the first edit", remove=True)
+    assert error.file == file
+    assert ("is the file from before it" in error.problem) == sharded
+
+
+def test_a_record_whose_files_are_missing(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "before")
+    edit, other = edit_of(folder, [3]), edit_of(folder, [4])
+    apply_steering(edit, folder, tmp_path / "steered")
+    kept = tmp_path / "steered" / "lmscope_steering" / "config.json"
+    kept.unlink()
+    for one, remove in ((edit, True), (other, False)):
+        error = refused(tmp_path, one, tmp_path / "steered", "missing: the file from before", remove=remove)
+        assert error.file == kept
+    shutil.copy(folder / "config.json", kept)
+    record = kept.with_name("edits.json")
+    written = json.loads(record.read_text())
+    record.write_text(json.dumps(written | {"times": {"other.safetensors": 1}}))
+    refused(tmp_path, edit, tmp_path / "steered", "no weight file of the checkpoint", remove=True)
+    record.write_text(json.dumps(written | {"embedding": "model.norm.weight"}))
+    refused(tmp_path, edit, tmp_path / "steered", "which has another shape or dtype", remove=True)
+
+
+def test_damaged_records(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "before")
+    edit = edit_of(folder, [3])
+    apply_steering(edit, folder, tmp_path / "steered")
+    record = tmp_path / "steered" / "lmscope_steering" / "edits.json"
+    written = json.loads(record.read_text())
+    damages: list[dict[str, Any]] = [
+        {"edits": [[3]]},
+        {"edits": {"a": 3}},
+        {"edits": {"a": ["3"]}},
+        {"edits": {"a": [-3]}},
+        {"tie": "none"},
+        {"tie": []},
+        {"tie": "own"},
+        {"embedding": None},
+        {"embedding": 3},
+        {"head_file": None},
+        {"head_file": "../model.safetensors"},
+        {"names": ["model.safetensors"]},
+        {"names": {"model.safetensors": 3}},
+        {"names": {"model.safetensors": ""}},
+        {"times": {"model.safetensors": "yesterday"}},
+        {"times": {"model.safetensors": 1 << 70}},
+        {"times": {"model.safetensors": True}},
+        {"replaced": "config.json"},
+        {"replaced": [".."]},
+        {"replaced": ["config.json\0"]},
+        {"replaced": ["config.json", "more.json"]},
+        {"added": None},
+        {"added": ["/etc/hosts"]},
+        {"written": {"config.json": None}},
+        {"written": {}},
+        {"more": 1},
+    ]
+    for damage in damages:
+        record.write_text(json.dumps(written | damage))
+        for remove in (False, True):
+            error = refused(tmp_path, edit, tmp_path / "steered", "not a record of edits", remove=remove)
+            assert error.file == record
+    record.write_text(json.dumps({name: value for name, value in written.items() if name != "added"}))
+    refused(tmp_path, edit, tmp_path / "steered", "not a record of edits", remove=True)
+    record.write_text(json.dumps(written))
+    remove_steering(edit, tmp_path / "steered", tmp_path / "after")
+
+
 def test_a_coarser_run_is_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path / "before")
     edit = edit_of(folder, [3], dtype="bfloat16")
@@ -373,11 +509,12 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, tied: bool) ->
     smallest = (folder / "model.safetensors").stat().st_size if not tied else 50 * 32 * 4
     resource.setrlimit(resource.RLIMIT_FSIZE, (smallest - 100, hard))
     try:
-        with pytest.raises(CheckpointError, match=r"nothing of it is kept: .*File too large"):
+        with pytest.raises(CheckpointError, match=r"nothing of it is kept: .*File too large") as caught:
             apply_steering(edit, folder, tmp_path / "steered")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(tmp_path) == ["before"]
+    assert caught.value.problem.split(": ")[1:] == ["model.safetensors", "File too large"]
 
 
 def test_edits_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -422,6 +559,18 @@ def test_files_that_are_no_edits(tmp_path: Path) -> None:
         {"rows_before": whole["rows_before"] * torch.tensor([[1], [torch.nan]])},
     )
     spoilt("its metadata lack or spoil", {}, {"format": said["format"]})
+    spoilt("its metadata are spoilt", {}, {**said, "calibrated": "[]"})
+    spoilt("its metadata are spoilt", {}, {**said, "identity": "5"})
+    for factor in (torch.nan, torch.inf, -1.0, 0.0):
+        changed = {"factors": torch.tensor([2.0, factor], dtype=torch.float64)}
+        spoilt(r"tensor factors: the value of token 17 \(expected positive and finite", changed)
+    endless = {"steps": torch.tensor([torch.inf, 1.0], dtype=torch.float64)}
+    spoilt(r"tensor steps: the value of token 3 \(expected finite, found inf", endless)
+    none = {name: value[:0].contiguous() for name, value in whole.items()}
+    spoilt("not the rows of an edit .expected tokens x dimensions, at least one of each", none)
+    no_dimensions = {name: whole[name][:, :0].contiguous() for name in ("rows_before", "rows_after")}
+    spoilt("not the rows of an edit", no_dimensions)
+    spoilt("tensor tokens: not a tensor of an edit", {"tokens": torch.tensor(3)})
     write_steering(edit_of(folder, [3]), path)
     assert len(load_steering(path).tokens) == 1
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["before", "edit.safetensors"]

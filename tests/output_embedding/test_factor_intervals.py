@@ -15,8 +15,9 @@ def positions(rng: Any, windows: int, spread: float) -> Any:
     between = spread * rng.standard_normal((windows, 1))
     within = 2 * spread * rng.standard_normal((windows, 64))
     change = 1.5 + 0.2 * rng.standard_normal((windows, 1)) + 0.1 * within
-    log_probability = np.minimum(-7 + between + within, -0.01)
-    return log_probability.reshape(-1, 1), change.reshape(-1, 1), np.repeat(np.arange(windows), 64)
+    log_probability = np.minimum(-7 + between + within, -0.01).reshape(-1, 1)
+    log_others = np.log(-np.expm1(log_probability[:, 0]))
+    return log_probability, log_others, change.reshape(-1, 1), np.repeat(np.arange(windows), 64)
 
 
 @pytest.mark.parametrize(("windows", "spread", "least"), [(32, 0.5, 0.92), (32, 1.0, 0.87), (8, 0.5, 0.90)])

@@ -207,3 +207,31 @@ def test_the_piece_in_hand_is_seen_on_every_terminal(monkeypatch, columns):
     assert last.rstrip().endswith(".self.query.weight")
     assert ("0/140 matrices and lesions " in last) == (columns == 120)
     assert "11 h 07 min left" in last
+
+
+def test_a_piece_that_tells_how_far_it_is_moves_evenly_and_shows_its_pace():
+    clock = Clock()
+    pace = Pace(100.0, clock)
+    pace.begin("averages", 100.0)
+    # Ten times as slow as was estimated.
+    for tenth in range(1, 10):
+        clock.now += 100.0
+        pace.advance("averages", tenth / 10)
+        assert pace.fraction == pytest.approx(tenth / 10)
+    assert pace.left == pytest.approx(100.0, rel=0.05)
+    pace.finish("averages", learn=False)
+    assert pace.fraction == 1.0
+    assert pace.correction == pytest.approx(10, rel=0.2)
+
+
+def test_lines_are_written_while_a_long_piece_is_under_way():
+    stream, clock = io.StringIO(), Clock()
+    reporter = LineReporter(stream, clock)
+    reporter.start(matrices=2, total_bytes=0, seconds=200.0, noun="records")
+    reporter.begin("removal", seconds=100.0)
+    for tenth in range(1, 10):
+        clock.now += 5.0
+        reporter.advance("removal", tenth / 10)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("lmscope: 0 of 2 records, about") for line in lines)

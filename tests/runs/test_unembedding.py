@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -20,6 +21,7 @@ from lmscope.representations.generation import generate
 from lmscope.representations.next_states import next_states
 from lmscope.results import UNEMBEDDING_ANALYSES
 from lmscope.runs import UsageError, unembedding_words
+from lmscope.runs.progress import SilentReporter
 from lmscope.runs.unembedding_prompts import prompts_of
 from lmscope.runs.unembedding_texts import read_all
 
@@ -421,12 +423,62 @@ def test_a_step_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+# which tokens are steered
+
+
+def test_as_many_tokens_are_steered_as_are_asked_for(causal: Path, tmp_path: Path) -> None:
+    given = {**BARE, "steer": None, "steer_count": 23}
+    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path / "run", **given)
+    assert len({one["token"] for one in rows(run, "steering")}) == 23
+
+
+def test_texts_too_short_to_choose_tokens_from_are_told_once(causal: Path, tmp_path: Path) -> None:
+    given = {**BARE, "steer": None, "factors": (1e4,), "generations": True}
+    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path / "run", **given)
+    (failure,) = run.unembedding().failures
+    assert "no token occurs 3 times" in failure["reason"]
+    assert failure["name"].endswith("tokens to steer")
+    assert [one["kind"] for one in rows(run, "generations")] == ["untouched"]
+
+
+# how far it is
+
+
+class Shares(SilentReporter):
+    """Shares of each piece, as they are told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[float]] = {}
+
+    def advance(self, text: str, share: float) -> None:
+        self.told.setdefault(text.partition(", ")[2], []).append(share)
+
+
+def test_long_pieces_tell_how_far_they_are(
+    causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = Shares()
+    # The package has a function of the module's name.
+    module = importlib.import_module("lmscope.runs.unembedding")
+    monkeypatch.setattr(module, "reporter_for", lambda progress: shares)
+    lmscope.unembedding(causal, texts=TEXTS, out=tmp_path / "run", **{**BARE, "removal": True})
+    pieces = {"states", "averages", "normalisers", "removal, least", "removal, random", "removable set"}
+    assert pieces | {"held-out states"} <= set(shares.told)
+    assert any("steering, even calibrated" in name for name in shares.told)
+    for name, told in shares.told.items():
+        assert told == sorted(told)
+        assert 0 < told[-1] <= 1
+        if name not in ("removable set", "normalisers"):
+            # Whole windows, of which the last may not fit.
+            assert told[-1] > 0.85
+
+
 # the edit as a file
 
 
 def test_an_edit_of_two_tokens_together(causal: Path, dense: Dense, tmp_path: Path) -> None:
     file = tmp_path / "edit.safetensors"
-    lmscope.unembedding(
+    run = lmscope.unembedding(
         causal,
         texts=TEXTS,
         out=tmp_path / "run",
@@ -438,6 +490,23 @@ def test_an_edit_of_two_tokens_together(causal: Path, dense: Dense, tmp_path: Pa
     fit = next_states(dense.model, dense.texts.fit, window=32, positions=600)
     realised = steering.realised(fit, head=lmscope.output_head(dense.model))
     np.testing.assert_allclose(realised.factor, [3.0, 0.5], rtol=1e-5)
+    held_out = steering.realised(
+        next_states(dense.model, dense.texts.held_out, window=32, positions=300),
+        head=lmscope.output_head(dense.model),
+    )
+    for text, expected in (("fit", realised), ("held_out", held_out)):
+        for place, token in enumerate(steering.tokens):
+            found = row(run, "steering", together=True, text=text, token=token)
+            assert found["realised"] == pytest.approx(expected.factor[place], rel=1e-6)
+            assert found["js"] == pytest.approx(expected.js, rel=1e-6)
+    summary = run.unembedding()
+    assert (summary.steering, len(summary.together)) == ((), 4)
+    (told,) = [text for text in unembedding_words.sentences(summary) if "all its tokens together" in text]
+    assert "asked 3 times: 3 (95 % " in told
+    assert "on held-out text" in told
+    page = run.report().read_text(encoding="utf-8")
+    assert "all its tokens together" in page
+    assert "probabilities changed by chosen factors" not in page
     with pytest.raises(UsageError, match="save_edit: give the file"):
         lmscope.unembedding(causal, texts=TEXTS, edit={"n": 3.0}, out=tmp_path / "run", **BARE)
 
@@ -462,7 +531,7 @@ def test_a_factor_that_leaves_no_token_fails_once(causal: Path, tmp_path: Path) 
     given = {**BARE, "steer": None, "controls": True, "generations": True, "factors": (2.0, 1e9)}
     run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path, **given)
     (failure,) = run.unembedding().failures
-    assert failure["name"] == "tiny-causal, choice of tokens"
+    assert failure["name"] == "tiny-causal, tokens to steer"
     assert "factor 1e+09 leaves only tokens with a mean probability below 5e-10" in failure["reason"]
     assert "ask for a smaller one" in failure["reason"]
     assert {one["kind"] for one in rows(run, "generations")} == {"untouched"}

@@ -112,12 +112,16 @@ def unembedding(
         list[str] | None,
         typer.Option(
             metavar="TOKEN",
-            help="Token, such as ' house', or its id as #5123; may be repeated. Default: 20 of middling "
-            "frequency.",
+            help="Token, such as ' house', or its id as #5123; may be repeated. Default: --steer-count "
+            "of middling frequency.",
             show_default=False,
             rich_help_panel=_STEERING,
         ),
     ] = None,
+    steer_count: Annotated[
+        int,
+        typer.Option(help="Tokens that are steered where none is named.", rich_help_panel=_STEERING),
+    ] = 20,
     factors: Annotated[
         str,
         typer.Option(
@@ -264,6 +268,7 @@ def unembedding(
             eval_positions=eval_positions,
             steering=steering,
             steer=None if steer is None else [token_of(one) for one in steer],
+            steer_count=steer_count,
             factors=factors,
             allocation=allocation,
             calibrate=calibrate,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -22,6 +24,8 @@ ALLOCATIONS: tuple[Allocation, ...] = get_args(Allocation)
 
 # Of the mean variance of the states' coordinates.
 _RIDGE = 0.1
+# Of the root mean square of the states: less than this is rounding.
+_ROUNDING = 1e-12
 
 
 def direction_of(
@@ -44,8 +48,8 @@ def direction_of(
     ``|u|**2``, where the logit changes by t on average: ``-scale * (u . mean(h)) = 1``. It needs no slope.
 
     Raises:
-        SteeringError: an unknown allocation, ``coordinates`` out of range or with another allocation than
-            ``"sparse"``, a slope or a mean state of 0.
+        SteeringError: an unknown allocation, ``coordinates`` that is no whole number, out of range or with
+            another allocation than ``"sparse"``, a slope of 0, a mean state that is 0 up to rounding.
     """
     if allocation not in ALLOCATIONS:
         raise SteeringError(
@@ -54,8 +58,13 @@ def direction_of(
     dimensions = head.dimensions
     if coordinates is not None and allocation != "sparse":
         raise SteeringError(f"coordinates: {allocation!r} moves all of them; only 'sparse' takes a number")
-    if coordinates is not None and not 1 <= coordinates <= dimensions:
-        raise SteeringError(f"coordinates must be from 1 to {dimensions}, got {coordinates}")
+    if coordinates is not None:
+        try:
+            coordinates = operator.index(coordinates)
+        except TypeError:
+            raise SteeringError(f"coordinates must be a whole number, got {coordinates!r}") from None
+        if not 1 <= coordinates <= dimensions:
+            raise SteeringError(f"coordinates must be from 1 to {dimensions}, got {coordinates}")
     if allocation == "even":
         return _even(averages, head.scale)
     slope = (fitted(head, averages) if encoding is None else encoding).slope
@@ -89,12 +98,15 @@ def _even(averages: TokenAverages, scale: float) -> Floats:
     mean, covariance = averages.hidden_mean, averages.hidden_covariance
     if covariance is None:
         raise SteeringError("averages: 'even' needs the covariance of the states, which was left out")
-    if not mean.any():
-        raise SteeringError("the mean state is 0: no direction changes a logit on average")
-    variance = float(np.trace(covariance)) / len(mean)
-    if variance == 0:
+    length, spread = float(np.linalg.norm(mean)), math.sqrt(float(np.trace(covariance)))
+    if length <= _ROUNDING * math.hypot(length, spread):
+        raise SteeringError(
+            f"the mean state is 0 up to rounding, {length:.2g} beside a root mean square of {spread:.2g}: no "
+            "direction changes a logit on average; 'minimum_norm' needs no mean"
+        )
+    if spread <= _ROUNDING * length:
         # States that are all equal: any direction is even, and this one is the shortest.
         return np.asarray(-mean / (scale * (mean @ mean)), dtype=np.float64)
-    ridged = covariance + _RIDGE * variance * np.eye(len(mean))
+    ridged = covariance + _RIDGE * spread**2 / len(mean) * np.eye(len(mean))
     raw = solve(ridged, mean, assume_a="pos")
     return np.asarray(-raw / (scale * (raw @ mean)), dtype=np.float64)

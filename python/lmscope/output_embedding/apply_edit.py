@@ -18,6 +18,8 @@ from lmscope.checkpoints.stored_head import StoredHead, stored_head, stored_matr
 from lmscope.output_embedding.edit_file import load_steering
 from lmscope.output_embedding.edit_record import EditRecord, Swap, read_record
 from lmscope.output_embedding.edited_folder import (
+    check_record,
+    check_unchanged,
     copy_checkpoint,
     copy_record,
     put_rows,
@@ -105,7 +107,7 @@ def apply_steering(
         copy_checkpoint(checkpoint, folder)
         if record is None:
             record = start_record(checkpoint, head)
-            untie(checkpoint, head, folder, record)
+            record = untie(checkpoint, head, folder, record)
         else:
             copy_record(checkpoint, folder, record)
         record = record.with_edit(swap)
@@ -122,11 +124,12 @@ def remove_steering(
     """Writes ``out``: a copy of an edited checkpoint without the edit.
 
     Edits whose tokens differ come out in any order. With the last one config, index, names, times and every
-    bit of every tensor are as before the first, and a head that was tied is tied again.
+    bit of every tensor are as before the first, and a head that was tied is tied again; what was changed in
+    config or index since would be lost, so that the last one does not come out of such a folder.
 
     Raises:
-        CheckpointError: the edit is not in the checkpoint, or its rows have been changed since; otherwise as
-            :func:`apply_steering`.
+        CheckpointError: the edit is not in the checkpoint; its rows, or for the last one config or index,
+            have been changed since; the record is damaged; otherwise as :func:`apply_steering`.
     """
     edit, checkpoint, head, record = _opened(steering, ckpt)
     if record is None:
@@ -143,6 +146,7 @@ def remove_steering(
     record = record.without_edit(swap)
     last = not record.edits
     if last and record.embedding is not None:
+        check_unchanged(checkpoint, record)
         _check_tie(checkpoint, head, record.embedding, swap)
     with new_folder(out) as folder:
         # Its head is the embedding again.
@@ -164,7 +168,10 @@ def _opened(
     edit = load_steering(steering) if isinstance(steering, (str, os.PathLike)) else steering
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else open_checkpoint(os.fspath(ckpt))
     head = stored_head(checkpoint)
-    return edit, checkpoint, head, read_record(Path(checkpoint.path))
+    record = read_record(Path(checkpoint.path))
+    if record is not None:
+        check_record(checkpoint, record)
+    return edit, checkpoint, head, record
 
 
 def _swap(edit: Steering, head: StoredHead) -> tuple[Swap, NDArray[np.float64]]:
@@ -238,7 +245,17 @@ def _bits(rows: NDArray[Any]) -> NDArray[np.uint8]:
 def _check_tie(checkpoint: Checkpoint, head: StoredHead, embedding: str, swap: Swap) -> None:
     """A tie can be given back only where the head without the edit is the embedding."""
     place = {int(token): index for index, token in enumerate(swap.tokens)}
-    pairs = zip(head.matrix.blocks(), stored_matrix(checkpoint, embedding).blocks(), strict=True)
+    tied_to = stored_matrix(checkpoint, embedding)
+    there, expected = (one.file.tensors[one.stored_name] for one in (head.matrix, tied_to))
+    if (there.dtype, there.shape) != (expected.dtype, expected.shape):
+        raise CheckpointError(
+            f"the head was tied to {embedding}, which has another shape or dtype now",
+            file=head.matrix.file.path,
+            tensor=head.name,
+            expected=f"{expected.dtype} {expected.shape}",
+            found=f"{there.dtype} {there.shape}",
+        )
+    pairs = zip(head.matrix.blocks(), tied_to.blocks(), strict=True)
     for (start, rows), (_, embedded) in pairs:
         for token in place.keys() & set(range(start, start + len(rows))):
             rows[token - start] = swap.before[place[token]]

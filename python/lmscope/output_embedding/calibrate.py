@@ -17,9 +17,12 @@ __all__ = ["Lever", "joint_steps"]
 
 Floats = npt.NDArray[np.float64]
 
-# Steps between which a factor is looked for: e**40 is past every probability that float64 tells from 0 or 1.
-_FURTHEST = 40.0
+# Steps between which a factor is looked for; closely up to the first bound. The largest factor of the least
+# mean probability that can be steered is exp(690).
+_NEAR = 40.0
 _GRID = 97
+_FURTHEST = 750.0
+_FAR_GRID = 12
 _TOLERANCE = 1e-9
 
 
@@ -30,22 +33,20 @@ class Lever:
     Attributes:
         logits: float64, shape (positions,): scale * (E_w . h + b_w), before the cap.
         pull: float64, shape (positions,): what a step of 1 adds to them, -scale * u . h.
-        log_normaliser: float64, shape (positions,).
+        log_probability: float64, shape (positions,): before the step.
+        log_others: float64, shape (positions,): log of the probability of all other tokens.
         softcap: the head's.
     """
 
     logits: Floats
     pull: Floats
-    log_normaliser: Floats
+    log_probability: Floats
+    log_others: Floats
     softcap: float | None
 
     @cached_property
     def before(self) -> Floats:
         return capped(self.logits, self.softcap)
-
-    @cached_property
-    def log_probability(self) -> Floats:
-        return np.minimum(self.before - self.log_normaliser, 0.0)
 
     @cached_property
     def mean(self) -> float:
@@ -54,9 +55,7 @@ class Lever:
 
     @cached_property
     def _log_odds(self) -> Floats:
-        with np.errstate(divide="ignore"):
-            found: Floats = self.log_probability - np.log(-np.expm1(self.log_probability))
-        return found
+        return self.log_probability - self.log_others
 
     def change(self, step: float) -> Floats:
         """Logit after less logit before."""
@@ -72,7 +71,9 @@ class Lever:
     @cached_property
     def _curve(self) -> tuple[Floats, Floats]:
         # Closer together towards 0.
-        steps = _FURTHEST * np.linspace(-1, 1, _GRID) ** 3
+        near = _NEAR * np.linspace(-1, 1, _GRID) ** 3
+        far = np.geomspace(_NEAR, _FURTHEST, _FAR_GRID + 1)[1:]
+        steps = np.concatenate([-far[::-1], near, far])
         return steps, np.array([self.log_factor(step) for step in steps])
 
     def step_for(self, factor: float) -> float:
@@ -103,14 +104,31 @@ class Lever:
                 raise SteeringError(
                     f"factor {factor:g} cannot be reached on the fitting text: along this direction the mean "
                     f"probability, {self.mean:.3g}, can be multiplied by {most:.4g} at "
-                    f"{'most' if sign > 0 else 'least'}"
+                    f"{'most' if sign > 0 else 'least'}, by steps up to {_FURTHEST:g}"
                 )
             bracket = 0.0, float(found.x)
-        return float(brentq(lambda step: self.log_factor(step) - wanted, *bracket, xtol=1e-14, rtol=1e-14))
+        # To a relative 1e-14 alone: along a long direction the step is small.
+        step = float(
+            brentq(
+                lambda step: self.log_factor(step) - wanted, *bracket, xtol=1e-300, rtol=1e-14, maxiter=2000
+            )
+        )
+        left = self.log_factor(step) - wanted
+        if not abs(left) <= _TOLERANCE:
+            raise SteeringError(
+                f"no step was found that gives factor {factor:g}: the nearest, {step:.4g}, gives "
+                f"{factor * math.exp(left):.6g}"
+            )
+        return step
 
 
-def joint_steps(levers: list[Lever], factors: Floats, tokens: npt.NDArray[np.int64]) -> Floats:
-    """Steps of tokens that are edited together, so that each has its factor; SteeringError where none do."""
+def joint_steps(
+    levers: list[Lever], log_others: Floats, factors: Floats, tokens: npt.NDArray[np.int64]
+) -> Floats:
+    """Steps of tokens that are edited together, so that each has its factor; SteeringError where none do.
+
+    ``log_others``: float64, shape (positions,): log of the probability of all tokens but these.
+    """
     from scipy.optimize import root
 
     alone = []
@@ -128,7 +146,8 @@ def joint_steps(levers: list[Lever], factors: Floats, tokens: npt.NDArray[np.int
     def missing(steps: Floats) -> tuple[Floats, Floats]:
         """How far the log mean probabilities are from the wanted ones, and the derivatives by the steps."""
         change = np.stack([lever.change(step) for lever, step in zip(levers, steps, strict=True)], axis=1)
-        after = np.exp(log_probability + change - normaliser_growth(log_probability, change)[:, None])
+        growth = normaliser_growth(log_probability, log_others, change)
+        after = np.exp(log_probability + change - growth[:, None])
         slopes = np.stack([_slope(lever, step) for lever, step in zip(levers, steps, strict=True)], axis=1)
         sums = after.sum(0)
         derivatives = (np.diag((after * slopes).sum(0)) - after.T @ (after * slopes)) / sums[:, None]

@@ -32,7 +32,9 @@ def write_steering(steering: Steering, path: str | os.PathLike[str]) -> None:
     """Writes the edit; a file that is there already is replaced at once.
 
     Rows are written as they are: in the dtype of the head that was steered, which
-    :func:`lmscope.apply_steering` rounds to the checkpoint's.
+    :func:`lmscope.apply_steering` rounds to the checkpoint's. No tensor is named: a model has one head, and
+    what it is called in the files is the checkpoint's matter (tied to the embedding, ``lm_head.weight``, with
+    a prefix), so that one edit fits all of them; its rows are compared bit for bit before any is swapped.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -65,7 +67,8 @@ def load_steering(path: str | os.PathLike[str]) -> Steering:
     """The edit that :meth:`Steering.save` wrote; its ``head`` is None.
 
     Raises:
-        CheckpointError: no such file, no edit, or one whose tensors do not fit together.
+        CheckpointError: no such file, no edit, or one whose tensors or metadata :meth:`Steering.save` does
+            not write.
     """
     from lmscope.output_embedding.steering import Steering
 
@@ -83,13 +86,20 @@ def load_steering(path: str | os.PathLike[str]) -> Steering:
     read: dict[str, NDArray[Any]] = {name: file.read(name) for name in _TENSORS}
     _check_values(file, read)
     try:
-        allocation, label = str(said["allocation"]), str(said["label"])
+        allocation, label = said["allocation"], said["label"]
         calibrated, identity = (json.loads(said[name]) for name in ("calibrated", "identity"))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"its metadata lack or spoil {error}", file=file.path) from error
+    if not isinstance(calibrated, bool) or not isinstance(identity, (str, type(None))):
+        raise CheckpointError(
+            "its metadata are spoilt",
+            file=file.path,
+            expected="calibrated true or false, identity a string or null",
+            found=f"{calibrated!r}, {identity!r}",
+        )
     tokens, factors, steps, before, after = (read[name] for name in _TENSORS)
     return Steering(
-        tokens, factors, steps, before, after, allocation, bool(calibrated), label=label, identity=identity
+        tokens, factors, steps, before, after, allocation, calibrated, label=label, identity=identity
     )
 
 
@@ -103,16 +113,24 @@ def _check_tensors(file: WeightFile) -> None:
             found=", ".join(sorted(found)[:8]),
         )
     dtype, shape = found["rows_before"]
-    count = found["tokens"][1][:1]
+    if len(shape) != 2 or 0 in shape:
+        raise CheckpointError(
+            "not the rows of an edit",
+            file=file.path,
+            tensor="rows_before",
+            expected="tokens x dimensions, at least one of each",
+            found=str(shape),
+        )
+    count = shape[:1]
     expected = {
         "tokens": ("int64", count),
         "factors": ("float64", count),
         "steps": ("float64", count),
-        "rows_before": (dtype if dtype in _FLOATS else _FLOATS[1], (*count, *shape[1:2])),
-        "rows_after": (dtype, (*count, *shape[1:2])),
+        "rows_before": (dtype if dtype in _FLOATS else _FLOATS[1], shape),
+        "rows_after": (dtype, shape),
     }
     for name in _TENSORS:
-        if found[name] != expected[name] or not count or len(shape) != 2:
+        if found[name] != expected[name]:
             raise CheckpointError(
                 "not a tensor of an edit",
                 file=file.path,
@@ -128,6 +146,17 @@ def _check_values(file: WeightFile, read: dict[str, NDArray[Any]]) -> None:
         raise CheckpointError(
             "a token twice, or a negative one", file=file.path, tensor="tokens", found=str(tokens[:8])
         )
+    for name, expected in (("factors", "positive and finite"), ("steps", "finite")):
+        bad = ~np.isfinite(read[name]) | ((read[name] <= 0) & (name == "factors"))
+        if bad.any():
+            token, found = tokens[bad.argmax()], float(read[name][bad.argmax()])
+            raise CheckpointError(
+                f"the value of token {token}",
+                file=file.path,
+                tensor=name,
+                expected=expected,
+                found=str(found),
+            )
     for name in ("rows_before", "rows_after"):
         bad = ~np.isfinite(read[name].astype(np.float64)).all(axis=1)
         if bad.any():

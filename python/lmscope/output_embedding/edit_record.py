@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ class EditRecord:
         times: of weight files that are changed: modification time before, in nanoseconds.
         replaced: names of the other files that were changed, which are kept beside the record.
         added: names of files that were not there.
+        written: of the JSON files among replaced and added: SHA-256 (hex) of their content as the first edit
+            left it.
     """
 
     edits: dict[str, list[int]]
@@ -61,6 +64,7 @@ class EditRecord:
     times: dict[str, int]
     replaced: tuple[str, ...]
     added: tuple[str, ...]
+    written: dict[str, str] = field(default_factory=dict)
 
     def with_edit(self, swap: Swap) -> EditRecord:
         return replace(self, edits={**self.edits, swap.digest: swap.tokens.tolist()})
@@ -83,14 +87,56 @@ def read_record(checkpoint: Path) -> EditRecord | None:
     content = read_json_object(file)
     if content.pop("format", None) != _FORMAT:
         raise CheckpointError("written by another version of lmscope", file=file, expected=_FORMAT)
-    try:
-        found = EditRecord(**content)
-    except TypeError as error:
-        raise CheckpointError(f"not a record of edits: {error}", file=file) from error
-    names = [*found.names, *found.names.values(), *found.times, *found.replaced, *found.added]
-    for name in names:
-        if Path(name).name != name:
-            raise CheckpointError(
-                "names a file outside the folder", file=file, expected="a file name", found=str(name)
-            )
-    return replace(found, replaced=tuple(found.replaced), added=tuple(found.added))
+    names = {one.name for one in fields(EditRecord)}
+    if content.keys() != names:
+        raise _damaged(file, ", ".join(sorted(names)), ", ".join(sorted(content)))
+    for name, (holds, expected) in _FIELDS.items():
+        if not holds(content[name]):
+            raise _damaged(file, f"{name}: {expected}", repr(content[name]))
+    if (content["embedding"] is None, content["head_file"] is None) != _ABSENT[content["tie"]]:
+        expected = f"embedding and head_file of a head that was tied as {content['tie']!r}"
+        raise _damaged(file, expected, f"{content['embedding']!r}, {content['head_file']!r}")
+    if unsaid := set(content["replaced"]) - content["written"].keys():
+        raise _damaged(file, "written: a digest of every file in replaced", f"none of {sorted(unsaid)}")
+    content |= {name: tuple(content[name]) for name in ("replaced", "added")}
+    return EditRecord(**content)
+
+
+def _damaged(file: Path, expected: str, found: str) -> CheckpointError:
+    return CheckpointError("not a record of edits", file=file, expected=expected, found=found)
+
+
+def _is_name(value: object) -> bool:
+    """Of a file beside the config: nothing that leads out of the folder."""
+    return isinstance(value, str) and Path(value).name == value not in ("", "..") and "\0" not in value
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _list_of(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(map(holds, value))
+
+
+def _map_of(key: Callable[[object], bool], holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(map(key, value)) and all(map(holds, value.values()))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# By the tie before the first edit: whether there is no embedding and no head_file.
+_ABSENT = {"own": (True, True), "stored": (False, True), "absent": (False, False)}
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "edits": (_map_of(_is_text, _list_of(_is_number)), "lists of tokens by digest"),
+    "tie": (lambda value: isinstance(value, str) and value in _ABSENT, "one of " + ", ".join(_ABSENT)),
+    "embedding": (lambda value: value is None or _is_text(value), "a name or null"),
+    "head_file": (lambda value: value is None or _is_name(value), "a file name or null"),
+    "names": (_map_of(_is_name, _is_name), "file names by file name"),
+    "times": (_map_of(_is_name, _is_number), "nanoseconds by file name"),
+    "replaced": (_list_of(_is_name), "a list of file names"),
+    "added": (_list_of(_is_name), "a list of file names"),
+    "written": (_map_of(_is_name, _is_text), "digests by file name"),
+}

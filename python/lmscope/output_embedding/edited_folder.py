@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,16 @@ from lmscope.checkpoints.stored_head import StoredHead, StoredMatrix, stored_mat
 from lmscope.checkpoints.weight_file import WeightFile
 from lmscope.output_embedding.edit_record import FOLDER, EditRecord
 
-__all__ = ["copy_checkpoint", "copy_record", "put_rows", "restore", "start_record", "untie"]
+__all__ = [
+    "check_record",
+    "check_unchanged",
+    "copy_checkpoint",
+    "copy_record",
+    "put_rows",
+    "restore",
+    "start_record",
+    "untie",
+]
 
 _INDEX = "model.safetensors.index.json"
 _ONE_BECOMES = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -46,6 +57,41 @@ def copy_checkpoint(checkpoint: Checkpoint, to: Path, *, without: Collection[str
         if entry.name in weights:
             file = weights[entry.name]
             file.raw.check_unchanged(next(iter(file.tensors)))
+
+
+def check_record(checkpoint: Checkpoint, record: EditRecord) -> None:
+    """CheckpointError where a file that the record tells of or keeps is missing."""
+    weights = {file.path.name for file in checkpoint.weight_files}
+    for name in (*record.names, *record.times, *([record.head_file] if record.head_file else [])):
+        if name not in weights:
+            raise CheckpointError(
+                "no weight file of the checkpoint, although the record of its edits names it: take the "
+                "folder that apply_steering wrote",
+                file=Path(checkpoint.path) / name,
+            )
+    for name in record.replaced:
+        kept = Path(checkpoint.path) / FOLDER / name
+        if not kept.is_file():
+            raise CheckpointError(
+                "missing: the file from before the first edit, without which the edits do not come out; put "
+                "it back from a copy of the folder, or from the checkpoint that was edited",
+                file=kept,
+            )
+
+
+def check_unchanged(checkpoint: Checkpoint, record: EditRecord) -> None:
+    """CheckpointError where removing the last edit would discard what others changed in JSON files since."""
+    for name, digest in record.written.items():
+        file = Path(checkpoint.path) / name
+        if _digest(read_json_object(file)) == digest:
+            continue
+        kept = f"; {FOLDER}/{name} is the file from before it" if name in record.replaced else ""
+        raise CheckpointError(
+            "it was changed after the first edit, and removing the last one would discard the change: undo "
+            f"the change, remove the edit, and make the change again in the copy{kept}",
+            file=file,
+            expected="the content that apply_steering wrote",
+        )
 
 
 def copy_record(checkpoint: Checkpoint, to: Path, record: EditRecord) -> None:
@@ -73,16 +119,19 @@ def start_record(checkpoint: Checkpoint, head: StoredHead) -> EditRecord:
     return EditRecord({}, head.tie, head.embedding, head_file, names, {}, (CONFIG, *index), added)
 
 
-def untie(checkpoint: Checkpoint, head: StoredHead, folder: Path, record: EditRecord) -> None:
-    """Makes of a copied checkpoint whose head is tied one whose head has a tensor of its own."""
+def untie(checkpoint: Checkpoint, head: StoredHead, folder: Path, record: EditRecord) -> EditRecord:
+    """Makes of a copied checkpoint whose head is tied one whose head has a tensor of its own.
+
+    The record is returned with what was written.
+    """
     if head.tie == "own":
-        return
+        return record
     (folder / FOLDER).mkdir()
     for name in record.replaced:
         _copy(folder / name, folder / FOLDER / name)
     _say_untied(folder / CONFIG)
     if record.head_file is None:
-        return
+        return _with_written(folder, record, CONFIG)
     for now, before in record.names.items():
         (folder / before).rename(folder / now)
     aliases = {name: stored_matrix(checkpoint, row) for name, row in head.aliases.items()}
@@ -97,6 +146,7 @@ def untie(checkpoint: Checkpoint, head: StoredHead, folder: Path, record: EditRe
     if isinstance(said, dict) and isinstance(said.get("total_size"), int):
         said["total_size"] += sum(_stored(matrix).nbytes for matrix in aliases.values())
     _write_json(folder / index_file, index)
+    return _with_written(folder, record, CONFIG, index_file)
 
 
 def put_rows(file: WeightFile, path: Path, name: str, tokens: NDArray[np.int64], rows: NDArray[Any]) -> None:
@@ -134,6 +184,15 @@ def _say_untied(file: Path) -> None:
     if isinstance(inner, dict):
         inner["tie_word_embeddings"] = False
     _write_json(file, config)
+
+
+def _with_written(folder: Path, record: EditRecord, *names: str) -> EditRecord:
+    return replace(record, written={name: _digest(read_json_object(folder / name)) for name in names})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Of what a JSON object says, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _index(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -20,6 +20,9 @@ __all__ = ["check_factor", "check_together", "check_tokens", "factor_of", "token
 
 Floats = npt.NDArray[np.float64]
 
+# Log of the least mean probability; float64 loses digits from exp(-708) down.
+_LEAST = -690.0
+
 
 def token_id(model: LanguageModel | None, token: int | str) -> int:
     """The id of a token that is given as an id, or as a text that is one token.
@@ -66,6 +69,8 @@ def factor_of(token: int, given: float) -> float:
     """SteeringError for what is no number above 0."""
     try:
         factor = float(given)
+    except OverflowError:
+        raise SteeringError(f"token {token}: a factor of more than 1e308 is too large") from None
     except (TypeError, ValueError):
         raise SteeringError(f"token {token}: a factor must be a number, got {given!r}") from None
     if not (math.isfinite(factor) and factor > 0):
@@ -75,10 +80,10 @@ def factor_of(token: int, given: float) -> float:
 
 def check_factor(token: int, factor: float, log_probability: float) -> None:
     """SteeringError for a factor that no edit of the row can give a token of this log mean probability."""
-    if not math.isfinite(log_probability):
+    if not log_probability >= _LEAST:
         raise SteeringError(
-            f"token {token}: its mean probability on the fitting text is {math.exp(log_probability):g}, "
-            "which no factor changes"
+            f"token {token}: its mean probability on the fitting text is exp({log_probability:.6g}), below "
+            f"exp({_LEAST:g}), the least that can be steered in float64"
         )
     mean = math.exp(log_probability)
     if factor * mean >= 1:
@@ -90,8 +95,16 @@ def check_factor(token: int, factor: float, log_probability: float) -> None:
         )
 
 
-def check_together(wanted: Mapping[int, float]) -> None:
-    """SteeringError where the mean probabilities that are wanted (by token) add up to 1 or more."""
+def check_together(wanted: Mapping[int, float], vocabulary: int) -> None:
+    """SteeringError where the mean probabilities that are wanted (by token) add up to 1 or more.
+
+    And where every token of the vocabulary is given one: none would be left to make them add up to 1.
+    """
+    if len(wanted) == vocabulary:
+        raise SteeringError(
+            f"all {vocabulary} tokens are given a factor, but their probabilities must add up to 1: leave "
+            "out one at least, which takes what the others leave"
+        )
     total = sum(wanted.values())
     if total >= 1:
         largest = max(wanted, key=lambda token: wanted[token])

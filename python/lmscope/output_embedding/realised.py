@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,9 @@ from lmscope.analyses.lesion_impact import FEWEST_UNITS
 __all__ = ["Realised", "effect"]
 
 Floats = npt.NDArray[np.float64]
+
+# Of what the normaliser grows by, relative to it: below this log1p has more digits.
+_SMALL = 0.5
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -71,7 +73,11 @@ class Realised:
 
 
 def effect(
-    log_probability: Floats, change: Floats, unit: npt.NDArray[np.int64], confidence: float = 0.95
+    log_probability: Floats,
+    log_others: Floats,
+    change: Floats,
+    unit: npt.NDArray[np.int64],
+    confidence: float = 0.95,
 ) -> Realised:
     """The effect of logits that change by ``change``.
 
@@ -84,27 +90,28 @@ def effect(
 
     Args:
         log_probability: float64, positions x k: of the edited tokens, before.
+        log_others: float64, shape (positions,): log of the probability of all tokens that are not edited.
         change: float64, positions x k: logit after less logit before.
         unit: shape (positions,): the window of each position.
     """
-    # Rounded normalisers can put a probability next to 1 above it.
-    log_probability = np.minimum(log_probability, 0.0)
-    growth = normaliser_growth(log_probability, change)
-    probability = np.exp(log_probability)
-    edited = np.exp(log_probability + change - growth[:, None])
-    before, after = probability.mean(0), edited.mean(0)
-    low, high = _intervals(probability, edited, unit, confidence)
+    from scipy.special import logsumexp
+
+    growth = normaliser_growth(log_probability, log_others, change)
+    log_edited = log_probability + change - growth[:, None]
+    probability, edited = np.exp(log_probability), np.exp(log_edited)
+    # By logarithms: a token's probabilities may all be too small for float64.
+    factor = np.exp(logsumexp(log_edited, axis=0) - logsumexp(log_probability, axis=0))
+    low, high = _intervals(factor, log_probability, log_edited, unit, confidence)
     kl = growth - (probability * change).sum(1)
-    others = np.maximum(1 - probability.sum(1), 0.0)
-    js = _js(others, others * np.exp(-growth), -growth)
+    js = _js(np.exp(log_others), np.exp(log_others - growth), -growth)
     for token in range(change.shape[1]):
         js += _js(probability[:, token], edited[:, token], change[:, token] - growth)
     return Realised(
-        factor=after / before,
+        factor=factor,
         low=low,
         high=high,
-        before=before,
-        after=after,
+        before=probability.mean(0),
+        after=edited.mean(0),
         js=max(0.0, float(js.mean())),
         kl=max(0.0, float(kl.mean())),
         others=float(-growth.mean()),
@@ -114,37 +121,43 @@ def effect(
     )
 
 
-def normaliser_growth(log_probability: Floats, change: Floats) -> Floats:
-    """log(Z' / Z) at each position, without overflow."""
-    others = np.maximum(1 - np.exp(log_probability).sum(1), 0.0)
+def normaliser_growth(log_probability: Floats, log_others: Floats, change: Floats) -> Floats:
+    """log(Z' / Z) at each position, without overflow, and with all digits where it is next to 0."""
     terms = log_probability + change
-    highest = np.maximum(terms.max(1), 0.0)
-    with np.errstate(divide="ignore"):
-        grown: Floats = highest + np.log(others * np.exp(-highest) + np.exp(terms - highest[:, None]).sum(1))
+    highest = np.maximum(terms.max(1), log_others)
+    grown: Floats = highest + np.log(np.exp(log_others - highest) + np.exp(terms - highest[:, None]).sum(1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        added = (np.exp(log_probability) * np.expm1(change)).sum(1)
+    small = np.abs(added) < _SMALL
+    grown[small] = np.log1p(added[small])
     return grown
 
 
 def _js(before: Floats, after: Floats, log_factor: Floats) -> Floats:
     """The part in the divergence of outcomes whose probabilities change by one factor."""
-    to_before = math.log(2) - np.logaddexp(0, log_factor)
-    to_after = math.log(2) - np.logaddexp(0, -log_factor)
+    # log(2 / (1 + exp(x))), with all digits where x is next to 0.
+    least = -np.log1p(np.expm1(-np.abs(log_factor)) / 2)
+    to_before = least - np.maximum(log_factor, 0)
+    to_after = least - np.maximum(-log_factor, 0)
     found: Floats = (before * to_before + after * to_after) / 2
     return found
 
 
 def _intervals(
-    before: Floats, after: Floats, unit: npt.NDArray[np.int64], confidence: float
+    factors: Floats, log_before: Floats, log_after: Floats, unit: npt.NDArray[np.int64], confidence: float
 ) -> tuple[Floats, Floats]:
     windows, place = np.unique(unit, return_inverse=True)
-    low, high = np.full((2, before.shape[1]), np.nan)
-    for token in range(before.shape[1]):
+    low, high = np.full((2, len(factors)), np.nan)
+    for token in range(len(factors)):
+        # Each relative to its largest, so that no square is too small for float64.
         tops, bottoms = (
-            np.bincount(place, weights=values[:, token]).astype(np.float64) for values in (after, before)
+            np.bincount(place, weights=np.exp(values[:, token] - values[:, token].max())).astype(np.float64)
+            for values in (log_after, log_before)
         )
         worth = bottoms.sum() ** 2 / np.square(bottoms).sum()
         if len(windows) < FEWEST_UNITS or worth < FEWEST_UNITS / 2:
             continue
         factor, _, end = ratio_interval(tops, bottoms, confidence, worth - 1)
         half = end / factor - 1
-        low[token], high[token] = factor * np.exp(-half), factor * np.exp(half)
+        low[token], high[token] = factors[token] * np.exp(-half), factors[token] * np.exp(half)
     return low, high

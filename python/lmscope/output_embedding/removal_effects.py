@@ -90,6 +90,8 @@ def removal_effects(
                 same_top[removal, rows] = changed[3]
                 if advance is not None:
                     advance(rows.stop - rows.start)
+            # Before the next one is made: two would be held.
+            del block
     return RemovalEffects(found[0], found[1], found[2], same_top, baseline_loss)
 
 
@@ -100,7 +102,11 @@ def _blocks(positions: int, vocabulary: int, double: bool) -> Iterator[slice]:
 
 
 class _Block:
-    """Scores of some positions, tokens in rows: so a few tokens are one piece of memory."""
+    """Scores of some positions, tokens in rows: so a few tokens are one piece of memory.
+
+    What is as large as a tile or a piece of the weights is made once: anew each time, it scatters over the
+    heap, which grows.
+    """
 
     def __init__(self, head: OutputHead, states: torch.Tensor, targets: torch.Tensor) -> None:
         import torch
@@ -116,8 +122,11 @@ class _Block:
         shape = (head.vocabulary, self._positions)
         self._scores = torch.empty(shape, dtype=self._work, device=self._device)
         self._change = torch.empty_like(self._scores)
+        self._weights = torch.empty(
+            max(_WEIGHTS_BYTES // self._work.itemsize, weight.shape[1]), dtype=self._work, device=self._device
+        )
         for tokens in self._pieces(weight.shape[1]):
-            torch.mm(weight[tokens].to(self._work), self._states, out=self._scores[tokens])
+            torch.mm(self._of_work(weight[tokens]), self._states, out=self._scores[tokens])
             if head.bias is not None:
                 self._scores[tokens] += head.bias[tokens].to(self._work)[:, None]
         self._scores *= head.scale
@@ -157,8 +166,14 @@ class _Block:
     def _remove(self, dimensions: torch.Tensor, values: torch.Tensor) -> None:
         less = self._states[dimensions] - values[dimensions]
         for tokens in self._pieces(len(dimensions)):
-            columns = self._head.weight[tokens].index_select(1, dimensions).to(self._work)
-            self._change[tokens].addmm_(columns, less, alpha=-self._head.scale)
+            columns = self._head.weight[tokens].index_select(1, dimensions)
+            self._change[tokens].addmm_(self._of_work(columns), less, alpha=-self._head.scale)
+
+    def _of_work(self, weights: torch.Tensor) -> torch.Tensor:
+        """A piece of the weights in the dtype of the products; the next call overwrites it."""
+        if weights.dtype == self._work:
+            return weights
+        return self._weights[: weights.numel()].view(weights.shape).copy_(weights)
 
     def _tiles(self) -> Iterator[tuple[slice, list[torch.Tensor]]]:
         for start in range(0, self._head.vocabulary, self._tile):
@@ -185,10 +200,11 @@ class _Block:
 
         of_tiles = []
         largest = torch.full((self._positions,), -torch.inf, dtype=torch.float64, device=self._device)
-        for tokens, (logits, *_) in self._tiles():
+        for tokens, (logits, change, *_) in self._tiles():
             logits.copy_(self._scores[tokens])
             if changed:
-                logits += self._change[tokens]
+                # Added as it is, torch would make a float64 copy of it.
+                logits += change.copy_(self._change[tokens])
             highest = logits.amax(0)
             largest = torch.maximum(largest, highest)
             self._cap(logits)
@@ -216,10 +232,9 @@ class _Block:
         shift = self._normaliser - normaliser
         for tokens, (before, after, gap, power, half) in self._tiles():
             before.copy_(self._scores[tokens])
-            if self._head.softcap is None:
-                after.copy_(self._change[tokens])
-            else:
-                torch.add(before, self._change[tokens], out=after)
+            after.copy_(self._change[tokens])
+            if self._head.softcap is not None:
+                after.add_(before)
                 self._cap(before)
                 self._cap(after).sub_(before)
             before.sub_(self._normaliser)
@@ -227,7 +242,7 @@ class _Block:
             torch.exp(before, out=gap)
             kl -= gap.mul_(after).sum(0)
             # The larger of the two log-probabilities, and the gap's magnitude below it.
-            before.add_(after.clamp(min=0))
+            before.add_(torch.clamp(after, min=0, out=gap))
             torch.abs(after, out=gap).neg_()
             torch.expm1(gap, out=power)
             torch.mul(power, 0.5, out=half).log1p_()

@@ -164,10 +164,11 @@ class _Edits:
         steps = np.array([edit[2] for edit in done])
         after = moved(self.rows, places, steps, self.direction)
         norms = np.linalg.norm(after - self.rows.values[places], axis=1)
-        logits = {
-            name: (self.rows.logits(text), self.rows.logits(text, after, places))
+        unedited = {
+            name: (self.rows.logits(text), *self.rows.log_probabilities(text, together=False))
             for name, text in texts.items()
         }
+        edited = {name: self.rows.logits(text, after, places) for name, text in texts.items()}
         number = 0
         for place, factor, step, reason in self.edits:
             token = int(self.rows.tokens[place])
@@ -176,11 +177,11 @@ class _Edits:
             else:
                 realised = {}
                 for name, text in texts.items():
-                    before, edited = logits[name]
-                    old = before[:, place, None]
+                    logits, log_probability, log_others = unedited[name]
                     realised[name] = effect(
-                        old - text.log_normaliser[:, None],
-                        edited[:, number, None] - old,
+                        log_probability[:, place, None],
+                        log_others[:, place],
+                        edited[name][:, number, None] - logits[:, place, None],
                         text.states.unit,
                         confidence,
                     )

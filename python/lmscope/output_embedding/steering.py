@@ -91,8 +91,9 @@ class Steering:
     ) -> Realised:
         """What the edit does to the next-token distributions of a text, from the rounded rows.
 
-        Exact for logits computed in float64 from these states and rows; a model that runs in bfloat16 rounds
-        its own logits.
+        Probabilities before the edit are the head's own, in its own dtype; what the edit adds to a logit is
+        computed in float64, from these states and the rounded rows. Exact for a head in float64; one in
+        bfloat16 rounds the edited logits too, which is not in here.
 
         Args:
             states: of the text, by the model before the edit. Their normalisers take a pass over the whole
@@ -108,10 +109,11 @@ class Steering:
         rows = HeadRows.of(chosen, check_tokens(chosen, self.tokens))
         self._check_rows(rows.stored, self.rows_before, "the head")
         text = text_states(chosen, states)
-        before = rows.logits(text)
         after = rows.logits(text, self.rows_after.astype(np.float64), np.arange(len(self.tokens)))
-        log_probability = before - text.log_normaliser[:, None]
-        return effect(log_probability, after - before, text.states.unit, confidence)
+        log_probability, log_others = rows.log_probabilities(text, together=True)
+        return effect(
+            log_probability, log_others[:, 0], after - rows.logits(text), text.states.unit, confidence
+        )
 
     @contextmanager
     def applied(self, model: LanguageModel) -> Iterator[None]:
@@ -210,8 +212,9 @@ def steer_tokens(
 
     Raises:
         SteeringError: an unknown token, one given twice, a factor that is not above 0 and finite or would
-            push a mean probability past 1, factors that cannot be reached (saying what can), a slope of 0,
-            ``coordinates`` out of range, states of another width than the head's.
+            push a mean probability past 1, a mean probability below exp(-690), factors that cannot be reached
+            (saying what can), all tokens at once, a slope or a mean state of 0, ``coordinates`` out of range,
+            states of another width than the head's, ``averages`` of another number of positions.
     """
     model = model_or_head if isinstance(model_or_head, LanguageModel) else None
     head = output_head(model_or_head) if isinstance(model_or_head, LanguageModel) else model_or_head
@@ -227,11 +230,15 @@ def steer_tokens(
     log_probability = averages.log_probability
     for token, factor in asked.items():
         check_factor(token, factor, float(log_probability[token]))
-    check_together({token: factor * math.exp(log_probability[token]) for token, factor in asked.items()})
+    wanted = {token: factor * math.exp(log_probability[token]) for token, factor in asked.items()}
+    check_together(wanted, head.vocabulary)
     direction = direction_of(head, averages, encoding, allocation, coordinates)
     rows = HeadRows.of(head, tokens)
     ratios = np.array(list(asked.values()))
-    steps = joint_steps(rows.levers(text, direction), ratios, tokens) if calibrate else np.log(ratios)
+    steps = np.log(ratios)
+    if calibrate:
+        _, log_others = rows.log_probabilities(text, together=True)
+        steps = joint_steps(rows.levers(text, direction), log_others[:, 0], ratios, tokens)
     after = moved(rows, np.arange(len(tokens)), steps, np.tile(direction, (len(tokens), 1)))
     return Steering(
         tokens=tokens,

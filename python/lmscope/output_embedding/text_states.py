@@ -57,14 +57,14 @@ def text_states(
         SteeringError: states of another width than the head's, averages of other positions.
     """
     check_width(head, states)
+    if averages is not None and len(averages.log_normaliser) != len(states):
+        raise SteeringError(
+            f"averages over {len(averages.log_normaliser)} positions, but there are states of {len(states)}"
+        )
     if isinstance(states, TextStates):
         return states
     if averages is None:
         averages = head_averages(head, states.states, covariance=False, advance=advance)
-    if len(averages.log_normaliser) != len(states):
-        raise SteeringError(
-            f"averages over {len(averages.log_normaliser)} positions, but there are states of {len(states)}"
-        )
     return TextStates(states, np.asarray(averages.log_normaliser, dtype=np.float64))
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lmscope.report.records import Row
+from lmscope.report.words import number, plain
 
 TEXTS = {"fit": "fitting text", "held_out": "held-out text of the same kind", "other": "other text"}
 CALIBRATION = {"yes": "calibrated on the fitting text", "no": "by the fit alone"}
 CONTROLS = {"wrong_sign": "wrong sign", "random_direction": "random direction"}
+_Steered = TypeVar("_Steered", bound=Mapping[str, Any])
 _NEAR = math.log(2.0) + 1e-9
 
 
@@ -30,6 +34,34 @@ def quartiles(values: list[float]) -> Quartiles | None:
         return None
     low, middle, high = (float(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
     return Quartiles(low, middle, high, len(values))
+
+
+def alone(rows: Iterable[_Steered]) -> list[_Steered]:
+    """Tokens that were each steered in an edit of their own."""
+    return [row for row in rows if not row["together"]]
+
+
+def together_sentences(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the joint edit of several tokens does to each of them on every text."""
+    by_token: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["together"]:
+            by_token.setdefault(row["token"], []).append(row)
+    if not by_token:
+        return []
+    one = next(iter(by_token.values()))[0]
+    how = f"{plain(one['allocation'])}, {'calibrated' if one['calibrated'] else 'not calibrated'}"
+    told = [
+        f"{own[0]['token_text']!r} ({token}), asked {number(own[0]['factor'])} times: "
+        + ", ".join(f"{number(row['realised'])}{_interval(row)} on {TEXTS[row['text']]}" for row in own)
+        for token, own in by_token.items()
+    ]
+    return [f"The saved edit, all its tokens together ({how}), realises: {'; '.join(told)}."]
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row["realised_low"], row["realised_high"]
+    return "" if low is None or high is None else f" (95 % {number(low)} to {number(high)})"
 
 
 def chosen(rows: list[Row], allocation: str, calibration: str, text: str) -> list[Row]:

@@ -7,7 +7,7 @@ from statistics import fmean
 from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
-from lmscope.report.steering_rows import CONTROLS, TEXTS, errors
+from lmscope.report.steering_rows import CONTROLS, TEXTS, alone, errors, together_sentences
 from lmscope.report.unembedding_rows import checkpoints, series
 from lmscope.report.words import count, listing, number, of_one, percent, plain
 
@@ -22,7 +22,8 @@ def unembedding_sentences(records: Records) -> list[str]:
     for one in [one for one in shown if one.identity == records.shown_identity] or shown[:1]:
         told = [
             *_encoding(one.rows(records, "encoding"), one.rows(records, "slope")),
-            *_steering(one.rows(records, "steering")),
+            *_steering(alone(one.rows(records, "steering"))),
+            *together_sentences(one.rows(records, "steering")),
             *_removal(one.rows(records, "mask")),
         ]
         if len(shown) > 1:

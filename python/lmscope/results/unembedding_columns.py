@@ -158,6 +158,9 @@ STEERING_COLUMNS: dict[str, Column] = {
         pa.bool_(), "the step was solved for on the fitting text; otherwise it is log factor by the fit"
     ),
     "control": _text("empty: as it is; wrong_sign: the change negated; random_direction: as long, at random"),
+    "together": Column(
+        pa.bool_(), "one of several tokens in one edit, that was saved; otherwise steered alone"
+    ),
     "text": _text("where it was measured: fit, held_out (of the same kind) or other"),
     "factor": _real("factor that was asked of the token's mean probability"),
     "realised": _real_or_null("factor that came out; null where it could not be asked"),
@@ -175,7 +178,8 @@ STEERING_COLUMNS: dict[str, Column] = {
     "others_worst": _real_or_null("the same at the position where it is largest in magnitude, nats"),
     "reason": _text("why the factor cannot be reached, in words; empty where it was asked"),
 }
-"""One row per checkpoint, token, factor, allocation, calibration, control and text."""
+"""One row per checkpoint, token, factor, allocation, calibration, control and text, and of a joint edit per
+token and text: its js and others are of the whole edit."""
 
 REMOVAL_COLUMNS: dict[str, Column] = {
     **_CHECKPOINT,
@@ -269,7 +273,7 @@ UNEMBEDDING_ORDER: dict[str, list[tuple[str, str]]] = {
     "token_values": [],
     "slope": [("basis", "descending")],
     "vocabulary_size": _ascending("size", "draw"),
-    "steering": _ascending("control", "allocation", "calibrated", "token", "factor", "text"),
+    "steering": _ascending("together", "control", "allocation", "calibrated", "token", "factor", "text"),
     "removal": _ascending("order", "draw", "share"),
     "mask": [],
     "generations": [("kind", "descending"), *_ascending("share", "token", "factor", "allocation")],

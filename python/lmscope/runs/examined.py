@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from lmscope.checkpoints import CheckpointError
 from lmscope.runs.errors import UsageError
+from lmscope.runs.meter import Meter
 from lmscope.runs.reading import Reading
 from lmscope.runs.unembedding_settings import (
     LEAST_EVALUATED,
     LEAST_POSITIONS,
-    MIDDLE_TOKENS,
     UnembeddingSettings,
 )
 from lmscope.runs.unembedding_texts import ReadTexts, token_counts
@@ -66,9 +66,14 @@ class Subject:
     """A model, trained or not, on the texts; `model` gives it. What fails raises ValueError."""
 
     def __init__(
-        self, model: Callable[[], LanguageModel], texts: ReadTexts, settings: UnembeddingSettings
+        self,
+        model: Callable[[], LanguageModel],
+        texts: ReadTexts,
+        settings: UnembeddingSettings,
+        meter: Meter,
     ) -> None:
         self._model = model
+        self.meter = meter
         self.texts = texts
         self.settings = settings
 
@@ -95,13 +100,15 @@ class Subject:
 
     @cached_property
     def fit(self) -> NextStates:
-        return self._states(self.texts.fit, self.settings.positions)
+        positions = self.settings.positions
+        return self._states(self.texts.fit, positions, self.meter.over(positions))
 
     @cached_property
     def averages(self) -> TokenAverages:
         from lmscope.representations.token_averages import head_averages
 
-        return head_averages(self.head, self.fit.states, self.fit.targets)
+        advance = self.meter.over(len(self.fit))
+        return head_averages(self.head, self.fit.states, self.fit.targets, advance=advance)
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -132,14 +139,20 @@ class Subject:
         from lmscope.output_embedding.text_states import text_states
 
         found = {"fit": text_states(self.head, self.fit, self.averages)}
-        for name, texts in (("held_out", self.texts.held_out), ("other", self.texts.other)):
+        further = {"held_out": self.texts.held_out, "other": self.texts.other}
+        positions = self.settings.eval_positions
+        # Each position is read, and then normalised.
+        advance = self.meter.over(2 * positions * sum(map(bool, further.values())))
+        for name, texts in further.items():
             if texts:
-                found[name] = text_states(self.head, self._states(texts, self.settings.eval_positions))
+                states = self._states(texts, positions, advance)
+                found[name] = text_states(self.head, states, advance=advance)
         return found
 
     @cached_property
     def removal_states(self) -> NextStates:
-        return self._states(self.texts.held_out, self.settings.removal_positions)
+        positions = self.settings.removal_positions
+        return self._states(self.texts.held_out, positions, self.meter.over(positions))
 
     @cached_property
     def named_tokens(self) -> tuple[int, ...]:
@@ -160,7 +173,7 @@ class Subject:
         found = middle_tokens(
             self.averages.log_probability,
             self.counts,
-            count=MIDDLE_TOKENS,
+            count=self.settings.steer_count,
             seed=self.settings.seed,
             special=sorted(special_ids(self.model.tokenizer)),
             largest_factor=max(self.settings.factors),
@@ -192,11 +205,11 @@ class Subject:
 
         return generate(self.model, self.prompts, new_tokens=self.settings.new_tokens)
 
-    def _states(self, texts: list[str], positions: int) -> NextStates:
+    def _states(self, texts: list[str], positions: int, advance: Callable[[int], None]) -> NextStates:
         from lmscope.representations.next_states import next_states
 
         window = self.settings.window_of(self.model.context)
-        return next_states(self.model, texts, window=window, positions=positions)
+        return next_states(self.model, texts, window=window, positions=positions, advance=advance)
 
     def forget(self) -> None:
         """Let go of all that was made."""
@@ -229,9 +242,10 @@ class Examined:
         self.last = last
         self._several = several
         self.sizes = Sizes(0, 0, 0)
-        self.trained = Subject(lambda: reading.model, texts, settings)
+        self.meter = Meter()
+        self.trained = Subject(lambda: reading.model, texts, settings, self.meter)
         self._twin: LanguageModel | None = None
-        self.twin = Subject(self._untrained, texts, settings)
+        self.twin = Subject(self._untrained, texts, settings, self.meter)
 
     @property
     def checkpoint(self) -> Checkpoint:

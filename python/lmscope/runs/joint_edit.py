@@ -13,6 +13,7 @@ from lmscope.runs.record_store import RecordStore
 from lmscope.runs.settings import real_number
 from lmscope.runs.streaming import reason_of
 from lmscope.runs.unembedding_settings import UnembeddingSettings
+from lmscope.runs.unembedding_steering import together_rows
 
 _NAME = "the edit"
 
@@ -37,7 +38,10 @@ class JointEdit:
             raise UsageError(f"edit: {error}") from error
 
     def save(self, store: RecordStore, examined: Examined) -> None:
-        """Write the file; where a factor cannot be reached, the reason is kept."""
+        """Write the file, and record what it does on every text, in place of an earlier edit's.
+
+        Where a factor cannot be reached, the reason is kept.
+        """
         from lmscope.output_embedding.steering import steer_tokens
 
         subject, told = examined.trained, examined.told(_NAME)
@@ -56,6 +60,7 @@ class JointEdit:
             failed[told] = reason_of(error)
         else:
             steering.save(self.path)
+            store.write("steering", examined.record("together"), together_rows(examined, steering))
         store.settle("steering", [told], failed)
 
 

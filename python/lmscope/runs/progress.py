@@ -40,6 +40,7 @@ class Pace:
         self._learnt = 0.0
         self._measured = 0.0
         self._under_way: dict[str, tuple[float, float]] = {}
+        self._shares: dict[str, float] = {}
         self._since = clock()
 
     def begin(self, name: str, estimate: float) -> None:
@@ -47,9 +48,15 @@ class Pace:
             self._since = self._clock()
         self._under_way[name] = self._clock(), estimate
 
+    def advance(self, name: str, share: float) -> None:
+        """So much of a piece under way is done; of one that does not tell, the clock is taken."""
+        self._shares[name] = share
+
     def finish(self, name: str, *, learn: bool = True) -> None:
-        """The piece is done; `learn` takes its time into the correction."""
+        """The piece is done; `learn` takes its time into the correction, as does a piece that told shares: it
+        was found in no cache."""
         _, estimate = self._under_way.pop(name)
+        learn = self._shares.pop(name, None) is not None or learn
         now = self._clock()
         if learn:
             self._learnt += estimate
@@ -64,12 +71,22 @@ class Pace:
 
     @property
     def correction(self) -> float:
-        return (self._measured + _PRIOR_SECONDS) / (self._learnt + _PRIOR_SECONDS)
+        measured, learnt = self._measured, self._learnt
+        if len(self._under_way) == 1 and self._shares:
+            # A long piece shows its pace before it is done.
+            ((name, (began, estimate)),) = self._under_way.items()
+            measured += self._clock() - began
+            learnt += self._shares[name] * estimate
+        return (measured + _PRIOR_SECONDS) / (learnt + _PRIOR_SECONDS)
 
     def _in_pieces(self) -> float:
-        pieces = list(self._under_way.values())
-        pace = self.correction * max(len(pieces), 1)
-        return sum(min(0.95 * estimate, (self._clock() - began) / pace) for began, estimate in pieces)
+        pace = self.correction * max(len(self._under_way), 1)
+        return sum(
+            estimate * self._shares[name]
+            if name in self._shares
+            else min(0.95 * estimate, (self._clock() - began) / pace)
+            for name, (began, estimate) in self._under_way.items()
+        )
 
     @property
     def fraction(self) -> float:
@@ -100,6 +117,9 @@ class Reporter(Protocol):
     def begin(self, text: str, *, seconds: float) -> None:
         """A piece of work starts, perhaps beside others: what it is and its estimate."""
 
+    def advance(self, text: str, share: float) -> None:
+        """So much of that piece, from 0 to 1, is done."""
+
     def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
         """That piece is done; without `matrices` it was a preparation, perhaps found in a cache."""
 
@@ -119,6 +139,9 @@ class SilentReporter:
         pass
 
     def begin(self, text: str, *, seconds: float) -> None:
+        pass
+
+    def advance(self, text: str, share: float) -> None:
         pass
 
     def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
@@ -153,6 +176,13 @@ class LineReporter(SilentReporter):
         self._pace.finish(text, learn=matrices > 0)
         self._matrices += matrices
         self._bytes += read_bytes
+        self._tell()
+
+    def advance(self, text: str, share: float) -> None:
+        self._pace.advance(text, share)
+        self._tell()
+
+    def _tell(self) -> None:
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = self._clock()
             print(
@@ -251,6 +281,10 @@ class BarReporter(SilentReporter):
     def begin(self, text: str, *, seconds: float) -> None:
         self._pace.begin(text, seconds)
         self._advance(0)
+
+    def advance(self, text: str, share: float) -> None:
+        # The live bar looks at it several times a second.
+        self._pace.advance(text, share)
 
     def finish(self, text: str, *, read_bytes: int, matrices: int = 1) -> None:
         self._pace.finish(text, learn=matrices > 0)

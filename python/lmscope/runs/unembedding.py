@@ -47,6 +47,7 @@ def unembedding(
     eval_positions: int = 2048,
     steering: bool = True,
     steer: str | int | Iterable[int | str] | None = None,
+    steer_count: int = 20,
     factors: str | float | Iterable[float] = FACTORS,
     allocation: str | Iterable[str] = ALLOCATION,
     calibrate: bool = True,
@@ -99,7 +100,7 @@ def unembedding(
         eval_positions: of held-out and of other text, for steering.
         steering, removal, generations, vocabulary_sizes, untrained: what is looked at. Continuations are
             those of what is steered and removed.
-        steer: ids of the tokens that are steered, or strings that are one token; 20 of middling
+        steer: ids of the tokens that are steered, or strings that are one token; `steer_count` of middling
             frequency when None.
         factors: that their mean probabilities are multiplied by, each in an edit of its own.
         allocation: how an edit is spread over coordinates, one or several: see `steer_tokens`. Controls,
@@ -139,6 +140,7 @@ def unembedding(
         eval_positions=eval_positions,
         steering=steering,
         steer=steer,
+        steer_count=steer_count,
         factors=factors,
         allocation=allocation,
         calibrate=calibrate,

@@ -15,7 +15,7 @@ from lmscope.runs.examined import Examined, Subject
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
 from lmscope.runs.unembedding_prompts import PROMPT
-from lmscope.runs.unembedding_steering import choice_of_tokens
+from lmscope.runs.unembedding_steering import tokens_needed
 
 SHARES = (0.1, 0.3, 0.5)
 STEERED = 2
@@ -34,16 +34,16 @@ def generation_jobs(examined: Examined) -> Iterator[Job]:
     seconds = forward_seconds(model, tokens) + head_seconds(tokens, model.vocabulary, model.dimensions)
     untouched = Need("untouched continuations", seconds, lambda: subject.untouched)
     fitted = FitNeeds(examined, subject).fitted
+    chosen = tokens_needed(examined)
     job = partial(_job, examined, seconds)
     yield job("untouched", "untouched", (untouched,), partial(_row, subject, "untouched", nullcontext))
     if settings.steering:
-        choice = choice_of_tokens(examined)
-        for number in range(STEERED if settings.steer is None else min(STEERED, len(settings.steer))):
+        for number in range(min(STEERED, settings.steered)):
             for factor in (min(settings.factors), max(settings.factors)):
                 told = f"steered, token {number + 1}, {settings.allocations[0]}, {factor:g} times"
                 calibrated = " calibrated" if settings.calibrate else ""
                 rows = partial(_steered, subject, number, factor)
-                yield job(f"{told}{calibrated}", told, (*fitted, choice, untouched), rows)
+                yield job(f"{told}{calibrated}", told, (*fitted, chosen, untouched), rows)
     if settings.removal:
         for kind in ("least", "most", "random"):
             for share in SHARES:

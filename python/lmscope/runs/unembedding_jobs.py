@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lmscope.runs.examined import Examined
@@ -66,6 +67,7 @@ def write_jobs(store: RecordStore, examined: Examined, jobs: Sequence[Job], tell
             lacks = bool(made[need.told])
         text = examined.told(job.told)
         tell.begin(text, seconds=job.seconds)
+        examined.meter.tell = partial(tell.advance, text)
         if not lacks:
             began = time.perf_counter()
             try:
@@ -89,6 +91,7 @@ def _made(examined: Examined, need: Need, tell: Reporter) -> str:
     """Why it could not be made, or nothing."""
     text = examined.told(need.told)
     tell.begin(text, seconds=need.seconds)
+    examined.meter.tell = partial(tell.advance, text)
     try:
         need.make()
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,11 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     # Logits of the changed head, and the divergence of two distributions: twice the work of one.
     one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.dimensions)
     for order in ("least", "most", "random"):
-        chains = DRAWS if order == "random" else 1
         yield Job(
             "removal",
             examined.record(order),
             f"removal, {order}",
-            (chains * len(settings.shares) + 1) * one,
+            (_chains(order) * len(settings.shares) + 1) * one,
             needs,
             partial(_curve, examined, order),
         )
@@ -62,7 +61,13 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     )
 
 
-def _points(examined: Examined, order: str, shares: Any) -> Iterator[RemovalPoint]:
+def _chains(order: str) -> int:
+    return DRAWS if order == "random" else 1
+
+
+def _points(
+    examined: Examined, order: str, advance: Callable[[int], None], shares: Any
+) -> Iterator[RemovalPoint]:
     from lmscope.analyses.dimension_saliency import dimension_saliency
     from lmscope.output_embedding.removal import removal_curve
 
@@ -77,11 +82,15 @@ def _points(examined: Examined, order: str, shares: Any) -> Iterator[RemovalPoin
         fill=settings.fill,  # type: ignore[arg-type]
         mean=subject.averages.hidden_mean if settings.fill == "mean" else None,
         seed=settings.seed,
+        advance=advance,
     )
 
 
 def _curve(examined: Examined, order: str) -> Rows:
-    points = _points(examined, order, examined.settings.shares)
+    shares = examined.settings.shares
+    positions = len(examined.trained.removal_states)
+    advance = examined.meter.over(_chains(order) * len(shares) * positions)
+    points = _points(examined, order, advance, shares)
     return [{**examined.about, **{name: getattr(one, name) for name in _COLUMNS}} for one in points]
 
 
@@ -98,10 +107,11 @@ def _mask(store: RecordStore, examined: Examined) -> Rows:
         keep[order[: row["dimensions"]]] = False
         mean = subject.averages.hidden_mean if settings.fill == "mean" else None
         points.append(RemovalPoint(**{name: row[name] for name in _COLUMNS}, keep=keep, mean=mean))
+    advance = examined.meter.over(_ROUNDS * _SIZES_A_ROUND * len(subject.removal_states))
     mask = removable_set(
         points,
         js=settings.js,
-        refine=partial(_points, examined, "least"),
+        refine=partial(_points, examined, "least", advance),
         identity=examined.checkpoint.identity,
     )
     file = None

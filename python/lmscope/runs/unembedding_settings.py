@@ -20,9 +20,6 @@ FILLS = ("zero", "mean")
 WINDOW = 128
 """Tokens read at a time where nothing is said: intervals are over windows, of which many are needed."""
 
-MIDDLE_TOKENS = 20
-"""Tokens that are steered where none are named."""
-
 LEAST_POSITIONS = 100
 """Of the fitting text: an average over fewer positions is mostly that of a few contexts."""
 
@@ -32,7 +29,8 @@ LEAST_EVALUATED = 20
 
 @dataclass(frozen=True)
 class UnembeddingSettings:
-    """`fit`, `held_out`, `other` and `frequency` are digests of texts; `steer` is None for middle tokens."""
+    """`fit`, `held_out`, `other` and `frequency` are digests of texts; `steer` is None for `steer_count`
+    middle tokens."""
 
     fit: str
     held_out: str
@@ -43,6 +41,7 @@ class UnembeddingSettings:
     eval_positions: int
     steering: bool
     steer: tuple[int | str, ...] | None
+    steer_count: int
     factors: tuple[float, ...]
     allocations: tuple[str, ...]
     calibrate: bool
@@ -60,6 +59,11 @@ class UnembeddingSettings:
     untrained: bool
     dtype: str
     seed: int
+
+    @property
+    def steered(self) -> int:
+        """Tokens that are steered, or fewer where no more fit."""
+        return self.steer_count if self.steer is None else len(self.steer)
 
     def window_of(self, context: int | None) -> int:
         """For a model that takes `context` tokens, None where nothing bounds them."""
@@ -82,7 +86,11 @@ class UnembeddingSettings:
         }
         frequency = {"frequency": self.frequency}
         # Tokens that are not named are drawn.
-        tokens = {"steer": None, **seed} if self.steer is None else {"steer": list(self.steer)}
+        tokens = (
+            {"steer": None, "steer_count": self.steer_count, **seed}
+            if self.steer is None
+            else {"steer": list(self.steer)}
+        )
         removal = {
             **read,
             "held_out": self.held_out,
@@ -144,6 +152,7 @@ def unembedding_settings(
     eval_positions: int,
     steering: bool,
     steer: str | int | Iterable[int | str] | None,
+    steer_count: int,
     factors: str | float | Iterable[float],
     allocation: str | Iterable[str],
     calibrate: bool,
@@ -178,6 +187,7 @@ def unembedding_settings(
         eval_positions=at_least("eval_positions", eval_positions, LEAST_EVALUATED),
         steering=wanted,
         steer=tokens,
+        steer_count=at_least("steer_count", steer_count, 1),
         factors=checked_factors("factors", numbers("factors", factors)),
         allocations=_allocations(allocation),
         calibrate=bool(calibrate),

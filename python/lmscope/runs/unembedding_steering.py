@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmscope.runs.cost import forward_seconds, head_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
-from lmscope.runs.unembedding_settings import MIDDLE_TOKENS
 
 if TYPE_CHECKING:
     from lmscope.output_embedding.realised import Realised
-    from lmscope.output_embedding.steered_alone import SteeredToken
+    from lmscope.output_embedding.steering import Steering
 
 CONTROLS = ("wrong_sign", "random_direction")
 _BATCH = 10
 """Tokens of a record."""
 
 _SECONDS_AN_EDIT = 0.05
-_SECONDS_A_CHOICE = 0.02
 _ROOT_STEPS = 20
 _SECONDS_PER_POSITION = 5e-8
 
@@ -33,26 +33,25 @@ def steering_jobs(examined: Examined) -> Iterator[Job]:
         return
     needs = FitNeeds(examined, examined.trained)
     evaluated = Need("normalisers", _evaluation_seconds(examined), lambda: examined.trained.evaluated)
-    choice = choice_of_tokens(examined)
-    tokens = MIDDLE_TOKENS if settings.steer is None else len(settings.steer)
     positions = settings.positions + 2 * settings.eval_positions
     one_edit = _SECONDS_AN_EDIT + _SECONDS_PER_POSITION * positions * _ROOT_STEPS
     for allocation, calibrated, control in _ways(examined):
         way = " ".join(filter(None, (control, allocation, "calibrated" if calibrated else "uncalibrated")))
-        for first in range(0, tokens, _BATCH):
-            batch = min(_BATCH, tokens - first)
+        for first in range(0, settings.steered, _BATCH):
+            batch = min(_BATCH, settings.steered - first)
             yield Job(
                 "steering",
                 examined.record(f"{way} {first}"),
                 f"steering, {way}, tokens {first + 1} to {first + batch}",
                 batch * len(settings.factors) * one_edit,
-                (*needs.fitted, choice, evaluated),
+                (*needs.fitted, tokens_needed(examined), evaluated),
                 partial(_rows, examined, allocation, calibrated, control, first),
             )
 
 
-def choice_of_tokens(examined: Examined) -> Need:
-    return Need("choice of tokens", _SECONDS_A_CHOICE, lambda: examined.trained.tokens)
+def tokens_needed(examined: Examined) -> Need:
+    """So that texts too short to choose tokens from fail once, not with every record."""
+    return Need("tokens to steer", 0.0, lambda: examined.trained.tokens)
 
 
 def _ways(examined: Examined) -> Iterator[tuple[str, bool, str]]:
@@ -81,6 +80,7 @@ def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, f
     tokens = subject.tokens[first : first + _BATCH]
     if not tokens:
         return []
+    advance = examined.meter.over(len(tokens) * len(settings.factors))
     steered = steered_alone(
         subject.head,
         subject.evaluated["fit"],
@@ -93,42 +93,73 @@ def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, f
         calibrate=calibrated,
         control=control or None,  # type: ignore[arg-type]
         seed=settings.seed,
+        advance=advance,
     )
-    about = {**examined.about, "allocation": allocation, "calibrated": calibrated, "control": control}
+    about = {
+        **examined.about,
+        "allocation": allocation,
+        "calibrated": calibrated,
+        "control": control,
+        "together": False,
+    }
     found = []
     for one in steered:
         texts = subject.evaluated if not one.reason else ("fit",)
         for text in texts:
-            found.append({**about, **_token(examined, one), "text": text, **_realised(one, text)})
+            realised = None if one.reason else one.realised[text]
+            about_token = _token(examined, one.token, one.factor, one.step, one.edit_norm, one.reason)
+            found.append({**about, **about_token, "text": text, **_realised(one.factor, realised)})
     return found
 
 
-def _token(examined: Examined, one: SteeredToken) -> dict[str, Any]:
+def together_rows(examined: Examined, steering: Steering) -> Rows:
+    """A joint edit on every text, by token; divergence and the other tokens' factor are of the whole edit."""
+    about = {
+        **examined.about,
+        "allocation": steering.allocation,
+        "calibrated": steering.calibrated,
+        "control": "",
+        "together": True,
+    }
+    changes = steering.rows_after.astype(np.float64) - steering.rows_before.astype(np.float64)
+    norms = np.linalg.norm(changes, axis=1)
+    found = []
+    for text, states in examined.trained.evaluated.items():
+        realised = steering.realised(states)
+        for place, token in enumerate(steering.tokens.tolist()):
+            factor = float(steering.factors[place])
+            about_token = _token(examined, token, factor, float(steering.steps[place]), float(norms[place]))
+            found.append({**about, **about_token, "text": text, **_realised(factor, realised, place)})
+    return found
+
+
+def _token(
+    examined: Examined, token: int, factor: float, step: float, norm: float, reason: str = ""
+) -> dict[str, Any]:
     subject = examined.trained
     return {
-        "token": one.token,
-        "token_text": subject.model.token_strings([one.token])[0],
-        "count": int(subject.counts[one.token]),
-        "factor": one.factor,
-        "step_size": None if one.reason else one.step,
-        "edit_norm": None if one.reason else one.edit_norm,
-        "reason": one.reason,
+        "token": token,
+        "token_text": subject.model.token_strings([token])[0],
+        "count": int(subject.counts[token]),
+        "factor": factor,
+        "step_size": None if reason else step,
+        "edit_norm": None if reason else norm,
+        "reason": reason,
     }
 
 
-def _realised(one: SteeredToken, text: str) -> dict[str, Any]:
+def _realised(asked: float, found: Realised | None, place: int = 0) -> dict[str, Any]:
     names = ("realised", "realised_low", "realised_high", "before", "after", "log_error")
-    if one.reason:
+    if found is None:
         return dict.fromkeys((*names, "js", "others", "others_worst"))
-    found: Realised = one.realised[text]
-    factor = float(found.factor[0])
+    factor = float(found.factor[place])
     return {
         "realised": factor,
-        "realised_low": _finite(found.low[0]),
-        "realised_high": _finite(found.high[0]),
-        "before": float(found.before[0]),
-        "after": float(found.after[0]),
-        "log_error": math.log(factor / one.factor),
+        "realised_low": _finite(found.low[place]),
+        "realised_high": _finite(found.high[place]),
+        "before": float(found.before[place]),
+        "after": float(found.after[place]),
+        "log_error": math.log(factor / asked),
         "js": found.js,
         "others": found.others,
         "others_worst": found.others_worst,

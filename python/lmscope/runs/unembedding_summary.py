@@ -11,6 +11,7 @@ import numpy as np
 
 from lmscope import html_repr
 from lmscope.analyses.training_dynamics import StepsApart, reached, steps_apart
+from lmscope.report.steering_rows import alone
 from lmscope.report.words import count
 from lmscope.runs import unembedding_words
 
@@ -147,7 +148,9 @@ class Course:
 
 @dataclass(frozen=True, repr=False)
 class UnembeddingSummary:
-    """`apart`: doublings of the steps from the R2's to the loss's, over `courses`; None without any.
+    """`together`: rows of "steering" of the saved edit of several tokens.
+
+    `apart`: doublings of the steps from the R2's to the loss's, over `courses`; None without any.
 
     `failures` has analysis, record and reason; a factor that cannot be reached is one.
     """
@@ -155,6 +158,7 @@ class UnembeddingSummary:
     heads: tuple[HeadSummary, ...]
     fits: tuple[Fit, ...]
     steering: tuple[Accuracy, ...]
+    together: tuple[Row, ...]
     removal: tuple[Removed, ...]
     masks: tuple[RemovableSet, ...]
     generations: tuple[Generations, ...]
@@ -194,7 +198,8 @@ def summarise_unembedding(
     return UnembeddingSummary(
         heads=tuple(_heads(rows["heads"], rows["slope"])),
         fits=tuple(_fits(rows["encoding"])),
-        steering=tuple(_accuracies(rows["steering"])),
+        steering=tuple(_accuracies(alone(rows["steering"]))),
+        together=tuple(row for row in rows["steering"] if row["together"]),
         removal=tuple(_removed(rows["removal"])),
         masks=tuple(_of(RemovableSet, row) for row in rows["mask"]),
         generations=tuple(_of(Generations, row) for row in rows["generations"]),

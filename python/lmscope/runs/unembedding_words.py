@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lmscope.report.steering_rows import together_sentences
 from lmscope.report.words import count, listing, number, percent, plain
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ def _of_steering(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str
             yield f"Steering, {how}: median |ln(realised / asked)| {'; '.join(told)} times."
     if own and not any(one.text == "other" for one in own):
         yield "Nothing is said of other text: none was given (--other-text)."
+    yield from together_sentences(row for row in summary.together if row["checkpoint"] == head.checkpoint)
 
 
 def _of_removal(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str]:

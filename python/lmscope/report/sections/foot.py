@@ -36,6 +36,7 @@ _UNEMBEDDING = (
         "positions",
         "eval_positions",
         "steer",
+        "steer_count",
         "factors",
     ),
     *("allocation", "calibrate", "steering", "removal", "shares", "removal_positions", "js", "fill"),

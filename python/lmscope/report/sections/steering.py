@@ -14,6 +14,7 @@ from lmscope.report.steering_rows import (
     CONTROLS,
     TEXTS,
     Quartiles,
+    alone,
     by_factor,
     chosen,
     control,
@@ -74,8 +75,10 @@ def section(records: Records) -> Section | None:
     if not shown:
         return None
     of = names(shown)
-    rows = {one.key: one.rows(records, "steering") for one in shown}
+    rows = {one.key: alone(one.rows(records, "steering")) for one in shown}
     every = [row for some in rows.values() for row in some]
+    if not every:
+        return None
     allocations = {name: plain(name) for name in dict.fromkeys(row["allocation"] for row in every)}
     texts = {key: name for key, name in TEXTS.items() if any(row["text"] == key for row in every)}
     calibration = {
