@@ -43,6 +43,7 @@ class Sizes:
     vocabulary: int
     dimensions: int
     parameters_without_embedding: int
+    depth: int
 
 
 def not_finite(model: LanguageModel) -> str:
@@ -241,7 +242,8 @@ class Examined:
         self.settings = settings
         self.last = last
         self._several = several
-        self.sizes = Sizes(0, 0, 0)
+        self.sizes = Sizes(0, 0, 0, 0)
+        self._available: dict[str, int] = {}
         self.meter = Meter()
         self.trained = Subject(lambda: reading.model, texts, settings, self.meter)
         self._twin: LanguageModel | None = None
@@ -272,6 +274,10 @@ class Examined:
     def record(self, what: str = "") -> str:
         return f"{self.checkpoint.identity} {what}".rstrip()
 
+    def positions(self, text: str, most: int) -> int:
+        """How many of `most` are read; none of a text that is not given."""
+        return min(most, self._available.get(text, 0))
+
     def _untrained(self) -> LanguageModel:
         """The twin in the model's place; nothing of the trained model is kept in memory."""
         if self._twin is None:
@@ -286,7 +292,9 @@ class Examined:
         too short and for unknown tokens.
         """
         model = self.reading.model
-        self.sizes = Sizes(model.vocabulary, model.hidden_size, model.parameters_without_embedding)
+        self.sizes = Sizes(
+            model.vocabulary, model.hidden_size, model.parameters_without_embedding, model.depth
+        )
         if model.kind != "causal":
             raise CheckpointError(
                 f"{model.label} is of type {model.model_type!r}, an encoder, which has no head that gives "
@@ -327,6 +335,7 @@ class Examined:
         except ValueError as error:
             raise UsageError(str(error)) from error
         positions = [int((~window.special[1:]).sum()) for window in windows]
+        self._available[name] = sum(positions)
         held = sum(count > 0 for count in positions)
         if sum(positions) < least or held < 2:
             parted = _PARTED if self.trained.texts.parted and name != "other_text" else ""

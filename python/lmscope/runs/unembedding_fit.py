@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lmscope.runs.cost import forward_seconds, head_seconds, regression_seconds
+from lmscope.runs.cost import forward_seconds, head_seconds, regression_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined, Subject
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
 
 _SIZE_DRAWS = 5
+_SECONDS_OF_A_MODEL = 0.3
+"""What its first pass takes beside the products."""
 
 
 class FitNeeds:
@@ -21,10 +23,10 @@ class FitNeeds:
     def __init__(self, examined: Examined, subject: Subject, of: str = "") -> None:
         self._subject = subject
         model = examined.sizes
-        positions = examined.settings.positions
+        positions = examined.positions("text", examined.settings.positions)
         self.dimensions, self.vocabulary = model.dimensions, model.vocabulary
         self.states = Need(
-            f"states{of}", forward_seconds(model, positions) + 0.1, lambda: (subject.head, subject.fit)
+            f"states{of}", forward_seconds(model, positions) + _SECONDS_OF_A_MODEL, lambda: (subject.head, subject.fit)
         )
         self.averages = Need(
             f"averages{of}",
@@ -48,21 +50,22 @@ def fit_jobs(examined: Examined) -> Iterator[Job]:
     needs = FitNeeds(examined, subject)
     averaged = needs.states, needs.averages
     record = examined.record
-    yield Job("heads", record(), "head", 0.1, averaged, partial(_head, examined))
+    counting = counting_seconds(subject)
+    yield Job("heads", record(), "head", 0.0, averaged, partial(_head, examined))
     for target, scope, control, draw in _fits(examined):
         told = " ".join(part for part in (control, target, scope, str(draw) if control else "") if part)
         yield Job(
             "encoding",
             record(f"{target} {scope} {control} {draw}"),
             f"encoding, {told}",
-            needs.regression,
+            needs.regression + (counting if target == "frequency" else 0),
             averaged if target != "probability" or scope != "all" or control else needs.fitted,
             partial(_encoding, examined, subject, target, scope, control, draw),
         )
     if not examined.last:
         return
-    yield Job("token_values", record(), "values of tokens", 0.1, needs.fitted, partial(_values, examined))
-    yield Job("slope", record(), "slope", 0.1, needs.fitted, partial(_slope, examined))
+    yield Job("token_values", record(), "values of tokens", 0.0, needs.fitted, partial(_values, examined))
+    yield Job("slope", record(), "slope", 0.0, needs.fitted, partial(_slope, examined))
     if settings.vocabulary_sizes:
         # Every draw reads all rows once more.
         yield Job(
@@ -85,10 +88,15 @@ def twin_jobs(examined: Examined) -> Iterator[Job]:
             "encoding",
             examined.record(f"{target} {scope} untrained 0"),
             f"encoding, untrained {target}",
-            needs.regression,
+            needs.regression + (counting_seconds(examined.twin) if target == "frequency" else 0),
             (needs.states, needs.averages),
             partial(_encoding, examined, examined.twin, target, scope, "untrained", 0),
         )
+
+
+def counting_seconds(subject: Subject) -> float:
+    """Of token frequencies."""
+    return tokenizing_seconds(sum(map(len, subject.texts.frequency)))
 
 
 def _fits(examined: Examined) -> Iterator[tuple[str, str, str, int]]:

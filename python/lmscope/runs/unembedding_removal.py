@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.cost import divergence_seconds, forward_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.unembedding_fit import FitNeeds
@@ -34,14 +34,14 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     if not (examined.last and settings.removal):
         return
     model = examined.sizes
+    positions = examined.positions("held_out", settings.removal_positions)
     states = Need(
         "held-out states",
-        forward_seconds(model, settings.removal_positions),
+        forward_seconds(model, positions) + tokenizing_seconds(sum(map(len, examined.trained.texts.held_out))),
         lambda: examined.trained.removal_states,
     )
     needs = (*FitNeeds(examined, examined.trained).fitted, states)
-    # Logits of the changed head, and the divergence of two distributions: twice the work of one.
-    one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.dimensions)
+    one = divergence_seconds(positions, model.vocabulary, model.dimensions)
     for order in ("least", "most", "random"):
         yield Job(
             "removal",
