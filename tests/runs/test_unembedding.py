@@ -315,7 +315,12 @@ def test_settings_touch_what_depends_on_them(causal: Path, other: Path, tmp_path
     ],
 )
 def test_a_setting_touches_only_the_records_that_use_it(
-    whole: lmscope.Run, causal: Path, other: Path, tmp_path: Path, changed: dict[str, Any], again: dict[str, int]
+    whole: lmscope.Run,
+    causal: Path,
+    other: Path,
+    tmp_path: Path,
+    changed: dict[str, Any],
+    again: dict[str, int],
 ) -> None:
     given: dict[str, Any] = {"texts": TEXTS, "other_text": other, "js": 0.02, **QUICK}
     if "frequency_text" in changed:
@@ -537,7 +542,9 @@ def test_a_factor_that_leaves_no_token_fails_once(causal: Path, tmp_path: Path) 
     assert {one["kind"] for one in rows(run, "generations")} == {"untouched"}
     # What the message offers can be had.
     smaller = float(failure["reason"].partition("at most ")[2].partition(" ")[0])
-    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path, **{**given, "factors": (2.0, 0.99 * smaller)})
+    run = lmscope.unembedding(
+        causal, texts=TEXTS, out=tmp_path, **{**given, "factors": (2.0, 0.99 * smaller)}
+    )
     assert run.unembedding().failures == ()
 
 

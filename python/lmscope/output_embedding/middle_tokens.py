@@ -56,7 +56,7 @@ def middle_tokens(
         raise SteeringError(
             f"factor {largest_factor:g} leaves only tokens with a mean probability below "
             f"{1 / (2 * largest_factor):g}, and none that occurs {fewest} times in the fitting text has one: "
-            f"ask for a smaller one, at most {np.exp(-log_probability[fits].min()) / 2:.3g} for this text, or "
+            f"ask for a smaller one, at most {np.exp(-log_probability[fits].min()) / 2:.3g} here, or "
             "name the tokens"
         )
     ranked = candidates[np.argsort(log_probability[candidates], kind="stable")]

@@ -37,7 +37,8 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     positions = examined.positions("held_out", settings.removal_positions)
     states = Need(
         "held-out states",
-        forward_seconds(model, positions) + tokenizing_seconds(sum(map(len, examined.trained.texts.held_out))),
+        forward_seconds(model, positions)
+        + tokenizing_seconds(sum(map(len, examined.trained.texts.held_out))),
         lambda: examined.trained.removal_states,
     )
     needs = (*FitNeeds(examined, examined.trained).fitted, states)
