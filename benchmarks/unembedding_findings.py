@@ -114,7 +114,8 @@ def removal(rows: Iterable[Row], limits: Sequence[float] = (0.01,)) -> dict[str,
 
 def masks(rows: Iterable[Row]) -> list[Found]:
     """Removable sets as they were proposed."""
-    kept = ("fill", "limit", "share", "dimensions_removed", "js", "js_low", "js_high")
+    ends = tuple(f"{name}_{end}" for name in ("checked", "other") for end in ("js", "low", "high"))
+    kept = ("fill", "limit", "share", "dimensions_removed", "js", "js_low", "js_high", *ends)
     return [{name: row[name] for name in kept} for row in rows]
 
 
@@ -131,22 +132,29 @@ def generations(rows: Iterable[Row]) -> list[Found]:
 
 
 def dynamics(rows: Iterable[Row], courses: Iterable[Course], apart: StepsApart | None) -> Found:
-    """By training its steps, and where R2 and loss have made 90 % of their way; over trainings, by how many
-    doublings of the steps the loss is there later. ``courses`` and ``apart`` are of the run's summary."""
+    """By training its steps, and where R2 is at 90 % of its last value and the loss at 90 % of its drop; over
+    trainings, by how many doublings of the steps the loss is there later. ``courses`` and ``apart`` are of
+    the run's summary."""
     of_series = _by(rows, "series")
     return {
         "trainings": [
             {
                 **asdict(course),
+                "apart": _doublings(course.apart),
                 "steps": [{name: row[name] for name in _OF_STEPS} for row in of_series[course.series]],
             }
             for course in courses
         ],
-        # One training has no interval.
-        "loss_after_r2": None
-        if apart is None
-        else {name: None if math.isnan(value) else value for name, value in asdict(apart).items()},
+        "loss_after_r2": _doublings(apart),
     }
+
+
+def _doublings(apart: StepsApart | None) -> Found | None:
+    """One training has no interval."""
+    if apart is None:
+        return None
+    ends = (None, None) if math.isnan(apart.low) else (apart.low, apart.high)
+    return {**asdict(apart), "low": ends[0], "high": ends[1]}
 
 
 _OF_STEPS = (

@@ -391,13 +391,19 @@ def _removal(seed: int, fill: str) -> list[dict[str, Any]]:
 def _mask(rows: list[dict[str, Any]], fill: str, limit: float) -> dict[str, Any]:
     within = [row for row in rows if (row["order"], row["fill"]) == ("least", fill) and row["js"] <= limit]
     if not within:
-        nothing = dict.fromkeys(("js", "js_low", "js_high", "file"))
-        return {"fill": fill, "limit": limit, "share": 0.0, "dimensions_removed": 0, **nothing}
+        ends = [f"{name}_{end}" for name in ("checked", "other") for end in ("js", "low", "high")]
+        nothing = dict.fromkeys(("js", "js_low", "js_high", *ends, "file"))
+        return {"fill": fill, "limit": limit, "windows": 16, "share": 0.0, "dimensions_removed": 0, **nothing}
     row = max(within, key=lambda row: row["share"])
     return {
         **{name: row[name] for name in ("fill", "share", "js", "js_low", "js_high")},
         "limit": limit,
         "dimensions_removed": row["dimensions"],
+        **{
+            f"checked_{end}": 1.2 * row[f]
+            for end, f in (("js", "js"), ("low", "js_low"), ("high", "js_high"))
+        },
+        **{f"other_{end}": 9 * row[f] for end, f in (("js", "js"), ("low", "js_low"), ("high", "js_high"))},
         "file": "masks/tiny-head.safetensors",
     }
 

@@ -23,6 +23,9 @@ MEASURED = {
     "js": 0.01,
     "js_low": None,
     "js_high": None,
+    "checked_js": None,
+    "checked_low": None,
+    "checked_high": None,
     "limit": 0.01,
     "fill": "mean",
     "identity": None,
@@ -76,13 +79,60 @@ def test_a_larger_share_that_holds_by_chance_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_a_mask_is_measured_on_other_states(fill: Any) -> None:
+    head, states, saliency = noisy(400)
+    curve = partial(lmscope.removal_curve, head, saliency=saliency, orders=["least"], fill=fill)
+    mask = lmscope.removable_set(curve(states=states.part(states.unit < 20)), js=LIMIT)
+    rest = states.part(states.unit >= 20)
+    checked = mask.checked(head, rest)
+    (point,) = curve(states=rest, shares=[mask.share], mean=mask.mean)
+    assert (checked.checked_js, checked.checked_low, checked.checked_high) == (
+        point.js,
+        point.js_low,
+        point.js_high,
+    )
+    assert checked.js == mask.js != checked.checked_js
+    nothing = lmscope.removable_set(curve(states=rest, shares=[0.5]), js=1e-9)
+    assert nothing.checked(head, rest).checked_js == 0
+
+
+def unlike(generator: np.random.Generator, windows: int) -> lmscope.NextStates:
+    """Windows whose states are of unlike scale, and so of unlike divergence."""
+    scales = np.exp(0.7 * generator.standard_normal((windows, 1, 1)))
+    return states_of((scales * generator.standard_normal((windows, 5, 48))).reshape(-1, 48), window=5)
+
+
+def test_how_often_a_mask_exceeds_its_limit_on_fresh_windows() -> None:
+    generator = np.random.default_rng(5)
+    head = lmscope.OutputHead(generator.standard_normal((30, 48)) * 0.1)
+    saliency = lmscope.dimension_saliency(slope=np.arange(48), by="slope")
+    curve = partial(lmscope.removal_curve, head, saliency=saliency, orders=["least"])
+    shares = [count / 48 for count in range(1, 49)]
+    truth = [point.js for point in curve(states=unlike(generator, 4000), shares=shares)]
+    limit, draws, masks = truth[20], 150, []
+    for _ in range(draws):
+        mask = lmscope.removable_set(curve(states=unlike(generator, 12), shares=shares[2::2]), js=limit)
+        masks.append(mask.checked(head, unlike(generator, 12)))
+    exceeding = [mask.removed > 21 for mask in masks]
+    confirmed = [mask.checked_high is not None and mask.checked_high <= limit for mask in masks]
+    # Where it was chosen, every one of them was within the limit.
+    assert all(mask.js_high is None or mask.js_high <= limit for mask in masks)
+    assert 0.03 * draws < sum(exceeding) < 0.2 * draws
+    assert sum(np.logical_and(exceeding, confirmed)) <= 0.025 * draws
+    assert sum(confirmed) > 0.3 * draws
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
 def test_a_mask_comes_back_from_its_file(fill: Any, tmp_path: Path) -> None:
     points = lmscope.removal_curve(*noisy(), orders=["least"], fill=fill)
-    mask = lmscope.removable_set(points, js=LIMIT, identity="0123")
+    head, states, _ = noisy()
+    mask = lmscope.removable_set(points, js=LIMIT, identity="0123").checked(
+        head, states.part(states.unit > 4)
+    )
     assert mask.removed
     mask.save(tmp_path / "mask.safetensors")
     found = lmscope.load_mask(tmp_path / "mask.safetensors")
-    for name in ("share", "js", "js_low", "js_high", "limit", "fill", "identity"):
+    for name in MEASURED:
         assert getattr(found, name) == getattr(mask, name)
     assert np.array_equal(found.keep, mask.keep)
     assert (found.mean is None) == (mask.mean is None) == (fill == "zero")

@@ -25,6 +25,7 @@ from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import fits, said
 from lmscope.report.page import state_files
 from lmscope.report.plots import as_plotly, figures_of, plot
+from lmscope.report.removable_set import check_sentence
 from lmscope.report.sections import section_of
 from lmscope.report.steering_rows import factor_words
 from lmscope.report.unembedding_rows import checkpoints, series
@@ -306,6 +307,28 @@ def test_removal_curves_and_band(plain: Path) -> None:
     variant = figures_of(Records(plain))["removal"].variant("js:0")
     assert variant.layout["shapes"][0]["y0"] == mask["limit"]
     assert f"{mask['dimensions_removed']} coordinates" in variant.html
+    assert "On windows that it was not chosen on the divergence is" in variant.html
+    assert "on other text the divergence is" in variant.html
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((0.008, 0.007, 0.009), "within the limit"),
+        ((0.009, 0.007, 0.011), "not told apart from the limit"),
+        ((0.02, 0.015, 0.03), "above the limit"),
+        ((0.02, None, None), "above the limit, unproven"),
+        ((0.008, None, None), "within the limit, unproven"),
+    ],
+)
+def test_a_set_is_within_its_limit_only_where_the_interval_is(
+    found: tuple[float | None, ...], said: str
+) -> None:
+    assert check_sentence(0.01, found, (None, None, None)).endswith(f": {said}.")
+
+
+def test_removal_by_its_other_measures(plain: Path) -> None:
+    rows = rows_of(plain, "removal")
     loss = plot(Records(plain), "removal", "loss:0")
     assert loss.layout.shapes[0].y0 == rows[0]["baseline_loss"]
     assert loss.layout.yaxis.type == "linear"
@@ -348,7 +371,14 @@ def test_dynamics_go_from_the_first_to_the_last(trained: Path) -> None:
     losses = [row["loss"] for row in rows]
     np.testing.assert_allclose(drawn[2].y, (np.array(losses) - losses[0]) / (losses[-1] - losses[0]))
     stars = drawn[-1]
-    assert stars.x[2] - 1 == pytest.approx(reached(STEPS, losses))
+    loss_at = reached(STEPS, losses)
+    assert loss_at is not None
+    assert (stars.x[2] - 1, stars.y[2]) == (pytest.approx(loss_at.step), pytest.approx(0.9))
+    r2 = [row["frequency_adjusted_r2"] for row in rows]
+    r2_at = reached(STEPS, r2, of="last")
+    assert r2_at is not None
+    made = (0.9 * r2[-1] - r2[0]) / (r2[-1] - r2[0])
+    assert (stars.x[0] - 1, stars.y[0]) == (pytest.approx(r2_at.step), pytest.approx(made))
     by_itself = plot(records, "dynamics", "loss")
     lines = [trace for trace in by_itself.data if trace.visible]
     assert [trace.name for trace in lines[:2]] == ["seed-0", "seed-1"]
@@ -360,12 +390,35 @@ def test_what_the_dynamics_say(trained: Path) -> None:
     trainings = series(Records(trained).rows("dynamics"))
     *each, apart = dynamics_sentences(trainings)
     assert [text.partition(":")[0] for text in each] == ["seed-0", "seed-1"]
-    assert apart.startswith("The loss comes 2.")
-    assert "over 2 trainings" in apart
+    # Two trainings, and checkpoints more than a doubling apart, order nothing.
+    assert apart.startswith("Whether R² of frequency had 90 % of its last value before the loss")
+    assert "over 2 trainings and every place between the checkpoints" in apart
     one = dynamics_sentences({"seed-0": trainings["seed-0"]})
-    assert one[-1].endswith("one training: another seed may order them otherwise.")
+    assert one[-1].startswith(
+        "R² of frequency had 90 % of its last value before the loss had 90 % of its drop"
+    )
+    assert "in one training; another seed may order them otherwise" in one[-1]
     flat = [{**row, "loss": 5.0} for row in trainings["seed-0"]]
     assert dynamics_sentences({"flat": flat}) == []
+
+
+def test_steps_within_the_first_checkpoints_have_no_order() -> None:
+    """Both cross between steps 0 and 50, wherever interpolation puts them."""
+    steps, r2, loss = (0, 50, 100, 150), (0.0, 0.62, 0.64, 0.64), (9.0, 4.0, 3.7, 3.6)
+    rows = [
+        {"step": step, "frequency_adjusted_r2": one, "loss": other}
+        for step, one, other in zip(steps, r2, loss, strict=True)
+    ]
+    trainings = {f"seed-{seed}": rows for seed in range(4)}
+    *each, apart = dynamics_sentences(trainings)
+    assert each[0] == (
+        "seed-0: 90 % of the final adjusted R² of frequency at step ≤ 50, 90 % of the drop of the loss at "
+        "step ≤ 50."
+    )
+    assert "is not known" in apart
+    assert "no checkpoint lies between the two" in dynamics_sentences({"seed-0": rows})[-1]
+    early = [{**row, "frequency_adjusted_r2": 0.6} for row in rows]
+    assert "at or before the first checkpoint (step 0)" in dynamics_sentences({"seed-0": early})[0]
 
 
 def test_only_the_last_step_is_shown_by_itself(trained: Path) -> None:
@@ -392,7 +445,7 @@ def test_the_header_says_what_was_found(plain: Path, trained: Path) -> None:
     told = unembedding_sentences(Records(trained))
     assert all(text.startswith("In seed-0/step-01000: ") for text in told[:3])
     assert "no set of coordinates can go" in told[2]
-    assert told[-1].startswith("The loss comes")
+    assert told[-1].startswith("Whether R² of frequency")
     head = unescape(build(plain).read_text(encoding="utf-8")).partition("<h1>")[2].partition("<section")[0]
     assert fit in head
 

@@ -203,13 +203,23 @@ MASK_COLUMNS: dict[str, Column] = {
     **_CHECKPOINT,
     "fill": _text("what stands in place of the removed coordinates: zero, or the mean state"),
     "limit": _real("largest js that the proposed set may have, nats"),
+    "windows": _count("of held-out text, that it was chosen on; an interval takes eight"),
     "share": _real(
         "share of the coordinates that the proposed set removes; 0 where none is within the limit"
     ),
     "dimensions_removed": _count("coordinates that it removes"),
-    "js": _real_or_null("its Jensen-Shannon divergence, nats; null where nothing is removed"),
-    "js_low": _real_or_null("lower end of its 95 % interval over windows; null below two"),
-    "js_high": _real_or_null("upper end of it"),
+    "js": _real_or_null(
+        "its Jensen-Shannon divergence on the first half of the held-out windows, that it was chosen on, "
+        "nats; null where nothing is removed"
+    ),
+    "js_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "js_high": _real_or_null("upper end of it, at most the limit"),
+    "checked_js": _real_or_null("the same on the second half, that it was not chosen on, nats"),
+    "checked_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "checked_high": _real_or_null("upper end of it"),
+    "other_js": _real_or_null("the same on other text, nats; null without any"),
+    "other_low": _real_or_null("lower end of its 95 % interval over windows; null below eight"),
+    "other_high": _real_or_null("upper end of it"),
     "file": _text_or_null("mask file in the result folder; null where nothing is removed"),
 }
 """One row per checkpoint: the removable set that is proposed."""

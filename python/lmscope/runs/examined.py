@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lmscope.representations.output_head import OutputHead
     from lmscope.representations.token_averages import TokenAverages
 
+
+_LOG = logging.getLogger(__name__)
 
 _PARTED = " (two thirds of the text are fitted, the last third is held out)"
 
@@ -155,6 +158,11 @@ class Subject:
         positions = self.settings.removal_positions
         return self._states(self.texts.held_out, positions, self.meter.over(positions))
 
+    @property
+    def other_removal_states(self) -> NextStates:
+        """Of the other text, of which there must be some."""
+        return self._states(self.texts.other, self.settings.removal_positions, lambda _: None)
+
     @cached_property
     def named_tokens(self) -> tuple[int, ...]:
         """Ids of those that the settings name; ValueError for one that the head has no row for."""
@@ -244,6 +252,7 @@ class Examined:
         self._several = several
         self.sizes = Sizes(0, 0, 0, 0)
         self._available: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
         self.meter = Meter()
         self.trained = Subject(lambda: reading.model, texts, settings, self.meter)
         self._twin: LanguageModel | None = None
@@ -308,10 +317,12 @@ class Examined:
         for name, read, least, bounds in (
             ("text", texts.fit, LEAST_POSITIONS, {"positions": positions}),
             ("held_out", texts.held_out, LEAST_EVALUATED, {**steered, **removed}),
-            ("other_text", texts.other, LEAST_EVALUATED, steered),
+            ("other_text", texts.other, LEAST_EVALUATED, {**steered, **removed}),
         ):
             if read or name != "other_text":
                 self._check_text(model, name, read, least, bounds)
+        if self.last and self.settings.removal:
+            self._warn_of_few_windows()
         if not_finite(model):
             # Of these weights, not of this kind of model: its records fail, those of other checkpoints stand.
             return
@@ -343,6 +354,7 @@ class Examined:
                 f"{name}: {sum(positions)} positions in {held} windows for {self.name}; {least} in 2 windows "
                 f"are needed: give more text, or a smaller window{parted}"
             )
+        self._largest[name] = max(positions)
         for bound, most in bounds.items():
             # Whole windows are read, and intervals take two.
             if most < min(sum(positions), 2 * max(positions)):
@@ -350,6 +362,19 @@ class Examined:
                     f"{bound}: {most} positions are less than two windows of {max(positions)} ({name}); give "
                     f"at least {2 * max(positions)}, or a smaller window"
                 )
+
+    def _warn_of_few_windows(self) -> None:
+        """Of which half choose a removable set, and half check it."""
+        from lmscope.analyses.lesion_impact import FEWEST_UNITS
+
+        largest, most = self._largest["held_out"], self.settings.removal_positions
+        chosen_on = self.positions("held_out", most) // largest // 2
+        if chosen_on < FEWEST_UNITS:
+            _LOG.warning(
+                "removable set of %s: chosen without an interval: about %d windows of held-out text, %d are "
+                "needed; give removal_positions of at least %d and as much held-out text, or a smaller window",
+                *(self.name, chosen_on, FEWEST_UNITS, 2 * FEWEST_UNITS * largest),
+            )
 
     def forget(self) -> None:
         """Let go of the models and of all that was made with them."""

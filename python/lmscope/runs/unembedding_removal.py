@@ -16,6 +16,7 @@ from lmscope.runs.unembedding_jobs import Job, Need, Rows
 
 if TYPE_CHECKING:
     from lmscope.output_embedding.removal import RemovalPoint
+    from lmscope.representations.next_states import NextStates
 
 DRAWS = 3
 """Random orders."""
@@ -56,7 +57,8 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
         "mask",
         examined.record(),
         "removable set",
-        _ROUNDS * (_SIZES_A_ROUND + 1) * one,
+        # Half of the windows, and the other half once, beside other text.
+        (_ROUNDS * (_SIZES_A_ROUND + 1) + len(settings.shares) + 4) * one / 2,
         needs,
         partial(_mask, store, examined),
     )
@@ -67,7 +69,7 @@ def _chains(order: str) -> int:
 
 
 def _points(
-    examined: Examined, order: str, advance: Callable[[int], None], shares: Any
+    examined: Examined, order: str, states: NextStates, advance: Callable[[int], None], shares: Any
 ) -> Iterator[RemovalPoint]:
     from lmscope.analyses.dimension_saliency import dimension_saliency
     from lmscope.output_embedding.removal import removal_curve
@@ -75,7 +77,7 @@ def _points(
     subject, settings = examined.trained, examined.settings
     return removal_curve(
         subject.head,
-        subject.removal_states,
+        states,
         dimension_saliency(subject.encoding),
         shares=shares,
         orders=(order,),  # type: ignore[arg-type]
@@ -88,33 +90,30 @@ def _points(
 
 
 def _curve(examined: Examined, order: str) -> Rows:
-    shares = examined.settings.shares
-    positions = len(examined.trained.removal_states)
-    advance = examined.meter.over(_chains(order) * len(shares) * positions)
-    points = _points(examined, order, advance, shares)
+    shares, states = examined.settings.shares, examined.trained.removal_states
+    advance = examined.meter.over(_chains(order) * len(shares) * len(states))
+    points = _points(examined, order, states, advance, shares)
     return [{**examined.about, **{name: getattr(one, name) for name in _COLUMNS}} for one in points]
 
 
+def _halves(states: NextStates) -> tuple[NextStates, NextStates]:
+    """The first windows and the last: what a set is chosen on, and what it is checked on."""
+    units = np.unique(states.unit)
+    first = np.isin(states.unit, units[: len(units) // 2])
+    return states.part(first), states.part(~first)
+
+
 def _mask(store: RecordStore, examined: Examined) -> Rows:
-    from lmscope.analyses.dimension_saliency import dimension_saliency
-    from lmscope.output_embedding.removal import RemovalPoint
     from lmscope.output_embedding.removal_mask import removable_set
 
     subject, settings = examined.trained, examined.settings
-    order = dimension_saliency(subject.encoding).order
-    points = []
-    for row in store.rows("removal", examined.record("least")):
-        keep = np.ones(len(order), dtype=bool)
-        keep[order[: row["dimensions"]]] = False
-        mean = subject.averages.hidden_mean if settings.fill == "mean" else None
-        points.append(RemovalPoint(**{name: row[name] for name in _COLUMNS}, keep=keep, mean=mean))
-    advance = examined.meter.over(_ROUNDS * _SIZES_A_ROUND * len(subject.removal_states))
+    chosen_on, checked_on = _halves(subject.removal_states)
+    advance = examined.meter.over((len(settings.shares) + _ROUNDS * _SIZES_A_ROUND) * len(chosen_on))
+    measured = partial(_points, examined, "least", chosen_on, advance)
     mask = removable_set(
-        points,
-        js=settings.js,
-        refine=partial(_points, examined, "least", advance),
-        identity=examined.checkpoint.identity,
-    )
+        measured(settings.shares), js=settings.js, refine=measured, identity=examined.checkpoint.identity
+    ).checked(subject.head, checked_on)
+    other = mask.checked(subject.head, subject.other_removal_states) if subject.texts.other else None
     file = None
     if mask.removed:
         path = store.beside("mask", examined.record(), ".safetensors")
@@ -125,11 +124,18 @@ def _mask(store: RecordStore, examined: Examined) -> Rows:
             **examined.about,
             "fill": mask.fill,
             "limit": mask.limit,
+            "windows": len(np.unique(chosen_on.unit)),
             "share": mask.share,
             "dimensions_removed": mask.removed,
             "js": mask.js if mask.removed else None,
             "js_low": mask.js_low,
             "js_high": mask.js_high,
+            "checked_js": mask.checked_js if mask.removed else None,
+            "checked_low": mask.checked_low,
+            "checked_high": mask.checked_high,
+            "other_js": other.checked_js if other and other.removed else None,
+            "other_low": other.checked_low if other else None,
+            "other_high": other.checked_high if other else None,
             "file": file,
         }
     ]

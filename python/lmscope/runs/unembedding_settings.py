@@ -114,7 +114,7 @@ class UnembeddingSettings:
                 "parts": {"random_direction": seed},
             },
             "removal": {**removal, "parts": {"random": seed}},
-            "mask": {**removal, "js": self.js},
+            "mask": {**removal, "other": self.other, "js": self.js},
             "generations": {
                 **read,
                 "held_out": self.held_out,

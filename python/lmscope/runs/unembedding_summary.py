@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lmscope import html_repr
-from lmscope.analyses.training_dynamics import StepsApart, reached, steps_apart
+from lmscope.analyses.training_dynamics import Reached, StepsApart, reached, steps_apart
 from lmscope.report.steering_rows import alone
 from lmscope.report.words import count
 from lmscope.runs import unembedding_words
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _SHARE = 0.9
-"""Of the way from the first to the last value."""
+"""Of the last R2, and of the drop of the loss."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,17 @@ class RemovableSet:
     checkpoint: str
     fill: str
     limit: float
+    windows: int
     share: float
     dimensions_removed: int
     js: float | None
     js_high: float | None
+    checked_js: float | None
+    checked_low: float | None
+    checked_high: float | None
+    other_js: float | None
+    other_low: float | None
+    other_high: float | None
     file: str | None
 
 
@@ -133,17 +140,18 @@ class Generations:
 
 @dataclass(frozen=True)
 class Course:
-    """One training: the steps at which R2 of the frequencies, and the loss, had made 90 % of their way from
-    the first checkpoint to the last; None where a value did not move or is not known."""
+    """One training: where adjusted R2 of the frequencies had come to 90 % of its last value, and the loss to
+    90 % of its drop; None where there is no such value or drop, or a value is not known. The steps are
+    interpolated; `apart` says what the checkpoints around them leave open."""
 
     series: str
     checkpoints: int
     first_step: int
     last_step: int
     r2: float | None
-    r2_step: float | None
-    loss_step: float | None
-    doublings: float | None
+    r2_step: Reached | None
+    loss_step: Reached | None
+    apart: StepsApart | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -305,11 +313,8 @@ def _courses(rows: Iterable[Row]) -> list[Course]:
 def _course(series: str, rows: Sequence[Row]) -> Course:
     rows = sorted(rows, key=lambda row: int(row["step"]))
     steps = [int(row["step"]) for row in rows]
-    r2_step = _reached(steps, [row["frequency_adjusted_r2"] for row in rows])
-    loss_step = _reached(steps, [row["loss"] for row in rows])
-    doublings = None
-    if r2_step is not None and loss_step is not None:
-        doublings = steps_apart([r2_step], [loss_step]).doublings
+    r2_step = _reached(steps, [row["frequency_adjusted_r2"] for row in rows], "last")
+    loss_step = _reached(steps, [row["loss"] for row in rows], "way")
     return Course(
         series=series,
         checkpoints=len(rows),
@@ -318,15 +323,17 @@ def _course(series: str, rows: Sequence[Row]) -> Course:
         r2=rows[-1]["frequency_adjusted_r2"],
         r2_step=r2_step,
         loss_step=loss_step,
-        doublings=doublings,
+        apart=None if r2_step is None or loss_step is None else steps_apart([r2_step], [loss_step]),
     )
 
 
-def _reached(steps: Sequence[int], values: Sequence[float | None]) -> float | None:
+def _reached(
+    steps: Sequence[int], values: Sequence[float | None], of: Literal["way", "last"]
+) -> Reached | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values) or len(steps) < 2 or len(set(steps)) < len(steps):
         return None
-    return reached(steps, known, _SHARE)
+    return reached(steps, known, _SHARE, of=of)
 
 
 def _unreached(rows: Iterable[Row]) -> Iterable[dict[str, str]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lmscope.report.dynamics_rows import order_sentence
+from lmscope.report.removable_set import check_sentence, no_interval
 from lmscope.report.steering_rows import together_sentences
 from lmscope.report.words import count, listing, number, percent, plain
 
 if TYPE_CHECKING:
+    from lmscope.analyses.training_dynamics import Reached
     from lmscope.runs.unembedding_summary import (
         Accuracy,
         Course,
@@ -28,7 +31,7 @@ REMOVAL_TITLE = (
 REMOVAL_COLUMNS = ("checkpoint", "share", "least", "most", "random")
 GENERATIONS_TITLE = "Greedy continuations of held-out text"
 GENERATIONS_COLUMNS = ("checkpoint", "changed", "same tokens", "distinct pairs", "repeated", "steered token")
-COURSES_TITLE = "Steps at 90 % of the way from the first checkpoint to the last"
+COURSES_TITLE = "Steps at 90 % of the last adjusted R\u00b2 of frequency, and of the drop of the loss"
 COURSES_COLUMNS = (
     "series",
     "checkpoints",
@@ -144,10 +147,19 @@ def course_cells(one: Course) -> tuple[str, ...]:
         number(one.checkpoints),
         f"{number(one.first_step)} to {number(one.last_step)}",
         "" if one.r2 is None else _value(one.r2),
-        number(one.r2_step),
-        number(one.loss_step),
-        "" if one.doublings is None else f"{one.doublings:+.1f}",
+        _step(one.r2_step),
+        _step(one.loss_step),
+        "" if one.apart is None else f"{one.apart.least:+.1f} to {one.apart.most:+.1f}",
     )
+
+
+def _step(found: Reached | None) -> str:
+    """The checkpoints around it: nothing is known between them."""
+    if found is None:
+        return ""
+    if not found.after:
+        return f"\u2264 {number(found.by)}"
+    return f"{number(found.after)} to {number(found.by)}"
 
 
 def sentences(summary: UnembeddingSummary) -> list[str]:
@@ -229,30 +241,26 @@ def _of_removal(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str]
             )
             continue
         filled = "set to zero" if mask.fill == "zero" else "set to their mean"
-        upper = "" if mask.js_high is None else f", upper end of its interval {_value(mask.js_high)}"
+        upper = (
+            no_interval(mask.windows)
+            if mask.js_high is None
+            else f"upper end of its interval {_value(mask.js_high)}"
+        )
         yield (
             f"{percent(mask.share)} of the coordinates ({mask.dimensions_removed} of {head.dimensions}) can "
-            f"be {filled} within a divergence of {number(mask.limit)} nats on the held-out text that the set "
-            f"was chosen on ({_value(mask.js)}{upper})."
+            f"be {filled} within a divergence of {number(mask.limit)} nats on the held-out windows that the "
+            f"set was chosen on ({_value(mask.js)}, {upper}). "
+            + check_sentence(
+                mask.limit,
+                (mask.checked_js, mask.checked_low, mask.checked_high),
+                (mask.other_js, mask.other_low, mask.other_high),
+            )
         )
 
 
 def _of_courses(summary: UnembeddingSummary) -> Iterator[str]:
-    apart = summary.apart
-    if apart is None:
-        return
-    earlier = "before" if apart.doublings >= 0 else "after"
-    size = f"{abs(apart.doublings):.1f} doublings of the steps"
-    if apart.trainings == 1:
-        yield (
-            f"R\u00b2 of the corpus frequencies had made 90 % of its way {size} {earlier} the loss; of one "
-            "training there is no interval."
-        )
-        return
-    yield (
-        f"Over {apart.trainings} trainings R\u00b2 of the corpus frequencies had made 90 % of its way {size} "
-        f"{earlier} the loss (95 % interval {apart.low:+.1f} to {apart.high:+.1f}, positive: before)."
-    )
+    if summary.apart is not None:
+        yield order_sentence(summary.apart)
 
 
 def legend(summary: UnembeddingSummary) -> list[tuple[str, str]]:
@@ -271,7 +279,9 @@ def legend(summary: UnembeddingSummary) -> list[tuple[str, str]]:
     if summary.removal:
         told.append(("least, most", "of least or most contribution first; random: mean of 3 orders"))
     if summary.courses:
-        told.append(("doublings", "of the steps, from the R\u00b2's to the loss's"))
+        told.append(
+            ("doublings", "of the steps, from the R\u00b2's to the loss's: what the checkpoints leave open")
+        )
     return told
 
 

@@ -11,6 +11,7 @@ from lmscope.report.dynamics_rows import (
     at_share,
     curve,
     dynamics_sentences,
+    star_level,
     step_words,
     way,
 )
@@ -94,7 +95,7 @@ def section(records: Records) -> Section | None:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"{percent(SHARE)} of the way",
+                "name": f"{percent(SHARE)} (of the last R²; else of the way)",
                 "marker": {
                     "symbol": "star",
                     "size": 13,
@@ -117,8 +118,9 @@ def section(records: Records) -> Section | None:
         values={"measures": states},
         shows="One point per checkpoint, steps on a logarithmic axis (of step + 1). Taken together, every "
         "quantity goes from 0 at the first checkpoint to 1 at the last, one line style a training; stars "
-        "stand where it has made 90 % of its way, interpolated between checkpoints. By itself, each quantity "
-        "has one line per training.",
+        "stand where an R² has come to 90 % of its last value, and anything else has made 90 % of its way, "
+        "interpolated between the two checkpoints around it. By itself, each quantity has one line per "
+        "training.",
         surprise="A first checkpoint that is already trained: its way is not seen. R² of frequency that "
         "falls again after it rose. That one thing comes before another does not say that it is needed for "
         "it; the distance to the last weights shrinks to 0 by its definition, however the training went.",
@@ -188,9 +190,10 @@ def _together(
                 }
             )
             parts.append([f"{short}: share of its way", name, steps, shares])
-            at = at_share(points)
-            if at is not None:
-                stars.append((at, SHARE, f"<b>{as_html(name)}</b>, {short}: 90 % by step {step_words(at)}"))
+            at = at_share(points, column)
+            if at is not None and shares:
+                made = (star_level(at, points) - points[0][1]) / (points[-1][1] - points[0][1])
+                stars.append((at.step, made, f"<b>{as_html(name)}</b>, {short}: 90 % {step_words(at)}"))
     outside = any(not _LOWEST <= share <= _HIGHEST for one in data for share in one["y"])
     data += [{"visible": False}] * len(trainings)
     note = "0 is the first checkpoint, 1 the last; distances run from the first weights to the last"
@@ -212,7 +215,7 @@ def _together(
         },
         html=render(_BELOW, note=note, sentences=sentences),
         note=note,
-        parts=[*parts, *_of_stars(stars, "90 % of its way")],
+        parts=[*parts, *_of_stars(stars, "90 %")],
     )
 
 
@@ -223,6 +226,7 @@ def _one(
     stars: list[tuple[float, float, str]] = []
     parts: list[list[Any]] = []
     quantity = QUANTITIES[column]
+    what = "90 % of the last value" if quantity.of == "last" else "90 % of the way from the first value"
     for name, rows in trainings.items():
         points = curve(rows, column)
         data.append(
@@ -237,18 +241,18 @@ def _one(
             }
         )
         parts.append([quantity.label, name, [step for step, _ in points], [value for _, value in points]])
-        at = at_share(points)
+        at = at_share(points, column)
         if at is not None:
-            value = points[0][1] + SHARE * (points[-1][1] - points[0][1])
-            stars.append((at, value, f"<b>{as_html(name)}</b>: 90 % of the way by step {step_words(at)}"))
-    note = "One line per training; stars stand at 90 % of the way from the first to the last value"
+            words = f"<b>{as_html(name)}</b>: {what} {step_words(at)}"
+            stars.append((at.step, star_level(at, points), words))
+    note = f"One line per training; stars stand at {what}"
     return Variant(
         label,
         [*data, _stars(stars)],
         {"yaxis": {"title": {"text": quantity.axis}, "tickformat": "", "autorange": True}, "shapes": []},
         html=render(_BELOW, note=note, sentences=sentences),
         note=note,
-        parts=[*parts, *_of_stars(stars, "90 % of its way")],
+        parts=[*parts, *_of_stars(stars, what)],
     )
 
 
