@@ -393,7 +393,7 @@ def _mask(rows: list[dict[str, Any]], fill: str, limit: float) -> dict[str, Any]
     if not within:
         ends = [f"{name}_{end}" for name in ("checked", "other") for end in ("js", "low", "high")]
         nothing = dict.fromkeys(("js", "js_low", "js_high", *ends, "file"))
-        return {"fill": fill, "limit": limit, "share": 0.0, "dimensions_removed": 0, **nothing}
+        return {"fill": fill, "limit": limit, "windows": 16, "share": 0.0, "dimensions_removed": 0, **nothing}
     row = max(within, key=lambda row: row["share"])
     return {
         **{name: row[name] for name in ("fill", "share", "js", "js_low", "js_high")},

@@ -123,13 +123,27 @@ def test_an_encoder_leaves_with_3(minilm_path: Path, notes: Path, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_copy_with_an_edit_refuses_what_it_does_not_read(causal: Path, notes: Path, tmp_path: Path) -> None:
+    applied = ("--apply-edit", "edit.safetensors", "--to", tmp_path / "copy")
+    for arguments, problem in (
+        (("--to", tmp_path / "copy"), "to: give the file of one edit"),
+        (("--apply-edit", "edit.safetensors"), "to: give the new folder"),
+        (("--remove-edit", "edit.safetensors", "--to", tmp_path), "exists already; give a new folder"),
+        ((*applied, "--text", notes, "--seed", "0"), "--text, --seed: not read where"),
+        ((*applied, "-o", tmp_path / "run"), "--out: not read where an edit is put into a copy"),
+    ):
+        result = lmscope_command("unembedding", causal, *arguments)
+        assert (result.returncode, result.stdout) == (2, ""), result.stderr
+        assert problem in one_line(result)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_wrong_usage_leaves_with_2(causal: Path, notes: Path, tmp_path: Path) -> None:
     text = ("--text", notes)
     for arguments, problem in (
         ((*text, "--steer", "house"), "steer: token 'house' is 5 tokens"),
         ((*text, "--edit", "n"), "edit: 'n' is not TOKEN=FACTOR"),
-        (("--to", tmp_path / "copy"), "to: give the file of one edit"),
-        (("--apply-edit", "edit.safetensors"), "to: give the new folder"),
+        ((*text, "--edit", "n=2", "--save-edit", tmp_path), "is a folder; give the file"),
     ):
         result = lmscope_command("unembedding", causal, "-o", tmp_path / "run", *arguments)
         assert (result.returncode, result.stdout) == (2, ""), result.stderr

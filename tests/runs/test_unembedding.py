@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,45 @@ def test_settings_touch_what_depends_on_them(causal: Path, other: Path, tmp_path
     assert run() == set()
 
 
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        # Drawn orders, directions, permutations, weights and sub-vocabularies.
+        (
+            {"seed": 1},
+            {"encoding": 4, "vocabulary_size": 1, "steering": 1, "removal": 1, "generations": 3},
+        ),
+        ({"frequency_text": True}, {"encoding": 2}),
+        ({"fill": "mean"}, {"removal": 3, "mask": 1, "generations": 9}),
+    ],
+)
+def test_a_setting_touches_only_the_records_that_use_it(
+    whole: lmscope.Run,
+    causal: Path,
+    other: Path,
+    tmp_path: Path,
+    changed: dict[str, Any],
+    again: dict[str, int],
+) -> None:
+    given: dict[str, Any] = {"texts": TEXTS, "other_text": other, "js": 0.02, **QUICK}
+    if "frequency_text" in changed:
+        changed = {"frequency_text": other}
+    shutil.copytree(whole.path, tmp_path / "run")
+    before = files(lmscope.open_run(tmp_path / "run"))
+    run = lmscope.unembedding(causal, out=tmp_path / "run", **{**given, **changed})
+    after = files(run)
+    made = {name: len(after[name] - before[name]) for name in after}
+    assert {name: number for name, number in made.items() if number} == again
+    # The tables hold what a run of its own holds: nothing of the other settings, nothing too little.
+    fresh = lmscope.unembedding(causal, out=tmp_path / "fresh", **{**given, **changed})
+    for name in UNEMBEDDING_ANALYSES - {"mask"}:
+        assert rows(run, name) == rows(fresh, name)
+    back = lmscope.unembedding(causal, out=tmp_path / "run", **given)
+    assert files(back) == after
+    for name in UNEMBEDDING_ANALYSES - {"mask"}:
+        assert rows(back, name) == rows(whole, name)
+
+
 # trainings
 
 
@@ -500,6 +540,22 @@ def test_a_factor_past_saturation_has_its_reason_and_the_others_go_on(causal: Pa
     assert ["500 times" in one["name"] for one in told] == [True, True]
 
 
+def test_a_factor_that_leaves_no_token_fails_once(causal: Path, tmp_path: Path) -> None:
+    given = {**BARE, "steer": None, "controls": True, "generations": True, "factors": (2.0, 1e9)}
+    run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path, **given)
+    (failure,) = run.unembedding().failures
+    assert failure["name"] == "tiny-causal, tokens to steer"
+    assert "factor 1e+09 leaves only tokens with a mean probability below 5e-10" in failure["reason"]
+    assert "ask for a smaller one" in failure["reason"]
+    assert {one["kind"] for one in rows(run, "generations")} == {"untouched"}
+    # What the message offers can be had.
+    smaller = float(failure["reason"].partition("at most ")[2].partition(" ")[0])
+    run = lmscope.unembedding(
+        causal, texts=TEXTS, out=tmp_path, **{**given, "factors": (2.0, 0.99 * smaller)}
+    )
+    assert run.unembedding().failures == ()
+
+
 def test_weights_that_are_not_finite_fail_once(causal: Path, tmp_path: Path) -> None:
     def spoil(model: Any) -> None:
         model.lm_head.weight.data[7, 3] = math.nan
@@ -550,6 +606,7 @@ def test_too_few_tokens_seen_is_a_reason_in_the_row(causal: Path, tmp_path: Path
         ({"eval_positions": 40}, "eval_positions: 40 positions are less than two windows of 31"),
         ({"edit": {"house": 2.0}, "save_edit": "edit.safetensors"}, "edit: token 'house' is 5 tokens"),
         ({"edit": {"n": 0.0}, "save_edit": "edit.safetensors"}, "edit: 'n': a factor must be above 0"),
+        ({"edit": {"n": 2.0}, "save_edit": "."}, "save_edit: '.' is a folder; give the file"),
         ({"edit": {"n": 2.0}, "save_edit": "nowhere/edit.safetensors"}, "there is no such folder"),
     ],
 )

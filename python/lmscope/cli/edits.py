@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import typer
@@ -32,6 +33,27 @@ def edits_of(given: Sequence[str]) -> dict[int | str, float]:
     return found
 
 
+_WITH_A_COPY = {"checkpoints", "apply_edit", "remove_edit", "to", "json", "quiet"}
+
+
+def refuse_others(context: typer.Context) -> None:
+    """Raise `UsageError` for an option that was given and that writing a copy does not read."""
+    from lmscope.runs.errors import UsageError
+
+    given = [
+        option.opts[-1]
+        for option in context.command.params
+        if option.name not in _WITH_A_COPY
+        and option.name is not None
+        and getattr(context.get_parameter_source(option.name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: not read where an edit is put into a copy or taken out of one; leave "
+            f"{'it' if len(given) == 1 else 'them'} out"
+        )
+
+
 def apply_or_remove(
     checkpoints: Sequence[str],
     *,
@@ -49,6 +71,8 @@ def apply_or_remove(
         raise UsageError("to: give the file of one edit, --apply-edit FILE or --remove-edit FILE")
     if to is None:
         raise UsageError("to: give the new folder that the copy goes to, --to FOLDER")
+    if os.path.lexists(to):
+        raise UsageError(f"to: {to!r} exists already; give a new folder")
     if len(checkpoints) != 1:
         raise UsageError(f"an edit is put into one checkpoint at a time; {len(checkpoints)} are given")
     if apply is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lmscope.cli import options
-from lmscope.cli.edits import apply_or_remove, edits_of, token_of
+from lmscope.cli.edits import apply_or_remove, edits_of, refuse_others, token_of
 from lmscope.cli.model_verdict import finish_model_run
 from lmscope.cli.output import errors_to_exit_codes
 
@@ -19,6 +19,7 @@ _EDIT = "Edits of the checkpoint"
 
 
 def unembedding(
+    context: typer.Context,
     checkpoints: Annotated[
         list[str],
         typer.Argument(
@@ -246,6 +247,7 @@ def unembedding(
     with errors_to_exit_codes(as_json=json):
         first, *others = checkpoints
         if apply_edit is not None or remove_edit is not None or to is not None:
+            refuse_others(context)
             apply_or_remove(
                 checkpoints, apply=apply_edit, remove=remove_edit, to=to, as_json=json, quiet=quiet
             )

@@ -35,7 +35,7 @@ def middle_tokens(
         largest_factor: that the tokens will be steered by.
 
     Raises:
-        SteeringError: no token occurs often enough.
+        SteeringError: no token occurs often enough, or every one is too probable for the largest factor.
         ValueError: shapes that disagree.
     """
     log_probability, counts = np.asarray(log_probability, dtype=np.float64), np.asarray(counts)
@@ -44,13 +44,20 @@ def middle_tokens(
             f"log_probability and counts need a value for each token; found shapes {log_probability.shape} "
             f"and {counts.shape}"
         )
-    fits = (counts >= fewest) & (log_probability < -np.log(2 * largest_factor)) & np.isfinite(log_probability)
+    fits = (counts >= fewest) & np.isfinite(log_probability)
     fits[np.asarray(special, dtype=np.int64)] = False
-    candidates = np.flatnonzero(fits)
+    if not fits.any():
+        raise SteeringError(
+            f"no token occurs {fewest} times in the fitting text, special ones aside: give a longer text, or "
+            "name the tokens"
+        )
+    candidates = np.flatnonzero(fits & (log_probability < -np.log(2 * largest_factor)))
     if not len(candidates):
         raise SteeringError(
-            f"no token occurs {fewest} times in the fitting text with a mean probability below "
-            f"{1 / (2 * largest_factor):g}: give a longer text, or name the tokens"
+            f"factor {largest_factor:g} leaves only tokens with a mean probability below "
+            f"{1 / (2 * largest_factor):g}, and none that occurs {fewest} times in the fitting text has one: "
+            f"ask for a smaller one, at most {np.exp(-log_probability[fits].min()) / 2:.3g} here, or "
+            "name the tokens"
         )
     ranked = candidates[np.argsort(log_probability[candidates], kind="stable")]
     spare = min(len(ranked) // 4, max(0, (len(ranked) - count) // 2))

@@ -150,8 +150,12 @@ class Records:
         return self._folder.failures(analysis)
 
     def settings(self, analysis: str) -> Mapping[str, Any]:
-        """What the analysis was asked for; empty where the run does not hold it."""
-        return (self.manifest.get("settings") or {}).get(analysis) or {}
+        """What the analysis was asked for, settings of some of its records among them; empty where the run
+        does not hold it."""
+        found = dict((self.manifest.get("settings") or {}).get(analysis) or {})
+        for part in found.pop("parts", {}).values():
+            found |= part
+        return found
 
     @property
     def checkpoint(self) -> Mapping[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lmscope.analyses.lesion_impact import FEWEST_UNITS
 from lmscope.report.records import Row
-from lmscope.report.words import number
+from lmscope.report.words import count, number
 
 Ends = tuple[float | None, ...]
 """Divergence, and the ends of its interval."""
@@ -25,6 +26,11 @@ def of_mask(row: Row) -> str:
     """The same of a row of the table "mask"."""
     of = {name: tuple(row[f"{name}_{end}"] for end in ("js", "low", "high")) for name in ("checked", "other")}
     return check_sentence(row["limit"], of["checked"], of["other"])
+
+
+def no_interval(windows: int) -> str:
+    """Why the set was chosen by the mean alone."""
+    return f"no interval: {count(windows, 'window')}, {FEWEST_UNITS} are needed"
 
 
 def _measured(found: Ends) -> str:

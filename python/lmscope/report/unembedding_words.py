@@ -7,7 +7,7 @@ from statistics import fmean
 from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
-from lmscope.report.removable_set import of_mask
+from lmscope.report.removable_set import no_interval, of_mask
 from lmscope.report.steering_rows import CONTROLS, TEXTS, alone, errors, together_sentences
 from lmscope.report.unembedding_rows import checkpoints, series
 from lmscope.report.words import count, listing, number, of_one, percent, plain
@@ -113,7 +113,8 @@ def _removal(masks: list[Row]) -> list[str]:
     return [
         f"{count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}), "
         f"{'set to zero' if row['fill'] == 'zero' else 'set to their mean'}, can go at a Jensen–Shannon "
-        f"divergence of {number(row['js'])} nats where they were chosen (limit {number(row['limit'])}). "
+        f"divergence of {number(row['js'])} nats where they were chosen (limit {number(row['limit'])}"
+        f"{'; ' + no_interval(row['windows']) if row['js_high'] is None else ''}). "
         f"{of_mask(row)}"
         if row["dimensions_removed"]
         else "No set of coordinates can go within a Jensen–Shannon divergence of "

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,21 @@ def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str,
     The first half is the same for all tensors, so that a folder that holds records of several settings can be
     read for one of them. ``settings`` must be plain JSON values (ValueError or TypeError otherwise); their
     order does not matter.
+
+    Under ``"parts"`` they may hold further settings by a word: only records with that word in their name
+    depend on them, and are asked under them too.
     """
-    return f"{_asked(identity, analysis, settings, version)}-{_digest(tensor)}"
+    parts = settings.get("parts", {})
+    named = [word for word in parts if word in re.findall(r"\w+", tensor)]
+    return f"{_asked(identity, analysis, _of_parts(settings, named), version)}-{_digest(tensor)}"
+
+
+def _of_parts(settings: Mapping[str, Any], words: Iterable[str]) -> dict[str, Any]:
+    """Settings of records with these words in their name."""
+    found = {name: value for name, value in settings.items() if name != "parts"}
+    for word in words:
+        found |= settings["parts"][word]
+    return found
 
 
 def _asked(identity: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
@@ -420,7 +434,10 @@ class RunFolder:
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
         if analysis in _NOT_BY_TENSOR | LOCATION_ANALYSES:
-            return [path.stem for path in self._files(analysis, self._asked_now(analysis))]
+            parts = settings.get("parts", {})
+            words = chain.from_iterable(combinations(parts, size) for size in range(len(parts) + 1))
+            asked = {_asked(identity, analysis, _of_parts(settings, some), version) for some in words}
+            return [path.stem for one in sorted(asked) for path in self._files(analysis, one)]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]

@@ -205,6 +205,7 @@ MASK_COLUMNS: dict[str, Column] = {
     **_CHECKPOINT,
     "fill": _text("what stands in place of the removed coordinates: zero, or the mean state"),
     "limit": _real("largest js that the proposed set may have, nats"),
+    "windows": _count("of held-out text, that it was chosen on; an interval takes eight"),
     "share": _real(
         "share of the coordinates that the proposed set removes; 0 where none is within the limit"
     ),

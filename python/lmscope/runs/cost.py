@@ -35,6 +35,12 @@ _FORWARD_FLOPS = 4e10
 """Of a model on two cores."""
 
 _SECONDS_PER_EXPONENTIAL = 2.0e-9
+_SECONDS_PER_DIVERGENCE = 1.2e-8
+_WEIGHT_BYTES_A_SECOND = 1e10
+_SECONDS_A_BLOCK = 0.002
+"""Of one step of generation, whatever the sizes: what torch and transformers take between the products."""
+
+_SECONDS_PER_CHARACTER = 1.5e-6
 
 # Of comparing columns, packing included, on one core with AVX-512: float32; bfloat16 is twice as fast.
 _COSINE_FLOPS = 1.5e11
@@ -113,6 +119,19 @@ class Sized(Protocol):
     def parameters_without_embedding(self) -> int: ...
 
 
+class Generating(Sized, Protocol):
+    """The same, of a model with a head."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+
 def forward_seconds(model: Sized, tokens: int) -> float:
     """Estimated seconds of one pass over so many tokens."""
     return 2 * model.parameters_without_embedding * tokens / _FORWARD_FLOPS
@@ -133,6 +152,26 @@ def overlap_seconds(inputs: int, tokens: int) -> float:
 def head_seconds(positions: int, vocabulary: int, dimensions: int) -> float:
     """Estimated seconds of the next-token distributions at so many positions."""
     return positions * vocabulary * (2 * dimensions / _FORWARD_FLOPS + _SECONDS_PER_EXPONENTIAL)
+
+
+def generation_seconds(model: Generating, prompts: int, prompt: int, new_tokens: int) -> float:
+    """Estimated seconds of greedy continuations: the prompts in one pass, then a step for each new token,
+    which reads all weights once."""
+    parameters = model.parameters_without_embedding + model.vocabulary * model.dimensions
+    read = 4 * parameters / _WEIGHT_BYTES_A_SECOND
+    step = max(read, 2 * parameters * prompts / _FORWARD_FLOPS) + _SECONDS_A_BLOCK * (model.depth + 1)
+    return forward_seconds(model, prompts * prompt) + new_tokens * step
+
+
+def divergence_seconds(positions: int, vocabulary: int, dimensions: int) -> float:
+    """Estimated seconds of a changed head's distributions, and of their divergences from the head's own."""
+    changed = head_seconds(positions, vocabulary, dimensions)
+    return changed + positions * vocabulary * _SECONDS_PER_DIVERGENCE
+
+
+def tokenizing_seconds(characters: int) -> float:
+    """Estimated seconds of cutting text into tokens."""
+    return characters * _SECONDS_PER_CHARACTER
 
 
 def regression_seconds(tokens: int, dimensions: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from lmscope.representations.token_averages import TokenAverages
 
 
+_LOG = logging.getLogger(__name__)
+
 _PARTED = " (two thirds of the text are fitted, the last third is held out)"
 
 
@@ -43,6 +46,7 @@ class Sizes:
     vocabulary: int
     dimensions: int
     parameters_without_embedding: int
+    depth: int
 
 
 def not_finite(model: LanguageModel) -> str:
@@ -157,8 +161,7 @@ class Subject:
     @property
     def other_removal_states(self) -> NextStates:
         """Of the other text, of which there must be some."""
-        positions = self.settings.removal_positions
-        return self._states(self.texts.other, positions, self.meter.over(positions))
+        return self._states(self.texts.other, self.settings.removal_positions, lambda _: None)
 
     @cached_property
     def named_tokens(self) -> tuple[int, ...]:
@@ -247,7 +250,9 @@ class Examined:
         self.settings = settings
         self.last = last
         self._several = several
-        self.sizes = Sizes(0, 0, 0)
+        self.sizes = Sizes(0, 0, 0, 0)
+        self._available: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
         self.meter = Meter()
         self.trained = Subject(lambda: reading.model, texts, settings, self.meter)
         self._twin: LanguageModel | None = None
@@ -278,6 +283,10 @@ class Examined:
     def record(self, what: str = "") -> str:
         return f"{self.checkpoint.identity} {what}".rstrip()
 
+    def positions(self, text: str, most: int) -> int:
+        """How many of `most` are read; none of a text that is not given."""
+        return min(most, self._available.get(text, 0))
+
     def _untrained(self) -> LanguageModel:
         """The twin in the model's place; nothing of the trained model is kept in memory."""
         if self._twin is None:
@@ -292,7 +301,9 @@ class Examined:
         too short and for unknown tokens.
         """
         model = self.reading.model
-        self.sizes = Sizes(model.vocabulary, model.hidden_size, model.parameters_without_embedding)
+        self.sizes = Sizes(
+            model.vocabulary, model.hidden_size, model.parameters_without_embedding, model.depth
+        )
         if model.kind != "causal":
             raise CheckpointError(
                 f"{model.label} is of type {model.model_type!r}, an encoder, which has no head that gives "
@@ -310,6 +321,8 @@ class Examined:
         ):
             if read or name != "other_text":
                 self._check_text(model, name, read, least, bounds)
+        if self.last and self.settings.removal:
+            self._warn_of_few_windows()
         if not_finite(model):
             # Of these weights, not of this kind of model: its records fail, those of other checkpoints stand.
             return
@@ -333,6 +346,7 @@ class Examined:
         except ValueError as error:
             raise UsageError(str(error)) from error
         positions = [int((~window.special[1:]).sum()) for window in windows]
+        self._available[name] = sum(positions)
         held = sum(count > 0 for count in positions)
         if sum(positions) < least or held < 2:
             parted = _PARTED if self.trained.texts.parted and name != "other_text" else ""
@@ -340,6 +354,7 @@ class Examined:
                 f"{name}: {sum(positions)} positions in {held} windows for {self.name}; {least} in 2 windows "
                 f"are needed: give more text, or a smaller window{parted}"
             )
+        self._largest[name] = max(positions)
         for bound, most in bounds.items():
             # Whole windows are read, and intervals take two.
             if most < min(sum(positions), 2 * max(positions)):
@@ -347,6 +362,19 @@ class Examined:
                     f"{bound}: {most} positions are less than two windows of {max(positions)} ({name}); give "
                     f"at least {2 * max(positions)}, or a smaller window"
                 )
+
+    def _warn_of_few_windows(self) -> None:
+        """Of which half choose a removable set, and half check it."""
+        from lmscope.analyses.lesion_impact import FEWEST_UNITS
+
+        largest, most = self._largest["held_out"], self.settings.removal_positions
+        chosen_on = self.positions("held_out", most) // largest // 2
+        if chosen_on < FEWEST_UNITS:
+            _LOG.warning(
+                "removable set of %s: chosen without an interval: about %d windows of held-out text, %d are "
+                "needed; give removal_positions of at least %d and as much held-out text, or a smaller window",
+                *(self.name, chosen_on, FEWEST_UNITS, 2 * FEWEST_UNITS * largest),
+            )
 
     def forget(self) -> None:
         """Let go of the models and of all that was made with them."""

@@ -81,4 +81,8 @@ def joint_edit(
     path = Path(save_edit)
     if not path.resolve().parent.is_dir():
         raise UsageError(f"save_edit: {os.fspath(save_edit)!r}: there is no such folder")
+    if path.is_dir():
+        raise UsageError(
+            f"save_edit: {os.fspath(save_edit)!r} is a folder; give the file that the edit goes to"
+        )
     return JointEdit(dict(edit), path, settings.allocations[0], settings.calibrate)

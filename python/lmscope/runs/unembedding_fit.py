@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lmscope.runs.cost import forward_seconds, head_seconds, regression_seconds
+from lmscope.runs.cost import forward_seconds, head_seconds, regression_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined, Subject
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
 
 _SIZE_DRAWS = 5
+_SECONDS_OF_A_MODEL = 0.3
+"""What its first pass takes beside the products."""
+
+_SECONDS_PER_DRAWN_WEIGHT = 3e-8
+_SECONDS_PER_VALUES = 2e-6
+_HEAPS = 10
 
 
 class FitNeeds:
     """What the jobs of a trained model or of its twin are made from, with estimates."""
 
-    def __init__(self, examined: Examined, subject: Subject, of: str = "") -> None:
+    def __init__(self, examined: Examined, subject: Subject, of: str = "", making: float = 0.0) -> None:
+        """`making` is what the model itself takes, in seconds."""
         self._subject = subject
         model = examined.sizes
-        positions = examined.settings.positions
+        positions = examined.positions("text", examined.settings.positions)
         self.dimensions, self.vocabulary = model.dimensions, model.vocabulary
         self.states = Need(
-            f"states{of}", forward_seconds(model, positions) + 0.1, lambda: (subject.head, subject.fit)
+            f"states{of}",
+            making + _SECONDS_OF_A_MODEL + forward_seconds(model, positions),
+            lambda: (subject.head, subject.fit),
         )
         self.averages = Need(
             f"averages{of}",
@@ -48,21 +58,23 @@ def fit_jobs(examined: Examined) -> Iterator[Job]:
     needs = FitNeeds(examined, subject)
     averaged = needs.states, needs.averages
     record = examined.record
-    yield Job("heads", record(), "head", 0.1, averaged, partial(_head, examined))
+    yield Job("heads", record(), "head", 0.0, averaged, partial(_head, examined))
     for target, scope, control, draw in _fits(examined):
         told = " ".join(part for part in (control, target, scope, str(draw) if control else "") if part)
+        own = (target, scope, control) == ("probability", "all", "")
         yield Job(
             "encoding",
             record(f"{target} {scope} {control} {draw}"),
             f"encoding, {told}",
-            needs.regression,
-            averaged if target != "probability" or scope != "all" or control else needs.fitted,
+            0.0 if own else _fit_seconds(examined, subject, target, scope),
+            needs.fitted if own else averaged,
             partial(_encoding, examined, subject, target, scope, control, draw),
         )
     if not examined.last:
         return
-    yield Job("token_values", record(), "values of tokens", 0.1, needs.fitted, partial(_values, examined))
-    yield Job("slope", record(), "slope", 0.1, needs.fitted, partial(_slope, examined))
+    listed = _SECONDS_PER_VALUES * examined.sizes.vocabulary
+    yield Job("token_values", record(), "values of tokens", listed, needs.fitted, partial(_values, examined))
+    yield Job("slope", record(), "slope", 0.0, needs.fitted, partial(_slope, examined))
     if settings.vocabulary_sizes:
         # Every draw reads all rows once more.
         yield Job(
@@ -79,16 +91,30 @@ def twin_jobs(examined: Examined) -> Iterator[Job]:
     """Those of the untrained twin, which takes the model's place: they come last."""
     if not (examined.last and examined.settings.untrained):
         return
-    needs = FitNeeds(examined, examined.twin, " of the untrained twin")
+    model = examined.sizes
+    drawn = model.parameters_without_embedding + model.vocabulary * model.dimensions
+    needs = FitNeeds(examined, examined.twin, " of the untrained twin", _SECONDS_PER_DRAWN_WEIGHT * drawn)
     for target, scope in (("probability", "all"), ("frequency", "seen")):
         yield Job(
             "encoding",
             examined.record(f"{target} {scope} untrained 0"),
             f"encoding, untrained {target}",
-            needs.regression,
+            _fit_seconds(examined, examined.twin, target, scope),
             (needs.states, needs.averages),
             partial(_encoding, examined, examined.twin, target, scope, "untrained", 0),
         )
+
+
+def _fit_seconds(examined: Examined, subject: Subject, target: str, scope: str) -> float:
+    model = examined.sizes
+    if target == "frequency":
+        characters = sum(map(len, subject.texts.frequency))
+        # Different tokens grow with the root of a text's length (Heaps 1978).
+        tokens = min(model.vocabulary, round(_HEAPS * math.sqrt(characters)))
+        return tokenizing_seconds(characters) + regression_seconds(tokens, model.dimensions)
+    seen = examined.positions("text", examined.settings.positions)
+    tokens = min(model.vocabulary, seen) if scope == "seen" else model.vocabulary
+    return regression_seconds(tokens, model.dimensions)
 
 
 def _fits(examined: Examined) -> Iterator[tuple[str, str, str, int]]:

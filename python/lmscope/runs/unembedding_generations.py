@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.cost import generation_seconds
 from lmscope.runs.examined import Examined, Subject
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
@@ -30,25 +30,24 @@ def generation_jobs(examined: Examined) -> Iterator[Job]:
     if not (examined.last and settings.generations):
         return
     subject, model = examined.trained, examined.sizes
-    tokens = settings.prompts * (PROMPT + settings.new_tokens)
-    seconds = forward_seconds(model, tokens) + head_seconds(tokens, model.vocabulary, model.dimensions)
+    seconds = generation_seconds(model, settings.prompts, PROMPT, settings.new_tokens)
     untouched = Need("untouched continuations", seconds, lambda: subject.untouched)
     fitted = FitNeeds(examined, subject).fitted
     chosen = tokens_needed(examined)
-    job = partial(_job, examined, seconds)
-    yield job("untouched", "untouched", (untouched,), partial(_row, subject, "untouched", nullcontext))
+    job = partial(_job, examined)
+    yield job(0.0, "untouched", "untouched", (untouched,), partial(_row, subject, "untouched", nullcontext))
     if settings.steering:
         for number in range(min(STEERED, settings.steered)):
             for factor in (min(settings.factors), max(settings.factors)):
                 told = f"steered, token {number + 1}, {settings.allocations[0]}, {factor:g} times"
                 calibrated = " calibrated" if settings.calibrate else ""
                 rows = partial(_steered, subject, number, factor)
-                yield job(f"{told}{calibrated}", told, (*fitted, chosen, untouched), rows)
+                yield job(seconds, f"{told}{calibrated}", told, (*fitted, chosen, untouched), rows)
     if settings.removal:
         for kind in ("least", "most", "random"):
             for share in SHARES:
                 rows = partial(_masked, subject, kind, share)
-                yield job(f"{kind} {share}", f"{kind}, {share:.0%}", (*fitted, untouched), rows)
+                yield job(seconds, f"{kind} {share}", f"{kind}, {share:.0%}", (*fitted, untouched), rows)
 
 
 def _job(

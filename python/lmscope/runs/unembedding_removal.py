@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.cost import divergence_seconds, forward_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.unembedding_fit import FitNeeds
@@ -35,14 +35,15 @@ def removal_jobs(store: RecordStore, examined: Examined) -> Iterator[Job]:
     if not (examined.last and settings.removal):
         return
     model = examined.sizes
+    positions = examined.positions("held_out", settings.removal_positions)
     states = Need(
         "held-out states",
-        forward_seconds(model, settings.removal_positions),
+        forward_seconds(model, positions)
+        + tokenizing_seconds(sum(map(len, examined.trained.texts.held_out))),
         lambda: examined.trained.removal_states,
     )
     needs = (*FitNeeds(examined, examined.trained).fitted, states)
-    # Logits of the changed head, and the divergence of two distributions: twice the work of one.
-    one = 2 * head_seconds(settings.removal_positions, model.vocabulary, model.dimensions)
+    one = divergence_seconds(positions, model.vocabulary, model.dimensions)
     for order in ("least", "most", "random"):
         yield Job(
             "removal",
@@ -89,8 +90,7 @@ def _points(
 
 
 def _curve(examined: Examined, order: str) -> Rows:
-    shares = examined.settings.shares
-    states = examined.trained.removal_states
+    shares, states = examined.settings.shares, examined.trained.removal_states
     advance = examined.meter.over(_chains(order) * len(shares) * len(states))
     points = _points(examined, order, states, advance, shares)
     return [{**examined.about, **{name: getattr(one, name) for name in _COLUMNS}} for one in points]
@@ -108,8 +108,7 @@ def _mask(store: RecordStore, examined: Examined) -> Rows:
 
     subject, settings = examined.trained, examined.settings
     chosen_on, checked_on = _halves(subject.removal_states)
-    sizes = len(settings.shares) + _ROUNDS * _SIZES_A_ROUND
-    advance = examined.meter.over(sizes * len(chosen_on))
+    advance = examined.meter.over((len(settings.shares) + _ROUNDS * _SIZES_A_ROUND) * len(chosen_on))
     measured = partial(_points, examined, "least", chosen_on, advance)
     mask = removable_set(
         measured(settings.shares), js=settings.js, refine=measured, identity=examined.checkpoint.identity
@@ -125,6 +124,7 @@ def _mask(store: RecordStore, examined: Examined) -> Rows:
             **examined.about,
             "fill": mask.fill,
             "limit": mask.limit,
+            "windows": len(np.unique(chosen_on.unit)),
             "share": mask.share,
             "dimensions_removed": mask.removed,
             "js": mask.js if mask.removed else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,34 +74,36 @@ class UnembeddingSettings:
     def keys(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Analysis -> the settings that its records depend on; `identities` are those of the checkpoints.
 
+        What only some records of an analysis depend on stands under "parts", by a word in their names.
         Controls, shuffles, allocations, calibration and orders are in none: each has records of its own.
         """
+        seed = {"seed": self.seed}
         read = {
             "texts": self.fit,
             "window": self.window,
             "positions": self.positions,
             "dtype": self.dtype,
         }
-        encoding = {**read, "frequency": self.frequency, "seed": self.seed}
-        tokens = {
-            "steer": None if self.steer is None else list(self.steer),
-            "steer_count": self.steer_count if self.steer is None else None,
-            "seed": self.seed,
-        }
+        frequency = {"frequency": self.frequency}
+        # Tokens that are not named are drawn.
+        tokens = (
+            {"steer": None, "steer_count": self.steer_count, **seed}
+            if self.steer is None
+            else {"steer": list(self.steer)}
+        )
         removal = {
             **read,
             "held_out": self.held_out,
             "removal_positions": self.removal_positions,
             "shares": list(self.shares),
             "fill": self.fill,
-            "seed": self.seed,
         }
         return {
             "heads": read,
-            "encoding": encoding,
+            "encoding": {**read, "parts": {"frequency": frequency, "shuffled": seed, "untrained": seed}},
             "token_values": read,
             "slope": read,
-            "vocabulary_size": {**read, "seed": self.seed},
+            "vocabulary_size": {**read, **seed},
             "steering": {
                 **read,
                 **tokens,
@@ -109,19 +111,33 @@ class UnembeddingSettings:
                 "other": self.other,
                 "eval_positions": self.eval_positions,
                 "factors": list(self.factors),
+                "parts": {"random_direction": seed},
             },
-            "removal": removal,
+            "removal": {**removal, "parts": {"random": seed}},
             "mask": {**removal, "other": self.other, "js": self.js},
             "generations": {
                 **read,
-                **tokens,
                 "held_out": self.held_out,
-                "factors": [min(self.factors), max(self.factors)],
-                "fill": self.fill,
                 "prompts": self.prompts,
                 "new_tokens": self.new_tokens,
+                "parts": self._changed(tokens),
             },
-            "dynamics": {**encoding, "checkpoints": list(identities)},
+            "dynamics": {**read, **frequency, "checkpoints": list(identities)},
+        }
+
+    def _changed(self, tokens: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Settings of continuations of a changed head, by how it is changed."""
+        from lmscope.output_embedding.mauve import FEWEST
+
+        seed = {"seed": self.seed}
+        # MAUVE clusters at random where there are enough continuations for it.
+        scored = seed if self.prompts >= FEWEST else {}
+        removed = {"fill": self.fill, **scored}
+        return {
+            "steered": {**tokens, "factors": [min(self.factors), max(self.factors)], **scored},
+            "least": removed,
+            "most": removed,
+            "random": {**removed, **seed},
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmscope.runs.cost import forward_seconds, head_seconds
+from lmscope.runs.cost import forward_seconds, head_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined
 from lmscope.runs.unembedding_fit import FitNeeds
 from lmscope.runs.unembedding_jobs import Job, Need, Rows
@@ -22,7 +22,7 @@ CONTROLS = ("wrong_sign", "random_direction")
 _BATCH = 10
 """Tokens of a record."""
 
-_SECONDS_AN_EDIT = 0.05
+_SECONDS_AN_EDIT = 0.004
 _ROOT_STEPS = 20
 _SECONDS_PER_POSITION = 5e-8
 
@@ -33,7 +33,7 @@ def steering_jobs(examined: Examined) -> Iterator[Job]:
         return
     needs = FitNeeds(examined, examined.trained)
     evaluated = Need("normalisers", _evaluation_seconds(examined), lambda: examined.trained.evaluated)
-    positions = settings.positions + 2 * settings.eval_positions
+    positions = examined.positions("text", settings.positions) + sum(_evaluated(examined))
     one_edit = _SECONDS_AN_EDIT + _SECONDS_PER_POSITION * positions * _ROOT_STEPS
     for allocation, calibrated, control in _ways(examined):
         way = " ".join(filter(None, (control, allocation, "calibrated" if calibrated else "uncalibrated")))
@@ -65,12 +65,17 @@ def _ways(examined: Examined) -> Iterator[tuple[str, bool, str]]:
 
 
 def _evaluation_seconds(examined: Examined) -> float:
-    model, settings = examined.sizes, examined.settings
-    texts = 2 if examined.trained.texts.other else 1
-    once = forward_seconds(model, settings.eval_positions) + head_seconds(
-        settings.eval_positions, model.vocabulary, model.dimensions
+    model, texts = examined.sizes, examined.trained.texts
+    read = sum(
+        forward_seconds(model, positions) + head_seconds(positions, model.vocabulary, model.dimensions)
+        for positions in _evaluated(examined)
     )
-    return texts * once
+    return read + tokenizing_seconds(sum(map(len, [*texts.held_out, *texts.other])))
+
+
+def _evaluated(examined: Examined) -> list[int]:
+    """Positions of held-out and of other text."""
+    return [examined.positions(name, examined.settings.eval_positions) for name in ("held_out", "other_text")]
 
 
 def _rows(examined: Examined, allocation: str, calibrated: bool, control: str, first: int) -> Rows:

@@ -104,6 +104,7 @@ class RemovableSet:
     checkpoint: str
     fill: str
     limit: float
+    windows: int
     share: float
     dimensions_removed: int
     js: float | None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lmscope.report.dynamics_rows import order_sentence
-from lmscope.report.removable_set import check_sentence
+from lmscope.report.removable_set import check_sentence, no_interval
 from lmscope.report.steering_rows import together_sentences
 from lmscope.report.words import count, listing, number, percent, plain
 
@@ -244,11 +244,15 @@ def _of_removal(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str]
             )
             continue
         filled = "set to zero" if mask.fill == "zero" else "set to their mean"
-        upper = "" if mask.js_high is None else f", upper end of its interval {_value(mask.js_high)}"
+        upper = (
+            no_interval(mask.windows)
+            if mask.js_high is None
+            else f"upper end of its interval {_value(mask.js_high)}"
+        )
         yield (
             f"{percent(mask.share)} of the coordinates ({mask.dimensions_removed} of {head.dimensions}) can "
             f"be {filled} within a divergence of {number(mask.limit)} nats on the held-out windows that the "
-            f"set was chosen on ({_value(mask.js)}{upper}). "
+            f"set was chosen on ({_value(mask.js)}, {upper}). "
             + check_sentence(
                 mask.limit,
                 (mask.checked_js, mask.checked_low, mask.checked_high),

@@ -9,7 +9,7 @@ from typing import Any
 from lmscope.report.figures import BLUE, GREY, ORANGE, VERMILLION, Figure, Variant
 from lmscope.report.generation_rows import generation_table
 from lmscope.report.records import Records, Row
-from lmscope.report.removable_set import of_mask
+from lmscope.report.removable_set import no_interval, of_mask
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
 from lmscope.report.unembedding_rows import Choices, checkpoints, of_label
@@ -325,8 +325,9 @@ def _said(masks: list[Row]) -> str:
     if not row["dimensions_removed"]:
         return f"No set of coordinates stays within a JS of {number(row['limit'])} nats."
     file = f" The mask is {row['file']} in the result folder." if row["file"] else ""
+    interval = no_interval(row["windows"]) if row["js_high"] is None else _interval(row)
     return (
         f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a "
-        f"JS of {number(row['js'])} nats ({_interval(row)}), within the limit of "
+        f"JS of {number(row['js'])} nats ({interval}), within the limit of "
         f"{number(row['limit'])} where it was chosen. {of_mask(row)}{file}"
     )
