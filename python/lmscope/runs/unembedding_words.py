@@ -129,7 +129,13 @@ def _steering(found: Sequence[Accuracy], sizes: Sequence[float]) -> Iterator[tup
         grouped.setdefault((one.checkpoint, way(one), one.text), {})[one.size] = one
     for (checkpoint, how, text), by_size in grouped.items():
         cells = [_value(by_size[size].median) if size in by_size else "" for size in sizes]
-        yield checkpoint, how, _TEXTS[text], *cells, number(sum(one.edits for one in by_size.values()))
+        yield (
+            checkpoint,
+            how,
+            _TEXTS[text].removesuffix(" text"),
+            *cells,
+            number(sum(one.edits for one in by_size.values())),
+        )
 
 
 def _removal(found: Sequence[Removed]) -> Iterator[tuple[str, ...]]:
