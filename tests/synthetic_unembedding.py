@@ -166,12 +166,16 @@ def _of_head(
         "normaliser_sd": float(log_normaliser.std()),
         "seconds": 0.1,
     }
+    falling = np.argsort(fit.fitted - fit.log_probability).tolist()
+    missed = [*falling[:6], *falling[-6:]]
     values = {
         "log_probability": fit.log_probability,
         "fitted": fit.fitted,
         "mean_log_probability": np.log(chances).mean(axis=0),
         "logit_sd": spread,
         "count": counts,
+        "missed": missed,
+        "missed_text": [f" w<b>{token}" for token in missed],
     }
     return {
         "heads": [head],
@@ -431,6 +435,7 @@ def _generations(seed: int) -> list[dict[str, Any]]:
                 "kind": kind,
                 "share": 0.2 if kind == "least" else None,
                 "token": token if steered else None,
+                "token_text": f" w<b>{token}" if steered else None,
                 "factor": 5.0 if steered else None,
                 "allocation": "minimum_norm" if steered else None,
                 "prompts": 8,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.measure import Measurement
 
 import lmscope
+from lmscope.cli.model_verdict import fitting_tables
 from lmscope.runs import unembedding_words
 
 from ..read_models import prose, save_causal
@@ -65,11 +71,11 @@ def test_tables_then_one_json_object(causal: Path, notes: Path, tmp_path: Path) 
     for title, columns, rows in unembedding_words.tables(summary):
         assert " ".join(title.split()) in shown
         assert all(" ".join(map(str.strip, row)).split()[0] in shown for row in rows)
-        assert columns[0] in ("checkpoint", "series")
+        assert columns[0] != "checkpoint"
     assert set(unembedding_words.sentences(summary)) <= set(lines)
     fits = {(fit.target, fit.scope, fit.control): fit for fit in summary.fits}
     whole = fits["probability", "all", ""]
-    (told,) = [line.split() for line in lines if " all tokens  " in line and "," not in line]
+    (told,) = [line.split() for line in lines if line.startswith("all tokens  ")]
     assert told[-4:] == [f"{whole.r2:.3f}", f"{whole.adjusted_r2:.3f}", f"{whole.cosine:.4f}", "89"]
     assert "Nothing is said of other text: none was given (--other-text)." in lines
     assert lines[-1] == f"Records: {tmp_path / 'run'}"
@@ -149,3 +155,82 @@ def test_wrong_usage_leaves_with_2(causal: Path, notes: Path, tmp_path: Path) ->
         assert (result.returncode, result.stdout) == (2, ""), result.stderr
         assert problem in one_line(result)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps of a training, each with a head of its own."""
+    folder = tmp_path_factory.mktemp("training") / "steps"
+    for step in (0, 10, 100):
+
+        def change(model: Any, step: int = step) -> None:
+            model.lm_head.weight.data[: step // 2].mul_(0.5)
+
+        save_causal(folder / f"step-{step:05d}", change=change)
+    return folder
+
+
+def test_the_call_on_the_page_gives_the_same_tables(steps: Path, notes: Path, tmp_path: Path) -> None:
+    quick = (*QUICK, *BARE, "--no-steering")
+    made = lmscope_command("unembedding", steps, "--text", notes, "-o", tmp_path / "run", *quick)
+    assert made.returncode == 0, made.stderr
+    heading = "steps (llama): 3 checkpoints, step-00000 to step-00100; tables are of the last"
+    assert heading in made.stdout.splitlines()
+    page = unescape(lmscope.open_run(tmp_path / "run").report().read_text(encoding="utf-8"))
+    code = page.partition("<pre><code>")[2].partition("</code>")[0]
+    program, *words = shlex.split(code.splitlines()[0])
+    assert (program, words[1], words[-1]) == ("lmscope", str(steps), "RUN")
+    again = lmscope_command(*words[:-1], tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    for table in ("heads", "encoding", "token_values", "dynamics"):
+        one, two = (lmscope.open_run(tmp_path / name).table(table) for name in ("run", "again"))
+        names = [name for name in one.column_names if name != "seconds"]
+        assert len(one) > 0
+        assert one.select(names).equals(two.select(names))
+
+
+def test_steps_one_by_one_are_told(steps: Path, notes: Path, tmp_path: Path) -> None:
+    given = sorted(steps.iterdir())[:2]
+    quick = (*QUICK, *BARE, "--no-steering")
+    made = lmscope_command("unembedding", *given, "--text", notes, "-o", tmp_path / "run", *quick)
+    assert made.returncode == 0, made.stderr
+    assert f"several steps of {steps} are given one by one" in " ".join(made.stderr.split())
+    told = "2 training steps were given one by one: each is looked at by itself"
+    assert told in made.stdout
+    assert told in unescape(lmscope.open_run(tmp_path / "run").report().read_text(encoding="utf-8"))
+
+
+def test_tables_fit_narrow_terminals(causal: Path, notes: Path, tmp_path: Path) -> None:
+    run = lmscope.unembedding(
+        causal,
+        text=notes,
+        out=tmp_path / "run",
+        window=32,
+        positions=400,
+        eval_positions=100,
+        steer="n",
+        factors=(0.5, 2, 5),
+        prompts=2,
+        new_tokens=4,
+        progress=False,
+        removal=False,
+        vocabulary_sizes=False,
+        untrained=False,
+    )
+    found = {title: (names, cells) for title, names, cells in unembedding_words.tables(run.unembedding())}
+    for columns in (60, 80, 120):
+        out = Console(width=columns, file=io.StringIO())
+        for title, named in (
+            (unembedding_words.STEERING_TITLE, ["edit", "text"]),
+            (unembedding_words.GENERATIONS_TITLE, ["changed"]),
+            (unembedding_words.FITS_TITLE, ["fitted"]),
+        ):
+            for table in fitting_tables(out, title, *found[title]):
+                # What a row is of stands on the left of every part, and no cell is cut off.
+                head = table.columns[: len(named)]
+                assert [(one.header, one.justify) for one in head] == [(name, "left") for name in named]
+                assert Measurement.get(out, out.options, table).minimum <= columns
+                out.print(table)
+        lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert max(map(len, lines)) <= columns
+        assert "\u2026" not in "".join(lines)

@@ -28,6 +28,7 @@ from lmscope.report.plots import as_plotly, figures_of, plot
 from lmscope.report.removable_set import check_sentence
 from lmscope.report.sections import section_of
 from lmscope.report.steering_rows import factor_words
+from lmscope.report.unembedding_claims import untrained_claim
 from lmscope.report.unembedding_rows import checkpoints, series
 from lmscope.report.unembedding_words import unembedding_sentences
 from lmscope.runs.unembedding import unembedding
@@ -180,9 +181,10 @@ def test_the_tokens_missed_most_are_named(plain: Path) -> None:
     residual = np.subtract(values["log_probability"], values["fitted"])
     html = unescape(figures_of(Records(plain))["encoding"].variant("fitted:0").html)
     table = html.partition("misses most")[2]
-    named = [int(token) for token in re.findall(r"<td>(?:token )?\D*?(\d+)\)?<td", table)]
-    assert named[:6] == list(np.argsort(-residual)[:6])
-    assert named[-1] == np.argmin(residual)
+    named = re.findall(r"<td>␣w<b>(\d+) \((\d+)\)<td", table)
+    assert all(text == token for text, token in named)
+    falling = np.argsort(-residual)
+    assert [int(token) for _, token in named] == [*falling[:6], *falling[-6:]]
 
 
 def test_sizes_are_the_records(plain: Path) -> None:
@@ -306,7 +308,7 @@ def test_removal_curves_and_band(plain: Path) -> None:
     assert (proposed.x[0], proposed.y[0]) == (mask["share"], mask["js"])
     variant = figures_of(Records(plain))["removal"].variant("js:0")
     assert variant.layout["shapes"][0]["y0"] == mask["limit"]
-    assert f"{mask['dimensions_removed']} coordinates" in variant.html
+    assert f"({mask['dimensions_removed']} of {DIMENSIONS}), least contribution first" in variant.html
     assert "On windows that it was not chosen on the divergence is" in variant.html
     assert "on other text the divergence is" in variant.html
 
@@ -340,7 +342,7 @@ def test_no_removable_set_is_told(trained: Path) -> None:
     figure = figures_of(Records(trained))["removal"]
     assert next(iter(figure.states.values())).startswith("Jensen–Shannon divergence, seed-0/step-01000: ")
     variant = figure.variant("js:0")
-    assert "No set of coordinates stays within a JS of 1e-09 nats." in variant.html
+    assert "No set of coordinates, least contribution first, stays within" in variant.html
     assert variant.data[-1]["visible"] is False
     assert "set to their mean" in figure.states["js:1"]
 
@@ -349,7 +351,9 @@ def test_generations_are_words_not_markup(plain: Path) -> None:
     html = figures_of(Records(plain))["removal"].variant("js:0").html
     assert "&lt;i&gt;odd&lt;/i&gt; text" in html
     assert "<i>odd" not in html
-    assert html.index("untouched") < html.index("× 5 (minimum norm)")
+    (of_token,) = rows_of(plain, "generations", kind="steered")
+    named = f"␣w&lt;b&gt;{of_token['token']} ({of_token['token']}) × 5 (minimum norm)"
+    assert html.index("untouched") < html.index(named)
     assert "without 20 % of the coordinates (least contribution)" in html
     assert "MAUVE: 8 continuations are too few." in html
     assert "the others are compared" not in html
@@ -435,16 +439,20 @@ def test_the_header_says_what_was_found(plain: Path, trained: Path) -> None:
     fit, steered, removed = unembedding_sentences(Records(plain))
     assert fit.startswith("A linear function of the output embedding's rows explains 99.9 % of the variance")
     assert "with shuffled rows and 0.957 in the untrained model)" in fit
-    assert "The untrained model fits as well: a good fit alone is no sign of training." in fit
+    assert "The untrained model fits nearly as well (0.957): its own probabilities are nearly linear" in fit
     assert "4 of 32 coordinates and" in fit
     assert (
         "Steering of 12 tokens by factors from 0.05 to 20 (even, calibrated), measured on held-out" in steered
     )
     assert "(wrong sign 1.4 from 1/2 to 2 and" in steered
-    assert removed.startswith("6 coordinates (20 %), set to zero, can go at a Jensen–Shannon divergence of")
+    assert removed.startswith(
+        "20 % of the coordinates (6 of 32), least contribution first, can be set to zero"
+    )
+    assert "on the held-out text that the set was chosen on (" in removed
+    assert ", upper end of its 95 % interval " in removed
     told = unembedding_sentences(Records(trained))
     assert all(text.startswith("In seed-0/step-01000: ") for text in told[:3])
-    assert "no set of coordinates can go" in told[2]
+    assert "no set of coordinates, least contribution first, stays within" in told[2]
     assert told[-1].startswith("Whether R² of frequency")
     head = unescape(build(plain).read_text(encoding="utf-8")).partition("<h1>")[2].partition("<section")[0]
     assert fit in head
@@ -459,6 +467,29 @@ def test_the_call_at_the_foot_is_one_of_the_verb(plain: Path) -> None:
     names = re.findall(r"^    (\w+)=", code.partition("# or from Python")[2], re.MULTILINE)
     assert {"text", "split", "positions", "seed", "out"} <= set(names)
     assert set(names) <= set(inspect.signature(unembedding).parameters)
+
+
+def test_the_foot_says_which_steps_the_tables_are_of(trained: Path, plain: Path) -> None:
+    page = unescape(build(trained).read_text(encoding="utf-8"))
+    for name in ("seed-0", "seed-1"):
+        told = f"{len(STEPS)} checkpoints, step-00000 to step-01000; tables are of the last"
+        assert f"<dt>{name}</dt><dd>{told}</dd>" in page
+    assert "tables are of the last" not in build(plain).read_text(encoding="utf-8")
+
+
+def test_tables_name_their_text(plain: Path) -> None:
+    names = {(one.target, one.name) for one in fits(Records(plain).rows("encoding"))}
+    assert ("Log of the mean probability", "next tokens of the fitting text") in names
+    assert ("Log frequency in the frequency text", "tokens that it lacks") in names
+    html = unescape(figures_of(Records(plain))["encoding"].variant("fitted:0").html)
+    assert "The frequency text is the whole text, with the part that is held out" in html
+    assert "For the mean probability the untrained model is no null" in html
+
+
+def test_the_untrained_model_has_one_rule() -> None:
+    assert untrained_claim(1.0, 0.89) == untrained_claim(-0.1, 0.0) == untrained_claim(None, 0.9) == ""
+    assert untrained_claim(1.0, 0.9).startswith("The untrained model fits nearly as well (0.9):")
+    assert untrained_claim(0.944, 0.994).startswith("The untrained model fits as well (0.994):")
 
 
 MakeRun = Callable[..., Path]

@@ -143,6 +143,9 @@ def test_the_head_and_the_fit_are_those_of_the_dense_softmax(whole: lmscope.Run,
     np.testing.assert_allclose(values["log_probability"], alpha, rtol=1e-5)
     np.testing.assert_allclose(values["mean_log_probability"], log_probability.mean(0), rtol=1e-5)
     assert values["count"] == np.bincount(targets, minlength=VOCABULARY).tolist()
+    falling = np.argsort(np.subtract(values["fitted"], values["log_probability"]), kind="stable")
+    assert values["missed"] == [*falling[:6], *falling[-6:]]
+    assert values["missed_text"] == [dense.model.tokenizer.decode([token]) for token in values["missed"]]
 
     design = np.column_stack([dense.weight, np.ones(VOCABULARY)])
     for target, wanted in (("probability", -alpha), ("mean_log", -log_probability.mean(0))):
@@ -268,6 +271,21 @@ def test_continuations(whole: lmscope.Run, dense: Dense) -> None:
     assert [(one["factor"], one["allocation"]) for one in steered] == [(0.5, "even"), (2.0, "even")] * 2
     assert all("too few" in one["mauve_reason"] for one in steered)
     assert all(one["token_share"] is not None for one in steered)
+    assert [one["token_text"] for one in steered] == ["n", "n", "d", "d"]
+
+
+def test_continuations_are_told_in_order(whole: lmscope.Run) -> None:
+    summary = whole.unembedding()
+    tables = {title: cells for title, _, cells in unembedding_words.tables(summary)}
+    changed = [cells[0] for cells in tables[unembedding_words.GENERATIONS_TITLE]]
+    token = whole.table("generations").to_pylist()[1]["token"]
+    assert changed[0] == "nothing"
+    assert f"({token}), 0.5 times" in changed[1]
+    assert [name.rpartition(", ")[2] for name in changed[5:]] == [
+        kind for kind in ("least", "random", "most") for _ in range(3)
+    ]
+    reasons = [text for text in unembedding_words.sentences(summary) if text.startswith("No MAUVE")]
+    assert len(reasons) == 1
 
 
 def test_held_out_text_is_the_end_of_the_text(tmp_path: Path) -> None:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from lmscope.runs import Run
 
 _MOST_MESSAGES = 10
-_TEXT_COLUMNS = ("checkpoint", "method", "form", "refused", "role", "side", "score", "held against")
-_NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "score": 2}
-"""First column -> how many columns say what a row is of: they stand in every part of a table."""
+_TEXT_COLUMNS = (
+    *("checkpoint", "method", "form", "refused", "role", "side", "score", "held against"),
+    *("edit", "text", "fitted", "changed"),
+)
+_NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "score": 2, "edit": 2, "series": 1}
+"""First column -> how many columns say what a row is of, 1 unless named: they stand in every part of a
+table."""
 
 _WIDEST_REASON = 48
 
@@ -40,7 +44,15 @@ class Words(Protocol):
 
 
 def finish_model_run(
-    run: Run, name: str, summary: Any, words: Words, *, as_json: bool, quiet: bool, warning: str = ""
+    run: Run,
+    name: str,
+    summary: Any,
+    words: Words,
+    *,
+    as_json: bool,
+    quiet: bool,
+    warning: str = "",
+    heading: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Print the tables, `warning`, what failed, and the path; leave with 4 where something failed."""
     if as_json:
@@ -55,7 +67,7 @@ def finish_model_run(
     elif quiet:
         typer.echo(run.path)
     else:
-        print_summary(run, summary, words)
+        print_summary(run, summary, words, heading)
         typer.echo(f"Records: {run.path}")
     if warning:
         message("warning", warning)
@@ -68,13 +80,16 @@ def finish_model_run(
         raise typer.Exit(4)
 
 
-def print_summary(run: Run, summary: Any, words: Words) -> None:
-    """Heading, tables, sentences and legend, on stdout."""
+def print_summary(run: Run, summary: Any, words: Words, heading: Sequence[tuple[str, str]] = ()) -> None:
+    """Heading, tables, sentences and legend, on stdout; the run's checkpoint heads
+    them, or each name of `heading` with what is to be said of it."""
     out = console()
     checkpoint = run.manifest["checkpoint"]
-    name, kind = visible(checkpoint["name"]), checkpoint["model_type"] or "unknown type"
+    kind = checkpoint["model_type"] or "unknown type"
     out.print()
-    out.print(f"[bold]{escape(name)}[/bold] ({escape(kind)})", soft_wrap=not out.is_terminal)
+    for name, more in heading or [(checkpoint["name"], "")]:
+        told = f"[bold]{escape(visible(name))}[/bold] ({escape(kind)})"
+        out.print(f"{told}: {escape(visible(more))}" if more else told, soft_wrap=not out.is_terminal)
     for title, columns, rows in words.tables(summary):
         out.print()
         for table in fitting_tables(out, title, columns, rows):
@@ -103,7 +118,7 @@ def fitting_tables(
     whole = _table(title, columns, rows, range(len(columns)), out.width)
     if fits(whole):
         return [whole]
-    names = list(range(_NAMES[columns[0]]))
+    names = list(range(3 if columns[1:3] == ("edit", "text") else _NAMES.get(columns[0], 1)))
     low = [
         [*row[: len(names)], *(cell.replace(" (", "\n(", 1) for cell in row[len(names) :])] for row in rows
     ]

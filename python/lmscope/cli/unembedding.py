@@ -9,7 +9,7 @@ import typer
 from lmscope.cli import options
 from lmscope.cli.edits import apply_or_remove, edits_of, refuse_others, token_of
 from lmscope.cli.model_verdict import finish_model_run
-from lmscope.cli.output import errors_to_exit_codes
+from lmscope.cli.output import errors_to_exit_codes, message
 
 _STEERING = "Steering"
 _REMOVAL = "Removal"
@@ -254,7 +254,14 @@ def unembedding(
             return
         from lmscope import runs
         from lmscope.runs import unembedding_words
+        from lmscope.runs.checkpoint_folders import lone_steps
 
+        if (folder := lone_steps(checkpoints)) is not None:
+            message(
+                "warning",
+                f"several steps of {folder} are given one by one: each is looked at by itself, without "
+                "dynamics; for those give the folder",
+            )
         run = runs.unembedding(
             first,
             *others,
@@ -294,4 +301,8 @@ def unembedding(
             revision=revision,
             token=token,
         )
-        finish_model_run(run, "unembedding", run.unembedding(), unembedding_words, as_json=json, quiet=quiet)
+        summary = run.unembedding()
+        heading = unembedding_words.heading(summary)
+        finish_model_run(
+            run, "unembedding", summary, unembedding_words, as_json=json, quiet=quiet, heading=heading
+        )

@@ -11,9 +11,10 @@ from lmscope.report.words import count, number
 TARGETS = {
     "probability": "Log of the mean probability",
     "mean_log": "Mean log-probability",
-    "frequency": "Log frequency in the text",
+    "frequency": "Log frequency in the frequency text",
 }
-SCOPES = {"all": "all tokens", "seen": "tokens of the text", "unseen": "tokens that the text lacks"}
+SCOPES = {"all": "all tokens", "seen": "next tokens of the fitting text", "unseen": "tokens that are none"}
+_OF_FREQUENCY = {"seen": "tokens of the frequency text", "unseen": "tokens that it lacks"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def fits(rows: list[Row]) -> list[Fit]:
         for scope, name in SCOPES.items():
             some = [row for row in rows if (row["target"], row["scope"]) == (target, scope)]
             for row in (one for one in some if one["control"] == ""):
-                found.append(Fit(title, name, row, _range(some, "shuffled"), _range(some, "untrained")))
+                told = _OF_FREQUENCY.get(scope, name) if target == "frequency" else name
+                found.append(Fit(title, told, row, _range(some, "shuffled"), _range(some, "untrained")))
     return found
 
 

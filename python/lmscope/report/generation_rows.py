@@ -7,10 +7,11 @@ from markupsafe import Markup
 from lmscope.report.records import Row
 from lmscope.report.steering_rows import factor_words
 from lmscope.report.templates import render
+from lmscope.report.unembedding_rows import token_name
 from lmscope.report.words import percent, plain
 
 _REMOVED = {"least": "least contribution", "most": "most contribution", "random": "random"}
-_KINDS = ("untouched", "steered", "least", "random", "most")
+KINDS = ("untouched", "steered", "least", "random", "most")
 
 _TABLE = """
 {% if rows %}
@@ -39,7 +40,7 @@ def generation_table(rows: list[Row]) -> Markup:
     """A table of them, the untouched first; nothing where there are none."""
     known = sorted(
         rows,
-        key=lambda row: (_KINDS.index(row["kind"]), row["share"] or 0, row["token"] or 0, row["factor"] or 0),
+        key=lambda row: (KINDS.index(row["kind"]), row["share"] or 0, row["token"] or 0, row["factor"] or 0),
     )
     changed = [row for row in known if row["kind"] != "untouched"]
     reasons = dict.fromkeys(row["mauve_reason"].rstrip(".") for row in changed if row["mauve_reason"])
@@ -48,7 +49,8 @@ def generation_table(rows: list[Row]) -> Markup:
 
 def _name(row: Row) -> str:
     if row["kind"] == "steered":
-        return f"token {row['token']} × {factor_words(row['factor'])} ({plain(row['allocation'])})"
+        named = token_name(row["token"], row["token_text"])
+        return f"{named} × {factor_words(row['factor'])} ({plain(row['allocation'])})"
     if row["kind"] in _REMOVED:
         return f"without {percent(row['share'])} of the coordinates ({_REMOVED[row['kind']]})"
     return str(row["kind"])

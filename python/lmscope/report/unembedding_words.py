@@ -7,13 +7,11 @@ from statistics import fmean
 from lmscope.report.dynamics_rows import dynamics_sentences
 from lmscope.report.encoding_fits import of_control
 from lmscope.report.records import Records, Row
-from lmscope.report.removable_set import no_interval, of_mask
+from lmscope.report.removable_set import of_mask
 from lmscope.report.steering_rows import CONTROLS, TEXTS, alone, errors, together_sentences
+from lmscope.report.unembedding_claims import lone_steps_claim, untrained_claim
 from lmscope.report.unembedding_rows import checkpoints, series
 from lmscope.report.words import count, listing, number, of_one, percent, plain
-
-_AS_WELL = 0.9
-"""Of the adjusted R²: from here on the untrained model is said to fit as well."""
 
 
 def unembedding_sentences(records: Records) -> list[str]:
@@ -25,11 +23,12 @@ def unembedding_sentences(records: Records) -> list[str]:
             *_encoding(one.rows(records, "encoding"), one.rows(records, "slope")),
             *_steering(alone(one.rows(records, "steering"))),
             *together_sentences(one.rows(records, "steering")),
-            *_removal(one.rows(records, "mask")),
+            *_removal(one.rows(records, "mask"), one.rows(records, "heads")),
         ]
         if len(shown) > 1:
             told = [of_one(one.label, text) for text in told]
-    return [*told, *dynamics_sentences(series(records.rows("dynamics")))]
+    lone = lone_steps_claim((row["series"], row["step"]) for row in records.without_lists("heads"))
+    return [*told, *dynamics_sentences(series(records.rows("dynamics"))), *filter(None, [lone])]
 
 
 def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
@@ -57,8 +56,8 @@ def _encoding(rows: list[Row], slopes: list[Row]) -> list[str]:
         f"the log mean probability over {count(fit['tokens'], 'token')}: adjusted R² "
         f"{number(fit['adjusted_r2'])}{beside}{by_scope}."
     )
-    if found["untrained"] and min(found["untrained"]) >= _AS_WELL * fit["adjusted_r2"]:
-        text += " The untrained model fits as well: a good fit alone is no sign of training."
+    if found["untrained"] and (claim := untrained_claim(fit["adjusted_r2"], fmean(found["untrained"]))):
+        text += f" {claim}"
     if fit["cosine"] is not None:
         text += f" Its slope has a cosine of {number(fit['cosine'], 4)} with minus the mean state."
     held = [
@@ -109,15 +108,5 @@ def _errors(rows: list[Row]) -> str:
     )
 
 
-def _removal(masks: list[Row]) -> list[str]:
-    return [
-        f"{count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}), "
-        f"{'set to zero' if row['fill'] == 'zero' else 'set to their mean'}, can go at a Jensen–Shannon "
-        f"divergence of {number(row['js'])} nats where they were chosen (limit {number(row['limit'])}"
-        f"{'; ' + no_interval(row['windows']) if row['js_high'] is None else ''}). "
-        f"{of_mask(row)}"
-        if row["dimensions_removed"]
-        else "No set of coordinates can go within a Jensen–Shannon divergence of "
-        f"{number(row['limit'])} nats."
-        for row in masks
-    ]
+def _removal(masks: list[Row], heads: list[Row]) -> list[str]:
+    return [of_mask(row, head["dimensions"]) for head in heads for row in masks]

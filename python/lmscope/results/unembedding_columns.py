@@ -120,6 +120,12 @@ TOKEN_VALUE_COLUMNS: dict[str, Column] = {
     "mean_log_probability": _by_token("mean of its log-probability over the positions, nats"),
     "logit_sd": _by_token("standard deviation of its logit over the positions, nats"),
     "count": _by_token("how often it is a next token of the fitting text", pa.int32()),
+    "missed": Column(
+        pa.list_(pa.int64()),
+        "ids of up to 12 tokens that the fit misses most, by log_probability - fitted, falling: those of the "
+        "6 largest, then of the 6 smallest",
+    ),
+    "missed_text": Column(pa.list_(pa.string()), "these tokens as the tokenizer writes them"),
 }
 """One row per checkpoint that is the last of its series."""
 
@@ -231,6 +237,7 @@ GENERATION_COLUMNS: dict[str, Column] = {
     "kind": _text("untouched; steered: a token's row changed; least, most or random: coordinates removed"),
     "share": _real_or_null("share of the coordinates that was removed; null otherwise"),
     "token": _count_or_null("id of the steered token; null otherwise"),
+    "token_text": _text_or_null("the token as the tokenizer writes it; null otherwise"),
     "factor": _real_or_null("factor that was asked of it; null otherwise"),
     "allocation": _text_or_null("how its change was spread over coordinates; null otherwise"),
     "prompts": _count("beginnings of held-out windows that were continued, greedily"),

@@ -20,9 +20,13 @@ _STEP = re.compile(r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt)s?[-_ ]?(\
 
 @dataclass(frozen=True)
 class Series:
-    """What one argument gave: the checkpoints of a folder in natural order, or a single one, with steps."""
+    """What one argument gave: the checkpoints of a folder in natural order, or a single one, with steps.
+
+    `given` is the argument, or the path of a checkpoint that was open already.
+    """
 
     name: str
+    given: str
     checkpoints: tuple[tuple[Checkpoint, int | None], ...]
 
 
@@ -50,20 +54,40 @@ def open_series(
     A series goes by the name of its folder, with that of the folder around it where two are called alike.
     Raises `CheckpointError`, and `UsageError` where a checkpoint is given twice.
     """
-    found: list[tuple[list[str], list[tuple[Checkpoint, int | None]]]] = []
+    found: list[tuple[list[str], str, list[tuple[Checkpoint, int | None]]]] = []
     for number, one in enumerate(given):
         folders = _within(one)
+        argument = os.fspath(one) if isinstance(one, (str, os.PathLike)) else str(one.path)
         if folders:
             parts = list(folders[0].resolve().parent.parts)
             found.append(
-                (parts, [(as_checkpoint(path, token=token), _last_number(path.name)) for path in folders])
+                (
+                    parts,
+                    argument,
+                    [(as_checkpoint(path, token=token), _last_number(path.name)) for path in folders],
+                )
             )
         else:
             checkpoint = as_checkpoint(one, revision=None if number else revision, token=token)
-            found.append(([checkpoint.label], [(checkpoint, _step(Path(checkpoint.path).name))]))
-    check_different(checkpoint for _, checkpoints in found for checkpoint, _ in checkpoints)
-    names = _different([parts for parts, _ in found])
-    return [Series(name, tuple(checkpoints)) for name, (_, checkpoints) in zip(names, found, strict=True)]
+            found.append(([checkpoint.label], argument, [(checkpoint, _step(Path(checkpoint.path).name))]))
+    check_different(checkpoint for *_, checkpoints in found for checkpoint, _ in checkpoints)
+    names = _different([parts for parts, *_ in found])
+    return [
+        Series(name, argument, tuple(checkpoints))
+        for name, (_, argument, checkpoints) in zip(names, found, strict=True)
+    ]
+
+
+def lone_steps(given: Iterable[str | os.PathLike[str]]) -> Path | None:
+    """The folder of which several steps are given one by one, as a shell's ``steps/*`` does; None without."""
+    seen: set[Path] = set()
+    for one in given:
+        path = Path(one).resolve()
+        if (path / "config.json").is_file() and _step(path.name) is not None:
+            if path.parent in seen:
+                return path.parent
+            seen.add(path.parent)
+    return None
 
 
 def _different(parts: list[list[str]]) -> list[str]:

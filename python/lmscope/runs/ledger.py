@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lmscope.runs.selection import Selection
 
 ALL_ZERO = "all zero: no directions to compare"
-NOT_ASKED_FOR = "this run is of hidden states: no weights were asked for"
+NOT_ASKED_FOR = "no analysis of single weights was asked for"
 ALONE = "similarity compares matrices of one role over the layers, and this one has no partner"
 
 

@@ -195,6 +195,7 @@ def unembedding(
         "allocation": list(settings.allocations),
         "calibrate": settings.calibrate,
         "revision": revision,
+        "given": [of.given for of in opened],
         "checkpoints": [
             {
                 "name": one.reading.label,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lmscope.runs.cost import forward_seconds, head_seconds, regression_seconds, tokenizing_seconds
 from lmscope.runs.examined import Examined, Subject
@@ -20,6 +21,9 @@ _SECONDS_OF_A_MODEL = 0.3
 _SECONDS_PER_DRAWN_WEIGHT = 3e-8
 _SECONDS_PER_VALUES = 2e-6
 _HEAPS = 10
+
+_MISSED = 6
+"""Tokens at either end of the residuals that are named."""
 
 
 class FitNeeds:
@@ -236,7 +240,23 @@ def _values(examined: Examined) -> Rows:
         "logit_sd": averages.logit_sd,
     }
     row = {name: np.asarray(values, np.float32) for name, values in lists.items()}
-    return [{**examined.about, **row, "count": subject.counts.astype(np.int32)}]
+    missed = _missed(averages.log_probability - subject.encoding.fitted)
+    return [
+        {
+            **examined.about,
+            **row,
+            "count": subject.counts.astype(np.int32),
+            "missed": missed,
+            "missed_text": subject.model.token_strings(missed),
+        }
+    ]
+
+
+def _missed(residuals: npt.NDArray[np.float64]) -> list[int]:
+    """Tokens of the largest and of the smallest residuals, the largest first."""
+    known = np.flatnonzero(np.isfinite(residuals))
+    order: list[int] = known[np.argsort(-residuals[known], kind="stable")].tolist()
+    return order if len(order) <= 2 * _MISSED else order[:_MISSED] + order[-_MISSED:]
 
 
 def _slope(examined: Examined) -> Rows:

@@ -22,7 +22,9 @@ STEERED = 2
 """Tokens that are steered, the first of those in the tables, each to the smallest and the largest factor."""
 
 _EXAMPLES = 3
-_NOTHING = dict.fromkeys(("share", "token", "factor", "allocation", "token_share", "untouched_token_share"))
+_NOTHING = dict.fromkeys(
+    ("share", "token", "token_text", "factor", "allocation", "token_share", "untouched_token_share")
+)
 
 
 def generation_jobs(examined: Examined) -> Iterator[Job]:
@@ -77,7 +79,8 @@ def _row(
         made = untouched if kind == "untouched" else subject.continuations()
     quality = generation_quality(made)
     token = what.get("token")
-    shares = {
+    of_token = {
+        "token_text": None if token is None else subject.model.token_strings([token])[0],
         "token_share": None if token is None else token_share(made, token),
         "untouched_token_share": None if token is None else token_share(untouched, token),
     }
@@ -88,7 +91,7 @@ def _row(
             "kind": kind,
             **_NOTHING,
             **what,
-            **shares,
+            **of_token,
             "prompts": len(made),
             "new_tokens": quality.tokens,
             "distinct_1": quality.distinct_1,

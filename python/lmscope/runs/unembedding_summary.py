@@ -126,6 +126,7 @@ class Generations:
     kind: str
     share: float | None
     token: int | None
+    token_text: str | None
     factor: float | None
     prompts: int
     new_tokens: int

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lmscope.report.dynamics_rows import order_sentence
-from lmscope.report.removable_set import check_sentence, no_interval
+from lmscope.report.generation_rows import KINDS
+from lmscope.report.removable_set import removable_claim
 from lmscope.report.steering_rows import together_sentences
+from lmscope.report.unembedding_claims import lone_steps_claim, steps_claim, untrained_claim
+from lmscope.report.unembedding_rows import token_name
 from lmscope.report.words import count, listing, number, percent, plain
 
 if TYPE_CHECKING:
@@ -48,7 +51,17 @@ _TEXTS = {"fit": "fitting text", "held_out": "held-out text", "other": "other te
 
 
 def tables(summary: UnembeddingSummary) -> Iterator[Table]:
-    """Title, columns and rows; of a training only the last checkpoint but for its course."""
+    """Title, columns and rows; of a training only the last checkpoint but for its course. The column of the
+    checkpoint stands where there are several."""
+    several = len(last_of_series(summary)) > 1
+    for title, columns, rows in _tables(summary):
+        if several or columns[0] != "checkpoint":
+            yield title, columns, rows
+        else:
+            yield title, columns[1:], [row[1:] for row in rows]
+
+
+def _tables(summary: UnembeddingSummary) -> Iterator[Table]:
     shown = last_of_series(summary)
     fits = [fit for fit in summary.fits if _told(fit, shown) and not fit.reason]
     if fits:
@@ -60,7 +73,8 @@ def tables(summary: UnembeddingSummary) -> Iterator[Table]:
     if summary.removal:
         yield REMOVAL_TITLE, REMOVAL_COLUMNS, list(_removal(summary.removal))
     if summary.generations:
-        rows = [generation_cells(one) for one in summary.generations]
+        ordered = sorted(summary.generations, key=lambda one: (one.checkpoint, KINDS.index(one.kind)))
+        rows = [generation_cells(one) for one in ordered]
         yield GENERATIONS_TITLE, GENERATIONS_COLUMNS, rows
     if summary.courses:
         yield COURSES_TITLE, COURSES_COLUMNS, [course_cells(one) for one in summary.courses]
@@ -114,7 +128,13 @@ def _steering(found: Sequence[Accuracy], sizes: Sequence[float]) -> Iterator[tup
         grouped.setdefault((one.checkpoint, way(one), one.text), {})[one.size] = one
     for (checkpoint, how, text), by_size in grouped.items():
         cells = [_value(by_size[size].median) if size in by_size else "" for size in sizes]
-        yield checkpoint, how, _TEXTS[text], *cells, number(sum(one.edits for one in by_size.values()))
+        yield (
+            checkpoint,
+            how,
+            _TEXTS[text].removesuffix(" text"),
+            *cells,
+            number(sum(one.edits for one in by_size.values())),
+        )
 
 
 def _removal(found: Sequence[Removed]) -> Iterator[tuple[str, ...]]:
@@ -131,13 +151,17 @@ def generation_cells(one: Generations) -> tuple[str, ...]:
     """A row under `GENERATIONS_COLUMNS`."""
     changed = {
         "untouched": "nothing",
-        "steered": f"token {one.token}, {number(one.factor)} times",
+        "steered": f"{_named(one)}, {number(one.factor)} times",
     }.get(one.kind, f"{percent(one.share)} removed, {one.kind}")
     steered = ""
     if one.token_share is not None:
         steered = f"{percent(one.token_share)}, untouched {percent(one.untouched_token_share)}"
     shares = (one.same_tokens, one.distinct_2, one.repetition)
     return one.checkpoint, changed, *map(percent, shares), steered
+
+
+def _named(one: Generations) -> str:
+    return "" if one.token is None else token_name(one.token, one.token_text)
 
 
 def course_cells(one: Course) -> tuple[str, ...]:
@@ -171,7 +195,18 @@ def sentences(summary: UnembeddingSummary) -> list[str]:
         own = [fit for fit in summary.fits if fit.checkpoint == head.checkpoint]
         found = [*_of_fits(head, own), *_of_steering(head, summary), *_of_removal(head, summary)]
         told += [f"{head.series}: {text}" if several else text for text in found]
-    return [*told, *_of_courses(summary)]
+    lone = lone_steps_claim((head.series, head.step) for head in summary.heads)
+    return [*told, *_of_continuations(summary), *_of_courses(summary), *filter(None, [lone])]
+
+
+def heading(summary: UnembeddingSummary) -> list[tuple[str, str]]:
+    """Each series and what the tables show of it; nothing where all are of a single checkpoint."""
+    series: dict[str, list[str]] = {}
+    for head in summary.heads:
+        series.setdefault(head.series, []).append(head.checkpoint)
+    if all(len(names) == 1 for names in series.values()):
+        return []
+    return [(name, steps_claim(name, names) if len(names) > 1 else "") for name, names in series.items()]
 
 
 def _of_fits(head: HeadSummary, fits: Sequence[Fit]) -> Iterator[str]:
@@ -193,9 +228,8 @@ def _of_fits(head: HeadSummary, fits: Sequence[Fit]) -> Iterator[str]:
     ]
     yield f"{text}; {listing(controls)}." if controls else f"{text}."
     untrained = by_kind.get(("probability", "all", "untrained"))
-    of_twin = None if untrained is None else untrained.adjusted_r2
-    if of_twin is not None and whole.adjusted_r2 is not None and of_twin >= whole.adjusted_r2:
-        yield "The untrained model fits as well: a good fit alone is no sign of training."
+    if untrained is not None and (claim := untrained_claim(whole.adjusted_r2, untrained.adjusted_r2)):
+        yield claim
     if whole.ridge:
         yield (
             f"The coordinates are nearly dependent: a ridge of {number(whole.ridge)} was added to the "
@@ -225,40 +259,46 @@ def _of_steering(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str
             found = [one for one in own if way(one) == how and one.text == text]
             if found:
                 sizes = ", ".join(f"{_value(one.median)} at {one.size:g}" for one in found)
-                told.append(f"on {_TEXTS[text]} {sizes}")
+                told.append(f"on {_TEXTS[text]} {sizes}{_covered(found)}")
         if told:
-            yield f"Steering, {how}: median |ln(realised / asked)| {'; '.join(told)} times."
+            yield f"Steering, {how}: median |ln(realised / asked)| by factor {'; '.join(told)}."
     if own and not any(one.text == "other" for one in own):
         yield "Nothing is said of other text: none was given (--other-text)."
     yield from together_sentences(row for row in summary.together if row["checkpoint"] == head.checkpoint)
 
 
+def _covered(found: Sequence[Accuracy]) -> str:
+    """The share of all these edits whose interval holds what was asked."""
+    known = [(one.covered, one.edits) for one in found if one.covered is not None]
+    edits = sum(edits for _, edits in known)
+    if not edits:
+        return ""
+    share = sum(covered * edits for covered, edits in known) / edits
+    return f" (asked factor in the 95 % interval of {percent(share)} of the edits)"
+
+
 def _of_removal(head: HeadSummary, summary: UnembeddingSummary) -> Iterator[str]:
     for mask in summary.masks:
-        if mask.checkpoint != head.checkpoint:
-            continue
-        if not mask.dimensions_removed:
-            yield (
-                f"No coordinate can be removed at a Jensen-Shannon divergence of {number(mask.limit)} nats "
-                "on held-out text, least contribution first."
+        if mask.checkpoint == head.checkpoint:
+            yield removable_claim(
+                removed=mask.dimensions_removed,
+                dimensions=head.dimensions,
+                share=mask.share,
+                fill=mask.fill,
+                limit=mask.limit,
+                js=mask.js,
+                high=mask.js_high,
+                windows=mask.windows,
+                checked=(mask.checked_js, mask.checked_low, mask.checked_high),
+                other=(mask.other_js, mask.other_low, mask.other_high),
             )
-            continue
-        filled = "set to zero" if mask.fill == "zero" else "set to their mean"
-        upper = (
-            no_interval(mask.windows)
-            if mask.js_high is None
-            else f"upper end of its interval {_value(mask.js_high)}"
-        )
-        yield (
-            f"{percent(mask.share)} of the coordinates ({mask.dimensions_removed} of {head.dimensions}) can "
-            f"be {filled} within a divergence of {number(mask.limit)} nats on the held-out windows that the "
-            f"set was chosen on ({_value(mask.js)}, {upper}). "
-            + check_sentence(
-                mask.limit,
-                (mask.checked_js, mask.checked_low, mask.checked_high),
-                (mask.other_js, mask.other_low, mask.other_high),
-            )
-        )
+
+
+def _of_continuations(summary: UnembeddingSummary) -> Iterator[str]:
+    """Why there is no MAUVE, each reason once."""
+    changed = [one for one in summary.generations if one.kind != "untouched"]
+    for reason in dict.fromkeys(one.mauve_reason.rstrip(".") for one in changed if one.mauve_reason):
+        yield f"No MAUVE of the continuations: {reason}."
 
 
 def _of_courses(summary: UnembeddingSummary) -> Iterator[str]:
@@ -272,7 +312,12 @@ def legend(summary: UnembeddingSummary) -> list[tuple[str, str]]:
         ("adjusted", "R\u00b2 for as many coordinates as are fitted: near 0 without a relation"),
         ("cosine", "of the slope with minus the mean state: 1 where logits hardly vary"),
         ("seen, unseen", "tokens that come next in the fitting text, and all others"),
+        ("corpus frequency", "in the whole text, held-out third included, or in --frequency-text"),
     ]
+    if any(fit.control == "untrained" for fit in summary.fits):
+        told.append(
+            ("untrained", "a null for frequency; its probabilities too are nearly linear in its rows")
+        )
     if summary.steering:
         told += [
             ("2 times", "factors 2 and 1/2; other sizes likewise"),

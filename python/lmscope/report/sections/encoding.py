@@ -12,6 +12,7 @@ from lmscope.report.figures import VERMILLION, Figure, Variant
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
+from lmscope.report.unembedding_claims import FREQUENCY_TEXT, UNTRAINED_NULL
 from lmscope.report.unembedding_rows import (
     Checkpoint,
     Choices,
@@ -20,7 +21,7 @@ from lmscope.report.unembedding_rows import (
     of_label,
     token_name,
 )
-from lmscope.report.words import number
+from lmscope.report.words import count, listing, number
 
 ORDER = 60
 
@@ -41,7 +42,6 @@ _NOTES = {
     "concentration": "the theory wants this spread well below 1: then the mean state alone decides the "
     "probability",
 }
-_EXTREMES = 6
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import part_choice, checkpoint_choice %}
@@ -192,11 +192,24 @@ def _below(records: Records, one: Checkpoint, row: Row, view: str) -> str:
     return render(
         _BELOW,
         note=_NOTES[view].capitalize(),
-        sentences=said(found, softcap=head["softcap"]),
+        sentences=[*said(found, softcap=head["softcap"]), *_of_frequency(records, found)],
         fits=_by_target(found),
-        extremes=_extremes(row, _texts(one.rows(records, "steering"))),
+        extremes=_extremes(row),
         numbers=_numbers(head),
     )
+
+
+def _of_frequency(records: Records, found: list[Fit]) -> list[str]:
+    """Which text the frequencies are of, and what the untrained model is a null for."""
+    told = []
+    if any(one.row["target"] == "frequency" for one in found):
+        asked = (records.manifest.get("asked") or {}).get("unembedding") or {}
+        given = asked.get("frequency_text")
+        text = listing(list(given)) if given else FREQUENCY_TEXT
+        told.append(f"The frequency text is {text}.")
+    if any(one.untrained != "–" for one in found):
+        told.append(UNTRAINED_NULL)
+    return told
 
 
 def _by_target(found: list[Fit]) -> list[tuple[str, list[Fit]]]:
@@ -204,26 +217,17 @@ def _by_target(found: list[Fit]) -> list[tuple[str, list[Fit]]]:
     return [(target, [one for one in found if one.target == target]) for target in targets]
 
 
-def _texts(steered: list[Row]) -> dict[int, str]:
-    return {row["token"]: row["token_text"] for row in steered}
-
-
-def _extremes(row: Row, texts: dict[int, str]) -> list[dict[str, Any]]:
-    """The tokens of the largest residuals on either side, the largest first."""
+def _extremes(row: Row) -> list[dict[str, Any]]:
     actual, fitted = row["log_probability"], row["fitted"]
-    residual = np.asarray(actual - fitted)
-    known = np.flatnonzero(np.isfinite(residual))
-    order = known[np.argsort(residual[known], kind="stable")]
-    ends = dict.fromkeys([*order[: -_EXTREMES - 1 : -1], *order[:_EXTREMES][::-1]])
     return [
         {
-            "name": token_name(int(token), texts.get(int(token))),
+            "name": token_name(token, text),
             "count": int(row["count"][token]),
             "actual": float(np.exp(actual[token])),
             "fitted": float(np.exp(fitted[token])),
-            "residual": float(residual[token]),
+            "residual": float(actual[token] - fitted[token]),
         }
-        for token in ends
+        for token, text in zip(row["missed"], row["missed_text"], strict=True)
     ]
 
 
@@ -232,7 +236,7 @@ def _numbers(head: Row) -> list[tuple[str, str]]:
     facts = [
         ("vocabulary × coordinates", f"{number(head['vocabulary'])} × {number(head['dimensions'])}"),
         ("output embedding", "tied to the input embedding" if head["tied"] else "of its own"),
-        ("positions", f"{number(head['positions'])} in {number(head['windows'])} windows"),
+        ("positions", f"{number(head['positions'])} in {count(head['windows'], 'window')}"),
         ("loss", f"{number(head['loss'], 4)} nats per token"),
         (
             "logit's sd over positions",

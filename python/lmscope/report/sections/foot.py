@@ -13,6 +13,8 @@ from markupsafe import escape
 from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
+from lmscope.report.unembedding_claims import steps_claim
+from lmscope.report.unembedding_rows import series
 from lmscope.report.words import plain
 from lmscope.results import LOCATION_ANALYSES, UNEMBEDDING_ANALYSES
 
@@ -67,14 +69,14 @@ _TEMPLATE = """
 
 
 def section(records: Records) -> Section:
-    manifest, checkpoint = records.manifest, records.checkpoint
+    manifest = records.manifest
     machine = manifest.get("machine")
     together = {
         "localize": _together(records, LOCATION_ANALYSES),
         "unembedding": _together(records, UNEMBEDDING_ANALYSES),
     }
     blocks = [
-        ("Checkpoint", [(key, checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]),
+        _checkpoint(records),
         *(
             (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
             for analysis in records.analyses
@@ -106,6 +108,18 @@ def section(records: Records) -> Section:
         "checkpoint, settings and version give the same records.",
         surprise="An identity or a version other than the one you meant to look at.",
     )
+
+
+def _checkpoint(records: Records) -> tuple[str, list[tuple[str, Any]]]:
+    """The run's own; where that is an early step of a training, with what tables are of."""
+    known = [(key, records.checkpoint.get(key)) for key in ("name", "model_type", "path", "identity")]
+    trainings = series(records.without_lists("heads"))
+    if not trainings:
+        return "Checkpoint", known
+    told = [
+        (name, steps_claim(name, [row["checkpoint"] for row in rows])) for name, rows in trainings.items()
+    ]
+    return "Trainings, and the first checkpoint given", [*told, *known]
 
 
 def _words(value: Any) -> str:
@@ -162,8 +176,9 @@ def _calls(records: Records) -> list[Call]:
             0, ("localize", [source, *_other_checkpoints(records, "localize")], _of_localize(records))
         )
     if UNEMBEDDING_ANALYSES & set(records.analyses):
-        others = _other_checkpoints(records, "unembedding")
-        calls.insert(0, ("unembedding", [source, *others], _of_unembedding(records)))
+        # A folder of steps is one argument: its checkpoints by themselves would be no training.
+        given = _asked(records, "unembedding").get("given") or [source]
+        calls.insert(0, ("unembedding", [*given], _of_unembedding(records)))
     return calls
 
 

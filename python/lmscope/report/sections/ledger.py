@@ -30,7 +30,8 @@ _TEMPLATE = """
 <td class="n" data-sort="{{ row.elements }}">{{ row.elements | number }}
 <td><span class="status {{ row.status }}">{{ row.status | plain }}</span>
 <td class="remark" data-csv='{{ [row.reason, row.tied_to] | tojson }}'>
-{{ row.reason }}{% if row.tied_to %} tied to {{ row.tied_to }}{% endif %}</tr>
+{{ row.reason }}{% if row.tied_to and row.tied_to not in (row.reason or "") %}
+{{- "; " if row.reason }}tied to {{ row.tied_to }}{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
 """

@@ -9,7 +9,7 @@ from typing import Any
 from lmscope.report.figures import BLUE, GREY, ORANGE, VERMILLION, Figure, Variant
 from lmscope.report.generation_rows import generation_table
 from lmscope.report.records import Records, Row
-from lmscope.report.removable_set import no_interval, of_mask
+from lmscope.report.removable_set import of_mask
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
 from lmscope.report.unembedding_rows import Choices, checkpoints, of_label
@@ -64,12 +64,17 @@ def section(records: Records) -> Section | None:
     of: Choices = {}
     for one in shown:
         rows = one.rows(records, "removal")
+        (head,) = one.rows(records, "heads")
         for fill in dict.fromkeys(row["fill"] for row in rows):
             key = str(len(of))
             of[key] = of_label(f"coordinates {_FILLS.get(fill, fill)}", shown, one)
             curves[key] = (
                 [row for row in rows if row["fill"] == fill],
-                [row for row in one.rows(records, "mask") if row["fill"] == fill],
+                [
+                    {**row, "dimensions": head["dimensions"]}
+                    for row in one.rows(records, "mask")
+                    if row["fill"] == fill
+                ],
                 one.rows(records, "generations"),
             )
     states = {
@@ -322,12 +327,5 @@ def _said(masks: list[Row]) -> str:
     if not masks:
         return "No removable set was asked for."
     row = masks[0]
-    if not row["dimensions_removed"]:
-        return f"No set of coordinates stays within a JS of {number(row['limit'])} nats."
     file = f" The mask is {row['file']} in the result folder." if row["file"] else ""
-    interval = no_interval(row["windows"]) if row["js_high"] is None else _interval(row)
-    return (
-        f"Proposed: {count(row['dimensions_removed'], 'coordinate')} ({percent(row['share'])}) can go at a "
-        f"JS of {number(row['js'])} nats ({interval}), within the limit of "
-        f"{number(row['limit'])} where it was chosen. {of_mask(row)}{file}"
-    )
+    return f"{of_mask(row, row['dimensions'])}{file}"
