@@ -372,7 +372,7 @@ class Examined:
         if chosen_on < FEWEST_UNITS:
             _LOG.warning(
                 "removable set of %s: chosen without an interval: about %d windows of held-out text, %d are "
-                "needed; give removal_positions of at least %d and as much held-out text, or a smaller window",
+                "needed; give at least %d removal_positions and as much held-out text, or a smaller window",
                 *(self.name, chosen_on, FEWEST_UNITS, 2 * FEWEST_UNITS * largest),
             )
 
