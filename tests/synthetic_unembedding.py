@@ -402,6 +402,7 @@ def _mask(rows: list[dict[str, Any]], fill: str, limit: float) -> dict[str, Any]
     return {
         **{name: row[name] for name in ("fill", "share", "js", "js_low", "js_high")},
         "limit": limit,
+        "windows": 16,
         "dimensions_removed": row["dimensions"],
         **{
             f"checked_{end}": 1.2 * row[f]

@@ -26,7 +26,7 @@ _OPTIONS = {
     "window": 32,
     "positions": 400,
     "eval-positions": 100,
-    "removal-positions": 100,
+    "removal-positions": 600,
     "shares": "0.1,0.5",
     "steer": "n",
     "allocation": "even",

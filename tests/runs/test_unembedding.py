@@ -463,11 +463,11 @@ def test_as_many_tokens_are_steered_as_are_asked_for(causal: Path, tmp_path: Pat
     assert len({one["token"] for one in rows(run, "steering")}) == 23
 
 
-def test_texts_too_short_to_choose_tokens_from_are_told_once(causal: Path, tmp_path: Path) -> None:
+def test_a_factor_past_every_token_is_told_once(causal: Path, tmp_path: Path) -> None:
     given = {**BARE, "steer": None, "factors": (1e4,), "generations": True}
     run = lmscope.unembedding(causal, texts=TEXTS, out=tmp_path / "run", **given)
     (failure,) = run.unembedding().failures
-    assert "no token occurs 3 times" in failure["reason"]
+    assert "factor 10000 leaves only tokens" in failure["reason"]
     assert failure["name"].endswith("tokens to steer")
     assert [one["kind"] for one in rows(run, "generations")] == ["untouched"]
 
@@ -648,3 +648,26 @@ def test_a_mean_in_place_of_removed_coordinates(causal: Path, tmp_path: Path) ->
     if found["file"] is not None:
         assert load_mask(tmp_path / found["file"]).mean is not None
     assert json.loads((tmp_path / "manifest.json").read_text())["asked"]["unembedding"]["removal"]
+
+
+def test_a_set_chosen_without_an_interval_says_so(
+    causal: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {**BARE, "steering": False, "removal": True, "js": 0.5}
+    few = lmscope.unembedding(
+        causal, texts=TEXTS, out=tmp_path / "few", **{**given, "removal_positions": 200}
+    )
+    (mask,) = few.unembedding().masks
+    assert (mask.windows, mask.js_high) == (3, None)
+    assert "about 3 windows of held-out text, 8 are needed" in caplog.text
+    told = " ".join(unembedding_words.sentences(few.unembedding()))
+    assert "no interval: 3 windows, 8 are needed" in told
+    assert "no interval: 3 windows, 8 are needed" in few.report().read_text(encoding="utf-8")
+    caplog.clear()
+    enough = lmscope.unembedding(
+        causal, texts=TEXTS, out=tmp_path / "enough", **{**given, "removal_positions": 600}
+    )
+    (mask,) = enough.unembedding().masks
+    assert mask.windows >= 8
+    assert mask.js_high is not None
+    assert caplog.text == ""

@@ -371,8 +371,8 @@ class Examined:
         chosen_on = self.positions("held_out", most) // largest // 2
         if chosen_on < FEWEST_UNITS:
             _LOG.warning(
-                "removable set of %s: chosen without an interval: about %d windows of held-out text, %d "
-                "are needed; give removal_positions of at least %d and as much text, or a smaller window",
+                "removable set of %s: chosen without an interval: about %d windows of held-out text, %d are "
+                "needed; give at least %d removal_positions and as much held-out text, or a smaller window",
                 *(self.name, chosen_on, FEWEST_UNITS, 2 * FEWEST_UNITS * largest),
             )
 
