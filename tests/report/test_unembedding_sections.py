@@ -448,7 +448,7 @@ def test_the_header_says_what_was_found(plain: Path, trained: Path) -> None:
     assert removed.startswith(
         "20 % of the coordinates (6 of 32), least contribution first, can be set to zero"
     )
-    assert "on the held-out text that the set was chosen on (" in removed
+    assert "on the held-out windows that the set was chosen on (" in removed
     assert ", upper end of its 95 % interval " in removed
     told = unembedding_sentences(Records(trained))
     assert all(text.startswith("In seed-0/step-01000: ") for text in told[:3])
