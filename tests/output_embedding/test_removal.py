@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import lmscope
 from lmscope.output_embedding.removal_effects import removal_effects
 
-from .removal_heads import jensen_shannon, log_probabilities, states_of
+from .heads import jensen_shannon, log_probabilities, states_of
 
 HEADS: dict[str, dict[str, Any]] = {
     "plain": {},

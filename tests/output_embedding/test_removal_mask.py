@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 import lmscope
 
 from ..representations.models import TEXTS, tiny_model
-from .removal_heads import log_probabilities, states_of
+from .heads import log_probabilities, states_of
 
 LIMIT = 0.02
 MEASURED = {

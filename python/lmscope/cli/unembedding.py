@@ -159,7 +159,7 @@ def unembedding(
     ] = "0.05,0.1,0.2,0.3,0.4,0.5,0.7,0.9",
     removal_positions: Annotated[
         int, typer.Option(help="Positions of held-out text.", rich_help_panel=_REMOVAL)
-    ] = 1024,
+    ] = 2048,
     js: Annotated[
         float,
         typer.Option(

@@ -53,7 +53,7 @@ def unembedding(
     calibrate: bool = True,
     removal: bool = True,
     shares: str | float | Iterable[float] | None = None,
-    removal_positions: int = 1024,
+    removal_positions: int = 2048,
     js: float = 0.01,
     fill: str = "zero",
     generations: bool = True,
@@ -107,7 +107,8 @@ def unembedding(
             continuations and `edit` take the first.
         calibrate: solve for the step on the fitting text; steps by the linear fit alone are recorded beside.
         shares: of the coordinates that are removed.
-        removal_positions: of held-out text, for removal.
+        removal_positions: of held-out text, for removal: a removable set is chosen on one half of its windows
+            and checked on the other, and an interval takes 8 of them.
         js: Jensen-Shannon divergence, in nats, that the proposed removable set may have.
         fill: what stands in place of a removed coordinate: "zero", or its "mean" over the fitting text.
         prompts, new_tokens: continuations, and their length.

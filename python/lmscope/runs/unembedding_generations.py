@@ -19,7 +19,8 @@ from lmscope.runs.unembedding_steering import tokens_needed
 
 SHARES = (0.1, 0.3, 0.5)
 STEERED = 2
-"""Tokens that are steered, the first of those in the tables, each to the smallest and the largest factor."""
+"""Tokens that are steered, each to the smallest and the largest factor: the first that were named, else the
+most probable of those in the tables, as continuations have a chance to hold them."""
 
 _EXAMPLES = 3
 _NOTHING = dict.fromkeys(
@@ -121,9 +122,12 @@ def _steered(subject: Subject, number: int, factor: float) -> Rows:
     from lmscope.output_embedding.steering_error import SteeringError
 
     settings = subject.settings
-    if number >= len(subject.tokens):
+    tokens = subject.tokens
+    if settings.steer is None:
+        tokens = sorted(tokens, key=lambda one: -subject.averages.log_probability[one])
+    if number >= len(tokens):
         return []
-    token = subject.tokens[number]
+    token = tokens[number]
     try:
         steering = steer_tokens(
             subject.head,
