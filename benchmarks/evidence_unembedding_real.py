@@ -49,7 +49,7 @@ GEMMA = {
     "window": 128,
     "positions": 16_384,
     "eval_positions": 4_096,
-    "removal_positions": 2_048,
+    "removal_positions": 1_024,
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "gemma": {

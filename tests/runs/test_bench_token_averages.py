@@ -31,6 +31,7 @@ def test_the_bench_runs() -> None:
     bench = run_bench(FAMILY, CASES[:1], seeds=1, rivals=[rival], tries=1, quick=True)
     (result,) = bench.results
     assert result.competitors() == [OURS, rival]
-    first, second = result.targets()
+    # At this size a rival may get by in memory that the process has, and then there is no share of it.
+    first, *memory = result.targets()
     assert first.what == f"times as fast as {rival}, the fastest"
-    assert second.what == f"of the extra memory of {rival}"
+    assert [one.what for one in memory] in ([], [f"of the extra memory of {rival}"])
