@@ -12,7 +12,10 @@ __all__ = ["TokenStrings"]
 
 
 class TokenStrings:
-    """The text of single tokens, a leading space kept; a token that is no whole character as its piece."""
+    """The text of single tokens, a leading space kept; a token that is no whole character as its piece.
+
+    A row of the embedding that the tokenizer has no token for, as many heads have at their end, is empty.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -23,7 +26,9 @@ class TokenStrings:
 
     def _string(self, token: int) -> str:
         if token not in self._known:
-            piece = self._tokenizer.convert_ids_to_tokens(token)
+            piece: str | None = self._tokenizer.convert_ids_to_tokens(token)
+            if piece is None:
+                return ""
             text = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
             if piece.startswith("▁") and not text.startswith(" "):
                 text = f" {text}"
