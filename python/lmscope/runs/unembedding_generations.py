@@ -124,7 +124,7 @@ def _steered(subject: Subject, number: int, factor: float) -> Rows:
     settings = subject.settings
     tokens = subject.tokens
     if settings.steer is None:
-        tokens = sorted(tokens, key=lambda one: -subject.averages.log_probability[one])
+        tokens = tuple(sorted(tokens, key=lambda one: -subject.averages.log_probability[one]))
     if number >= len(tokens):
         return []
     token = tokens[number]
