@@ -60,7 +60,7 @@ class StepsApart:
     high: float
     trainings: int
     confidence: float
-    order: Literal["later", "earlier", "unknown"]
+    order: InTime
 
 
 def reached(
@@ -165,7 +165,7 @@ def _doublings(steps: Sequence[Reached]) -> npt.NDArray[np.float64]:
     return doublings
 
 
-def _order(later: bool, earlier: bool) -> Literal["later", "earlier", "unknown"]:
+def _order(later: bool, earlier: bool) -> InTime:
     return "later" if later else "earlier" if earlier else "unknown"
 
 
