@@ -17,6 +17,8 @@ from lmscope.analyses.token_encoding import Encoding, fit_token_encoding
 
 __all__ = ["Reached", "StepsApart", "frequency_encoding", "reached", "steps_apart"]
 
+InTime = Literal["later", "earlier", "unknown"]
+
 
 @dataclass(frozen=True)
 class Reached:
