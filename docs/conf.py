@@ -57,6 +57,7 @@ nb_merge_streams = True
 nitpick_ignore_regex = [
     ("py:.*", r"(Allocation|Any|ArrayLike|Control|InTime|Iterable|Iterator)"),
     ("py:.*", r"(Literal|Mapping|NDArray|Path|Role|Self)"),
+    ("py:class", r"'\w+'"),
     ("py:.*", r"(collections|np|npt|numpy|os|pa|pandas|pathlib|plotly|pyarrow|torch|typing)\..*"),
 ]
 copybutton_exclude = ".linenos, .gp, .go"
