@@ -445,6 +445,7 @@ def test_the_header_says_what_was_found(plain: Path, trained: Path) -> None:
         "Steering of 12 tokens by factors from 0.05 to 20 (even, calibrated), measured on held-out" in steered
     )
     assert "(wrong sign 1.4 from 1/2 to 2 and" in steered
+    assert ". Not calibrated: " in steered
     assert removed.startswith(
         "20 % of the coordinates (6 of 32), least contribution first, can be set to zero"
     )

@@ -186,13 +186,7 @@ def localize(
     ] = 4096,
     seed: options.Seed = 0,
     device: options.ModelDevice = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="What the model runs in: float32, float64, bfloat16, float16 or auto, its own.",
-            rich_help_panel=options.HOW,
-        ),
-    ] = "float32",
+    dtype: options.ModelDtype = "float32",
     revision: options.Revision = None,
     token: options.Token = None,
     json: options.Json = False,

@@ -120,6 +120,13 @@ Memory = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto or cpu.", rich_help_panel=HOW)]
 ModelDevice = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)]
+ModelDtype = Annotated[
+    str,
+    typer.Option(
+        help="What the model runs in: float32, float64, bfloat16, float16 or auto, its own.",
+        rich_help_panel=HOW,
+    ),
+]
 Split = Annotated[
     str,
     typer.Option(help="What of a file is one text: file, paragraph or line.", rich_help_panel=TEXT),

@@ -90,12 +90,14 @@ def _steering(rows: list[Row]) -> list[str]:
         if (said := _errors([row for row in some if row["control"] == control]))
     ]
     beside = f" ({'; '.join(controls)})" if controls else ""
+    by_theory = _errors([row for row in some if not row["control"] and not row["calibrated"]])
+    otherwise = f" Not calibrated: {by_theory}." if calibrated and by_theory else ""
     factors = {row["factor"] for row in own}
     return [
         f"Steering of {count(len({row['token'] for row in own}), 'token')} by factors from "
         f"{number(min(factors))} to {number(max(factors))} ({plain(allocation)}, "
         f"{'calibrated' if calibrated else 'not calibrated'}), measured on {TEXTS[text]}: median "
-        f"|ln(realised / asked)| {_errors(own)}{beside}."
+        f"|ln(realised / asked)| {_errors(own)}{beside}.{otherwise}"
     ]
 
 
