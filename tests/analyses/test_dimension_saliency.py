@@ -29,6 +29,24 @@ def test_the_saliency_of_an_encoding_is_that_of_its_raw_coordinates() -> None:
     assert lmscope.dimension_saliency(encoding, by="slope").saliency[2] == pytest.approx(9)
 
 
+def test_the_effect_weighs_the_spread_by_the_size_of_the_states() -> None:
+    arguments = {"slope": [3.0, 0.0, 0.5], "spread": [0.1, 2.0, 2.0], "state_rms": [2.0, 5.0, 0.0]}
+    found = lmscope.dimension_saliency(by="effect", **arguments)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.saliency, [0.2, 10.0, 0.0])
+    assert found.order.tolist() == [2, 0, 1]
+
+
+def test_a_dimension_without_slope_may_have_most_effect() -> None:
+    """States along it are as often above 0 as below: averages hardly know it, every position does."""
+    generator = np.random.default_rng(1)
+    rows = generator.standard_normal((300, 4))
+    states = generator.standard_normal((500, 4)) * [3.0, 0.1, 0.1, 0.1] + [0.0, 1.0, -1.0, 0.5]
+    encoding = lmscope.fit_token_encoding(rows, rows @ [0.0, 1.0, -1.0, 0.5] - 6)
+    assert lmscope.dimension_saliency(encoding).order[0] == 0
+    rms = np.sqrt(np.square(states).mean(0))
+    assert lmscope.dimension_saliency(encoding, by="effect", state_rms=rms).order[-1] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -38,7 +56,11 @@ def test_the_saliency_of_an_encoding_is_that_of_its_raw_coordinates() -> None:
         ({"slope": [1.0], "spread": [-1.0]}, "spread: -1 is below 0"),
         ({"slope": [np.nan], "by": "slope"}, "slope: the value of dimension 0 is not finite"),
         ({"slope": [[1.0]], "by": "slope"}, r"slope must be one-dimensional.*found \[1, 1\]"),
-        ({"slope": [1.0], "by": "weight"}, "by: 'weight' is neither"),
+        ({"slope": [1.0], "by": "weight"}, "by: 'weight' is none of"),
+        ({"slope": [1.0], "spread": [1.0], "by": "effect"}, "state_rms: needed for by='effect'"),
+        ({"slope": [1.0], "spread": [1.0], "state_rms": [1.0]}, "state_rms: needed for by='effect'"),
+        ({"slope": [1.0], "state_rms": [1.0], "by": "effect"}, "spread: needed for the effect"),
+        ({"slope": [1.0], "spread": [1.0], "state_rms": [1.0, 2.0], "by": "effect"}, r"state_rms has shape"),
     ],
 )
 def test_refusals(arguments: dict[str, object], sentence: str) -> None:
