@@ -1,0 +1,1 @@
+"""In-context learning of linear attention as a spin glass."""
