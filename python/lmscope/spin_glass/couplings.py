@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.kernels import SingularValues, StreamingSingularValues
+from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
 
 __all__ = ["Fields", "StreamingFields", "fields"]
