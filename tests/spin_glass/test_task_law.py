@@ -88,7 +88,9 @@ def test_teachers_without_prompts_are_those_of_the_prompts_however_drawn() -> No
 
 
 def test_distinct_teachers_come_in_turn() -> None:
-    teachers = np.concatenate(list(make_tasks(tasks=150, dimension=4, prompt_length=1, distinct_teachers=7).teachers()))
+    teachers = np.concatenate(
+        list(make_tasks(tasks=150, dimension=4, prompt_length=1, distinct_teachers=7).teachers())
+    )
     np.testing.assert_array_equal(teachers, teachers[np.arange(150) % 7])
     assert len(np.unique(teachers, axis=0)) == 7
 
@@ -111,6 +113,8 @@ def test_teachers_of_low_rank_fill_one_subspace_evenly() -> None:
     np.testing.assert_allclose(inside @ tasks.subspace.T, teachers, atol=1e-12)
     assert stats.kstest(inside.ravel() / np.sqrt(3), "norm").pvalue > RATE
     np.testing.assert_array_equal(tasks.subspace, tasks.unseen(1).subspace)
+    other = make_tasks(tasks=1, dimension=6, prompt_length=1, teacher="low_rank", teacher_size=2, seed=4)
+    assert np.linalg.norm(tasks.subspace.T @ other.subspace, 2) < 0.999
     with pytest.raises(ValueError, match="these are dense"):
         _ = make_tasks(tasks=1, dimension=6, prompt_length=1).subspace
 
@@ -140,7 +144,9 @@ def moments(statistics: Statistics) -> np.ndarray:
     both = np.hstack([context, query, statistics.target[:, None]])
     rows, columns = np.triu_indices(both.shape[1])
     seconds = both[:, rows] * both[:, columns]
-    thirds = (context[:, :, None] * query[:, None, :] * statistics.target[:, None, None]).reshape(len(query), -1)
+    thirds = (context[:, :, None] * query[:, None, :] * statistics.target[:, None, None]).reshape(
+        len(query), -1
+    )
     return np.hstack([both, seconds, thirds])
 
 
