@@ -137,7 +137,7 @@ AMP_COLUMNS: dict[str, Column] = {
 
 _SOLVED = {
     "solver": _text(
-        "ground_state, amp, amp_without_onsager, adam, or population: the ground state of infinitely many tasks"
+        "ground_state, amp, amp_without_onsager, adam, or population: the ground state of endless tasks"
     ),
     **_REGULARIZATION,
     "weight_decay": _real_or_null("of Adam, twice the regularization that it amounts to; null otherwise"),
