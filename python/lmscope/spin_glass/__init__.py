@@ -10,6 +10,7 @@ from lmscope.spin_glass.modes import Modes, ZeroModes, modes, zero_mode_ratio, z
 from lmscope.spin_glass.population import Population, population
 from lmscope.spin_glass.ridge import GroundState, energy, ground_state
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks, make_prompts, make_tasks
+from lmscope.spin_glass.training import Training, train
 
 __all__ = [
     "Amp",
@@ -24,6 +25,7 @@ __all__ = [
     "StreamingFields",
     "Tasks",
     "TestLoss",
+    "Training",
     "ZeroModes",
     "amp",
     "contrast_ratio",
@@ -39,6 +41,7 @@ __all__ = [
     "predict",
     "test_loss",
     "token_spectrum",
+    "train",
     "zero_mode_ratio",
     "zero_modes",
 ]
