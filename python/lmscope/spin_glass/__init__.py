@@ -4,5 +4,16 @@ from __future__ import annotations
 
 from lmscope.spin_glass.couplings import Fields, StreamingFields, fields
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks, make_tasks
+from lmscope.spin_glass.training import Training, train
 
-__all__ = ["Fields", "Prompts", "Statistics", "StreamingFields", "Tasks", "fields", "make_tasks"]
+__all__ = [
+    "Fields",
+    "Prompts",
+    "Statistics",
+    "StreamingFields",
+    "Tasks",
+    "Training",
+    "fields",
+    "make_tasks",
+    "train",
+]
