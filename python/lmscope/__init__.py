@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope import spin_glass
     from lmscope.analyses.activation_overlap import (
         ActivationOverlap,
         activation_overlap,
@@ -432,6 +433,7 @@ __all__ = [
     "slice_scores",
     "spectra",
     "spectrum_verdict",
+    "spin_glass",
     "steer_token",
     "steer_tokens",
     "stored_precision",
@@ -447,6 +449,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "spin_glass":
+        return importlib.import_module("lmscope.spin_glass")  # which sets the attribute, too
     if name not in _HOME:
         raise AttributeError(f"module 'lmscope' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
