@@ -19,8 +19,8 @@ from lmscope.report.words import as_html, count, number
 CONFIDENCE = 0.95
 BANDS = "Bands are 95 % intervals of the mean over seeds (Student's); without one there is a single seed"
 LOG_BANDS = (
-    "Lines are geometric means over seeds, bands 95 % intervals (Student's, of the logarithm); without one there "
-    "is a single seed"
+    "Lines are geometric means over seeds, bands 95 % intervals (Student's, of the logarithm); without one "
+    "there is a single seed"
 )
 
 LABELS: Mapping[str, str] = {
