@@ -7,6 +7,7 @@ from typing import Any
 
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import training_seconds
+from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.losses import contrast_ratio, test_loss
 from lmscope.spin_glass.population import population
@@ -125,12 +126,13 @@ def rows(
         batch=settings["batch"],
         heads=settings["heads"],
         layers=settings["layers"],
-        width=settings["width"],
+        width=settings["width"] if model == "transformer" else None,
         seed=cell["seed"],
         device=device,
         unseen=fresh,
         every=max(1, settings["epochs"] // settings["points"]),
-        advance=advance,
+        fields=form,
+        advance=second_part(advance, 0.0),
     )
     found = test_loss(trained, fresh)
     return [

@@ -102,4 +102,4 @@ def rows(
 
 
 def _counts(settings: Mapping[str, Any], dimension: int) -> list[int]:
-    return sorted(settings["tasks"] or around_peak(dimension, least=0.1, most=2.2, step=0.1))
+    return sorted(settings["tasks"] or around_peak(dimension, 0.1))
