@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["finite_rows", "matrix", "not_negative", "positive", "real", "states", "vector", "whole"]
+__all__ = ["finite_rows", "matrix", "positive", "real", "states", "vector", "whole"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,24 +90,13 @@ def whole(name: str, number: Any, least: int) -> int:
 
 
 def positive(name: str, number: Any) -> float:
-    found = _number(name, number)
+    try:
+        found = float(number)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {number!r}") from None
     if not (found > 0 and math.isfinite(found)):
         raise ValueError(f"{name} must be above 0 and finite, got {number}")
     return found
-
-
-def not_negative(name: str, number: Any) -> float:
-    found = _number(name, number)
-    if not (found >= 0 and math.isfinite(found)):
-        raise ValueError(f"{name} must be at least 0 and finite, got {number}")
-    return found
-
-
-def _number(name: str, number: Any) -> float:
-    try:
-        return float(number)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {number!r}") from None
 
 
 def _array(name: str, given: Any) -> npt.NDArray[Any]:
