@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from lmscope.spin_glass.boltzmann import Marginals, Samples, marginals, sample
 from lmscope.spin_glass.couplings import Fields, StreamingFields, fields
+from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
+from lmscope.spin_glass.landscape import Landscape, energy_landscape
 from lmscope.spin_glass.message_passing import Amp, amp, pass_messages
+from lmscope.spin_glass.message_stability import MessageStability, message_stability
+from lmscope.spin_glass.modes import Modes, ZeroModes, modes, zero_mode_ratio, zero_modes
+from lmscope.spin_glass.ridge import GroundState, energy, ground_state
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks, make_tasks
 
 __all__ = [
     "Amp",
+    "CouplingSpectrum",
     "Fields",
+    "GroundState",
+    "Landscape",
+    "Marginals",
+    "MessageStability",
+    "Modes",
     "Prompts",
+    "Samples",
     "Statistics",
     "StreamingFields",
     "Tasks",
+    "ZeroModes",
     "amp",
+    "coupling_spectrum",
+    "energy",
+    "energy_landscape",
     "fields",
+    "ground_state",
     "make_tasks",
+    "marginals",
+    "message_stability",
+    "modes",
     "pass_messages",
+    "sample",
+    "token_spectrum",
+    "zero_mode_ratio",
+    "zero_modes",
 ]
