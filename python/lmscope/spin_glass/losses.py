@@ -77,7 +77,7 @@ def test_loss(
     predictor: Predictor | npt.ArrayLike,
     tasks: Tasks | Prompts,
     *,
-    confidence: float = 0.95,  # noqa: PT028: no test, whatever its name
+    confidence: float = 0.95,  # noqa: PT028
 ) -> TestLoss:
     """Mean squared error on tasks, with an interval over tasks. :meth:`Population.loss` is exact, where the
     law is known and attention is linear.
@@ -125,4 +125,4 @@ def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, F
             yield predict(weights, statistics), statistics.target
         return
     for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
-        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "tasks"), prompts.target
+        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task"), prompts.target
