@@ -107,8 +107,8 @@ class Samples:
 
     def __repr__(self) -> str:
         return (
-            f"Samples({len(self)} draws of {html_repr.shape(self.mean.shape)} spins: spread={self.spread:.6g},
-            " f"overlap={self.overlap:.6g})"
+            f"Samples({len(self)} draws of {html_repr.shape(self.mean.shape)} spins: "
+            f"spread={self.spread:.6g}, overlap={self.overlap:.6g})"
         )
 
     def _repr_html_(self) -> str:
@@ -197,8 +197,9 @@ def sample(
     else:
         _check_same(modes, fields.spins)
         mean = modes.ground_state(least)
-        moved = (noise / np.sqrt(np.where(modes.values > modes.bounds, modes.values, 0.0) + least)) @
-    modes.vectors.T weights[:, :, :-1] = moved.reshape(number, rows, -1)
+        stiffness = np.where(modes.values > modes.bounds, modes.values, 0.0) + least
+        moved = (noise / np.sqrt(stiffness)) @ modes.vectors.T
+    weights[:, :, :-1] = moved.reshape(number, rows, -1)
     weights[:, :, -1] /= math.sqrt(least)
     weights /= math.sqrt(beta)
     weights += mean
@@ -212,9 +213,10 @@ def _held(fields: Fields, regularization: float) -> float:
     rounding = fields.spins * np.finfo(np.float64).eps * float(np.trace(fields.gram))
     if least > rounding:
         return least
-    problem = f"regularization {least:g} is lost in the rounding of A, {rounding:.3g}" if least else
-    "regularization is 0" raise ValueError(
-        f"{problem}: the Boltzmann distribution has {zero_modes(fields).count} flat directions among "
+    lost = f", lost in the rounding of A, {rounding:.3g}" if least else ""
+    flat = zero_modes(fields).count
+    raise ValueError(
+        f"regularization is {least:g}{lost}: the Boltzmann distribution has {flat} flat directions among "
         f"{(fields.dimension + 1) ** 2} spins ({fields.dimension + 1} of them the last column, which never "
         "enters) and cannot be normalised; give a larger regularization, or take the ground state alone"
     )

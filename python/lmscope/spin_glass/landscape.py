@@ -109,19 +109,17 @@ def energy_landscape(
 ) -> Landscape:
     """What the energy H(W) = W'(A + lambda0) W / 2 - h'W looks like (arXiv 2408.02288, Fig. 3).
 
-    H is quadratic: it has no separate local minima, whatever an interpolation between scattered samples seems
-        to
-    show. What few tasks have is flat directions, the zero modes of A: without regularization all of
-    ground state + zero modes has the same least energy, and replicas that start apart along them stay apart;
-    with it there is one minimum, at the end of valleys of curvature lambda0. From dimension * (dimension + 1)
-    tasks on there is one basin.
+    H is quadratic: it has no separate local minima, whatever an interpolation of scattered samples shows.
+    What few tasks have is flat directions, the zero modes of A: without regularization all of ground state +
+    zero modes has the same least energy, and replicas that start apart along them stay apart; with it there
+    is one minimum, at the end of valleys of curvature lambda0. From dimension * (dimension + 1) tasks on
+    there is one basin.
 
     The plane goes through the ground state along two eigenvectors of A, so that the energy on it is
     ground energy + (curvature_x x^2 + curvature_y y^2) / 2, exactly. y is the stiffest one. x is a zero mode
     where there are any among the spins that enter: the direction along which the replicas' parts in zero
-        modes lie
-    furthest from the ground state (their first principal component about it); otherwise the softest one.
-    Their signs are such that the entry of largest size is positive. The free last column is left out: it is 0
+    modes lie furthest from the ground state (their first principal component about it); otherwise the softest
+    one. Signs are such that the entry of largest size is positive. The free last column is left out: it is 0
     everywhere.
 
     Args:
@@ -204,11 +202,13 @@ def _axes(found: Modes, flat: npt.NDArray[np.bool_], along: Floats) -> Floats:
         softest = found.vectors[:, -1]
     axes = np.stack([softest, found.vectors[:, 0]])
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
-    return axes * np.sign(largest)
+    axes *= np.sign(largest)
+    return axes
 
 
 def _energies(fields: Fields, spins: Floats, regularization: float) -> Floats:
-    return np.atleast_1d(energy(fields, _weights(fields, spins), regularization=regularization))
+    """(k,) of k x spins."""
+    return np.asarray(energy(fields, _weights(fields, spins), regularization=regularization))
 
 
 def _weights(fields: Fields, spins: Floats) -> Floats:

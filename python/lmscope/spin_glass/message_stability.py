@@ -95,14 +95,15 @@ def message_stability(
     scaled = _least_solution(squared, least + diagonal)
     if scaled is None:
         return MessageStability(False, math.nan, math.nan, damping, onsager)
-    variances = np.linalg.eigvalsh(scaled[:, None] * squared * scaled)
+    variances: Floats = np.linalg.eigvalsh(scaled[:, None] * squared * scaled)
     root = np.sqrt(scaled)
-    means = -root[:, None] * fields.gram * root
-    np.fill_diagonal(means, -scaled * (squared @ scaled) if onsager else 0.0)
+    coupled = -root[:, None] * fields.gram * root
+    np.fill_diagonal(coupled, -scaled * (squared @ scaled) if onsager else 0.0)
+    means: Floats = np.linalg.eigvalsh(coupled)
     return MessageStability(
         True,
         _damped_radius(variances, damping),
-        _damped_radius(np.linalg.eigvalsh(means), damping),
+        _damped_radius(means, damping),
         damping,
         onsager,
     )
