@@ -32,10 +32,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 100,
         "batch": None,
         "heads": 2,
-        "layers": 2,
+        "layers": 1,
         "width": 16,
-        "test_tasks": 2000,
-        "points": 20,
+        "test_tasks": 1000,
+        "points": 5,
         "seeds": 3,
     },
     "minutes": {
@@ -71,6 +71,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 50,
     },
 }
+_BILINEAR = ("merged", "separate", "multi_head")
+
 CELLS = ("dimensions", "prompt_lengths", "tasks", "models")
 
 
@@ -131,7 +133,7 @@ def rows(
         device=device,
         unseen=fresh,
         every=max(1, settings["epochs"] // settings["points"]),
-        fields=form,
+        fields=form if model in _BILINEAR and settings["batch"] is None else None,
         advance=second_part(advance, 0.0),
     )
     found = test_loss(trained, fresh)

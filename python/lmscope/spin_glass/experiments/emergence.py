@@ -50,6 +50,8 @@ CELLS = ("dimensions", "prompt_lengths")
 
 def check(settings: Mapping[str, Any]) -> None:
     check_settings(settings)
+    if settings["replicas"] < 2:
+        raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
     if 0 in settings["regularization"]:
         raise ValueError(
             "regularization must be positive here, got 0: below D(D+1) tasks the weights' law could not be "
@@ -79,7 +81,7 @@ def rows(
         spectrum = modes(fields)
         for regularization in settings["regularization"]:
             law = {"regularization": regularization, "inverse_temperature": inverse_temperature}
-            replicas = sample(fields, draws=settings["replicas"], seed=cell["seed"], **law)
+            replicas = sample(fields, draws=settings["replicas"], seed=cell["seed"], modes=spectrum, **law)
             found.append(
                 {
                     "dimension": dimension,
