@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmscope import spin_glass
     from lmscope.analyses.activation_overlap import (
         ActivationOverlap,
         activation_overlap,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
+    from lmscope.runs.icl import icl
     from lmscope.runs.inspect import inspect
     from lmscope.runs.localize import localize
     from lmscope.runs.run import Run, open_run
@@ -215,6 +217,7 @@ _HOME = {
     "generation_quality": "lmscope.analyses.generation_quality",
     "get_num_threads": "lmscope.kernels.runtime",
     "head_averages": "lmscope.representations.token_averages",
+    "icl": "lmscope.runs",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "impact_of": "lmscope.analyses.lesion_impact",
     "information_gain": "lmscope.analyses.information_gain",
@@ -379,6 +382,7 @@ __all__ = [
     "generation_quality",
     "get_num_threads",
     "head_averages",
+    "icl",
     "iid_entropy",
     "impact_of",
     "information_gain",
@@ -432,6 +436,7 @@ __all__ = [
     "slice_scores",
     "spectra",
     "spectrum_verdict",
+    "spin_glass",
     "steer_token",
     "steer_tokens",
     "stored_precision",
@@ -447,6 +452,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "spin_glass":
+        return importlib.import_module("lmscope.spin_glass")  # which sets the attribute, too
     if name not in _HOME:
         raise AttributeError(f"module 'lmscope' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
