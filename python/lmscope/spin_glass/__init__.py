@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from lmscope.spin_glass.couplings import Fields, StreamingFields, fields
 from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
+from lmscope.spin_glass.losses import Predictor, TestLoss, contrast_ratio, predict, test_loss
 from lmscope.spin_glass.modes import Modes, ZeroModes, modes, zero_mode_ratio, zero_modes
+from lmscope.spin_glass.population import Population, population
 from lmscope.spin_glass.ridge import GroundState, energy, ground_state
-from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks, make_tasks
+from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks, make_prompts, make_tasks
 
 __all__ = [
     "CouplingSpectrum",
     "Fields",
     "GroundState",
     "Modes",
+    "Population",
+    "Predictor",
     "Prompts",
     "Statistics",
     "StreamingFields",
     "Tasks",
+    "TestLoss",
     "ZeroModes",
+    "contrast_ratio",
     "coupling_spectrum",
     "energy",
     "fields",
     "ground_state",
+    "make_prompts",
     "make_tasks",
     "modes",
+    "population",
+    "predict",
+    "test_loss",
     "token_spectrum",
     "zero_mode_ratio",
     "zero_modes",
