@@ -104,9 +104,11 @@ class StreamingFields:
     """Sums over tasks that :class:`Fields` are made of; they can be merged.
 
     Features are products of a context and a query: their mean outer product A is symmetric under exchange of
-    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work and
-    a quarter of the numbers. Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the
-    number of tasks, and 8 * spins^2 more for the result.
+    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work
+    and a quarter of the numbers. The last bits depend on the threads of numpy's BLAS.
+
+    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at most
+    10 * spins^2 more while the result is made, which takes 8 of them.
 
     Args:
         dimension: of tokens.

@@ -125,7 +125,4 @@ def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, F
             yield predict(weights, statistics), statistics.target
         return
     for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
-        yield (
-            of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task"),
-            prompts.target,
-        )
+        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task"), prompts.target
