@@ -1,4 +1,4 @@
-"""The bench of couplings: every competitor is right from tasks and from the seed on, and a wrong one is found."""
+"""The bench of couplings: all are right, from tasks and from the seed on, and a wrong one is found."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ class StreamingFields:
     the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work
     and a quarter of the numbers. The last bits depend on the threads of numpy's BLAS.
 
-    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at most
-    10 * spins^2 more while the result is made, which takes 8 of them.
+    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at
+    most 10 * spins^2 more while the result is made, which takes 8 of them.
 
     Args:
         dimension: of tokens.

@@ -25,9 +25,9 @@ class CouplingsFamily(Family):
     kinds = ("isotropic",)
     input = (
         "contexts, queries and targets of tasks of linear regression in context, prompts of 100 tokens; from "
-        "the seed on, their law instead, whose prompts ours draws some at a time and numpy holds all at once. "
-        "numpy: features (dimension + 1)^2 for each task, as the law of the spin glass is written down; without "
-        "zeros: only those that enter"
+        "the seed on, their law instead: ours draws some prompts at a time, numpy holds all at once. numpy: "
+        "(dimension + 1)^2 features for each task, as the Hamiltonian is written down; without zeros: only "
+        "those that enter"
     )
     formula = "tasks x ((dimension + 1) x dimension)^2, products of features, each pair once"
     error = "largest error of a coupling or a field over the largest of them"
@@ -50,9 +50,9 @@ class CouplingsFamily(Family):
         return competitors.whole(competitors.law(sizes).statistics())
 
     def reference(self, inputs: Arrays) -> Arrays:
-        given = (
-            inputs if "target" in inputs else competitors.whole(competitors.law(inputs["sizes"]).statistics())
-        )
+        given = inputs
+        if "sizes" in inputs:
+            given = competitors.whole(competitors.law(inputs["sizes"]).statistics())
         found = competitors.plain(given, zeros=False)
         return {"gram": found["gram"], "field": found["field"]}
 
