@@ -17,7 +17,9 @@ SMALL = sg.make_tasks(tasks=700, dimension=3, prompt_length=12, seed=1)
 
 
 def same(found: sg.Fields, expected: sg.Fields, tolerance: float = 1e-13) -> None:
-    np.testing.assert_allclose(found.gram, expected.gram, atol=tolerance * np.abs(expected.gram).max(), rtol=0)
+    np.testing.assert_allclose(
+        found.gram, expected.gram, atol=tolerance * np.abs(expected.gram).max(), rtol=0
+    )
     np.testing.assert_allclose(found.field, expected.field, atol=tolerance, rtol=0)
     assert found.target_power == pytest.approx(expected.target_power, rel=1e-13)
     assert (found.tasks, found.dimension) == (expected.tasks, expected.dimension)
@@ -173,9 +175,13 @@ def test_sizes_that_cannot_fit_are_refused_before_anything_is_drawn(monkeypatch:
 
     monkeypatch.setattr(sg.Tasks, "_blocks", never)
     # 14 bytes for each pair of 2000 x 2001 spins.
-    with pytest.raises(ValueError, match=r"dimension 2000\) would take 224224.06 GB, and .* GB are free; .* smaller"):
+    with pytest.raises(
+        ValueError, match=r"dimension 2000\) would take 224224.06 GB, and .* GB are free; .* smaller"
+    ):
         sg.fields(sg.make_tasks(tasks=10, dimension=2000, prompt_length=5))
-    with pytest.raises(ValueError, match=r"1000000000000 tokens .* would take 80000.* GB, .* shorter prompts"):
+    with pytest.raises(
+        ValueError, match=r"1000000000000 tokens .* would take 80000.* GB, .* shorter prompts"
+    ):
         sg.fields(sg.make_tasks(tasks=10, dimension=4, prompt_length=10**12))
     with pytest.raises(ValueError, match=r"dimension 2000\) would take"):
         sg.StreamingFields(2000)
