@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -85,7 +86,7 @@ def test_blocks_of_any_size_make_the_same_sums() -> None:
         told: list[int] = []
         parts = [
             sg.Statistics(given.context[a:b], given.query[a:b], given.target[a:b])
-            for a, b in zip(ends[:-1], ends[1:], strict=True)
+            for a, b in itertools.pairwise(ends)
         ]
         same(sg.fields(parts, advance=told.append), sg.fields(given))
         assert told == sizes
@@ -183,6 +184,8 @@ def test_sizes_that_cannot_fit_are_refused_before_anything_is_drawn(monkeypatch:
         ValueError, match=r"1000000000000 tokens .* would take 80000.* GB, .* shorter prompts"
     ):
         sg.fields(sg.make_tasks(tasks=10, dimension=4, prompt_length=10**12))
+    with pytest.raises(ValueError, match=r"prompt of 1000000000000 tokens"):
+        sg.zero_mode_ratio(tasks=10, dimension=4, prompt_length=10**12)
     with pytest.raises(ValueError, match=r"dimension 2000\) would take"):
         sg.StreamingFields(2000)
     with pytest.raises(ValueError, match=r"dimension 2000\) would take"):

@@ -136,20 +136,20 @@ def test_the_papers_ridge_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tasks", "published", "regularization"),
+    ("prompt_length", "published", "regularization"),
     [
         (20, 0.5353, 0.005),
         (100, 0.1871, 0.005),
         (200, 0.1095, 0.005),
         (20, 0.5382, 0.01),
+        (100, 0.2017, 0.01),
         (200, 0.1263, 0.01),
     ],
 )
-def test_the_papers_ridge_losses(tasks: int, published: float, regularization: float) -> None:
+def test_the_papers_ridge_losses(prompt_length: int, published: float, regularization: float) -> None:
     """Fig. 4b against the prompt length, D = 20, P = 10000; the published ones are of 1000 test tasks."""
-    prompt_length = tasks
     losses = []
-    for seed in range(3):
+    for seed in range(2):
         of = law(10_000, 20, prompt_length, seed=seed, draw="statistics")
         weights = sg.ground_state(sg.fields(of), regularization=regularization).weights
         losses.append(sg.population(of).loss(weights))
