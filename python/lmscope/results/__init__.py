@@ -4,6 +4,7 @@ from lmscope.results.errors import ResultsError, RunLocked, WrongCheckpoint, Wro
 from lmscope.results.run_folder import RunFolder, own_names, record_key
 from lmscope.results.run_tables import RunTables
 from lmscope.results.schemas import (
+    ICL_ANALYSES,
     LEDGER,
     LOCATION_ANALYSES,
     PAIR_ANALYSES,
@@ -15,6 +16,7 @@ from lmscope.results.schemas import (
 )
 
 __all__ = [
+    "ICL_ANALYSES",
     "LEDGER",
     "LOCATION_ANALYSES",
     "PAIR_ANALYSES",

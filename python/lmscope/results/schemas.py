@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lmscope.results.columns import Column, schema_of
+from lmscope.results.icl_columns import ICL_COLUMNS
 from lmscope.results.location_columns import LOCATION_COLUMNS
 from lmscope.results.token_columns import TOKEN_COLUMNS
 from lmscope.results.unembedding_columns import UNEMBEDDING_COLUMNS
@@ -252,6 +253,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
     **TOKEN_COLUMNS,
     **LOCATION_COLUMNS,
     **UNEMBEDDING_COLUMNS,
+    **ICL_COLUMNS,
 }
 """Analysis -> columns of its records, with their meaning."""
 
@@ -266,6 +268,9 @@ LOCATION_ANALYSES = frozenset(LOCATION_COLUMNS)
 
 UNEMBEDDING_ANALYSES = frozenset(UNEMBEDDING_COLUMNS)
 """Their records are of the output embedding of one checkpoint of several: fits, edits, removals."""
+
+ICL_ANALYSES = frozenset(ICL_COLUMNS)
+"""Their records are of no checkpoint: experiments on in-context learning, of a RUN folder of their own."""
 
 SCHEMAS: dict[str, pa.Schema] = {analysis: schema_of(columns) for analysis, columns in COLUMNS.items()}
 

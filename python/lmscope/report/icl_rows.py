@@ -1,0 +1,246 @@
+"""What the experiments of `icl` recorded: choices of their dimensions, and bands over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.special import stdtrit
+
+from lmscope.report.figures import Variant, without_chart
+from lmscope.report.records import Row
+from lmscope.report.words import as_html, count, number
+
+CONFIDENCE = 0.95
+BANDS = "Bands are 95 % intervals of the mean over seeds (Student's); without one there is a single seed"
+LOG_BANDS = (
+    "Lines are geometric means over seeds, bands 95 % intervals (Student's, of the logarithm); without one "
+    "there is a single seed"
+)
+
+LABELS: Mapping[str, str] = {
+    "dimension": "Dimension D",
+    "prompt_length": "Prompt length N",
+    "tasks": "Tasks P",
+    "regularization": "Regularization λ₀",
+    "inverse_temperature": "Inverse temperature β",
+    "seed": "Seed",
+}
+"""Column of the settings -> what its choice is called."""
+SIGNS: Mapping[str, str] = {
+    "dimension": "D",
+    "prompt_length": "N",
+    "tasks": "P",
+    "regularization": "λ₀",
+    "inverse_temperature": "β",
+    "seed": "seed",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One part of a figure's states: a column of the settings, or what the chart shows.
+
+    ``options`` are key -> what it is called, ``values`` key -> value in the records.
+    """
+
+    column: str
+    label: str
+    options: Mapping[str, str]
+    values: Mapping[str, Any]
+
+
+def choice_of(rows: Iterable[Row], column: str) -> Choice:
+    """The column's values, from small to large."""
+    values = {str(at): value for at, value in enumerate(sorted({row[column] for row in rows}))}
+    options = {key: number(value, 4) for key, value in values.items()}
+    return Choice(column, LABELS.get(column, column), options, values)
+
+
+def choices_of(rows: Sequence[Row], columns: Iterable[str], *views: Choice) -> list[Choice]:
+    """Views first, then the columns; those with one option last, as the page shows no select for them."""
+    found = [*views, *(choice_of(rows, column) for column in columns)]
+    return sorted(found, key=lambda one: len(one.options) == 1)
+
+
+def view_choice(column: str, label: str, options: Mapping[str, str]) -> Choice:
+    """What a chart shows; its keys are its values."""
+    return Choice(column, label, options, {key: key for key in options})
+
+
+def states_of(choices: Sequence[Choice]) -> dict[str, str]:
+    """Every combination: key (parts joined by colons) -> name."""
+    return {
+        ":".join(keys): ", ".join(_named(one, key) for one, key in zip(choices, keys, strict=True))
+        for keys in product(*(one.options for one in choices))
+    }
+
+
+def _named(choice: Choice, key: str) -> str:
+    sign = SIGNS.get(choice.column)
+    return f"{sign} = {choice.options[key]}" if sign else choice.options[key]
+
+
+def chosen(choices: Sequence[Choice], key: str) -> dict[str, Any]:
+    """Column -> value of a state's key."""
+    return {one.column: one.values[part] for one, part in zip(choices, key.split(":"), strict=True)}
+
+
+def key_of(choices: Sequence[Choice], settings: Mapping[str, Any]) -> str:
+    """The key of the state that `chosen` gives these settings for; others among them are passed over."""
+    return ":".join(
+        next(key for key, value in one.values.items() if value == settings[one.column]) for one in choices
+    )
+
+
+def at_settings(rows: Iterable[Row], settings: Mapping[str, Any]) -> list[Row]:
+    """Rows that hold these values; names that are no columns of theirs, such as of views, are passed over."""
+    return [row for row in rows if all(row.get(name, value) == value for name, value in settings.items())]
+
+
+def fixed_words(choices: Sequence[Choice]) -> str:
+    """What there is no choice of: ``D = 20, λ₀ = 0.01``; empty where there is nothing such."""
+    fixed = [one for one in choices if len(one.options) == 1 and one.column in SIGNS]
+    return ", ".join(_named(one, key) for one in fixed for key in one.options)
+
+
+def reasons(rows: Iterable[Row]) -> str:
+    """Why there is no number, by how many records say so; empty where all have one."""
+    told: dict[str, int] = defaultdict(int)
+    for row in rows:
+        if row["reason"]:
+            told[row["reason"]] += 1
+    return "; ".join(f"{count(times, 'record')} without a number: {reason}" for reason, times in told.items())
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean over seeds and its Student interval; no ends where there is one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def band(values: Sequence[float], *, logarithmic: bool = False) -> Band:
+    """Of at least one value; ``logarithmic``: of positive values, the geometric mean and the interval of the
+    logarithm."""
+    if logarithmic:
+        logs = band([math.log(value) for value in values])
+        low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+        return Band(math.exp(logs.mean), low, high, logs.seeds)
+    mean, seeds = fmean(values), len(values)
+    if seeds < 2:
+        return Band(mean, None, None, seeds)
+    reach = float(stdtrit(seeds - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(seeds)
+    return Band(mean, mean - reach, mean + reach, seeds)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The band of one quantity at one place of the x axis, and the rows behind it."""
+
+    x: float
+    band: Band
+    rows: Sequence[Row]
+
+
+def points_of(rows: Iterable[Row], x: str, y: str, *, logarithmic: bool = False) -> list[Point]:
+    """One point per value of the column ``x``, from left to right, of the rows that have a ``y`` (on a
+    logarithmic axis a positive one)."""
+    at: dict[float, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row[y] is not None and (row[y] > 0 or not logarithmic):
+            at[row[x]].append(row)
+    return [
+        Point(place, band([row[y] for row in at[place]], logarithmic=logarithmic), at[place])
+        for place in sorted(at)
+    ]
+
+
+def band_words(found: Band) -> str:
+    if found.low is None or found.high is None:
+        return f"{number(found.mean, 4)}, one seed"
+    ends = f"95 % {number(found.low)} to {number(found.high)}"
+    return f"{number(found.mean, 4)} ({ends}, {count(found.seeds, 'seed')})"
+
+
+def line_traces(
+    name: str, colour: str, *, dash: str = "solid", symbol: str = "circle"
+) -> list[dict[str, Any]]:
+    """Three traces of a figure's base: lower and upper edge of the band, and the line; `line_data` fills
+    them."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    edge = {
+        "type": "scatter",
+        "mode": "lines",
+        "line": {"width": 0, "color": colour},
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
+    return [
+        edge,
+        {**edge, "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.2)"},
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "line": {"color": colour, "width": 2, "dash": dash},
+            "marker": {"symbol": symbol, "size": 6},
+            "cliponaxis": False,
+            "hoverinfo": "text",
+        },
+    ]
+
+
+def line_data(points: Sequence[Point], hover: Callable[[Point], str]) -> list[dict[str, Any]]:
+    """What fills `line_traces`; invisible where there is nothing."""
+    known = [one for one in points if one.band.low is not None]
+    ends = [
+        {
+            "x": [one.x for one in known],
+            "y": [getattr(one.band, end) for one in known],
+            "visible": len(known) > 1,
+        }
+        for end in ("low", "high")
+    ]
+    line = {
+        "x": [one.x for one in points],
+        "y": [one.band.mean for one in points],
+        "hovertext": [hover(one) for one in points],
+        "visible": bool(points),
+    }
+    return [*ends, line]
+
+
+LINE_COLUMNS: list[str | dict[str, Any]] = ["line", "x", "mean", "low", "high", "seeds"]
+"""Of the data of lines: `line_part` fills them. The first is the line's name; name the second by its axis."""
+
+
+def line_part(name: str, points: Sequence[Point]) -> list[Any]:
+    return [
+        name,
+        [one.x for one in points],
+        [one.band.mean for one in points],
+        [one.band.low for one in points],
+        [one.band.high for one in points],
+        [one.band.seeds for one in points],
+    ]
+
+
+def fixed_note(choices: Sequence[Choice]) -> str:
+    """A sentence of `fixed_words`; empty where there is a choice of everything."""
+    words = fixed_words(choices)
+    return f"Everything here is at {words}." if words else ""
+
+
+def nothing_there(label: str, rows: Sequence[Row], traces: int) -> Variant:
+    """In place of a chart without a number: why."""
+    why = reasons(rows) or "no record of these settings"
+    return without_chart(label, f"<p>{as_html(why[0].upper() + why[1:])}.</p>", traces)

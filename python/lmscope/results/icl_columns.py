@@ -1,0 +1,264 @@
+"""The columns of what `icl` records: linear regression in context as a spin glass."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from lmscope.results.columns import Column
+
+_REALS = pa.list_(pa.float64())
+
+
+def _real(meaning: str) -> Column:
+    return Column(pa.float64(), meaning)
+
+
+def _real_or_null(meaning: str) -> Column:
+    return Column(pa.float64(), meaning, nullable=True)
+
+
+def _text(meaning: str) -> Column:
+    return Column(pa.string(), meaning)
+
+
+def _count(meaning: str) -> Column:
+    return Column(pa.int64(), meaning)
+
+
+def _count_or_null(meaning: str) -> Column:
+    return Column(pa.int64(), meaning, nullable=True)
+
+
+def _flag(meaning: str) -> Column:
+    return Column(pa.bool_(), meaning)
+
+
+def _flag_or_null(meaning: str) -> Column:
+    return Column(pa.bool_(), meaning, nullable=True)
+
+
+def _reals(meaning: str) -> Column:
+    return Column(_REALS, meaning)
+
+
+def _reals_or_null(meaning: str) -> Column:
+    return Column(_REALS, meaning, nullable=True)
+
+
+_SEED = {"seed": _count("seed of the tasks and of every other draw: the run's first seed and those after it")}
+_SIZES = {
+    "dimension": _count("D: entries of a token and of a teacher"),
+    "prompt_length": _count("N: labelled tokens in front of the query"),
+    "tasks": _count("P: prompts that the fields rest on, each with a teacher of its own unless said"),
+}
+_REGULARIZATION = {
+    "regularization": _real("lambda0: weight of |W|^2 / 2 in the energy; 0: the minimum-norm ground state"),
+}
+_TEMPERATURE = {"inverse_temperature": _real("beta of the Boltzmann distribution")}
+_END = {
+    "seconds": _real("time that the cell took, all of its rows together"),
+    "reason": _text("why a number is missing, in words; empty where all are there"),
+}
+_CONTRAST = {
+    "contrast": _real_or_null("<W, I> / (|W| |I|), I of size D + 1: sqrt(D / (D + 1)) at best"),
+    "diagonal": _real_or_null("mean of the D diagonal weights that multiply a token entry with its own"),
+}
+_UNIT = "the mean squared label is 1"
+
+EMERGENCE_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    **_REGULARIZATION,
+    **_TEMPERATURE,
+    "zero_modes": _count_or_null(
+        "directions of the (D+1)^2 weights that the tasks leave free, the D+1 of the last column with them"
+    ),
+    "zero_mode_ratio": _real_or_null("zero_modes / (D+1)^2"),
+    "expected_ratio": _real("1 - min(P, D(D+1)) / (D+1)^2: what independent tasks give"),
+    "unique": _flag_or_null("without regularization the D(D+1) weights that enter have one ground state"),
+    "smallest": _real_or_null("least eigenvalue of the Gram matrix A that is not zero"),
+    "spread": _real_or_null("exact mean variance of the weights that enter, under the Boltzmann law"),
+    "spread_sampled": _real_or_null("the same over replicas drawn from it"),
+    "overlap": _real_or_null("mean cosine between the weights of two replicas"),
+    **_END,
+}
+"""One row per seed, prompt length and number of tasks: when the ground state becomes unique."""
+
+PHASE_MAP_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    **_REGULARIZATION,
+    "loss": _real_or_null(f"exact mean squared error of the ground state on unseen tasks; {_UNIT}"),
+    "training_loss": _real_or_null("mean squared error on the tasks themselves"),
+    **_CONTRAST,
+    "best_loss": _real("loss of the best weights, of infinitely many tasks"),
+    **_END,
+}
+"""One row per seed, prompt length, number of tasks and regularization."""
+
+LANDSCAPE_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    **_REGULARIZATION,
+    "x": _reals("first coordinate of random weights in the plane of the projection, one a sample"),
+    "y": _reals("second coordinate of them"),
+    "energy": _reals("energy of these weights"),
+    "axes_x": _reals("first coordinate of the grid's points"),
+    "axes_y": _reals("second coordinate of the grid's points"),
+    "grid": _reals("energy over the grid; one row of axes_x after the other, by axes_y"),
+    "relaxed_x": _reals("first coordinate of replicas after descent to a minimum, one a replica"),
+    "relaxed_y": _reals("second coordinate of them"),
+    "relaxed_energy": _reals("their energies"),
+    "relaxed_overlap": _real_or_null("mean cosine between two of them: 1 where there is one minimum"),
+    "relaxed_distance": _real_or_null("mean distance between two of them, over that before the descent"),
+    "zero_modes": _count("directions that the tasks leave free, the D+1 of the last column with them"),
+    "ground_energy": _real_or_null("energy of the exact ground state"),
+    **_END,
+}
+"""One row per seed, prompt length and number of tasks."""
+
+AMP_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    **_REGULARIZATION,
+    **_TEMPERATURE,
+    "onsager": _flag("with the Onsager reaction term"),
+    "converged": _flag("means and variances stopped changing within the steps"),
+    "diverged": _flag("a variance became negative, or means grew without bound"),
+    "steps": _count("sweeps that were made"),
+    "mean_error": _real_or_null("largest |mean - exact ground state| over the weights; null if diverged"),
+    "variance_error": _real_or_null("largest relative error of a variance, beside the exact one"),
+    "loss": _real_or_null("exact mean squared error of the means on unseen tasks"),
+    "ridge_loss": _real_or_null("the same of the exact ground state"),
+    "changes": _reals("mean squared change of means and variances in every sweep"),
+    **_END,
+}
+"""One row per seed, prompt length, number of tasks, regularization and kind of AMP."""
+
+_SOLVED = {
+    "solver": _text(
+        "ground_state, amp, amp_without_onsager, adam, or population: the ground state of endless tasks"
+    ),
+    **_REGULARIZATION,
+    "weight_decay": _real_or_null("of Adam, twice the regularization that it amounts to; null otherwise"),
+    "loss": _real_or_null(f"mean squared error on unseen tasks, exact without an interval; {_UNIT}"),
+    "loss_low": _real_or_null("lower end of its 95 % interval over test tasks; null where exact"),
+    "loss_high": _real_or_null("upper end of it"),
+    **_CONTRAST,
+    "converged": _flag_or_null("the solver came to an end; null where there is nothing to iterate"),
+    **_END,
+}
+
+AMP_VS_TRAINING_COLUMNS: dict[str, Column] = {**_SEED, **_SIZES, **_SOLVED}
+"""One row per seed, prompt length and solver."""
+
+CORRELATED_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    "correlation": _real("c: every two entries of a token are correlated by it"),
+    **_SOLVED,
+}
+"""One row per seed, correlation of the tokens and solver."""
+
+COUPLINGS_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    "kind": _text("field, h_i, or coupling, J_ij of i != j"),
+    "block": _text(
+        "A: fields of the D x D block of W, B: fields of its label row; C: couplings within the block, "
+        "D: between block and label row, E: within the label row"
+    ),
+    "mean": _real("over all entries of the block and all draws"),
+    "sd": _real("standard deviation over them"),
+    "edges": _reals("of the bins, one more than counts"),
+    "counts": _reals("entries in each bin, over all draws"),
+    "divergence": _real_or_null(
+        "Kullback-Leibler divergence to the distribution at the next prompt length, nats; null for the last"
+    ),
+    "draws": _count("sets of tasks that were drawn"),
+    "mixture_share": _reals_or_null("share of each Gaussian part, where a mixture was fitted"),
+    "mixture_mean": _reals_or_null("mean of each part"),
+    "mixture_sd": _reals_or_null("standard deviation of each part"),
+    **_END,
+}
+"""One row per seed, prompt length, kind and block."""
+
+COUPLING_SPECTRUM_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    "kind": _text("tokens: of X X' / N of one prompt; features: of the Gram matrix A of the couplings"),
+    "values": _reals("eigenvalues, descending"),
+    "scale": _real_or_null("standard deviation of one entry of the fitted iid noise; null without a fit"),
+    "lower_edge": _real_or_null("iid noise has an eigenvalue below it, or above upper_edge, ..."),
+    "upper_edge": _real_or_null("... with probability 0.01, both together"),
+    "n_below": _count_or_null("eigenvalues below lower_edge"),
+    "n_above": _count_or_null("eigenvalues above upper_edge"),
+    "ks": _real_or_null("Kolmogorov distance between the eigenvalues and the Marchenko-Pastur law: 0 to 1"),
+    "p_value": _real_or_null("of the more extreme of largest and smallest eigenvalue, under iid noise"),
+    "label_outliers": _count_or_null("of n_above, those of the label row of W; null of tokens"),
+    **_END,
+}
+"""One row per seed, prompt length, number of tasks and kind."""
+
+ARCHITECTURES_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    "model": _text("merged, separate, multi_head, full, softmax or transformer; ground_state: not trained"),
+    "parameters": _count("numbers that are trained"),
+    "epochs": _count("steps of full-batch Adam, or passes over the tasks"),
+    "loss": _real_or_null(f"mean squared error on fresh tasks; {_UNIT}"),
+    "loss_low": _real_or_null("lower end of its 95 % interval over tasks; null where exact"),
+    "loss_high": _real_or_null("upper end of it"),
+    "training_loss": _real_or_null("mean squared error on the tasks themselves, at the end"),
+    "steps": _reals("epochs at which the losses were taken"),
+    "losses": _reals("training loss at these"),
+    "test_losses": _reals("loss on fresh tasks at these"),
+    "contrast": _real_or_null("<W, I> / (|W| |I|) where the model is one matrix W; null otherwise"),
+    "ground_loss": _real_or_null("exact loss of the ground state of the same tasks on unseen ones"),
+    **_END,
+}
+"""One row per seed and model."""
+
+DIVERSITY_COLUMNS: dict[str, Column] = {
+    **_SEED,
+    **_SIZES,
+    "distinct_teachers": _count("teachers that the tasks share"),
+    "teacher": _text("dense, sparse or low_rank: what the teachers are"),
+    "solver": _text("ground_state or adam"),
+    "loss_seen": _real_or_null("exact mean squared error on new prompts of the teachers of the training"),
+    "loss_unseen": _real_or_null("the same of new teachers of the same kind"),
+    "loss_isotropic": _real_or_null("the same of new dense teachers"),
+    "training_loss": _real_or_null("mean squared error on the tasks themselves"),
+    "distance_w11": _real_or_null("|W11 - I|^2 of the block that the cross-task argument makes the identity"),
+    "distance_w21": _real_or_null("|W21|^2 of the label row that it makes zero"),
+    **_END,
+}
+"""One row per seed, number of distinct teachers, kind of teacher and solver."""
+
+ICL_COLUMNS: dict[str, dict[str, Column]] = {
+    "emergence": EMERGENCE_COLUMNS,
+    "phase_map": PHASE_MAP_COLUMNS,
+    "landscape": LANDSCAPE_COLUMNS,
+    "amp": AMP_COLUMNS,
+    "amp_vs_training": AMP_VS_TRAINING_COLUMNS,
+    "correlated": CORRELATED_COLUMNS,
+    "couplings": COUPLINGS_COLUMNS,
+    "coupling_spectrum": COUPLING_SPECTRUM_COLUMNS,
+    "architectures": ARCHITECTURES_COLUMNS,
+    "diversity": DIVERSITY_COLUMNS,
+}
+"""Experiment -> columns of its records."""
+
+ICL_ORDER: dict[str, tuple[str, ...]] = {
+    "emergence": ("dimension", "prompt_length", "tasks", "seed"),
+    "phase_map": ("dimension", "regularization", "prompt_length", "tasks", "seed"),
+    "landscape": ("dimension", "prompt_length", "tasks", "seed"),
+    "amp": ("dimension", "regularization", "prompt_length", "tasks", "onsager", "seed"),
+    "amp_vs_training": ("dimension", "tasks", "prompt_length", "solver", "seed"),
+    "correlated": ("dimension", "tasks", "correlation", "solver", "seed"),
+    "couplings": ("dimension", "tasks", "prompt_length", "block", "seed"),
+    "coupling_spectrum": ("kind", "dimension", "prompt_length", "tasks", "seed"),
+    "architectures": ("dimension", "prompt_length", "tasks", "model", "seed"),
+    "diversity": ("teacher", "dimension", "tasks", "distinct_teachers", "solver", "seed"),
+}
+"""Columns that order the rows of one experiment."""
