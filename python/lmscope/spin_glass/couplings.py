@@ -60,9 +60,9 @@ class Fields:
         """J of all (dimension + 1)^2 spins: minus the Gram matrix, without its diagonal (J_ij of
         arXiv 2408.02288)."""
         size = self.dimension + 1
-        whole = np.zeros((size, size, size, size))
-        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=whole[:, :-1, :, :-1])
-        couplings = whole.reshape(size * size, size * size)
+        by_pair = np.zeros((size, size, size, size))
+        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=by_pair[:, :-1, :, :-1])
+        couplings = by_pair.reshape(size * size, size * size)
         np.fill_diagonal(couplings, 0.0)
         return couplings
 
@@ -72,7 +72,15 @@ class Fields:
 
     def feature_values(self) -> SingularValues:
         """Singular values of the tasks x spins matrix of features over the root of the number of tasks, with
-        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0."""
+        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0.
+
+        ValueError where the copy of A that they are found in does not fit in memory.
+        """
+        check_memory(
+            f"singular values of the features of {self.spins} spins (dimension {self.dimension})",
+            gram_bytes(self.dimension),
+            "take a smaller dimension",
+        )
         return _values_of(self.gram, self.tasks, self.additions)
 
     def label_values(self) -> SingularValues:
@@ -140,8 +148,7 @@ class StreamingFields:
         """Add tasks; sums over prompts are divided by their length.
 
         Raises:
-            ValueError: shapes that do not go together, or a value that is not finite, then nothing is
-                added.
+            ValueError: shapes that do not go together, or a value that is not finite; nothing is added then.
         """
         if isinstance(tasks, Prompts):
             self._add(tasks.statistics(), tasks.labels.shape[1])

@@ -11,15 +11,11 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, of_shape
 from lmscope.spin_glass.couplings import Fields
-from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import modes, zero_modes
 
 __all__ = ["GroundState", "energy", "ground_state"]
 
 Floats = npt.NDArray[np.float64]
-
-# Beside the Gram matrix: its factor, or what its eigenvalues take before that.
-_COPIES = 1.25
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,11 +78,6 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
         ValueError: a regularization below 0 or not finite, or matrices that do not fit in memory.
     """
     regularization = not_negative("regularization", regularization)
-    check_memory(
-        f"the ground state of {fields.spins} spins (dimension {fields.dimension})",
-        gram_bytes(fields.dimension, _COPIES),
-        "take a smaller dimension",
-    )
     counted = zero_modes(fields)
     largest = counted.values[0] ** 2 + regularization
     known = len(counted.values) == fields.spins
