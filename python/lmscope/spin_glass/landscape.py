@@ -202,8 +202,8 @@ def _axes(found: Modes, flat: npt.NDArray[np.bool_], along: Floats) -> Floats:
         softest = found.vectors[:, -1]
     axes = np.stack([softest, found.vectors[:, 0]])
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
-    axes *= np.sign(largest)
-    return axes
+    signed: Floats = axes * np.sign(largest)
+    return signed
 
 
 def _energies(fields: Fields, spins: Floats, regularization: float) -> Floats:
