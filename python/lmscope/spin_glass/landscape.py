@@ -188,7 +188,7 @@ def _kept(flat: npt.NDArray[np.bool_], stiffness: Floats, time: float | None) ->
     if time is None:
         return flat.astype(np.float64)
     if math.isinf(time):
-        return (stiffness == 0).astype(np.float64)
+        return np.where(stiffness == 0, 1.0, 0.0)
     kept: Floats = np.exp(-stiffness * time)
     return kept
 
