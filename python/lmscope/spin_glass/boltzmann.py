@@ -95,8 +95,8 @@ class Samples:
         """Mean squared deviation from the exact mean along each eigenvector of A.
 
         Returns:
-            float64, (spins,), in the order of ``modes``. Its law is 1 / (beta (l_i + lambda0)) times chi-square
-            over its degrees of freedom, the draws.
+            float64, (spins,), in the order of ``modes``. Its law is 1 / (beta (l_i + lambda0)) times a
+            chi-square variable over its degrees of freedom, the draws.
 
         Raises:
             ValueError: modes of another number of spins.
