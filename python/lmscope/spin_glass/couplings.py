@@ -127,7 +127,12 @@ class StreamingFields:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension = whole("dimension", dimension, 1)
-        _check_fit(dimension)
+        spins = dimension * (dimension + 1)
+        check_memory(
+            f"couplings of {spins} spins (dimension {dimension})",
+            gram_bytes(dimension, _COPIES),
+            "they grow with the fourth power of the dimension: take a smaller one",
+        )
         self.tasks = 0
         self._lengths: set[int | None] = set()
         contexts, queries = _pairs(dimension + 1), _pairs(dimension)
@@ -262,7 +267,6 @@ def fields(
     """
     stream: StreamingFields | None = None
     if isinstance(tasks, Tasks):
-        _check_fit(tasks.dimension, tasks.prompt_length if tasks.draw == "prompts" else 0)
         stream = StreamingFields(tasks.dimension)
     for statistics, length in _blocks(tasks):
         if stream is None:
@@ -324,21 +328,3 @@ def _blocks(
             yield block, None
         else:
             raise TypeError(f"tasks must be made of Prompts or Statistics, got {type(block).__name__}")
-
-
-def _check_fit(dimension: int, prompt_length: int = 0) -> None:
-    """``prompt_length``: of prompts that will be drawn, at least one at a time."""
-    sums = gram_bytes(dimension, _COPIES)
-    # Tokens, and a copy while they are drawn.
-    prompt = 16 * prompt_length * (dimension + 1)
-    spins = dimension * (dimension + 1)
-    check_memory(
-        f"couplings of {spins} spins (dimension {dimension})",
-        sums,
-        "the memory grows with the fourth power of the dimension: take a smaller one",
-    )
-    check_memory(
-        f"a prompt of {prompt_length} tokens of dimension {dimension}, beside the couplings,",
-        sums + prompt,
-        "take shorter prompts, or draw='statistics', which needs none",
-    )
