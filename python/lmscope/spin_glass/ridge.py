@@ -82,7 +82,12 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
     largest = counted.values[0] ** 2 + regularization
     known = len(counted.values) == fields.spins
     smallest = (counted.values[-1] ** 2 if known else 0.0) + regularization
-    if smallest > fields.spins * np.finfo(np.float64).eps * largest:
+    # Below either a factor would divide by rounding errors: its own, and those of A.
+    noise = max(
+        fields.spins * np.finfo(np.float64).eps * largest,
+        counted.bounds[0] * (2 * counted.values[0] + counted.bounds[0]),
+    )
+    if smallest > noise:
         spins = _solve(fields, regularization)
     else:
         found = modes(fields)
@@ -105,8 +110,8 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
 
 
 def energy(fields: Fields, weights: npt.ArrayLike, *, regularization: float = 0.0) -> float | Floats:
-    """H(W) = W'(A + regularization) W / 2 - h'W; without regularization, half the training loss
-    less half of ``target_power``.
+    """H(W) = W'(A + regularization) W / 2 - h'W; without regularization, half of the training loss less
+    ``target_power``.
 
     Args:
         fields: of the tasks.
