@@ -30,7 +30,7 @@ class GroundState:
         unique: no other weights have this energy, the free last column aside. Without regularization that
             takes dimension * (dimension + 1) tasks; else these are the ones of least norm.
         zero_modes: of :func:`zero_modes`: directions that the tasks say nothing of, free spins included.
-        residual: |(A + regularization) W - h|, the Euclidean norm over the spins that enter.
+        residual: Euclidean norm of (A + regularization) W - h over the spins that enter.
         condition: largest over smallest eigenvalue of A + regularization among the modes that count: relative
             errors of A and h are passed on to the weights up to so many times larger.
     """
