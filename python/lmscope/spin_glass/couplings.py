@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.intake import of_shape, whole
 from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
@@ -21,8 +22,6 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 256
 # Of the Gram matrix: itself, and the sums over pairs, their last addend and their mean, a quarter each.
 _COPIES = 1.75
-# Tasks that a law draws at a time.
-_DRAWN_TASKS = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,9 +60,9 @@ class Fields:
         """J of all (dimension + 1)^2 spins: minus the Gram matrix, without its diagonal (J_ij of
         arXiv 2408.02288)."""
         size = self.dimension + 1
-        whole = np.zeros((size, size, size, size))
-        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=whole[:, :-1, :, :-1])
-        couplings = whole.reshape(size * size, size * size)
+        by_pair = np.zeros((size, size, size, size))
+        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=by_pair[:, :-1, :, :-1])
+        couplings = by_pair.reshape(size * size, size * size)
         np.fill_diagonal(couplings, 0.0)
         return couplings
 
@@ -73,7 +72,15 @@ class Fields:
 
     def feature_values(self) -> SingularValues:
         """Singular values of the tasks x spins matrix of features over the root of the number of tasks, with
-        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0."""
+        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0.
+
+        ValueError where the copy of A that they are found in does not fit in memory.
+        """
+        check_memory(
+            f"singular values of the features of {self.spins} spins (dimension {self.dimension})",
+            gram_bytes(self.dimension),
+            "take a smaller dimension",
+        )
         return _values_of(self.gram, self.tasks, self.additions)
 
     def label_values(self) -> SingularValues:
@@ -105,9 +112,11 @@ class StreamingFields:
     """Sums over tasks that :class:`Fields` are made of; they can be merged.
 
     Features are products of a context and a query: their mean outer product A is symmetric under exchange of
-    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work and
-    a quarter of the numbers. Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the
-    number of tasks, and 8 * spins^2 more for the result.
+    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work
+    and a quarter of the numbers. The last bits depend on the threads of numpy's BLAS.
+
+    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at
+    most 10 * spins^2 more while the result is made, which takes 8 of them.
 
     Args:
         dimension: of tokens.
@@ -117,10 +126,13 @@ class StreamingFields:
     """
 
     def __init__(self, dimension: int) -> None:
-        if dimension < 1:
-            raise ValueError(f"dimension must be at least 1, got {dimension}")
-        _check_fit(dimension)
-        self.dimension = dimension
+        self.dimension = dimension = whole("dimension", dimension, 1)
+        spins = dimension * (dimension + 1)
+        check_memory(
+            f"couplings of {spins} spins (dimension {dimension})",
+            gram_bytes(dimension, _COPIES),
+            "they grow with the fourth power of the dimension: take a smaller one",
+        )
         self.tasks = 0
         self._lengths: set[int | None] = set()
         contexts, queries = _pairs(dimension + 1), _pairs(dimension)
@@ -141,8 +153,7 @@ class StreamingFields:
         """Add tasks; sums over prompts are divided by their length.
 
         Raises:
-            ValueError: shapes that do not go together, or a value that is not finite, named with its task;
-                then nothing is added.
+            ValueError: shapes that do not go together, or a value that is not finite; nothing is added then.
         """
         if isinstance(tasks, Prompts):
             self._add(tasks.statistics(), tasks.labels.shape[1])
@@ -200,7 +211,10 @@ class StreamingFields:
         return gram.reshape(spins, spins)
 
     def _add(self, statistics: Statistics, length: int | None) -> None:
-        context, query, target = _checked(statistics, self.dimension, self.tasks)
+        count, size = len(statistics), self.dimension
+        context = of_shape("context", statistics.context, (count, size + 1), "tasks x (dimension + 1)")
+        query = of_shape("query", statistics.query, (count, size), "tasks x dimension")
+        target = of_shape("target", statistics.target, (count,), "tasks")
         self._lengths.add(length)
         self.tasks += len(target)
         start = 0
@@ -253,7 +267,6 @@ def fields(
     """
     stream: StreamingFields | None = None
     if isinstance(tasks, Tasks):
-        _check_fit(tasks.dimension, tasks.prompt_length if tasks.draw == "prompts" else 0)
         stream = StreamingFields(tasks.dimension)
     for statistics, length in _blocks(tasks):
         if stream is None:
@@ -315,37 +328,3 @@ def _blocks(
             yield block, None
         else:
             raise TypeError(f"tasks must be made of Prompts or Statistics, got {type(block).__name__}")
-
-
-def _checked(statistics: Statistics, dimension: int, before: int) -> tuple[Floats, Floats, Floats]:
-    """Context, query and target; ``before`` tasks came in earlier blocks."""
-    count = len(statistics)
-    found = []
-    for name, width in (("context", (dimension + 1,)), ("query", (dimension,)), ("target", ())):
-        values = np.asarray(getattr(statistics, name))
-        if values.shape != (count, *width):
-            raise ValueError(f"{name}: expected shape {(count, *width)}, found {values.shape}")
-        if not np.isfinite(values).all():
-            task = before + int(np.argwhere(~np.isfinite(values))[0, 0])
-            raise ValueError(f"{name} of task {task} is not finite")
-        found.append(values)
-    context, query, target = found
-    return context, query, target
-
-
-def _check_fit(dimension: int, prompt_length: int = 0) -> None:
-    """``prompt_length``: of prompts that will be drawn, a block of them at a time."""
-    spins = dimension * (dimension + 1)
-    # Tokens, and their copies while they are drawn.
-    drawn = 3 * 8 * _DRAWN_TASKS * prompt_length * (dimension + 1)
-    check_memory(
-        f"couplings of {spins} spins (dimension {dimension}"
-        + (f", prompts of {prompt_length})" if prompt_length else ")"),
-        gram_bytes(dimension, _COPIES) + drawn,
-        "take a smaller dimension"
-        + (
-            ", or shorter prompts: draw='statistics' needs none"
-            if drawn > gram_bytes(dimension, _COPIES)
-            else ""
-        ),
-    )
