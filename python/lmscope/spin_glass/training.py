@@ -136,8 +136,8 @@ def train(
 
     Linear attention without values, trained on all tasks at once, needs their couplings and fields alone: an
     epoch costs the same for any number of tasks, and none of them is held. Otherwise memory holds for each
-    task 2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what the
-    model makes of them is held for a few tasks at a time.
+    task 2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what
+    the model makes of them is held for a few tasks at a time.
 
     Args:
         tasks: training tasks; ``"full"``, ``"softmax"`` and ``"transformer"`` need ``draw="prompts"``.
