@@ -1,7 +1,7 @@
 """Attention that reads a prompt and tells the label of its query, as torch modules.
 
-The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model tells
-is the last entry of its last column. Modules take what that entry depends on, one row a task.
+The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model
+tells is the last entry of its last column. Modules take what that entry depends on, one row a task.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 
 __all__ = ["Attention", "Bilinear", "Factored", "FullLinear", "Merged", "Softmax", "Transformer"]
+
+
+_ACTIVATION_BYTES = 1 << 24
+"""Of tasks that are read together: more gains no speed."""
 
 
 class Attention(nn.Module):
@@ -33,8 +37,12 @@ class Attention(nn.Module):
         return nn.Parameter(torch.full((size,), value, dtype=self._dtype))
 
     def activations(self, columns: int) -> int:
-        """About how many numbers a task of a batch takes."""
+        """About how many numbers are kept of a task for the gradient."""
         raise NotImplementedError
+
+    def tasks_at_once(self, columns: int) -> int:
+        """So many that their activations stay small, whatever the batch."""
+        return max(1, _ACTIVATION_BYTES // (self.activations(columns) * self._dtype.itemsize))
 
 
 class Bilinear(Attention):
