@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from lmscope.report.figures import VERMILLION
 from lmscope.report.words import number
 
-_MOST_TICKS = 7
+_MOST_TICKS = 6
 _ROOM = 0.04
 """Of the axis, free at either end."""
 
@@ -53,6 +54,14 @@ def log_axis(values: Iterable[float], title: str, *, edges: bool = False) -> dic
     }
 
 
+def count_ticks(most: int) -> list[int]:
+    """Round numbers from 0 to at most ``most``."""
+    step = next(
+        one for power in range(19) for one in (10**power, 2 * 10**power, 5 * 10**power) if most <= 5 * one
+    )
+    return list(range(0, most + 1, step))
+
+
 def tick_words(value: float) -> str:
     return number(value) if 1e-3 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
@@ -61,7 +70,7 @@ def cell_edges(centres: Sequence[float]) -> list[float]:
     """Edges of cells around positive numbers on a logarithmic axis, one more than there are cells."""
     if len(centres) == 1:
         return [centres[0] / 2, centres[0] * 2]
-    between = [math.sqrt(left * right) for left, right in zip(centres, centres[1:], strict=False)]
+    between = [math.sqrt(left * right) for left, right in pairwise(centres)]
     return [centres[0] ** 2 / between[0], *between, centres[-1] ** 2 / between[-1]]
 
 

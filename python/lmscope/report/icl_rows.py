@@ -98,6 +98,12 @@ def key_of(choices: Sequence[Choice], settings: Mapping[str, Any]) -> str:
     )
 
 
+def opening(choices: Sequence[Choice], *last: str) -> str:
+    """The key of the state that a page opens with: the first option of every choice, the last one of the
+    columns named."""
+    return ":".join(list(one.options)[-1 if one.column in last else 0] for one in choices)
+
+
 def at_settings(rows: Iterable[Row], settings: Mapping[str, Any]) -> list[Row]:
     """Rows that hold these values; names that are no columns of theirs, such as of views, are passed over."""
     return [row for row in rows if all(row.get(name, value) == value for name, value in settings.items())]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmscope.report.figures import BLUE, VERMILLION, Figure, Variant
 from lmscope.report.icl_axes import log_axis
-from lmscope.report.icl_rows import Choice, at_settings, chosen, fixed_note, nothing_there, states_of
+from lmscope.report.icl_rows import Choice, at_settings, chosen, fixed_note, key_of, nothing_there, states_of
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.sections.amp import course_choices
@@ -39,7 +39,8 @@ def section(records: Records) -> Section | None:
         [
             {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": "lines+markers",
+                "marker": {"size": 3},
                 "name": name,
                 "line": {"color": colour, "width": 1.5, "dash": dash},
                 "connectgaps": False,
@@ -63,7 +64,7 @@ def section(records: Records) -> Section | None:
         },
         states,
         lambda key: _variant(rows, choices, key, states[key]),
-        first=next(iter(states)),
+        first=key_of(choices, next((row for row in rows if row["converged"]), rows[0])),
         columns=["message passing", "seed", "sweep", "change"],
     )
     return Section(
@@ -71,10 +72,10 @@ def section(records: Records) -> Section | None:
         title="Course: changes from sweep to sweep",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="Mean squared change of means and variances in every sweep of message passing, one line per seed. A "
-        "straight line downwards is convergence, and its slope the rate.",
-        surprise="A line that levels off above the tolerance, or turns upwards: the updates chase each other, and "
-        "more damping or regularization is needed.",
+        shows="Mean squared change of means and variances in every sweep of message passing, one line per "
+        "seed. A straight line downwards is convergence, and its slope the rate.",
+        surprise="A line that levels off above the tolerance, or turns upwards: the updates chase each "
+        "other, and more damping or regularization is needed.",
         figure=figure,
     )
 
@@ -135,4 +136,5 @@ def _lines(kind: bool, held: list[tuple[Row, Any, Any]]) -> dict[str, Any]:
 def _fate(kind: bool, rows: list[Row]) -> str:
     converged, diverged = (sum(row[of] for row in rows) for of in ("converged", "diverged"))
     name = _KINDS[kind][0]
-    return f"{name[0].upper()}{name[1:]} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"
+    name = name[0].upper() + name[1:]
+    return f"{name} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"
