@@ -21,11 +21,14 @@ def spins(dimension: int) -> int:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many."""
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many; both ends
+    and their middle where there are fewer than two."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
         held = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(held) < 2:
+            return [low, math.sqrt(low * high), high]
         if len(held) <= _MOST_TICKS:
             return held
     return held[:: -(-len(held) // _MOST_TICKS)]
@@ -39,8 +42,6 @@ def log_axis(values: Iterable[float], title: str, *, edges: bool = False) -> dic
         low, high = low / 2, high * 2
     room = 0 if edges else _ROOM * math.log10(high / low)
     ticks = log_ticks(low, high)
-    if len(ticks) < 2:
-        ticks = [low, math.sqrt(low * high), high]
     return {
         "type": "log",
         "title": {"text": title},
@@ -63,7 +64,10 @@ def count_ticks(most: int) -> list[int]:
 
 
 def tick_words(value: float) -> str:
-    return number(value) if 1e-3 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    """Short: ``0.01``, ``200``, ``2k``, ``1e-5``."""
+    if 1e3 <= value < 1e6:
+        return f"{value / 1000:.3g}k"
+    return number(value) if 1e-3 <= value < 1e3 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def cell_edges(centres: Sequence[float]) -> list[float]:

@@ -228,7 +228,7 @@ def _colours(values: Any, view: _View) -> dict[str, Any]:
     low, high = (min(known), max(known)) if known else (1.0, 10.0)
     if high < 1.01 * low:
         low, high = low / 1.01, high * 1.01
-    ticks = log_ticks(low, high) or [low, high]
+    ticks = log_ticks(low, high)
     return {
         "zmin": math.log10(low),
         "zmax": math.log10(high),

@@ -150,7 +150,7 @@ def said(row: Row) -> str:
     between = f"an energy of {low}" if low == high else f"energies between {low} and {high}"
     ground = f" (ground state {number(row['ground_energy'], 4)})" if row["ground_energy"] is not None else ""
     apart = (
-        f", {number(row['relaxed_distance'])} times as far apart as they began"
+        f" Their mean distance is {number(row['relaxed_distance'])} of what it was before."
         if row["relaxed_distance"] is not None
         else ""
     )
@@ -161,7 +161,7 @@ def said(row: Row) -> str:
     )
     free = row["zero_modes"] - row["dimension"] - 1
     return (
-        f"{count(len(energies), 'replica')} came to rest at {between}{ground}{apart}.{overlap} "
+        f"{count(len(energies), 'replica')} came to rest at {between}{ground}.{apart}{overlap} "
         f"{count(free, 'direction')} of the weights that enter the prediction "
         f"{'is' if free == 1 else 'are'} left free by {count(row['tasks'], 'task')}."
     )

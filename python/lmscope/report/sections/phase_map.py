@@ -123,7 +123,7 @@ def _colour_ticks(bands: list[Band], *, logarithmic: bool) -> dict[str, Any]:
     if not logarithmic:
         return {"tickmode": "auto"}
     low, high = min(one.mean for one in bands), max(one.mean for one in bands)
-    ticks = log_ticks(low, high) or [low, high]
+    ticks = log_ticks(low, high)
     return {
         "tickmode": "array",
         "tickvals": [math.log10(tick) for tick in ticks],
