@@ -1,4 +1,4 @@
-"""How well attention answers tasks: predictions, test loss with its interval, and the contrast of its weights."""
+"""How well attention answers tasks: predictions, test loss with its interval, contrast of its weights."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ def predict(weights: Any, tasks: Prompts | Statistics) -> Floats:
 
 
 def test_loss(
-    predictor: Predictor | npt.ArrayLike, tasks: Tasks | Prompts, *, confidence: float = 0.95
+    predictor: Predictor | npt.ArrayLike,
+    tasks: Tasks | Prompts,
+    *,
+    confidence: float = 0.95,  # noqa: PT028
 ) -> TestLoss:
     """Mean squared error on tasks, with an interval over tasks. :meth:`Population.loss` is exact, where the
     law is known and attention is linear.
@@ -85,8 +88,8 @@ def test_loss(
         tasks: as a rule :meth:`Tasks.unseen` of those that it was trained on.
 
     Raises:
-        ValueError: weights or predictions of a wrong shape or not finite, a confidence outside (0, 1), or tasks
-            drawn as statistics for a predictor that reads prompts.
+        ValueError: weights or predictions of a wrong shape or not finite, a confidence outside (0, 1), or
+            tasks drawn as statistics for a predictor that reads prompts.
         TypeError: weights of another dtype.
     """
     confidence_of(confidence)
@@ -99,8 +102,8 @@ test_loss.__test__ = False  # type: ignore[attr-defined]
 
 
 def contrast_ratio(weights: Any) -> float:
-    """Cosine between weights and the identity, both (dimension + 1) x (dimension + 1): how much of the weights
-    passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column is 0.
+    """Cosine between weights and the identity, both (dimension + 1) x (dimension + 1): how much of the
+    weights passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column is 0.
 
     Raises:
         ValueError, TypeError: weights of another shape or dtype, not finite, or all 0.
@@ -122,4 +125,4 @@ def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, F
             yield predict(weights, statistics), statistics.target
         return
     for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
-        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "tasks"), prompts.target
+        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task"), prompts.target

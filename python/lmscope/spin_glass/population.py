@@ -1,7 +1,7 @@
 """Infinitely many tasks: the exact test loss of linear attention, its best weights, their Boltzmann law.
 
-Context and query are independent given the teacher, and the query does not depend on the teacher: the Gram matrix
-of the features is a Kronecker product, and every answer costs O(dimension^3).
+Context and query are independent given the teacher, and the query does not depend on the teacher: the Gram
+matrix of the features is a Kronecker product, and every answer costs O(dimension^3).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Population:
-    """Moments of one law of tasks. The expectation of the features' outer product is A = context_gram (Kronecker)
-    query_covariance: of the spins (m, n) and (k, l), ``context_gram[m, k] * query_covariance[n, l]``.
+    """Moments of one law of tasks.
+
+    The Gram matrix A of the features is context_gram (Kronecker) query_covariance: for the spins (m, n) and
+    (k, l) it is ``context_gram[m, k] * query_covariance[n, l]``.
 
     Attributes:
         context_gram: (dimension + 1) x (dimension + 1), expectation of context context'.
@@ -56,8 +58,8 @@ class Population:
         return len(self.query_covariance)
 
     def loss(self, weights: Any) -> float:
-        """Expected squared error of linear attention with these weights, (dimension + 1) x (dimension + 1), on
-        new prompts; exact.
+        """Expected squared error, on new prompts, of linear attention with these weights,
+        (dimension + 1) x (dimension + 1); exact.
 
         Raises:
             ValueError, TypeError: weights of another shape or dtype, or not finite.
@@ -67,17 +69,18 @@ class Population:
         return float(self.target_power - 2 * np.vdot(self.field, read) + power)
 
     def ground_state(self, regularization: float = 0.0) -> Floats:
-        """The weights of least energy W'(A + regularization)W / 2 - h'W, (dimension + 1) x (dimension + 1); those
-        of least norm where ``regularization`` is 0 and the energy does not determine them.
+        """The weights of least energy W'(A + regularization)W / 2 - h'W, (dimension + 1) x (dimension + 1);
+        those of least norm where ``regularization`` is 0 and the energy does not determine them.
 
         Raises:
             ValueError: ``regularization`` below 0.
         """
         regularization = not_negative("regularization", regularization)
         modes = self._mode_values + regularization
-        weights = self._unrotated(
-            np.divide(self._mode_fields, modes, out=np.zeros_like(modes), where=modes > 0)
-        )
+        context, query, _, _ = self._rotations
+        rotated = context.T @ self.field @ query
+        rotated = np.divide(rotated, modes, out=np.zeros_like(modes), where=modes > 0)
+        weights = context @ rotated @ query.T
         return np.pad(weights, ((0, 0), (0, 1)))
 
     @cached_property
@@ -114,25 +117,14 @@ class Population:
         values[values <= len(context) * np.finfo(np.float64).eps * values.max()] = 0.0
         return values
 
-    @cached_property
-    def _mode_fields(self) -> Floats:
-        context, query, _, _ = self._rotations
-        fields: Floats = context.T @ self.field @ query
-        return fields
-
-    def _unrotated(self, modes: Floats) -> Floats:
-        context, query, _, _ = self._rotations
-        weights: Floats = context @ modes @ query.T
-        return weights
-
 
 def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") -> Population:
     """Expectations over all prompts and queries of the law of ``tasks``, whatever their number.
 
     Args:
         tasks: of :func:`make_tasks`.
-        teachers: ``"unseen"``: over all teachers of the law, too. ``"seen"``: over the teachers that the tasks
-            have, each as often as they have it.
+        teachers: ``"unseen"``: over all teachers of the law, too. ``"seen"``: over the teachers that the
+            tasks have, each as often as they have it.
 
     Raises:
         ValueError: another word.

@@ -1,0 +1,72 @@
+"""Checks of the settings that experiments share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["around_peak", "check_settings"]
+
+_POSITIVE_WHOLE = (
+    "batch",
+    "bins",
+    "dimension",
+    "dimensions",
+    "distinct_teachers",
+    "epochs",
+    "heads",
+    "layers",
+    "max_steps",
+    "prompt_length",
+    "prompt_lengths",
+    "replicas",
+    "samples",
+    "seeds",
+    "sets",
+    "tasks",
+    "teacher_size",
+    "test_tasks",
+    "width",
+)
+_POSITIVE = ("inverse_temperature", "learning_rate")
+_NOT_NEGATIVE = ("regularization", "weight_decay")
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """ValueError naming the first setting of a common name that cannot be."""
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ValueError(f"{name} is an empty list")
+        for one in values:
+            _check_one(name, one)
+
+
+def _check_one(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if name in _POSITIVE_WHOLE and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if name in _POSITIVE and not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    if name in _NOT_NEGATIVE and not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+    if name == "correlations" and not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+
+
+def around_peak(dimension: int, *, least: float, most: float, step: float = 0.05) -> list[int]:
+    """Numbers of tasks from ``least`` to ``most`` times dimension (dimension + 1), where the ground state
+    becomes unique: that number, twice it, and others no more than ``step`` apart."""
+    spins = dimension * (dimension + 1)
+    found = {spins, round(least * spins), round(most * spins)}
+    if least <= 2 <= most:
+        found.add(2 * spins)
+    for way in (1, -1):
+        at = spins
+        while least * spins <= at <= most * spins:
+            found.add(at)
+            # Rounded towards where it came from, so that no step is longer; at least one task.
+            at += way * max(1, math.floor(step * at if way > 0 else step * at / (1 + step)))
+    return sorted(found)
