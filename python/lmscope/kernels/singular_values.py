@@ -128,12 +128,12 @@ class StreamingSingularValues:
         """
         if self.method != "gram":
             raise ValueError(f"gram: the method {self.method!r} keeps a triangular factor, no Gram matrix")
-        return _gram_of(self.state())
-
-    def gram_and_additions(self) -> tuple[npt.NDArray[np.float64], int]:
-        """:meth:`gram`, and how many partial sums it was added up from, which the bounds grow with."""
         state = self.state()
-        return _gram_of(state), state["additions"]
+        gram: npt.NDArray[np.float64] = state["triangle"]
+        np.ldexp(gram, 2 * state["exponent"], out=gram)
+        for index in range(1, len(gram)):
+            gram[index, :index] = gram[:index, index]
+        return gram
 
     @property
     def columns(self) -> int:
@@ -167,12 +167,3 @@ class StreamingSingularValues:
             "Stream of rows",
             html_repr.facts([("columns", self.columns), ("rows so far", self.rows), ("method", self.method)]),
         )
-
-
-def _gram_of(state: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """In place."""
-    gram: npt.NDArray[np.float64] = state["triangle"]
-    np.ldexp(gram, 2 * state["exponent"], out=gram)
-    for index in range(1, len(gram)):
-        gram[index, :index] = gram[:index, index]
-    return gram

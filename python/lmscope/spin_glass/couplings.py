@@ -17,23 +17,25 @@ __all__ = ["Fields", "StreamingFields", "fields"]
 
 Floats = npt.NDArray[np.float64]
 
-# The stream's triangle, the Gram matrix made of it, and a quarter for the features that wait.
-_COPIES = 2.25
+# Tasks of one partial sum: the length of sums that the error bounds of singular values assume.
+_BLOCK = 256
+# Of the Gram matrix: itself, and the sums over pairs, their last addend and their mean, a quarter each.
+_COPIES = 1.75
 # Tasks that a law draws at a time.
 _DRAWN_TASKS = 64
-# Elements of features that wait at least: their sum counts as one addition in the error bounds.
-_LEAST_BUFFER = 1 << 15
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fields:
     """The quadratic form of the training loss: H(W) = W'(A + regularization) W / 2 - h'W over the spins W.
 
-    The spins are the weights of merged linear attention, (dimension + 1) x (dimension + 1), row by row. Its last
-    column meets the label of the query, which is 0: those spins are free, and left out of ``gram`` and ``field``.
+    The spins are the weights of merged linear attention, (dimension + 1) x (dimension + 1), row by row. Its
+    last column meets the label of the query, which is 0: those spins are free, and left out of ``gram`` and
+    ``field``. A feature is an entry of the context times one of the query.
 
     Attributes:
-        gram: A, mean outer product of features, float64, spins x spins with spins = (dimension + 1) * dimension.
+        gram: A, mean outer product of features, float64, spins x spins with spins = (dimension + 1) *
+            dimension.
         field: h, mean of target times features, float64, (spins,).
         target_power: mean squared target: the training loss of all-zero weights.
         tasks: how many they come from.
@@ -61,9 +63,9 @@ class Fields:
         size = self.dimension + 1
         whole = np.zeros((size, size, size, size))
         np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=whole[:, :-1, :, :-1])
-        whole = whole.reshape(size * size, size * size)
-        np.fill_diagonal(whole, 0.0)
-        return whole
+        couplings = whole.reshape(size * size, size * size)
+        np.fill_diagonal(couplings, 0.0)
+        return couplings
 
     def external(self) -> Floats:
         """h of all (dimension + 1)^2 spins."""
@@ -102,7 +104,10 @@ class Fields:
 class StreamingFields:
     """Sums over tasks that :class:`Fields` are made of; they can be merged.
 
-    Memory is 18 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks.
+    Features are products of a context and a query: their mean outer product A is symmetric under exchange of
+    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work and
+    a quarter of the numbers. Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the
+    number of tasks, and 8 * spins^2 more for the result.
 
     Args:
         dimension: of tokens.
@@ -116,31 +121,33 @@ class StreamingFields:
             raise ValueError(f"dimension must be at least 1, got {dimension}")
         _check_fit(dimension)
         self.dimension = dimension
-        spins = dimension * (dimension + 1)
-        self._stream = StreamingSingularValues(spins)
-        self._field = np.zeros(spins)
-        self._power = 0.0
+        self.tasks = 0
         self._lengths: set[int | None] = set()
-        # A quarter of the Gram matrix: rows enough that its update is not bound by memory.
-        self._buffer = np.empty((max(64, spins // 4, _LEAST_BUFFER // spins), spins))
+        contexts, queries = _pairs(dimension + 1), _pairs(dimension)
+        self._sum = np.zeros((contexts, queries))
+        self._field = np.zeros((dimension + 1, dimension))
+        self._power = 0.0
+        self._additions = 0
+        # One column a task.
+        self._context = np.empty((dimension + 1, _BLOCK))
+        self._query = np.empty((dimension, _BLOCK))
+        self._target = np.empty(_BLOCK)
         self._filled = 0
-
-    @property
-    def tasks(self) -> int:
-        """Tasks so far."""
-        return self._stream.rows + self._filled
+        self._context_pairs = np.empty((contexts, _BLOCK))
+        self._query_pairs = np.empty((queries, _BLOCK))
+        self._block = np.empty_like(self._sum)
 
     def update(self, tasks: Prompts | Statistics) -> None:
         """Add tasks; sums over prompts are divided by their length.
 
         Raises:
-            ValueError: shapes that do not go together, or a value that is not finite, named with its task.
+            ValueError: shapes that do not go together, or a value that is not finite, named with its task;
+                then nothing is added.
         """
         if isinstance(tasks, Prompts):
-            statistics, length = tasks.statistics(), tasks.labels.shape[1]
+            self._add(tasks.statistics(), tasks.labels.shape[1])
         else:
-            statistics, length = tasks, None
-        self._add(statistics, length)
+            self._add(tasks, None)
 
     def merge(self, other: StreamingFields) -> None:
         """Add all tasks that ``other`` has seen; ``other`` may go on by itself.
@@ -152,60 +159,76 @@ class StreamingFields:
             raise ValueError("a stream cannot be merged with itself")
         if other.dimension != self.dimension:
             raise ValueError(f"dimension: expected {self.dimension}, found {other.dimension}")
-        self._flush()
         other._flush()
-        self._stream.merge(other._stream)
+        self._sum += other._sum
         self._field += other._field
         self._power += other._power
+        self._additions += other._additions + 1
+        self.tasks += other.tasks
         self._lengths |= other._lengths
 
     def result(self) -> Fields:
-        """Of the tasks so far; more may follow. ValueError where there are none."""
-        self._flush()
-        tasks = self._stream.rows
-        if tasks == 0:
+        """Of the tasks so far; more may follow.
+
+        Raises:
+            ValueError: there are none, or their features are too large for float64.
+        """
+        if self.tasks == 0:
             raise ValueError("tasks: the stream has seen none yet; couplings and fields are means over them")
-        gram, additions = self._stream.gram_and_additions()
-        gram /= tasks
+        self._flush()
+        if not (np.isfinite(self._sum).all() and np.isfinite(self._field).all()):
+            raise ValueError("tasks: the squares of their features do not fit in float64")
         (length,) = self._lengths if len(self._lengths) == 1 else (None,)
         return Fields(
-            gram, self._field / tasks, self._power / tasks, tasks, self.dimension, length, max(additions, 1)
+            gram=self._gram(),
+            field=(self._field / self.tasks).ravel(),
+            target_power=self._power / self.tasks,
+            tasks=self.tasks,
+            dimension=self.dimension,
+            prompt_length=length,
+            additions=self._additions,
         )
 
-    def feature_values(self) -> SingularValues:
-        """Singular values of the tasks x spins matrix of features over the root of the number of tasks, with
-        bounds, as :meth:`Fields.feature_values`."""
-        self._flush()
-        if self._stream.rows == 0:
-            raise ValueError("tasks: the stream has seen none yet; features are one row a task")
-        found = self._stream.result()
-        root = np.sqrt(self._stream.rows)
-        return SingularValues(found.values / root, found.bounds / root, found.method)
+    def _gram(self) -> Floats:
+        mean = self._sum / self.tasks
+        context_pair, query_pair = _pair_numbers(self.dimension + 1), _pair_numbers(self.dimension)
+        size = self.dimension
+        gram = np.empty((size + 1, size, size + 1, size))
+        for row, pairs in enumerate(context_pair):
+            gram[row] = mean[pairs][:, query_pair].transpose(1, 0, 2)
+        spins = size * (size + 1)
+        return gram.reshape(spins, spins)
 
     def _add(self, statistics: Statistics, length: int | None) -> None:
         context, query, target = _checked(statistics, self.dimension, self.tasks)
         self._lengths.add(length)
+        self.tasks += len(target)
         start = 0
         while start < len(target):
-            count = min(len(target) - start, len(self._buffer) - self._filled)
-            features = self._buffer[self._filled : self._filled + count]
-            rows = slice(start, start + count)
-            np.multiply(
-                context[rows, :, None],
-                query[rows, None, :],
-                out=features.reshape(count, self.dimension + 1, self.dimension),
-            )
-            self._field += target[rows] @ features
-            self._filled += count
-            start += count
-            if self._filled == len(self._buffer):
+            stop = min(len(target), start + _BLOCK - self._filled)
+            into = slice(self._filled, self._filled + stop - start)
+            self._context[:, into] = context[start:stop].T
+            self._query[:, into] = query[start:stop].T
+            self._target[into] = target[start:stop]
+            self._filled = into.stop
+            start = stop
+            if self._filled == _BLOCK:
                 self._flush()
-        self._power += float(target @ target)
 
     def _flush(self) -> None:
-        if self._filled:
-            self._stream.update(self._buffer[: self._filled])
-            self._filled = 0
+        if self._filled == 0:
+            return
+        held = slice(self._filled)
+        context, query, target = self._context[:, held], self._query[:, held], self._target[held]
+        with np.errstate(over="ignore", invalid="ignore"):
+            context_pairs = _multiply_pairs(context, self._context_pairs[:, held])
+            query_pairs = _multiply_pairs(query, self._query_pairs[:, held])
+            np.matmul(context_pairs, query_pairs.T, out=self._block)
+            self._sum += self._block
+            self._field += context @ (query * target).T
+            self._power += float(target @ target)
+        self._additions += 1
+        self._filled = 0
 
     def __repr__(self) -> str:
         return f"StreamingFields(dimension={self.dimension}, {self.tasks} tasks)"
@@ -218,7 +241,7 @@ def fields(
 ) -> Fields:
     """Couplings and fields of tasks, read once, some at a time.
 
-    Memory is 18 * (dimension * (dimension + 1))^2 bytes, and a few tasks', whatever their number.
+    Memory is 14 * (dimension * (dimension + 1))^2 bytes at most, and a few tasks', whatever their number.
 
     Args:
         tasks: a law (:func:`make_tasks`), tasks, or any number of blocks of them.
@@ -254,6 +277,28 @@ def _values_of(gram: Floats, tasks: int, additions: int) -> SingularValues:
         "triangle": gram,
     }
     return StreamingSingularValues.from_state(state).result()
+
+
+def _pairs(size: int) -> int:
+    return size * (size + 1) // 2
+
+
+def _pair_numbers(size: int) -> npt.NDArray[np.intp]:
+    """Symmetric, size x size: where `_multiply_pairs` puts the product of two rows."""
+    numbers = np.empty((size, size), np.intp)
+    upper = np.triu_indices(size)
+    numbers[upper] = numbers.T[upper] = np.arange(_pairs(size))
+    return numbers
+
+
+def _multiply_pairs(rows: Floats, out: Floats) -> Floats:
+    """Each row times itself and all that follow."""
+    start = 0
+    for number, row in enumerate(rows):
+        stop = start + len(rows) - number
+        np.multiply(rows[number:], row, out=out[start:stop])
+        start = stop
+    return out
 
 
 def _blocks(

@@ -74,8 +74,8 @@ class CouplingSpectrum:
             return f"CouplingSpectrum({self.kind}, {rows} x {columns}: no verdict, {self.fit.reason})"
         label = f", {self.label_outliers} of them the label row's" if len(self.label_values) else ""
         return (
-            f"CouplingSpectrum({self.kind}, {rows} x {columns}: {self.above} above {self.upper_edge:.6g}{label}, "
-            f"{self.below} below {self.lower_edge:.6g})"
+            f"CouplingSpectrum({self.kind}, {rows} x {columns}: {self.above} above {self.upper_edge:.6g}"
+            f"{label}, {self.below} below {self.lower_edge:.6g})"
         )
 
     def _repr_html_(self) -> str:
@@ -105,9 +105,9 @@ def coupling_spectrum(
     This null is not what no learning looks like. The rows, features of tasks, are independent; the entries of
     one row are products of a context and a query: uncorrelated for isotropic tasks, not independent, with
     heavier tails, and the length of a row varies from task to task, which widens the bulk. The label row's
-    features (context of the label, mean square (1 + 2 / dimension)(1 + 2 / prompt_length)) are larger than the
-    others' (about 1 / dimension): their eigenvalues stand above the bulk and are counted apart.
-    ``false_positive_rate`` holds for iid noise, not for features: with these the edges are passed more often.
+    features (context of the label, mean square (1 + 2 / dimension)(1 + 2 / prompt_length)) are larger than
+    the others' (about 1 / dimension): their eigenvalues stand above the bulk and are counted apart.
+    ``false_positive_rate`` holds for iid noise, not for features: these pass the edges more often.
 
     Args:
         fields: of the tasks.
@@ -132,11 +132,11 @@ def coupling_spectrum(
 def token_spectrum(
     tokens: npt.ArrayLike, *, false_positive_rate: float = 0.01, seed: int = 0
 ) -> CouplingSpectrum:
-    """Eigenvalues of X X' / N, the second moment of one prompt's N tokens, against iid noise (arXiv 2408.02288,
-    Fig. S5).
+    """Eigenvalues of X X' / N, the second moment of one prompt's N tokens, against iid noise (arXiv
+    2408.02288, Fig. S5).
 
-    Isotropic tokens are iid Gaussian: they pass the edges at ``false_positive_rate``; correlated ones have one
-    value far above.
+    Isotropic tokens are iid Gaussian: they pass the edges at ``false_positive_rate``. Correlated ones have
+    one value far above.
 
     Args:
         tokens: N x dimension, such as ``prompts.tokens[0]``.

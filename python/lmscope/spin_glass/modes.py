@@ -179,12 +179,14 @@ class Modes:
 
 
 def zero_modes(fields: Fields | StreamingFields) -> ZeroModes:
-    """How many directions in weight space the tasks say nothing of: by singular values of the features against
-    their error bounds, without vectors.
+    """How many directions in weight space the tasks say nothing of: by singular values of the features
+    against their error bounds, without vectors.
 
     Raises:
         ValueError: a stream that has seen no tasks.
     """
+    if isinstance(fields, StreamingFields):
+        fields = fields.result()
     found = fields.feature_values()
     total = (fields.dimension + 1) ** 2
     forced = total - len(found)
@@ -200,7 +202,7 @@ def zero_modes(fields: Fields | StreamingFields) -> ZeroModes:
 
 
 def modes(fields: Fields) -> Modes:
-    """Eigenvalues and eigenvectors of the Gram matrix, once for any number of regularizations and temperatures.
+    """Eigenvalues and eigenvectors of the Gram matrix, once for all regularizations and temperatures.
 
     Eigenvalues and their bounds are squares of the singular values of the features.
 

@@ -114,7 +114,8 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
 
 
 def energy(fields: Fields, weights: npt.ArrayLike, *, regularization: float = 0.0) -> float | Floats:
-    """H(W) = W'(A + regularization) W / 2 - h'W; half the training loss is ``energy(...) + target_power / 2``.
+    """H(W) = W'(A + regularization) W / 2 - h'W; without regularization, half the training loss
+    less half of ``target_power``.
 
     Args:
         fields: of the tasks.

@@ -7,6 +7,7 @@ from typing import Any
 
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import training_seconds
+from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.losses import contrast_ratio, test_loss
 from lmscope.spin_glass.population import population
@@ -31,10 +32,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 100,
         "batch": None,
         "heads": 2,
-        "layers": 2,
+        "layers": 1,
         "width": 16,
-        "test_tasks": 2000,
-        "points": 20,
+        "test_tasks": 1000,
+        "points": 5,
         "seeds": 3,
     },
     "minutes": {
@@ -70,6 +71,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 50,
     },
 }
+_BILINEAR = ("merged", "separate", "multi_head")
+
 CELLS = ("dimensions", "prompt_lengths", "tasks", "models")
 
 
@@ -125,12 +128,13 @@ def rows(
         batch=settings["batch"],
         heads=settings["heads"],
         layers=settings["layers"],
-        width=settings["width"],
+        width=settings["width"] if model == "transformer" else None,
         seed=cell["seed"],
         device=device,
         unseen=fresh,
         every=max(1, settings["epochs"] // settings["points"]),
-        advance=advance,
+        fields=form if model in _BILINEAR and settings["batch"] is None else None,
+        advance=second_part(advance, 0.0),
     )
     found = test_loss(trained, fresh)
     return [

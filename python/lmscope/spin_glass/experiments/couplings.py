@@ -105,7 +105,7 @@ def _draws(cell: Mapping[str, Any], length: int, sets: int) -> Iterator[dict[str
             dimension=cell["dimension"],
             prompt_length=length,
             # Independent over lengths too: the divergence compares them.
-            seed=int(np.random.SeedSequence([cell["seed"], length, number]).generate_state(1, np.uint64)[0]),
+            seed=int(np.random.SeedSequence([cell["seed"], length, number]).generate_state(1)[0]),
             draw="statistics",
         )
         yield coupling_blocks(fields(tasks))

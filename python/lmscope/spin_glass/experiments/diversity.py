@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.cross_task import cross_task
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
+from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.ridge import energy, ground_state
@@ -93,14 +93,15 @@ def rows(
     argument = cross_task(tasks)
     advance(0.2)
     trained = train(
-        replace(tasks, draw="statistics"),
+        tasks,
         model="merged",
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
         epochs=settings["epochs"],
         seed=tasks.seed,
         device=device,
-        advance=lambda share: advance(0.2 + 0.8 * share),
+        fields=form,
+        advance=second_part(advance, 0.2),
     )
     found = []
     solved = [

@@ -50,6 +50,8 @@ CELLS = ("dimensions", "prompt_lengths")
 
 def check(settings: Mapping[str, Any]) -> None:
     check_settings(settings)
+    if settings["replicas"] < 2:
+        raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
     if 0 in settings["regularization"]:
         raise ValueError(
             "regularization must be positive here, got 0: below D(D+1) tasks the weights' law could not be "
@@ -79,7 +81,7 @@ def rows(
         spectrum = modes(fields)
         for regularization in settings["regularization"]:
             law = {"regularization": regularization, "inverse_temperature": inverse_temperature}
-            replicas = sample(fields, draws=settings["replicas"], seed=cell["seed"], **law)
+            replicas = sample(fields, draws=settings["replicas"], seed=cell["seed"], modes=spectrum, **law)
             found.append(
                 {
                     "dimension": dimension,
@@ -102,4 +104,4 @@ def rows(
 
 
 def _counts(settings: Mapping[str, Any], dimension: int) -> list[int]:
-    return sorted(settings["tasks"] or around_peak(dimension, least=0.1, most=2.2, step=0.1))
+    return sorted(settings["tasks"] or around_peak(dimension, 0.1))

@@ -9,8 +9,6 @@ from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.landscape import energy_landscape
-from lmscope.spin_glass.modes import zero_modes
-from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
@@ -35,6 +33,8 @@ CELLS = ("dimensions", "prompt_lengths")
 
 def check(settings: Mapping[str, Any]) -> None:
     check_settings(settings)
+    if settings["replicas"] < 2:
+        raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
@@ -52,7 +52,6 @@ def rows(
     tasks = make_tasks(tasks=counts[-1], draw="statistics", **cell)
     found = []
     for done, fields in enumerate(growing_fields(tasks, counts), 1):
-        free = zero_modes(fields).count
         for regularization in settings["regularization"]:
             shown = energy_landscape(
                 fields,
@@ -78,8 +77,8 @@ def rows(
                     "relaxed_energy": shown.relaxed_energies.tolist(),
                     "relaxed_overlap": shown.relaxed_overlap,
                     "relaxed_distance": shown.relaxed_distance,
-                    "zero_modes": free,
-                    "ground_energy": ground_state(fields, regularization=regularization).energy,
+                    "zero_modes": shown.zero_modes,
+                    "ground_energy": shown.ground_energy,
                     "reason": "",
                 }
             )

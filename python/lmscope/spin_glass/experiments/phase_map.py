@@ -89,4 +89,4 @@ def rows(
 
 
 def _counts(settings: Mapping[str, Any], dimension: int) -> list[int]:
-    return sorted(settings["tasks"] or around_peak(dimension, least=0.1, most=2.2))
+    return sorted(settings["tasks"] or around_peak(dimension))

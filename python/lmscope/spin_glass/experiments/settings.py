@@ -56,16 +56,14 @@ def _check_one(name: str, value: Any) -> None:
         raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
 
 
-def around_peak(dimension: int, *, least: float, most: float, step: float = 0.05) -> list[int]:
-    """Numbers of tasks from ``least`` to ``most`` times dimension (dimension + 1), where the ground state
-    becomes unique: that number, twice it, and others no more than ``step`` apart."""
+def around_peak(dimension: int, step: float = 0.05) -> list[int]:
+    """Numbers of tasks around dimension (dimension + 1), which makes the ground state unique: that number, twice
+    it, others from half of it to 2.2 times it no more than ``step`` apart, and a few below."""
     spins = dimension * (dimension + 1)
-    found = {spins, round(least * spins), round(most * spins)}
-    if least <= 2 <= most:
-        found.add(2 * spins)
+    found = {max(1, round(share * spins)) for share in (0.1, 0.2, 0.3, 0.4)} | {2 * spins}
     for way in (1, -1):
         at = spins
-        while least * spins <= at <= most * spins:
+        while 0.5 * spins <= at <= 2.2 * spins:
             found.add(at)
             # Rounded towards where it came from, so that no step is longer; at least one task.
             at += way * max(1, math.floor(step * at if way > 0 else step * at / (1 + step)))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
+from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.losses import contrast_ratio
 from lmscope.spin_glass.message_passing import amp
 from lmscope.spin_glass.modes import modes
@@ -104,7 +105,15 @@ def solvers(
         epochs=settings["epochs"],
         seed=tasks.seed,
         device=device,
-        advance=lambda share: advance(0.2 + 0.8 * share),
+        fields=form,
+        advance=second_part(advance, 0.2),
     )
-    add("adam", decay / 2, trained.weights, None, weight_decay=decay)
+    add(
+        "adam",
+        decay / 2,
+        trained.weights,
+        trained.converged,
+        weight_decay=decay,
+        reason=trained.reason,
+    )
     return found
