@@ -61,9 +61,7 @@ def test_order_of_the_prompt_changes_nothing_and_predictions_are_linear(
 def test_loss_is_the_mean_square_over_all_blocks() -> None:
     tasks = sg.make_tasks(tasks=150, dimension=3, prompt_length=4, normalization="columns")
     weights = np.random.default_rng(0).standard_normal((4, 4))
-    errors = np.concatenate(
-        [(sg.predict(weights, some) - some.target) ** 2 for some in tasks.statistics()]
-    )
+    errors = np.concatenate([(sg.predict(weights, some) - some.target) ** 2 for some in tasks.statistics()])
     found = sg.test_loss(weights, tasks)
     assert found.tasks == 150
     assert found.loss == pytest.approx(errors.mean(), rel=1e-13)

@@ -39,7 +39,9 @@ def whole_gram(of: sg.Population) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 5, 20])
 @pytest.mark.parametrize("length", [1, 10, 100])
 @pytest.mark.parametrize("regularization", [0.0, 0.01, 1.0])
-def test_isotropic_ground_state_and_loss_are_the_papers(size: int, length: int, regularization: float) -> None:
+def test_isotropic_ground_state_and_loss_are_the_papers(
+    size: int, length: int, regularization: float
+) -> None:
     of = sg.population(law(size, length))
     diagonal = 1 / (1 + (size + 1) / length + regularization * size)
     expected = np.diag([diagonal] * size + [0.0])

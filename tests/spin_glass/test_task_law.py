@@ -88,7 +88,9 @@ def test_teachers_without_prompts_are_those_of_the_prompts_however_drawn() -> No
 
 
 def test_distinct_teachers_come_in_turn() -> None:
-    teachers = np.concatenate(list(make_tasks(tasks=150, dimension=4, prompt_length=1, distinct_teachers=7).teachers()))
+    teachers = np.concatenate(
+        list(make_tasks(tasks=150, dimension=4, prompt_length=1, distinct_teachers=7).teachers())
+    )
     np.testing.assert_array_equal(teachers, teachers[np.arange(150) % 7])
     assert len(np.unique(teachers, axis=0)) == 7
 
@@ -140,7 +142,9 @@ def moments(statistics: Statistics) -> np.ndarray:
     both = np.hstack([context, query, statistics.target[:, None]])
     rows, columns = np.triu_indices(both.shape[1])
     seconds = both[:, rows] * both[:, columns]
-    thirds = (context[:, :, None] * query[:, None, :] * statistics.target[:, None, None]).reshape(len(query), -1)
+    thirds = (context[:, :, None] * query[:, None, :] * statistics.target[:, None, None]).reshape(
+        len(query), -1
+    )
     return np.hstack([both, seconds, thirds])
 
 

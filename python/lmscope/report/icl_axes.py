@@ -21,8 +21,10 @@ def spins(dimension: int) -> int:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many; both ends
-    and their middle where there are fewer than two."""
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many.
+
+    Both ends and their middle where there are fewer than two.
+    """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]

@@ -62,7 +62,7 @@ def section(records: Records) -> Section | None:
                 "mode": "markers",
                 "name": "random weights",
                 "marker": {"color": BLUE, "size": 3, "opacity": 0.6},
-                "hoverinfo": "text",
+                "hovertemplate": "random weights: energy %{customdata:.3g}<extra></extra>",
                 "visible": "legendonly",
             },
             {
@@ -118,7 +118,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
             {
                 "x": packed(row["x"]),
                 "y": packed(row["y"]),
-                "hovertext": [f"random weights: energy {number(one)}" for one in row["energy"]],
+                "customdata": packed(row["energy"]),
             },
             {
                 "x": packed(row["relaxed_x"]),
@@ -130,7 +130,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
         note=note,
         parts=[
             ["grid", _short(along), _short(up), of_trace(0, "z")],
-            ["random weights", of_trace(1, "x"), of_trace(1, "y"), _short(row["energy"])],
+            ["random weights", of_trace(1, "x"), of_trace(1, "y"), of_trace(1, "customdata")],
             ["replica at rest", of_trace(2, "x"), of_trace(2, "y"), list(row["relaxed_energy"])],
         ],
     )
