@@ -183,6 +183,12 @@ def peaks(lines: dict[float, list[Point]], dimension: int) -> list[str]:
         if not held or held[-1].x < 1.5 * at:
             continue
         top = max(held, key=lambda one: one.band.mean)
+        if top is held[0]:
+            told.append(
+                f"{_name(level)}: no peak; from P = {number(top.x)} ({number(top.band.mean)}) on the loss is "
+                f"nowhere higher; D(D+1) is {number(at)}."
+            )
+            continue
         twice = min(held, key=lambda one: abs(one.x - 2 * at))
         told.append(
             f"{_name(level)}: of the numbers of tasks from D(D+1)/2 on, the loss is highest at P = "
