@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from lmscope.representations.weight_sites import WeightSite, same_sites, weight_sites
     from lmscope.runs.analyze import analyze
     from lmscope.runs.compare import compare
+    from lmscope.runs.icl import icl
     from lmscope.runs.inspect import inspect
     from lmscope.runs.localize import localize
     from lmscope.runs.run import Run, open_run
@@ -216,6 +217,7 @@ _HOME = {
     "generation_quality": "lmscope.analyses.generation_quality",
     "get_num_threads": "lmscope.kernels.runtime",
     "head_averages": "lmscope.representations.token_averages",
+    "icl": "lmscope.runs",
     "iid_entropy": "lmscope.analyses.iid_entropy",
     "impact_of": "lmscope.analyses.lesion_impact",
     "information_gain": "lmscope.analyses.information_gain",
@@ -380,6 +382,7 @@ __all__ = [
     "generation_quality",
     "get_num_threads",
     "head_averages",
+    "icl",
     "iid_entropy",
     "impact_of",
     "information_gain",

@@ -11,7 +11,17 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["finite_rows", "matrix", "positive", "real", "states", "vector", "whole"]
+__all__ = [
+    "finite_rows",
+    "matrix",
+    "not_negative",
+    "of_shape",
+    "positive",
+    "real",
+    "states",
+    "vector",
+    "whole",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,6 +74,23 @@ def vector(name: str, given: Any, *, length: int | None = None) -> Floats:
     return row
 
 
+def of_shape(name: str, given: Any, shape: tuple[int | None, ...], axes: str) -> Floats:
+    """In float64, with the errors of :func:`states`; None in ``shape`` stands for any size but 0, ``axes``
+    names the axes in words."""
+    array = _array(name, given)
+    fits = array.ndim == len(shape) and all(
+        found > 0 and wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        sizes = " x ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must be {axes}, here {sizes}, got shape {array.shape}")
+    values: Floats = np.asarray(array, dtype=np.float64)
+    if not np.isfinite(values).all():
+        at = tuple(map(int, np.argwhere(~np.isfinite(values))[0]))
+        raise ValueError(f"{name} has {values[at]} at index {list(at)}")
+    return values
+
+
 def finite_rows(name: str, array: npt.NDArray[Any], rows: slice) -> Floats:
     """These rows in float64; ValueError with row and column where they hold NaN or Inf."""
     block: Floats = np.asarray(array[rows], dtype=np.float64)
@@ -90,13 +117,24 @@ def whole(name: str, number: Any, least: int) -> int:
 
 
 def positive(name: str, number: Any) -> float:
-    try:
-        found = float(number)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {number!r}") from None
+    found = _number(name, number)
     if not (found > 0 and math.isfinite(found)):
         raise ValueError(f"{name} must be above 0 and finite, got {number}")
     return found
+
+
+def not_negative(name: str, number: Any) -> float:
+    found = _number(name, number)
+    if not (found >= 0 and math.isfinite(found)):
+        raise ValueError(f"{name} must be at least 0 and finite, got {number}")
+    return found
+
+
+def _number(name: str, number: Any) -> float:
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {number!r}") from None
 
 
 def _array(name: str, given: Any) -> npt.NDArray[Any]:

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from lmscope.cli.analyze import analyze
 from lmscope.cli.bench import bench
 from lmscope.cli.compare import compare
+from lmscope.cli.icl import icl
 from lmscope.cli.inspect import inspect
 from lmscope.cli.localize import localize
 from lmscope.cli.output import show_warnings, wrong_usage
@@ -84,7 +85,7 @@ def _root(
         raise typer.Exit(2)
 
 
-_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, localize, unembedding, report, bench)
+_VERBS = (inspect, analyze, spectra, similarity, compare, tokens, localize, unembedding, icl, report, bench)
 for _verb in _VERBS:
     app.command(cls=_Verb, help=_paragraphs(_verb))(_verb)
 

@@ -9,7 +9,7 @@ import typer
 WHICH = "Which matrices"
 HOW = "How"
 TEXT = "What is read"
-_OUTPUT = "Output"
+OUTPUT = "Output"
 
 CheckpointArgument = Annotated[
     str,
@@ -24,7 +24,7 @@ Out = Annotated[
         "--out",
         metavar="RUN",
         help="Result folder; the same folder continues a run. Default: runs/NAME-IDENTITY.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Include = Annotated[
@@ -142,11 +142,11 @@ Token = Annotated[
     str | None, typer.Option(help="Hub token; HF_TOKEN and `hf auth login` work too.", rich_help_panel=HOW)
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.", rich_help_panel=OUTPUT)
 ]
 Quiet = Annotated[
     bool,
     typer.Option(
-        "-q", "--quiet", help="No progress and no table: only the result's path.", rich_help_panel=_OUTPUT
+        "-q", "--quiet", help="No progress and no table: only the result's path.", rich_help_panel=OUTPUT
     ),
 ]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lmscope.checkpoints import Checkpoint, CheckpointError, open_checkpoint
 from lmscope.checkpoints.hub import add_files
 from lmscope.representations.language_model import LanguageModel
 from lmscope.representations.loading_weights import HEADS, first_line, load_weights
 from lmscope.representations.quiet import quiet_transformers
-
-if TYPE_CHECKING:
-    import torch
+from lmscope.torch_device import torch_device
 
 __all__ = ["load_model"]
 
@@ -65,7 +63,7 @@ def load_model(
         raise ValueError(f"dtype: {dtype!r} is none of {', '.join(_DTYPES)}")
     if head is not None and head not in HEADS:
         raise ValueError(f"head: {head!r} is none of {', '.join(HEADS)}")
-    place = _device(device)
+    place = torch_device(device)
     checkpoint = (
         ckpt
         if isinstance(ckpt, Checkpoint)
@@ -83,20 +81,6 @@ def load_model(
         )
     except ValueError as error:
         raise CheckpointError(str(error), file=folder) from error
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device: {name!r} is not a device of torch") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {name!r}, but torch sees no CUDA device")
-    return device
 
 
 def _refuse_what_cannot_run(checkpoint: Checkpoint, folder: Path) -> None:

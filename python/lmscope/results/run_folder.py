@@ -20,8 +20,11 @@ import pyarrow.parquet as pq
 
 from lmscope.results.errors import ResultsError, WrongCheckpoint, WrongFolder
 from lmscope.results.files import exclusive_lock, is_whole_parquet, remove_temporaries, write_atomically
+from lmscope.results.icl_cells import cells, record_name
+from lmscope.results.icl_columns import ICL_ORDER
 from lmscope.results.location_columns import LOCATION_ORDER
 from lmscope.results.schemas import (
+    ICL_ANALYSES,
     LEDGER,
     LOCATION_ANALYSES,
     PAIR_ANALYSES,
@@ -40,17 +43,22 @@ _LOCK = ".lock"
 _READERS = 8
 _WAY_OUT = (
     "delete it and repeat the command that made the run (lmscope analyze, spectra, similarity, compare, "
-    "tokens, localize or unembedding): it writes the file again, the other records stand"
+    "tokens, localize, unembedding or icl): it writes the file again, the other records stand"
 )
 _OWN_FILES = re.compile(r"manifest\.json|ledger\.parquet|report\.html")
 _COST = "cost.json"
 _RECORDS = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.parquet")
 _PENDING = "pending.json"
 _FAILURES = "failures.json"
+EXPERIMENTS = "spin_glass"
+"""The identity of what needs no checkpoint: experiments on in-context learning."""
+
 _OWN_VECTORS = "vectors"
 """The one table of several checkpoints whose records of the run's own are named by tensor."""
 
-_NOT_BY_TENSOR = PAIR_ANALYSES | TOKEN_ANALYSES | UNEMBEDDING_ANALYSES | LOCATION_ANALYSES - {_OWN_VECTORS}
+_NOT_BY_TENSOR = (
+    PAIR_ANALYSES | TOKEN_ANALYSES | UNEMBEDDING_ANALYSES | ICL_ANALYSES | LOCATION_ANALYSES - {_OWN_VECTORS}
+)
 _STAGE = "{}.stage.json"
 _IN_ANALYSIS = re.compile(
     rf"{_RECORDS.pattern}|(cost|failures|pending)\.json|[0-9a-f]{{16}}-[0-9a-f]{{16}}\.stage\.json"
@@ -59,7 +67,7 @@ _IN_ANALYSIS = re.compile(
 
 def record_key(identity: str, tensor: str, analysis: str, settings: Mapping[str, Any], version: str) -> str:
     """File name of a record: what was asked (16 hex digits), a dash, of which tensor (16 hex digits), or of
-    which layer, passage or text.
+    which layer, passage, text or cell.
 
     The first half is the same for all tensors, so that a folder that holds records of several settings can be
     read for one of them. ``settings`` must be plain JSON values (ValueError or TypeError otherwise); their
@@ -254,7 +262,8 @@ class RunFolder:
         By default all records of the settings that the manifest names, in the ledger's order (pairs by x,
         then by y; those of hidden states by ``TOKEN_ORDER``; those of `localize` by checkpoint, then in the
         ledger's order and by ``LOCATION_ORDER``; those of `unembedding` by checkpoint, then by
-        ``UNEMBEDDING_ORDER``); files of other settings and leftovers of killed writers are passed over.
+        ``UNEMBEDDING_ORDER``; those of `icl` by ``ICL_ORDER``, of the cells that its last call asked for
+        alone); files of other settings and leftovers of killed writers are passed over.
         ResultsError names a record that is missing or unreadable.
         """
         schema = SCHEMAS[analysis]
@@ -274,6 +283,8 @@ class RunFolder:
             if UNEMBEDDING_ORDER[analysis]:
                 table = table.sort_by(UNEMBEDDING_ORDER[analysis])
             return self._of_the_runs_checkpoints(table, "dynamics")
+        if analysis in ICL_ANALYSES:
+            return table.sort_by([(column, "ascending") for column in ICL_ORDER[analysis]])
         return self._in_the_ledgers_order(table) if analysis in PAIR_ANALYSES else table
 
     def analysed(self, analysis: str) -> set[str]:
@@ -433,11 +444,17 @@ class RunFolder:
         if settings is None or not self.has_ledger():
             return []
         identity, version = manifest["checkpoint"]["identity"], manifest["lmscope_version"]
+        if analysis in ICL_ANALYSES:
+            asked = manifest["asked"]["icl"][analysis]
+            keys = (
+                record_key(identity, record_name(cell), analysis, settings, version) for cell in cells(asked)
+            )
+            return [key for key in keys if self._record(analysis, key).is_file()]
         if analysis in _NOT_BY_TENSOR | LOCATION_ANALYSES:
             parts = settings.get("parts", {})
             words = chain.from_iterable(combinations(parts, size) for size in range(len(parts) + 1))
-            asked = {_asked(identity, analysis, _of_parts(settings, some), version) for some in words}
-            return [path.stem for one in sorted(asked) for path in self._files(analysis, one)]
+            halves = {_asked(identity, analysis, _of_parts(settings, some), version) for some in words}
+            return [path.stem for one in sorted(halves) for path in self._files(analysis, one)]
         names = self._stored_ledger().column("name").to_pylist()
         keys = (record_key(identity, name, analysis, settings, version) for name in names)
         return [key for key in keys if self._record(analysis, key).is_file()]
@@ -455,6 +472,13 @@ class RunFolder:
     def _check_identity(self, identity: str) -> None:
         recorded = self.manifest.get("checkpoint", {})
         if recorded and recorded.get("identity") != identity:
+            if EXPERIMENTS in (identity, recorded.get("identity")):
+                # Without a checkpoint there is no path.
+                of = "experiments" if identity != EXPERIMENTS else f"the checkpoint {recorded.get('path')}"
+                asked = "a checkpoint" if identity != EXPERIMENTS else "experiments without one"
+                raise WrongCheckpoint(
+                    f"{self.path}: holds results of {of}, not of {asked}; choose another folder for these"
+                )
             raise WrongCheckpoint(
                 f"{self.path}: holds results of another checkpoint, {recorded.get('path')}; "
                 "choose another folder for this one"

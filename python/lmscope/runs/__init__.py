@@ -7,6 +7,7 @@ functions, so that `inspect` starts fast.
 from lmscope.runs.analyze import analyze
 from lmscope.runs.compare import compare
 from lmscope.runs.errors import UsageError
+from lmscope.runs.icl import icl
 from lmscope.runs.inspect import Inspection, inspect
 from lmscope.runs.localize import localize
 from lmscope.runs.run import Run, open_run
@@ -21,6 +22,7 @@ __all__ = [
     "UsageError",
     "analyze",
     "compare",
+    "icl",
     "inspect",
     "localize",
     "open_run",

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prompts", "Statistics", "Tasks", "make_tasks"]
+from lmscope import html_repr
+from lmscope.analyses.intake import of_shape, whole
+
+__all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
 Floats = npt.NDArray[np.float64]
 Teacher = Literal["dense", "sparse", "low_rank"]
 Draw = Literal["prompts", "statistics"]
 Normalization = Literal["prompt", "columns"]
 
-_BLOCK = 64
-"""Tasks drawn from one seed: the first tasks are the same whatever number is asked for."""
+_BLOCK, _BLOCK_NUMBERS = 64, 2**21
+"""Tasks drawn from one generator, fewer where their tokens are more numbers than this: the first tasks are
+the same whatever number is asked for."""
 
 _TASKS, _UNSEEN, _TEACHERS, _SUBSPACE = range(4)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Statistics:
     """All that linear attention sees of tasks: its output is ``context @ weights[:, :-1] @ query``.
 
@@ -42,36 +45,67 @@ class Statistics:
     def __len__(self) -> int:
         return len(self.target)
 
+    def __repr__(self) -> str:
+        return f"Statistics(tasks={len(self)}, dimension={self.dimension})"
 
-@dataclass(frozen=True, eq=False)
+    def _repr_html_(self) -> str:
+        sizes = [("tasks", len(self)), ("dimension", self.dimension)]
+        return html_repr.block("What linear attention sees of tasks", html_repr.facts(sizes))
+
+    @property
+    def dimension(self) -> int:
+        return int(self.query.shape[1])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Prompts:
-    """Tasks with their prompts.
+    """Tasks with their prompts; :func:`make_prompts` checks arrays from elsewhere.
 
     Attributes:
         tokens: tasks x prompt length x dimension.
         labels: tasks x prompt length.
         query: tasks x dimension.
         target: (tasks,): the label of the query.
-        teachers: tasks x dimension; a label is teacher . token / sqrt(dimension).
+        teachers: tasks x dimension: a label is teacher . token / sqrt(dimension); None where not known.
     """
 
     tokens: Floats
     labels: Floats
     query: Floats
     target: Floats
-    teachers: Floats
+    teachers: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
+    def __repr__(self) -> str:
+        return f"Prompts(tasks={len(self)}, dimension={self.dimension}, prompt_length={self.prompt_length})"
+
+    def _repr_html_(self) -> str:
+        sizes = [
+            ("tasks", len(self)),
+            ("dimension", self.dimension),
+            ("prompt length", self.prompt_length),
+            ("teachers", "unknown" if self.teachers is None else "known"),
+        ]
+        return html_repr.block("Tasks with their prompts", html_repr.facts(sizes))
+
+    @property
+    def dimension(self) -> int:
+        return int(self.tokens.shape[2])
+
+    @property
+    def prompt_length(self) -> int:
+        return int(self.tokens.shape[1])
+
     def statistics(self, normalization: Normalization = "prompt") -> Statistics:
         """What linear attention sees of them; sums over the prompt are divided by its length, with
         ``"columns"`` by one more, for the column of the query."""
-        length = self.labels.shape[1]
-        divisor = length + (normalization == "columns")
-        context = np.empty((len(self), self.tokens.shape[2] + 1))
+        _one_of("normalization", normalization, get_args(Normalization))
+        divisor = self.prompt_length + (normalization == "columns")
+        context = np.empty((len(self), self.dimension + 1))
         np.divide(np.matmul(self.labels[:, None, :], self.tokens)[:, 0], divisor, out=context[:, :-1])
-        np.divide(np.square(self.labels).sum(axis=1), divisor, out=context[:, -1])
+        np.divide(np.einsum("ij,ij->i", self.labels, self.labels), divisor, out=context[:, -1])
         return Statistics(context, self.query, self.target)
 
 
@@ -94,25 +128,40 @@ class Tasks:
     normalization: Normalization = "prompt"
     unseen_teachers: bool = False
 
+    def _repr_html_(self) -> str:
+        teacher = self.teacher if self.teacher_size is None else f"{self.teacher}, size {self.teacher_size}"
+        pairs = [
+            ("tasks", self.tasks),
+            ("dimension", self.dimension),
+            ("prompt length", self.prompt_length),
+            ("teachers", teacher),
+            ("distinct teachers", self.distinct_teachers or "one for every task"),
+            ("correlation of tokens", self.correlation),
+            ("seed", f"{self.seed}, unseen" if self.unseen_teachers else self.seed),
+        ]
+        return html_repr.block("Tasks of linear regression in context", html_repr.facts(pairs))
+
     def first(self, tasks: int) -> Tasks:
         """The first of them, or more of the same."""
-        return replace(self, tasks=_whole("tasks", tasks))
+        return replace(self, tasks=whole("tasks", tasks, 1))
 
     def unseen(self, tasks: int) -> Tasks:
-        """Others of the same law, with teachers of their own: no prompt or teacher is in both."""
-        return replace(self, tasks=_whole("tasks", tasks), unseen_teachers=True, distinct_teachers=None)
+        """Others of the same law, with teachers of their own, one each: no prompt or teacher is in both."""
+        return replace(self, tasks=whole("tasks", tasks, 1), unseen_teachers=True, distinct_teachers=None)
 
     def prompts(self) -> Iterator[Prompts]:
         """The tasks, some at a time; ValueError where only their statistics are drawn."""
         if self.draw != "prompts":
             raise ValueError("prompts: these tasks are drawn as statistics; make them with draw='prompts'")
-        for count, random in self._blocks():
-            teachers = self._teachers_of(count, random)
-            tokens = self._colour(random.standard_normal((_BLOCK, self.prompt_length, self.dimension)))
-            query = self._colour(random.standard_normal((_BLOCK, self.dimension)))
-            labels = np.matmul(tokens, teachers[:, :, None])[:, :, 0] / math.sqrt(self.dimension)
-            target = np.einsum("ij,ij->i", teachers, query) / math.sqrt(self.dimension)
-            kept = slice(0, count[1])
+        for first, wanted, random in self._blocks():
+            teachers = self._block_teachers(first, random)
+            tokens = self._colour(random.standard_normal((self._block, self.prompt_length, self.dimension)))
+            query = self._colour(random.standard_normal((self._block, self.dimension)))
+            # Labels scale with the small array, not with the large one.
+            scaled = teachers / math.sqrt(self.dimension)
+            labels = np.matmul(tokens, scaled[:, :, None])[:, :, 0]
+            target = np.einsum("ij,ij->i", scaled, query)
+            kept = slice(0, wanted)
             yield Prompts(tokens[kept], labels[kept], query[kept], target[kept], teachers[kept])
 
     def statistics(self) -> Iterator[Statistics]:
@@ -121,42 +170,51 @@ class Tasks:
             for prompts in self.prompts():
                 yield prompts.statistics(self.normalization)
             return
-        for count, random in self._blocks():
-            yield self._drawn_statistics(count, random)
+        for first, wanted, random in self._blocks():
+            drawn = self._draw_statistics(self._block_teachers(first, random), random)
+            kept = slice(0, wanted)
+            yield Statistics(drawn.context[kept], drawn.query[kept], drawn.target[kept])
 
-    def _drawn_statistics(self, count: tuple[int, int], random: np.random.Generator) -> Statistics:
-        """From their law given the teacher: labels are Gaussian, and of the tokens only their part along
-        whitened teachers meets them."""
-        teachers = self._teachers_of(count, random)
-        along = self._colour(teachers)  # what whitened tokens are multiplied by
+    def teachers(self) -> Iterator[Floats]:
+        """The teachers of the tasks, tasks x dimension, some at a time, without prompts."""
+        for first, wanted, random in self._blocks():
+            yield self._block_teachers(first, random)[:wanted]
+
+    def _draw_statistics(self, teachers: Floats, random: np.random.Generator) -> Statistics:
+        """Their exact law given the teachers. With tokens Rz for standard normal z, labels are z . u for
+        u = Rw / sqrt(dimension): only the part of z along u meets them, the others average freely."""
+        along = self._colour(teachers / math.sqrt(self.dimension))
         length2 = np.einsum("ij,ij->i", along, along)
-        power = random.chisquare(self.prompt_length, _BLOCK) / self.prompt_length
-        noise = random.standard_normal((_BLOCK, self.dimension))
-        query = self._colour(random.standard_normal((_BLOCK, self.dimension)))
-        safe = np.where(length2 > 0, length2, 1.0)
-        noise -= along * (np.einsum("ij,ij->i", along, noise) / safe)[:, None]
-        noise *= np.sqrt(length2 * power / self.prompt_length)[:, None]
-        scale = self.prompt_length / (self.prompt_length + (self.normalization == "columns"))
-        context = np.empty((_BLOCK, self.dimension + 1))
-        context[:, :-1] = self._colour(along * power[:, None] + noise) * (scale / math.sqrt(self.dimension))
-        context[:, -1] = length2 * power * (scale / self.dimension)
+        power = random.chisquare(self.prompt_length, self._block) / self.prompt_length
+        across = random.standard_normal((self._block, self.dimension))
+        query = self._colour(random.standard_normal((self._block, self.dimension)))
+        # A teacher of no effect on the labels has along = 0, and nothing to be taken out.
+        across -= along * (np.einsum("ij,ij->i", along, across) / np.where(length2 > 0, length2, 1))[:, None]
+        across *= np.sqrt(length2 * power / self.prompt_length)[:, None]
+        context = np.empty((self._block, self.dimension + 1))
+        context[:, :-1] = self._colour(along * power[:, None] + across)
+        context[:, -1] = length2 * power
+        context *= self.prompt_length / (self.prompt_length + (self.normalization == "columns"))
         target = np.einsum("ij,ij->i", teachers, query) / math.sqrt(self.dimension)
-        kept = slice(0, count[1])
-        return Statistics(context[kept], query[kept], target[kept])
+        return Statistics(context, query, target)
 
-    def _blocks(self) -> Iterator[tuple[tuple[int, int], np.random.Generator]]:
-        """Number of a block and how many of its tasks are wanted, with its own generator."""
+    @property
+    def _block(self) -> int:
+        return min(_BLOCK, max(1, _BLOCK_NUMBERS // (self.prompt_length * self.dimension)))
+
+    def _blocks(self) -> Iterator[tuple[int, int, np.random.Generator]]:
+        """First task of a block, how many of its tasks are wanted, and its own generator."""
         stream = _UNSEEN if self.unseen_teachers else _TASKS
-        for number in range(-(-self.tasks // _BLOCK)):
-            wanted = min(_BLOCK, self.tasks - number * _BLOCK)
-            yield (number, wanted), np.random.default_rng([self.seed, stream, number])
+        for number, first in enumerate(range(0, self.tasks, self._block)):
+            random = np.random.default_rng([self.seed, stream, number])
+            yield first, min(self._block, self.tasks - first), random
 
-    def _teachers_of(self, count: tuple[int, int], random: np.random.Generator) -> Floats:
-        """One a task of a block."""
+    def _block_teachers(self, first: int, random: np.random.Generator) -> Floats:
+        """One for each task of a block."""
         if self.distinct_teachers is None:
-            return self._draw_teachers(_BLOCK, random)
-        at = np.arange(count[0] * _BLOCK, (count[0] + 1) * _BLOCK) % self.distinct_teachers
-        return self._distinct[at]
+            return self._draw_teachers(self._block, random)
+        teachers: Floats = self._distinct[np.arange(first, first + self._block) % self.distinct_teachers]
+        return teachers
 
     @cached_property
     def _distinct(self) -> Floats:
@@ -164,34 +222,36 @@ class Tasks:
         return self._draw_teachers(self.distinct_teachers, np.random.default_rng([self.seed, _TEACHERS]))
 
     def _draw_teachers(self, number: int, random: np.random.Generator) -> Floats:
-        if self.teacher == "dense":
+        if self.teacher_size is None:
             return random.standard_normal((number, self.dimension))
-        size = self.teacher_size
-        assert size is not None
-        scale = math.sqrt(self.dimension / size)
+        values = random.standard_normal((number, self.teacher_size))
+        values *= math.sqrt(self.dimension / self.teacher_size)
         if self.teacher == "low_rank":
-            return random.standard_normal((number, size)) @ self._subspace.T * scale
+            teachers: Floats = values @ self.subspace.T
+            return teachers
         order = np.argsort(random.random((number, self.dimension)), axis=1)
-        values = random.standard_normal((number, size)) * scale
         teachers = np.zeros((number, self.dimension))
-        np.put_along_axis(teachers, order[:, :size], values, axis=1)
+        np.put_along_axis(teachers, order[:, : self.teacher_size], values, axis=1)
         return teachers
 
     @cached_property
-    def _subspace(self) -> Floats:
-        """Orthonormal columns that span the teachers of low rank."""
+    def subspace(self) -> Floats:
+        """Orthonormal columns that span all teachers of low rank, dimension x teacher_size."""
+        if self.teacher != "low_rank":
+            raise ValueError(f"subspace: only teachers of low rank have one, these are {self.teacher}")
         random = np.random.default_rng([self.seed, _SUBSPACE])
-        basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, self.teacher_size)))[0]
+        basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, self.teacher_size or 0)))[0]
         return basis
 
     def _colour(self, white: Floats) -> Floats:
-        """The root of the tokens' covariance, times the last axis."""
-        if not self.correlation:
-            return white
-        alone = math.sqrt(1 - self.correlation)
-        together = math.sqrt(1 - self.correlation + self.correlation * self.dimension)
-        coloured: Floats = alone * white + (together - alone) * white.mean(axis=-1, keepdims=True)
-        return coloured
+        """``white``, which it may overwrite, with its last axis times the root of the tokens' covariance."""
+        if self.correlation:
+            alone = math.sqrt(1 - self.correlation)
+            together = math.sqrt(1 - self.correlation + self.correlation * self.dimension)
+            mean = white.mean(axis=-1, keepdims=True)
+            white *= alone
+            white += (together - alone) * mean
+        return white
 
 
 def make_tasks(
@@ -209,55 +269,56 @@ def make_tasks(
 ) -> Tasks:
     """Tasks of linear regression in context (arXiv 2408.02288).
 
-    A task has a teacher w; its prompt holds tokens x_k with labels w . x_k / sqrt(dimension), and a query whose
-    label is to be told. Memory is that of a few tasks at a time, whatever their number.
+    A task has a teacher w; its prompt holds tokens x_k with labels w . x_k / sqrt(dimension), and a query
+    whose label is to be told. Memory is that of a few tasks at a time, whatever their number.
 
     Args:
         tasks: how many.
         dimension: of tokens and teachers.
         prompt_length: tokens with labels in each prompt; the query comes on top.
-        seed: the same tasks for the same seed; more tasks begin with the same ones.
+        seed: the same tasks for the same seed, where only their number may differ: more tasks begin with
+            the same ones.
         correlation: of any two coordinates of a token, from 0 to 1: their covariance is
             (1 - correlation) I + correlation 11'.
-        teacher: ``"dense"``: standard normal. ``"sparse"``: ``teacher_size`` coordinates, chosen anew for every
-            task, others 0. ``"low_rank"``: in one subspace of ``teacher_size`` dimensions, the same for all tasks.
-            Both are scaled so that the squared length is ``dimension`` on average.
+        teacher: ``"dense"``: standard normal. ``"sparse"``: ``teacher_size`` coordinates, chosen anew for
+            every task, others 0. ``"low_rank"``: in one random subspace of ``teacher_size`` dimensions, the
+            same for all tasks of a seed. Both are scaled so that the squared length is ``dimension`` on
+            average.
         teacher_size: see ``teacher``.
         distinct_teachers: how many teachers the tasks share, in turn; one for every task without it.
-        draw: ``"prompts"``, or ``"statistics"``: what linear attention sees of a prompt is drawn from its exact
-            law, without the prompt, ``prompt_length`` times cheaper; other realisations of the same law.
-        normalization: ``"prompt"``: sums over the prompt are divided by ``prompt_length``; ``"columns"``: by
-            ``prompt_length + 1``.
+        draw: ``"prompts"``, or ``"statistics"``: what linear attention sees of a prompt is drawn from its
+            exact law, without the prompt, ``prompt_length`` times cheaper; the same teachers, other
+            realisations of the rest.
+        normalization: ``"prompt"``: sums over the prompt are divided by ``prompt_length``; ``"columns"``:
+            by ``prompt_length + 1``.
 
     Raises:
-        ValueError: a size below 1, a correlation outside [0, 1], a teacher size that is missing, superfluous or
-            larger than ``dimension``, or an unknown word.
-        TypeError: a size that is not a whole number.
+        ValueError: a size below 1, a seed below 0, a correlation outside [0, 1], a teacher size that is
+            missing, superfluous or larger than ``dimension``, or an unknown word.
+        TypeError: a size or seed that is not a whole number.
     """
-    sizes = {
-        "tasks": _whole("tasks", tasks),
-        "dimension": _whole("dimension", dimension),
-        "prompt_length": _whole("prompt_length", prompt_length),
-    }
+    dimension = whole("dimension", dimension, 1)
     if distinct_teachers is not None:
-        distinct_teachers = _whole("distinct_teachers", distinct_teachers)
+        distinct_teachers = whole("distinct_teachers", distinct_teachers, 1)
     if not 0 <= correlation <= 1:
         raise ValueError(f"correlation must lie between 0 and 1, got {correlation}")
-    _one_of("teacher", teacher, ("dense", "sparse", "low_rank"))
-    _one_of("draw", draw, ("prompts", "statistics"))
-    _one_of("normalization", normalization, ("prompt", "columns"))
+    _one_of("teacher", teacher, get_args(Teacher))
+    _one_of("draw", draw, get_args(Draw))
+    _one_of("normalization", normalization, get_args(Normalization))
     if teacher == "dense":
         if teacher_size is not None:
             raise ValueError("teacher_size goes with teacher='sparse' or 'low_rank'; a dense one has none")
     elif teacher_size is None:
         raise ValueError(f"teacher_size must say how many dimensions a {teacher} teacher has")
     else:
-        teacher_size = _whole("teacher_size", teacher_size)
+        teacher_size = whole("teacher_size", teacher_size, 1)
         if teacher_size > dimension:
             raise ValueError(f"teacher_size must be at most the dimension, {dimension}, got {teacher_size}")
     return Tasks(
-        **sizes,
-        seed=operator.index(seed),
+        tasks=whole("tasks", tasks, 1),
+        dimension=dimension,
+        prompt_length=whole("prompt_length", prompt_length, 1),
+        seed=whole("seed", seed, 0),
         correlation=float(correlation),
         teacher=teacher,
         teacher_size=teacher_size,
@@ -267,14 +328,29 @@ def make_tasks(
     )
 
 
-def _whole(name: str, given: int) -> int:
-    try:
-        number = operator.index(given)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {given!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number
+def make_prompts(*, tokens: Any, labels: Any, query: Any, target: Any, teachers: Any = None) -> Prompts:
+    """Tasks of one's own, from arrays or torch tensors of float64, float32, float16 or bfloat16.
+
+    Args:
+        tokens: tasks x prompt length x dimension.
+        labels: tasks x prompt length, of the tokens.
+        query: tasks x dimension.
+        target: (tasks,): the label of the query.
+        teachers: tasks x dimension, where they are known.
+
+    Raises:
+        ValueError: a shape that does not fit the others, or NaN or Inf (named with its index).
+        TypeError: another dtype.
+    """
+    tokens = of_shape("tokens", tokens, (None, None, None), "tasks x prompt length x dimension")
+    tasks, length, dimension = tokens.shape
+    return Prompts(
+        tokens,
+        of_shape("labels", labels, (tasks, length), "tasks x prompt length"),
+        of_shape("query", query, (tasks, dimension), "tasks x dimension"),
+        of_shape("target", target, (tasks,), "one number a task"),
+        None if teachers is None else of_shape("teachers", teachers, (tasks, dimension), "tasks x dimension"),
+    )
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:

@@ -1,0 +1,171 @@
+"""`lmscope icl`: experiments on in-context learning as a spin glass; no checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lmscope.cli import options
+from lmscope.cli.model_verdict import finish_model_run
+from lmscope.cli.output import console, errors_to_exit_codes, print_json
+from lmscope.cli.tables import plain_table
+
+_SIZES = "Settings, for every chosen experiment that has them"
+
+
+def _several(told: str) -> Any:
+    return typer.Option(metavar="LIST", help=told, rich_help_panel=_SIZES, show_default=False)
+
+
+def icl(
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Experiment, as --list names it; may be repeated. Default: all.",
+            show_default=False,
+            rich_help_panel=options.HOW,
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Sizes and repeats: seconds, minutes or paper, about what they take; --list tells.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = "seconds",
+    list_: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Tell the experiments with what they take on two cores, and do nothing else.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Repeats with other tasks: intervals are over them. Default: the preset's.",
+            show_default=False,
+            rich_help_panel=options.HOW,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The first of them.", rich_help_panel=options.HOW)] = 0,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="RUN",
+            help="Result folder; the same folder continues a run. Default: runs/icl.",
+            show_default=False,
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    dimension: Annotated[str | None, _several("D: entries of a token and of a teacher.")] = None,
+    prompt_lengths: Annotated[str | None, _several("N: labelled tokens of a prompt.")] = None,
+    tasks: Annotated[str | None, _several("P: prompts that the couplings come from.")] = None,
+    regularization: Annotated[
+        str | None, _several("lambda0: weight of |W|^2 / 2 in the energy; 0: the minimum norm.")
+    ] = None,
+    inverse_temperature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="beta of the Boltzmann distribution.",
+            rich_help_panel=_SIZES,
+            show_default=False,
+        ),
+    ] = None,
+    correlations: Annotated[str | None, _several("Of the entries of a token, 0 to 1.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting, such as replicas=50; may be repeated. A run's manifest.json names all.",
+            rich_help_panel=_SIZES,
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Where models are trained: auto, cpu or cuda.", rich_help_panel=options.HOW),
+    ] = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Linear regression in context as a spin glass: when tasks leave one ground state, and what finds it.
+
+    Tasks are drawn, models are trained here: no checkpoint is needed. Couplings and fields of linear
+    attention come from prompts; the exact ground state, message passing and training are held against each
+    other and against random matrices. A killed run continues where it stopped; more seeds or a longer list
+    compute only what is new. lmscope report RUN builds the page.
+
+    [bold]Examples[/bold]: lmscope icl --list
+
+    lmscope icl --experiment phase-map --preset minutes -o runs/peak
+
+    lmscope icl --experiment amp --dimension 10 --tasks 100,500,5000 --seeds 10 -o runs/amp
+    """
+    with errors_to_exit_codes(as_json=json):
+        if list_:
+            _print_list(as_json=json)
+            return
+        from lmscope import runs
+        from lmscope.runs import icl_words
+
+        run = runs.icl(
+            experiment,
+            preset=preset,
+            seeds=seeds,
+            seed=seed,
+            dimension=dimension,
+            prompt_lengths=prompt_lengths,
+            tasks=tasks,
+            regularization=regularization,
+            inverse_temperature=inverse_temperature,
+            correlations=correlations,
+            settings=_further(setting or []),
+            out=out,
+            device=device,
+            progress=not quiet,
+        )
+        finish_model_run(run, "icl", run.icl(), icl_words, as_json=json, quiet=quiet)
+
+
+def _further(given: list[str]) -> dict[str, str]:
+    from lmscope.runs.errors import UsageError
+
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"set: {one!r} is no NAME=VALUE, such as replicas=50")
+        own = name.strip().replace("-", "_")
+        if own in found:
+            raise UsageError(f"set: {own} is given twice; write several values as one list, {own}=1,2")
+        found[own] = value
+    return found
+
+
+def _print_list(*, as_json: bool) -> None:
+    from lmscope.runs.icl import experiments_told
+    from lmscope.runs.progress import format_seconds
+
+    told = experiments_told()
+    if as_json:
+        print_json({"experiments": told})
+        return
+    out = console()
+    table = plain_table("Experiments, and about what they take on two cores")
+    table.add_column("experiment", no_wrap=True)
+    table.add_column("what it tells")
+    presets = list(told[0]["seconds"])
+    for preset in presets:
+        table.add_column(preset, justify="right", no_wrap=True)
+    for one in told:
+        times = (format_seconds(one["seconds"][preset]) for preset in presets)
+        table.add_row(one["name"], escape(one["title"]), *times)
+    out.print(table)

@@ -1,0 +1,128 @@
+"""How well attention answers tasks: predictions, test loss with its interval, contrast of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope import html_repr
+from lmscope.analyses.intake import of_shape
+from lmscope.analyses.intervals import confidence_of, t_interval
+from lmscope.spin_glass.population import square_weights
+from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
+
+__all__ = ["Predictor", "TestLoss", "contrast_ratio", "predict", "test_loss"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """Anything that answers prompts."""
+
+    def predict(self, prompts: Prompts, /) -> Any:
+        """One label for each task, (tasks,)."""
+
+
+@dataclass(frozen=True)
+class TestLoss:
+    """Mean squared error over tasks.
+
+    Attributes:
+        loss: the mean.
+        low, high: ends of Student's interval for its expectation; NaN for one task. Squared errors have heavy
+            tails: the interval holds the expectation as often as it says from some hundred tasks on.
+        tasks: how many.
+        confidence: of the interval.
+    """
+
+    __test__ = False  # pytest takes such names for its own
+
+    loss: float
+    low: float
+    high: float
+    tasks: int
+    confidence: float
+
+    def _repr_html_(self) -> str:
+        interval = f"{html_repr.number(self.low)} to {html_repr.number(self.high)}"
+        pairs = [
+            ("loss", html_repr.number(self.loss)),
+            (f"{self.confidence:.0%} interval", interval),
+            ("tasks", self.tasks),
+        ]
+        return html_repr.block("Test loss", html_repr.facts(pairs))
+
+
+def predict(weights: Any, tasks: Prompts | Statistics) -> Floats:
+    """Labels that linear attention gives the queries, (tasks,): context @ weights[:, :-1] @ query.
+
+    Args:
+        weights: (dimension + 1) x (dimension + 1), array or torch tensor.
+        tasks: prompts (their sums are divided by the prompt length), or statistics.
+
+    Raises:
+        ValueError, TypeError: weights of another shape or dtype, or not finite.
+    """
+    statistics = tasks.statistics() if isinstance(tasks, Prompts) else tasks
+    read = square_weights(weights, statistics.dimension)[:, :-1]
+    labels: Floats = np.einsum("ij,ij->i", statistics.context @ read, statistics.query)
+    return labels
+
+
+def test_loss(
+    predictor: Predictor | npt.ArrayLike,
+    tasks: Tasks | Prompts,
+    *,
+    confidence: float = 0.95,  # noqa: PT028: no test, whatever its name
+) -> TestLoss:
+    """Mean squared error on tasks, with an interval over tasks. :meth:`Population.loss` is exact, where the
+    law is known and attention is linear.
+
+    Args:
+        predictor: weights of linear attention, (dimension + 1) x (dimension + 1), or anything with a method
+            ``predict`` from :class:`Prompts` to labels, (tasks,).
+        tasks: as a rule :meth:`Tasks.unseen` of those that it was trained on.
+
+    Raises:
+        ValueError: weights or predictions of a wrong shape or not finite, a confidence outside (0, 1), or
+            tasks drawn as statistics for a predictor that reads prompts.
+        TypeError: weights of another dtype.
+    """
+    confidence_of(confidence)
+    errors = np.concatenate([np.square(found - target) for found, target in _answers(predictor, tasks)])
+    loss, low, high = t_interval(errors, confidence)
+    return TestLoss(loss, low, high, len(errors), confidence)
+
+
+test_loss.__test__ = False  # type: ignore[attr-defined]
+
+
+def contrast_ratio(weights: Any) -> float:
+    """Cosine between weights and the identity, both (dimension + 1) x (dimension + 1): how much of the
+    weights passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column is 0.
+
+    Raises:
+        ValueError, TypeError: weights of another shape or dtype, not finite, or all 0.
+    """
+    given = square_weights(weights)
+    # Scaled first: squares of extreme weights overflow or vanish.
+    largest = np.abs(given).max()
+    if largest == 0:
+        raise ValueError("contrast_ratio: weights that are all 0 have no direction")
+    given = given / largest
+    return float(np.trace(given) / (np.linalg.norm(given) * np.sqrt(len(given))))
+
+
+def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, Floats]]:
+    """Predictions and targets, some tasks at a time."""
+    if not hasattr(predictor, "predict"):
+        weights = square_weights(predictor, tasks.dimension)
+        for statistics in [tasks.statistics()] if isinstance(tasks, Prompts) else tasks.statistics():
+            yield predict(weights, statistics), statistics.target
+        return
+    for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
+        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "tasks"), prompts.target

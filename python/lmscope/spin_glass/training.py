@@ -1,0 +1,277 @@
+"""Attention trained by gradient descent on tasks of linear regression in context."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from lmscope.html_repr import block, facts, line, number
+from lmscope.spin_glass.couplings import Fields
+from lmscope.spin_glass.couplings import fields as fields_of
+from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
+from lmscope.torch_device import torch_device
+
+if TYPE_CHECKING:
+    from lmscope.spin_glass.attention import Attention
+    from lmscope.spin_glass.training_loss import Samples, TrainingLoss
+
+__all__ = ["Training", "train"]
+
+Floats = npt.NDArray[np.float64]
+Model = Literal["merged", "separate", "multi_head", "full", "softmax", "transformer"]
+_LINEAR = ("merged", "separate", "multi_head")
+_WITH_WIDTH = ("multi_head", "transformer")
+
+_TRANSFORMER_WIDTH = 64
+_UNSEEN = 1000
+_POINTS = 100
+
+# Apart from the streams of the tasks' own seeds.
+_INITIAL, _ORDER = 101, 102
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What :func:`train` gives.
+
+    Attributes:
+        model: its kind.
+        weights: (dimension + 1) x (dimension + 1) float64: W of linear attention, product or sum where it is
+            trained in parts; None of other kinds, and where training diverged.
+        steps: epochs after which losses were taken; 0 is before the first.
+        losses: mean squared error on the training tasks after them.
+        test_losses: the same on unseen tasks.
+        gradient: norm of the gradient of the objective (loss and weight decay) at the end, over that at the start;
+            NaN where training diverged.
+        reason: why training stopped early; empty where it did not.
+        parameters: how many numbers were trained.
+        seconds: of training, the reading of tasks included.
+        normalization: of the prompts' sums, as the tasks had it.
+        module: the trained torch module.
+    """
+
+    model: Model
+    weights: Floats | None
+    steps: npt.NDArray[np.int64]
+    losses: Floats
+    test_losses: Floats
+    gradient: float
+    reason: str
+    parameters: int
+    seconds: float
+    normalization: Normalization
+    module: Attention
+
+    @property
+    def diverged(self) -> bool:
+        """The loss was no longer finite; ``reason`` names the epoch."""
+        return bool(self.reason)
+
+    def predict(self, prompts: Prompts) -> Floats:
+        """Labels of the queries, (tasks,) float64. ValueError where training diverged."""
+        from lmscope.spin_glass.training_loop import predictions
+
+        if self.diverged:
+            raise ValueError(f"nothing to predict with: {self.reason}")
+        return predictions(self.module, prompts, self.normalization)
+
+    def __repr__(self) -> str:
+        told = self.reason or f"loss {self.losses[-1]:.4g}, unseen tasks {self.test_losses[-1]:.4g}"
+        return f"Training({self.model}, {self.parameters} parameters, {self.steps[-1]} epochs: {told})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("parameters", self.parameters),
+            ("epochs", self.steps[-1]),
+            ("loss on the training tasks", number(self.losses[-1])),
+            ("loss on unseen tasks", number(self.test_losses[-1])),
+            ("gradient, against the start", number(self.gradient)),
+            ("seconds", number(self.seconds)),
+        ]
+        return block(f"Trained attention: {self.model}", facts(rows), *([line(self.reason)] * self.diverged))
+
+
+def train(
+    tasks: Tasks,
+    *,
+    model: Model = "merged",
+    learning_rate: float = 0.01,
+    weight_decay: float = 0.0,
+    epochs: int = 300,
+    batch: int | None = None,
+    heads: int = 4,
+    layers: int = 2,
+    width: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: Literal["float32", "float64"] = "float32",
+    unseen: Tasks | None = None,
+    every: int | None = None,
+    fields: Fields | None = None,
+    advance: Callable[[float], object] | None = None,
+) -> Training:
+    """Minimise the mean squared error of the query's label by Adam.
+
+    The same seed gives the same bits on one machine with one number of threads; torch's own random state is neither
+    read nor changed. Parameters start normal, with variance 1 / (number of inputs): for W, 1 / (dimension + 1).
+
+    Linear attention without values, trained on all tasks at once, needs their couplings and fields alone: an epoch
+    costs the same for any number of tasks, and nothing of the tasks is held. Otherwise memory holds for each task
+    2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what the model
+    makes of them is held for a few tasks at a time.
+
+    Args:
+        tasks: training tasks; ``"full"``, ``"softmax"`` and ``"transformer"`` need ``draw="prompts"``.
+        model: the prompt is a matrix X of columns (token; label), the last one (query; 0); the prediction is the
+            last entry of its last column after: ``"merged"``: linear attention X X' W X / N; ``"separate"``:
+            W = Wq' Wk; ``"multi_head"``: W is the sum of that over ``heads``; ``"full"``: V X X' Wq' Wk X / N;
+            ``"softmax"``: V X softmax(X' Wk' Wq X / sqrt(dimension + 1)); ``"transformer"``: columns embedded,
+            ``layers`` of attention and MLP with layer norms before both, no positions, a linear read-out.
+        learning_rate: of Adam, constant.
+        weight_decay: added to the gradient as weight_decay x parameters, not decoupled: on merged linear attention
+            the minimum is the ground state of regularization weight_decay / 2.
+        epochs: passes over all tasks.
+        batch: tasks of one step, in an order drawn anew for every epoch; None: all.
+        heads: of ``"multi_head"`` and ``"transformer"``.
+        layers: of ``"transformer"``.
+        width: of ``"multi_head"``, all heads together (``heads`` x (dimension + 1) without it), and of the stream
+            of ``"transformer"`` (64); its MLP is four times as wide.
+        seed: of the first parameters and of the order of batches.
+        device: ``"auto"``: CUDA where torch sees it, else the CPU.
+        dtype: ``"float32"`` or ``"float64"``, of parameters and arithmetic.
+        unseen: tasks for ``test_losses``; 1000 of the same law by default.
+        every: epochs from one point of the losses to the next; a hundredth of all by default.
+        fields: couplings and fields of the same tasks, where they are there already.
+        advance: called with the share of the training that has been added since it was called last.
+
+    Raises:
+        ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number below
+            its range, a batch larger than the number of tasks, heads that do not divide the width, a width for a
+            model that has none, or fields of other tasks.
+        TypeError: a number that is not whole where it must be.
+    """
+    _check(tasks, model, learning_rate, weight_decay, epochs, batch, heads, layers, dtype, every, fields)
+    where = torch_device(device)
+    import torch
+
+    from lmscope.spin_glass import attention
+    from lmscope.spin_glass.training_inputs import inputs_of_tasks
+    from lmscope.spin_glass.training_loop import descend
+    from lmscope.spin_glass.training_loss import QuadraticForm, Samples
+
+    start = time.perf_counter()
+    size = tasks.dimension + 1
+    sized = _width(model, width, heads, size)
+    kind = getattr(torch, dtype)
+    random = np.random.default_rng([operator.index(seed), _INITIAL])
+    module: Attention
+    if model == "merged":
+        module = attention.Merged(size, random, kind)
+    elif model in _LINEAR:
+        module = attention.Factored(size, sized, random, kind)
+    elif model == "full":
+        module = attention.FullLinear(size, random, kind)
+    elif model == "softmax":
+        module = attention.Softmax(size, random, kind)
+    else:
+        module = attention.Transformer(size, sized, heads, layers, random, kind)
+    module.to(where)
+
+    def samples(some: Tasks, batch: int | None) -> Samples:
+        order = np.random.default_rng([seed, _ORDER])
+        columns = some.prompt_length + 1
+        return Samples(*inputs_of_tasks(some, module), columns=columns, batch=batch, random=order)
+
+    objective: TrainingLoss
+    if model in _LINEAR and batch is None:
+        objective = QuadraticForm(fields if fields is not None else fields_of(tasks), where, kind)
+    else:
+        objective = samples(tasks, batch)
+    descent = descend(
+        module,
+        objective,
+        samples(unseen if unseen is not None else tasks.unseen(_UNSEEN), None),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        epochs=epochs,
+        every=every if every is not None else max(1, epochs // _POINTS),
+        advance=advance,
+    )
+    weights: Floats | None = None
+    if isinstance(module, attention.Bilinear) and not descent.reason:
+        weights = module.weights().detach().double().cpu().numpy().copy()
+    return Training(
+        model=model,
+        weights=weights,
+        steps=descent.steps,
+        losses=descent.losses,
+        test_losses=descent.test_losses,
+        gradient=descent.gradient,
+        reason=descent.reason,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        seconds=time.perf_counter() - start,
+        normalization=tasks.normalization,
+        module=module,
+    )
+
+
+def _check(
+    tasks: Tasks,
+    model: str,
+    learning_rate: float,
+    weight_decay: float,
+    epochs: int,
+    batch: int | None,
+    heads: int,
+    layers: int,
+    dtype: str,
+    every: int | None,
+    fields: Fields | None,
+) -> None:
+    if model not in get_args(Model):
+        raise ValueError(f"model must be one of {', '.join(map(repr, get_args(Model)))}, got {model!r}")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be at least 0 and finite, got {weight_decay}")
+    for name, given in {
+        "epochs": epochs,
+        "batch": 1 if batch is None else batch,
+        "heads": heads,
+        "layers": layers,
+        "every": 1 if every is None else every,
+    }.items():
+        if operator.index(given) < 1:
+            raise ValueError(f"{name} must be at least 1, got {given}")
+    if batch is not None and batch > tasks.tasks:
+        raise ValueError(f"batch must be at most the number of tasks, {tasks.tasks}, got {batch}")
+    if fields is not None:
+        if model not in _LINEAR or batch is not None:
+            raise ValueError("fields go with linear attention without values, trained on all tasks at once")
+        found = (fields.tasks, fields.dimension)
+        if found != (tasks.tasks, tasks.dimension):
+            raise ValueError(
+                f"fields must be those of the tasks: {tasks.tasks} in {tasks.dimension} dimensions, "
+                f"got fields of {found[0]} in {found[1]} dimensions"
+            )
+
+
+def _width(model: Model, width: int | None, heads: int, size: int) -> int:
+    if model not in _WITH_WIDTH:
+        if width is not None:
+            raise ValueError(f"width goes with model='multi_head' or 'transformer'; {model!r} has none")
+        return size
+    if width is None:
+        width = heads * size if model == "multi_head" else _TRANSFORMER_WIDTH
+    if operator.index(width) < 1 or width % heads:
+        raise ValueError(f"width must be a multiple of the number of heads, {heads}, got {width}")
+    return width
