@@ -30,10 +30,10 @@ def section(records: Records) -> Section | None:
             "label": "Loss on unseen tasks against the correlation of the tokens, one line per solver",
         },
         shows="Loss on tasks with new teachers, against how strongly the entries of a token are correlated: "
-        "0 is the isotropic case, near 1 every token is one number repeated, so that there is little left to "
-        "learn from a prompt.",
+        "0 is the isotropic case, near 1 every token is one number repeated, so that there is little left "
+        "to learn from a prompt.",
         surprise="A line that does not fall towards 0 at the right: one direction then holds nearly all of "
-        "the variance, and a prompt shows it well. A rise at the left is expected: weights fitted to many equal "
-        "directions have to serve one strong and many weak ones.",
+        "the variance, and a prompt shows it well. A rise at the left is expected: weights fitted to many "
+        "equal directions have to serve one strong and many weak ones.",
         figure=figure,
     )

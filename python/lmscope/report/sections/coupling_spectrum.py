@@ -57,8 +57,10 @@ _BELOW = """
 <tr><td class="n">{{ row.seed }}<td class="n">{{ row["values"] | length | number }}
 <td class="n">{{ row.n_below | number }}<td class="n">{{ row.n_above | number }}
 {% if labels %}<td class="n">{{ row.label_outliers | number }}{% endif %}
-<td class="n">{{ row.p_value | p_value }}<td class="n">{{ row.ks | number }}<td class="n">{{ row.scale | number }}
-<td class="n">{% if row["values"] | length %}{{ row["values"][0] | number(4) }} / {{ row["values"][-1] | number }}
+<td class="n">{{ row.p_value | p_value }}<td class="n">{{ row.ks | number }}
+<td class="n">{{ row.scale | number }}
+<td class="n">{% if row["values"] | length %}{{ row["values"][0] | number(4) }} /
+{{ row["values"][-1] | number }}
 {%- else %}–{% endif %}</tr>
 {% endfor %}
 </tbody></table></div>
@@ -90,7 +92,10 @@ def section(records: Records) -> Section | None:
         ],
     )
     groups = [
-        (title, [(key, {"name": _sizes(rows[0])}) for key, rows in matrices.items() if rows[0]["kind"] == kind])
+        (
+            title,
+            [(key, {"name": _sizes(rows[0])}) for key, rows in matrices.items() if rows[0]["kind"] == kind],
+        )
         for kind, title in _KINDS.items()
     ]
     return Section(
@@ -98,10 +103,10 @@ def section(records: Records) -> Section | None:
         title="Eigenvalues of the couplings",
         template=_TEMPLATE,
         values={"groups": [one for one in groups if one[1]], "first": first, "views": _VIEWS},
-        shows="Grey bars count the eigenvalues of one seed; the curve is what independent Gaussian entries of "
-        "the fitted scale give, and the dotted lines are where noise of this size ends: one eigenvalue of it "
-        "lies outside in 1 of 100 draws. Ticks under the chart are the values outside. The table has every "
-        "seed.",
+        shows="Grey bars count the eigenvalues of one seed; the curve is what independent Gaussian entries "
+        "of the fitted scale give, and the dotted lines are where noise of this size ends: one eigenvalue "
+        "of it lies outside in 1 of 100 draws. Ticks under the chart are the values outside. The table has "
+        "every seed.",
         surprise="Tokens are independent entries: their bars must follow the curve, and a value outside is "
         "one of the hundred draws. Features are products of tokens and labels, not independent, so values "
         "outside the edges say that this noise is no model of them, not that anything was learnt. Those of "
@@ -235,7 +240,9 @@ def _marks(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             continue
         top = 1.0 - 0.065 * len(named)
         line = {"color": BLUE, "width": 1.8, "dash": "dot"}
-        shapes.append({"type": "line", "x0": edge, "x1": edge, "y0": 0, "y1": top, "yref": "paper", "line": line})
+        shapes.append(
+            {"type": "line", "x0": edge, "x1": edge, "y0": 0, "y1": top, "yref": "paper", "line": line}
+        )
         place = {"x": edge, "xanchor": "left", "xshift": 3, **_at(top, "top")}
         named.append({"text": text, **place, "font": {"color": BLUE}})
     return shapes, named
