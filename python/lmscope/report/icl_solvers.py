@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, VERMILLION, Figure, Variant
-from lmscope.report.icl_axes import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -166,16 +166,17 @@ def solver_figure(
 
 
 def lines_of(rows: Sequence[Row]) -> list[Line]:
-    """One a solver, or one for each regularization of a solver that has several."""
+    """One for each regularization of a solver, named with it where there are several at all."""
     strengths: dict[str, set[float]] = defaultdict(set)
     for row in rows:
         strengths[row["solver"]].add(row["regularization"])
+    told = len(set().union(*(some for solver, some in strengths.items() if solver != "population"))) > 1
     found = []
     for solver in [*_LOOKS, *sorted(strengths.keys() - _LOOKS.keys())]:
         look = _LOOKS.get(solver, _Look(plain(solver), GREY, "x"))
         several = sorted(strengths.get(solver, ()))
         for at, strength in enumerate(several):
-            name = f"{look.name}, λ₀ = {number(strength)}" if len(several) > 1 else look.name
+            name = f"{look.name}, λ₀ = {number(strength)}" if told and solver != "population" else look.name
             dash = _DASHES[at % len(_DASHES)] if at else look.dash
             found.append(Line(solver, strength, replace(look, name=name, dash=dash)))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
-from lmscope.report.icl_axes import layout, logarithmic, value_axis
+from lmscope.report.icl_charts import layout, logarithmic, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,

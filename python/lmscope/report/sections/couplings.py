@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Figure, Variant
-from lmscope.report.icl_axes import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LOG_BANDS,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmscope.report.figures import BLUE, GREEN, GREY, PURPLE, VERMILLION, Figure, Variant
-from lmscope.report.icl_axes import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
