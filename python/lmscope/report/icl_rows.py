@@ -91,6 +91,13 @@ def chosen(choices: Sequence[Choice], key: str) -> dict[str, Any]:
     return {one.column: one.values[part] for one, part in zip(choices, key.split(":"), strict=True)}
 
 
+def key_of(choices: Sequence[Choice], settings: Mapping[str, Any]) -> str:
+    """The key of the state that `chosen` gives these settings for; others among them are passed over."""
+    return ":".join(
+        next(key for key, value in one.values.items() if value == settings[one.column]) for one in choices
+    )
+
+
 def at_settings(rows: Iterable[Row], settings: Mapping[str, Any]) -> list[Row]:
     """Rows that hold these values; names that are no columns of theirs, such as of views, are passed over."""
     return [row for row in rows if all(row.get(name, value) == value for name, value in settings.items())]
@@ -225,6 +232,12 @@ def line_part(name: str, points: Sequence[Point]) -> list[Any]:
         [one.band.high for one in points],
         [one.band.seeds for one in points],
     ]
+
+
+def fixed_note(choices: Sequence[Choice]) -> str:
+    """A sentence of `fixed_words`; empty where there is a choice of everything."""
+    words = fixed_words(choices)
+    return f"Everything here is at {words}." if words else ""
 
 
 def nothing_there(label: str, rows: Sequence[Row], traces: int) -> Variant:

@@ -41,7 +41,7 @@ def as_html(records: Records) -> str:
 
     sections = sections_of(records)
     content = {
-        "file": file_stem(records.title.rpartition("/")[2] or records.title),
+        "file": file_stem(records.file_name),
         "themes": {"light": LIGHT, "dark": DARK},
         "figures": {section.key: _for_script(section.figure) for section in sections if section.figure},
     }

@@ -20,6 +20,7 @@ from lmscope.results import (
     RunFolder,
     RunTables,
 )
+from lmscope.results.run_folder import EXPERIMENTS
 
 Row = dict[str, Any]
 
@@ -160,6 +161,16 @@ class Records:
     @property
     def checkpoint(self) -> Mapping[str, Any]:
         return self.manifest.get("checkpoint") or {}
+
+    @property
+    def without_checkpoint(self) -> bool:
+        """Whether the run is of experiments alone, as those of `icl`."""
+        return self.checkpoint.get("identity") == EXPERIMENTS
+
+    @property
+    def file_name(self) -> str:
+        """What files saved from the page begin with, before it is made fit for a file system."""
+        return "icl" if self.without_checkpoint else self.title.rpartition("/")[2] or self.title
 
     @property
     def model(self) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import escape
 
+from lmscope.report.icl_calls import icl_calls
+from lmscope.report.icl_words import asked_of
 from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
 from lmscope.report.sections import Section
@@ -52,6 +54,17 @@ _FILES = ("held_out", "other_text", "frequency_text")
 _DIGESTS = {"texts", "labelled", "held_out", "other", "frequency"}
 """Of what was read: settings of records, no arguments."""
 
+_CAPTION = {
+    "shows": "The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
+    "checkpoint, settings and version give the same records.",
+    "surprise": "An identity or a version other than the one you meant to look at.",
+}
+_CAPTION_OF_EXPERIMENTS = {
+    "shows": "Nothing was read: all tasks come from the seeds. The same settings, seeds and version give the same "
+    "records.",
+    "surprise": "A preset, a seed or a version other than the one you meant to look at.",
+}
+
 Call = tuple[str, list[str], dict[str, Any]]
 """Verb, checkpoints, settings."""
 
@@ -76,9 +89,9 @@ def section(records: Records) -> Section:
         "unembedding": _together(records, UNEMBEDDING_ANALYSES),
     }
     blocks = [
-        _checkpoint(records),
+        *([] if records.without_checkpoint else [_checkpoint(records)]),
         *(
-            (f"Settings of {plain(analysis)}", list(records.settings(analysis).items()))
+            (f"Settings of {plain(analysis)}", _settings(records, analysis))
             for analysis in records.analyses
             if analysis not in LOCATION_ANALYSES | UNEMBEDDING_ANALYSES
         ),
@@ -104,10 +117,15 @@ def section(records: Records) -> Section:
         title="Settings, versions, identity",
         template=_TEMPLATE,
         values={"blocks": shown, "code": escape(_code(records))},
-        shows="The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
-        "checkpoint, settings and version give the same records.",
-        surprise="An identity or a version other than the one you meant to look at.",
+        **(_CAPTION if not records.without_checkpoint else _CAPTION_OF_EXPERIMENTS),
     )
+
+
+def _settings(records: Records, analysis: str) -> list[tuple[str, Any]]:
+    """Of an experiment with the values that its records were repeated over, and the preset they come from."""
+    asked = asked_of(records, analysis)
+    preset = [("preset", asked["preset"])] if "preset" in asked else []
+    return [*preset, *records.settings(analysis).items(), *asked.get("cells", {}).items()]
 
 
 def _checkpoint(records: Records) -> tuple[str, list[tuple[str, Any]]]:
@@ -130,6 +148,17 @@ def _words(value: Any) -> str:
 
 def _code(records: Records) -> str:
     """What makes the same records again: in a shell and, the same calls, from Python."""
+    if records.without_checkpoint:
+        in_shell, from_python = icl_calls(records)
+        return "\n".join(
+            [
+                *in_shell,
+                "lmscope report RUN",
+                "\n# or from Python\nimport lmscope\n",
+                *from_python,
+                "run.report()",
+            ]
+        )
     calls = _calls(records)
     # These build the page themselves.
     builds = calls[-1][0] in ("analyze", "compare")

@@ -1,4 +1,4 @@
-"""Which model, and the answer in two sentences."""
+"""Which model, or which experiments, and the answer in two sentences."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 
 from lmscope.analyses.moved_matrices import moved_matrices
 from lmscope.analyses.nulls import SMALLEST_SIDE
+from lmscope.report.icl_words import icl_summary
 from lmscope.report.location_rows import lesion_remarks, remarks
 from lmscope.report.location_words import location_sentences
 from lmscope.report.records import Records, Row
@@ -33,6 +34,8 @@ _TEMPLATE = """
 
 
 def section(records: Records) -> Section:
+    if records.without_checkpoint:
+        return Section("summary", "", _TEMPLATE, icl_summary(records))
     statuses = Counter(row["status"] for row in records.ledger)
     tiles = [(len(records.ledger), "tensors in the ledger", "")]
     tiles += [

@@ -37,7 +37,9 @@ _TEMPLATE = """
 """
 
 
-def section(records: Records) -> Section:
+def section(records: Records) -> Section | None:
+    if records.without_checkpoint:
+        return None
     statuses = sorted({row["status"] for row in records.ledger})
     return Section(
         key="ledger",

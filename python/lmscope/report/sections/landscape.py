@@ -1,0 +1,164 @@
+"""The energy over a plane of weights, and where replicas come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmscope.report.figures import BLUE, COLOUR_SCALE, VERMILLION, Figure, Variant, of_trace, packed
+from lmscope.report.icl_rows import (
+    Choice,
+    at_settings,
+    choices_of,
+    chosen,
+    fixed_note,
+    nothing_there,
+    states_of,
+)
+from lmscope.report.records import Records, Row
+from lmscope.report.sections import Section
+from lmscope.report.words import as_html, count, number
+
+ORDER = 81
+
+COLUMNS = ("tasks", "prompt_length", "dimension", "regularization", "seed")
+"""Whose values one landscape is of."""
+
+_TEMPLATE = """
+{% from "controls.html.jinja" import choice_row %}
+{{ choice_row(choices, "landscape") }}
+<div class="figure" id="landscape" role="img" aria-label="Energy over a plane of weights"></div>
+<div data-html="landscape"></div>
+"""
+
+
+def section(records: Records) -> Section | None:
+    rows = records.rows("landscape")
+    if not rows:
+        return None
+    choices = choices_of(rows, COLUMNS)
+    states = states_of(choices)
+    axis = {"automargin": True, "fixedrange": True, "zeroline": False, "showgrid": False}
+    figure = Figure(
+        [
+            {
+                "type": "contour",
+                "colorscale": COLOUR_SCALE,
+                "ncontours": 24,
+                "line": {"width": 0.5},
+                "colorbar": {
+                    "thickness": 12,
+                    "outlinewidth": 0,
+                    "len": 1,
+                    "ypad": 0,
+                    "title": {"text": "energy", "side": "right"},
+                },
+                "hovertemplate": "(%{x:.3g}, %{y:.3g}): energy %{z:.4g}<extra></extra>",
+            },
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "random weights",
+                "marker": {"color": BLUE, "size": 3, "opacity": 0.6},
+                "hoverinfo": "text",
+                "visible": "legendonly",
+            },
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "replicas at rest",
+                "marker": {"color": VERMILLION, "size": 10, "line": {"width": 1.5, "color": "#ffffff"}},
+                "hoverinfo": "text",
+            },
+        ],
+        {
+            "height": 520,
+            "margin": {"l": 10, "r": 10, "t": 44, "b": 44},
+            "hovermode": "closest",
+            "showlegend": True,
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "xaxis": {**axis, "title": {"text": "first direction"}},
+            "yaxis": {**axis, "title": {"text": "second direction"}},
+        },
+        states,
+        lambda key: _variant(rows, choices, key, states[key]),
+        first=next(iter(states)),
+        columns=["what", "first direction", "second direction", "energy"],
+    )
+    return Section(
+        key="landscape",
+        title="Landscape: energy over a plane of weights",
+        template=_TEMPLATE,
+        values={"choices": choices},
+        shows="A plane through the space of the weights, coloured by the energy of its points, and where replicas "
+        "that descend from random weights come to rest, seen from above. With few tasks they stop at many places "
+        "of one energy, as free directions lead along a level floor; with many they meet in one basin. Random "
+        "weights lie outside the plane: a click on the legend shows their places in it.",
+        surprise="Replicas apart where the ground state is unique, or together where it is not. Replicas at rest "
+        "above the energy of the ground state.",
+        figure=figure,
+    )
+
+
+def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -> Variant:
+    some = [row for row in at_settings(rows, chosen(choices, key)) if len(row["grid"])]
+    if not some:
+        return nothing_there(label, at_settings(rows, chosen(choices, key)), 3)
+    row = some[0]
+    grid = np.reshape(row["grid"], (len(row["axes_y"]), len(row["axes_x"])))
+    along, up = np.meshgrid(row["axes_x"], row["axes_y"])
+    note = "Energy (W'(A + λ₀ I)W) / 2 - h'W, nats per unit of temperature"
+    below = " ".join(filter(None, [f"{note}.", fixed_note(choices)]))
+    return Variant(
+        label,
+        [
+            {"x": packed(row["axes_x"]), "y": packed(row["axes_y"]), "z": packed(grid)},
+            {
+                "x": packed(row["x"]),
+                "y": packed(row["y"]),
+                "hovertext": [f"random weights: energy {number(one)}" for one in row["energy"]],
+            },
+            {
+                "x": packed(row["relaxed_x"]),
+                "y": packed(row["relaxed_y"]),
+                "hovertext": [f"replica at rest: energy {number(one, 6)}" for one in row["relaxed_energy"]],
+            },
+        ],
+        html=f'<p class="note">{as_html(below)}</p><p>{as_html(said(row))}</p>',
+        note=note,
+        parts=[
+            ["grid", packed(along.ravel()), packed(up.ravel()), packed(grid.ravel())],
+            ["random weights", of_trace(1, "x"), of_trace(1, "y"), packed(row["energy"])],
+            ["replica at rest", of_trace(2, "x"), of_trace(2, "y"), packed(row["relaxed_energy"])],
+        ],
+    )
+
+
+def said(row: Row) -> str:
+    """Where replicas come to rest, and beside what."""
+    energies = row["relaxed_energy"]
+    if not len(energies):
+        return "No replica was relaxed."
+    between = (
+        f"between {number(float(min(energies)), 4)} and {number(float(max(energies)), 4)}"
+        if len(energies) > 1
+        else f"at {number(float(energies[0]), 4)}"
+    )
+    ground = f" (ground state {number(row['ground_energy'], 4)})" if row["ground_energy"] is not None else ""
+    apart = (
+        f", {number(row['relaxed_distance'])} times as far apart as they began"
+        if row["relaxed_distance"] is not None
+        else ""
+    )
+    overlap = (
+        f" The mean cosine between two of them is {number(row['relaxed_overlap'])}."
+        if row["relaxed_overlap"] is not None
+        else ""
+    )
+    free = row["zero_modes"] - row["dimension"] - 1
+    return (
+        f"{count(len(energies), 'replica')} came to rest at energies {between}{ground}{apart}.{overlap} "
+        f"{count(free, 'direction')} of the weights that enter the prediction "
+        f"{'is' if free == 1 else 'are'} left free by {count(row['tasks'], 'task')}."
+    )

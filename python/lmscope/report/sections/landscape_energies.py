@@ -1,0 +1,120 @@
+"""How the energies of random weights are distributed, beside those at which replicas come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmscope.report.figures import BLUE, GREEN, VERMILLION, Figure, Variant, packed
+from lmscope.report.icl_rows import Choice, at_settings, choices_of, chosen, nothing_there, states_of
+from lmscope.report.records import Records, Row
+from lmscope.report.sections import Section
+from lmscope.report.sections.landscape import COLUMNS
+from lmscope.report.words import count, number
+
+ORDER = 81
+_BINS = 40
+
+_TEMPLATE = """
+<div class="controls"><h3 data-title="landscape_energies"></h3>
+<button data-save="landscape_energies">Data (CSV)</button></div>
+<div class="figure" id="landscape_energies" role="img" aria-label="Histogram of sampled energies"></div>
+<p class="note" data-html="landscape_energies"></p>
+"""
+
+
+def section(records: Records) -> Section | None:
+    rows = records.rows("landscape")
+    if not rows:
+        return None
+    choices = choices_of(rows, COLUMNS)
+    states = states_of(choices)
+
+    def ticks(name: str, colour: str) -> dict[str, object]:
+        marker = {"symbol": "line-ns-open", "size": 14, "color": colour, "line": {"width": 2}}
+        return {"type": "scatter", "mode": "markers", "name": name, "marker": marker, "hoverinfo": "text"}
+
+    figure = Figure(
+        [
+            {
+                "type": "bar",
+                "name": "random weights",
+                "marker": {"color": BLUE},
+                "hoverinfo": "text",
+            },
+            ticks("replicas at rest", VERMILLION),
+            ticks("ground state", GREEN),
+        ],
+        {
+            "height": 320,
+            "margin": {"l": 10, "r": 20, "t": 44, "b": 44},
+            "bargap": 0,
+            "hovermode": "closest",
+            "showlegend": True,
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            "xaxis": {"title": {"text": "energy"}, "automargin": True, "fixedrange": True, "showgrid": False},
+            "yaxis": {"title": {"text": "random weights"}, "automargin": True, "fixedrange": True},
+        },
+        states,
+        lambda key: _variant(rows, choices, key, states[key]),
+        first=next(iter(states)),
+        follows="landscape",
+        columns=["what", "from", "to", "count"],
+    )
+    return Section(
+        key="landscape_energies",
+        title="Energies: random weights beside replicas at rest",
+        template=_TEMPLATE,
+        values={},
+        shows="Energies of the random weights of the landscape above, as a histogram, with those at which "
+        "replicas came to rest and that of the exact ground state as ticks below.",
+        surprise="Ticks of replicas right of that of the ground state: a descent that did not end in a minimum.",
+        figure=figure,
+    )
+
+
+def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -> Variant:
+    some = at_settings(rows, chosen(choices, key))
+    held = [row for row in some if len(row["energy"])]
+    if not held:
+        return nothing_there(label, some, 3)
+    row = held[0]
+    counts, edges = np.histogram(row["energy"], bins=_BINS)
+    ground = [] if row["ground_energy"] is None else [row["ground_energy"]]
+    foot = -0.06 * float(counts.max())
+    note = f"{count(len(row['energy']), 'draw')} of random weights in {_BINS} bins"
+    return Variant(
+        label,
+        [
+            {
+                "x": packed((edges[:-1] + edges[1:]) / 2),
+                "y": packed(counts.astype(float)),
+                "width": float(edges[1] - edges[0]),
+                "hovertext": [
+                    f"energy {number(low)} to {number(high)}: {number(how_many)}"
+                    for low, high, how_many in zip(edges, edges[1:], counts.tolist(), strict=False)
+                ],
+            },
+            {
+                "x": packed(row["relaxed_energy"]),
+                "y": [foot] * len(row["relaxed_energy"]),
+                "hovertext": [f"replica at rest: {number(one, 6)}" for one in row["relaxed_energy"]],
+                "visible": len(row["relaxed_energy"]) > 0,
+            },
+            {
+                "x": ground,
+                "y": [2.2 * foot] * len(ground),
+                "hovertext": [f"ground state: {number(one, 6)}" for one in ground],
+                "visible": bool(ground),
+            },
+        ],
+        {"yaxis": {"rangemode": "normal"}},
+        html=note,
+        note=note,
+        parts=[
+            ["random weights", packed(edges[:-1]), packed(edges[1:]), counts.tolist()],
+            ["replica at rest", packed(row["relaxed_energy"]), packed(row["relaxed_energy"]), 1],
+            *([["ground state", *ground, *ground, 1]] if ground else []),
+        ],
+    )
