@@ -226,7 +226,7 @@ def _variant(
     if not known:
         return nothing_there(label, rows, 3 * len(lines))
     looks = _VIEWS[view]
-    axis = value_axis(looks.axis, log=log) if view == "loss" else {"title": {"text": looks.axis}}
+    axis = value_axis(looks.axis, shown, log=log) if view == "loss" else {"title": {"text": looks.axis}}
     cells = [{point.x: band_words(point.band) for point in points} for _, points in known]
     note = ". ".join([looks.note, LOG_BANDS if log else BANDS, *([fixed] if fixed else [])])
     return Variant(

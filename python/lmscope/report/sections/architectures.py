@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, value_axis
+from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
     LOG_BANDS,
     Band,
+    Choice,
     Point,
     at_settings,
     band,
     band_words,
+    choice_of,
     choices_of,
     chosen,
     fixed_words,
@@ -35,7 +39,7 @@ from lmscope.report.words import as_html, number, plain
 
 ORDER = 89
 
-_GROUND = "ground_state"
+_GROUND, _ALL = "ground_state", "all"
 _NAMES = {
     "merged": "linear, merged weights",
     "separate": "linear, separate W_Q and W_K",
@@ -55,7 +59,7 @@ _LOOKS = {
 _VIEWS = {
     "test_losses": "loss on fresh tasks during training",
     "losses": "loss on the training tasks during training",
-    "final": "loss on fresh tasks at the end",
+    "final": "loss on fresh tasks at the end, model by model",
 }
 
 _TEMPLATE = """
@@ -70,13 +74,18 @@ _BELOW = """
 <p class="note">{{ note }}.</p>
 {% if why %}<p class="warning">{{ why }}.</p>{% endif %}
 <div class="scroll"><table class="sortable"><thead><tr><th><button>Model</button>
+{% if several %}<th class="n"><button>Tasks P</button>{% endif %}
+
 <th class="n"><button>Numbers trained</button><th class="n"><button>Epochs</button>
 <th class="n"><button>Loss on fresh tasks</button><th class="n"><button>Less ground state's</button>
 <th class="n"><button>Loss on the training tasks</button>
 <th class="n"><button>Contrast ratio</button></tr></thead>
 <tbody>
 {% for one in rows %}
-<tr><td>{{ one.name }}<td class="n" data-sort="{{ one.parameters or 0 }}">{{ one.parameters | number }}
+<tr><td>{{ one.name }}{% if several %}
+<td class="n" data-sort="{{ one.tasks }}">{{ one.tasks | number }}{% endif %}
+
+<td class="n" data-sort="{{ one.parameters or 0 }}">{{ one.parameters | number }}
 <td class="n" data-sort="{{ one.epochs or 0 }}">{{ one.epochs | number }}
 {% for found, words in one.bands %}
 <td class="n" data-sort="{{ found.mean if found }}">{{ words }}{% endfor %}</tr>
@@ -93,14 +102,18 @@ def section(records: Records) -> Section | None:
     models = {name: words for name, words in _NAMES.items() if name in held}
     models |= {name: plain(name) for name in sorted(held - _NAMES.keys() - {_GROUND})}
     choices = choices_of(
-        rows, ("dimension", "prompt_length", "tasks"), view_choice("view", "Chart shows", _VIEWS)
+        rows, ("dimension", "prompt_length"), view_choice("view", "Chart shows", _VIEWS), _tasks(rows)
     )
     states = {key: name[0].upper() + name[1:] for key, name in states_of(choices).items()}
 
     def variant(key: str) -> Variant:
         settings = chosen(choices, key)
+        if settings["tasks"] == _ALL:
+            del settings["tasks"]
+            view = _over_tasks
+        else:
+            view = _final if settings["view"] == "final" else _over_epochs
         some = at_settings(rows, settings)
-        view = _final if settings["view"] == "final" else _over_epochs
         return view(some, models, settings["view"], states[key], fixed_words(choices))
 
     looks = {name: _LOOKS.get(name, (GREY, "x")) for name in models}
@@ -118,7 +131,7 @@ def section(records: Records) -> Section | None:
         states,
         variant,
         first=next(iter(states)),
-        columns=["line", "epoch", *LINE_COLUMNS[2:]],
+        columns=["line", "epoch, or tasks", *LINE_COLUMNS[2:]],
     )
     return Section(
         key="architectures",
@@ -133,6 +146,15 @@ def section(records: Records) -> Section | None:
         "that end higher have been given the same few epochs; this is no proof that they cannot do better.",
         figure=figure,
     )
+
+
+def _tasks(rows: Sequence[Row]) -> Choice:
+    """Each number of tasks, and all of them along the x axis."""
+    one = choice_of(rows, "tasks")
+    if len(one.options) < 2:
+        return one
+    options = {**one.options, _ALL: "all, along the axis"}
+    return replace(one, options=options, values={**one.values, _ALL: _ALL})
 
 
 def _dot(name: str, colour: str, symbol: str) -> dict[str, Any]:
@@ -159,8 +181,7 @@ def _curves(rows: Sequence[Row], column: str) -> list[Row]:
 
 def _ground(rows: Sequence[Row]) -> Band | None:
     """Over seeds: the rows of all models of a seed have the same one."""
-    by_seed = {row["seed"]: row["ground_loss"] for row in rows if row["ground_loss"] is not None}
-    return band(list(by_seed.values())) if by_seed else None
+    return _band(_ground_rows(rows), "loss")
 
 
 def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str, fixed: str) -> Variant:
@@ -172,7 +193,11 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
     lines = {name: points_of(some, "step", "value", logarithmic=log) for name, some in of_model.items()}
     if not any(lines.values()):
         return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
-    data = [trace for name, points in lines.items() for trace in line_data(points, _hover_of(models[name]))]
+    data = [
+        trace
+        for name, points in lines.items()
+        for trace in line_data(points, _hover_of(models[name], "epoch"))
+    ]
     data += line_data(beside, lambda point: f"<b>ground state</b><br>{band_words(point.band)}")
     # Of a training of hundreds of epochs markers would hide the line.
     for trace in data[2::3]:
@@ -183,7 +208,7 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
         data,
         {
             "xaxis": {"title": {"text": "epoch"}},
-            "yaxis": value_axis("mean squared error", log=log),
+            "yaxis": value_axis("mean squared error", [*lines.values(), beside], log=log),
         },
         html=_below(rows, models, fixed, LOG_BANDS if log else BANDS),
         note=", ".join(filter(None, [fixed, "bands over seeds"])),
@@ -194,8 +219,45 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
     )
 
 
-def _hover_of(name: str) -> Callable[[Point], str]:
-    return lambda point: f"<b>{as_html(name)}</b>, epoch {number(point.x)}<br>{band_words(point.band)}"
+def _hover_of(name: str, of: str) -> Callable[[Point], str]:
+    return lambda point: f"<b>{as_html(name)}</b>, {of} {number(point.x)}<br>{band_words(point.band)}"
+
+
+def _over_tasks(rows: list[Row], models: dict[str, str], view: str, label: str, fixed: str) -> Variant:
+    """What the training ended with."""
+    column = "training_loss" if view == "losses" else "loss"
+    of_model = {name: at_settings(rows, {"model": name}) for name in [*models, _GROUND]}
+    if column == "loss":
+        of_model[_GROUND] = _ground_rows(rows)
+    log = logarithmic(points_of(some, "tasks", column) for some in of_model.values())
+    lines = {name: points_of(some, "tasks", column, logarithmic=log) for name, some in of_model.items()}
+    if not any(lines.values()):
+        return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
+    names = {**models, _GROUND: "ground state"}
+    data = [
+        trace
+        for name, points in lines.items()
+        for trace in line_data(points, _hover_of(names[name], "tasks"))
+    ]
+    data += [{"visible": False}] * len(models)
+    on = "the training tasks" if view == "losses" else "fresh tasks"
+    return Variant(
+        label,
+        data,
+        {
+            "xaxis": size_axis((row["tasks"] for row in rows), "tasks P"),
+            "yaxis": value_axis(f"mean squared error on {on}, at the end", lines.values(), log=log),
+        },
+        html=_below(rows, models, fixed, LOG_BANDS if log else BANDS),
+        note=", ".join(filter(None, [fixed, "at the end of the training, bands over seeds"])),
+        parts=[line_part(names[name], points) for name, points in lines.items() if points],
+    )
+
+
+def _ground_rows(rows: Sequence[Row]) -> list[Row]:
+    """One a seed and number of tasks: the rows of all models there have the same ground state."""
+    found = {(row["seed"], row["tasks"]): row for row in rows}
+    return [{**row, "loss": row["ground_loss"]} for row in found.values()]
 
 
 def _final(rows: list[Row], models: dict[str, str], view: str, label: str, fixed: str) -> Variant:
@@ -264,8 +326,9 @@ def _band(rows: Sequence[Row], column: str) -> Band | None:
 
 def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) -> str:
     table = []
-    for name in [*models, _GROUND]:
-        some = at_settings(rows, {"model": name})
+    places = sorted({row["tasks"] for row in rows})
+    for name, at in product([*models, _GROUND], places):
+        some = at_settings(rows, {"model": name, "tasks": at})
         found = {
             "loss": _band(some, "loss"),
             "gap": band(_gaps(some)) if _gaps(some) and name != _GROUND else None,
@@ -276,13 +339,14 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
             table.append(
                 {
                     "name": models.get(name, "ground state, not trained"),
+                    "tasks": at,
                     "parameters": some[0]["parameters"] if name != _GROUND else None,
                     "epochs": some[0]["epochs"] if name != _GROUND else None,
                     "bands": [(one, band_words(one) if one else "–") for one in found.values()],
                 }
             )
     note = ". ".join(filter(None, [bands, "differences are taken seed by seed", fixed]))
-    return render(_BELOW, note=note, why=reasons(rows), rows=table)
+    return render(_BELOW, note=note, why=reasons(rows), rows=table, several=len(places) > 1)
 
 
 def _gaps(rows: Sequence[Row]) -> list[float]:

@@ -232,7 +232,7 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
         data,
         {
             "xaxis": size_axis(lengths, "prompt length N"),
-            "yaxis": value_axis("divergence to the next N (nats)", log=log),
+            "yaxis": value_axis("divergence to the next N (nats)", lines.values(), log=log),
         },
         html=render(_BELOW, note=note, rows=_table(rows, block, None)),
         note="Kullback–Leibler divergence between histograms at one prompt length and the next",

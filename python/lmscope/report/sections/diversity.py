@@ -203,7 +203,7 @@ def _variant(rows: Sequence[Row], lines: list[_Line], view: _View, label: str, f
     return Variant(
         label,
         [trace for line in lines for trace in line_data(shown.get(line, []), _hover_of(line.name))],
-        {"yaxis": value_axis(view.axis, log=log)},
+        {"yaxis": value_axis(view.axis, shown.values(), log=log)},
         html=render(
             _BELOW,
             note=note,
