@@ -1,4 +1,4 @@
-"""Fields and couplings by block, their distributions against those of the paper, and fits that find what is there."""
+"""Fields and couplings by block, their distributions against those of the paper, and what fits find."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_the_densities_of_the_paper() -> None:
     """arXiv 2408.02288, Fig. 1 (D = 5, N = 100, P = 1000), which gives them with one or two digits.
 
     "3 N(0, .024^2)" of the couplings within the block is a density of three times the coupling: N(0, .008^2).
-    Their couplings between block and label row are given .027, between what the fit and the standard deviation
-    give here: the density is no Gaussian, it has heavier tails.
+    Their couplings between block and label row are given .027, between what the fit and the standard
+    deviation give here: the density is no Gaussian, it has heavier tails.
     """
     settings = {**couplings.PRESETS["minutes"], "prompt_lengths": [100], "sets": 200}
     cells = [{"dimension": 5, "tasks": 1000, "seed": seed} for seed in range(3)]

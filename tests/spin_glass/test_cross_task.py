@@ -33,8 +33,8 @@ def test_the_minimum_is_that_of_the_written_out_least_squares(distinct: int | No
 
 
 def test_one_teacher_is_written_into_the_label_row_many_are_not() -> None:
-    """With one teacher a, weights of least norm share K = w11 + a w21' so that w21 = K'a / (1 + a'a): of any length
-    of prompts; with many, w11 alone is left, near the identity."""
+    """With one teacher a, weights of least norm share K = w11 + a w21' so that w21 = K'a / (1 + a'a); with
+    many, w11 alone is left, near the identity."""
     one = sg.cross_task(sg.make_tasks(tasks=200, dimension=6, prompt_length=600, distinct_teachers=1))
     (part, *_) = sg.make_tasks(tasks=1, dimension=6, prompt_length=600, distinct_teachers=1).prompts()
     assert part.teachers is not None
