@@ -76,8 +76,8 @@ def test_modes_are_uncorrelated_and_about_the_mean() -> None:
 
 
 def test_the_spread_of_replicas_bends_at_the_number_of_spins() -> None:
-    """Tasks in steps of a tenth of D (D + 1): the exact spread falls linearly with the flat modes up to it, and
-    is small after it; the sampled one agrees."""
+    """Tasks in steps of a tenth of D (D + 1): the exact spread falls linearly with the flat modes up to it,
+    and is small after it; the sampled one agrees."""
     spins, beta, regularization = 42, 1.0, 1e-7
     law = make_tasks(tasks=1, dimension=6, prompt_length=30, seed=5)
     exact, counts = [], [round(tenth * spins / 10) for tenth in range(1, 21)]
@@ -151,7 +151,7 @@ def test_flat_directions_have_no_distribution(call: object, tasks: int, flat: in
 )
 def test_temperatures_and_regularizations_out_of_range(call: object, argument: str, value: float) -> None:
     settings = {"regularization": 0.1} | {argument: value}
-    with pytest.raises(ValueError, match=f"^{argument} must be finite and .*got {value}"):
+    with pytest.raises(ValueError, match=f"^{argument} must be .*finite, got {value}"):
         call(couplings_of(50), **settings)  # type: ignore[operator]
 
 
@@ -166,3 +166,22 @@ def test_draws_and_modes_that_do_not_fit() -> None:
         sample(of, regularization=0.1, modes=other)
     with pytest.raises(ValueError, match="modes must be those of the same 42 spins, got 12"):
         sample(of, regularization=0.1).mode_variances(other)
+
+
+@pytest.mark.parametrize("call", [sample, marginals])
+def test_a_factor_that_cannot_fit(call: object) -> None:
+    """A Gram matrix of 10^12 bytes, all views of one number."""
+    dimension = 600
+    spins = dimension * (dimension + 1)
+    of = Fields(np.broadcast_to(1.0, (spins, spins)), np.ones(spins), 1.0, 5, dimension, None)
+    with pytest.raises(
+        ValueError, match=r"Cholesky factor of 360600 spins \(dimension 600\) would take 1040\.\d+ GB"
+    ):
+        call(of, regularization=0.1)  # type: ignore[operator]
+
+
+def test_draws_that_cannot_fit() -> None:
+    with pytest.raises(
+        ValueError, match=r"10000000000 draws of 49 spins would take 11760\.00 GB.*draw fewer at a time"
+    ):
+        sample(couplings_of(50), regularization=0.1, draws=10**10)

@@ -173,3 +173,10 @@ def test_tasks_that_tell_nothing() -> None:
     nothing = Fields(np.zeros((6, 6)), np.zeros(6), 0.0, 5, 2, None)
     with pytest.raises(ValueError, match="the tasks tell nothing"):
         energy_landscape(nothing)
+
+
+def test_samples_that_cannot_fit(many: Fields) -> None:
+    with pytest.raises(
+        ValueError, match=r"10000000000 samples and 20 replicas of 110 spins would take \d+\.\d+ GB"
+    ):
+        energy_landscape(many, samples=10**10)

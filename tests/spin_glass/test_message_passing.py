@@ -9,7 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmscope.spin_glass import Fields, amp, fields, ground_state, make_tasks, marginals, pass_messages
+from lmscope.spin_glass import (
+    Fields,
+    amp,
+    fields,
+    ground_state,
+    make_tasks,
+    marginals,
+    message_stability,
+    pass_messages,
+)
 
 SEEDS = 16
 
@@ -279,11 +288,11 @@ def test_arguments_out_of_range(many: list[Fields], argument: str, value: object
     [
         ([[0.0, 1.0], [2.0, 0.0]], [1.0, 1.0], [9.0, 9.0], "symmetric, got 1 at (0, 1) and 2 at (1, 0)"),
         ([[0.0, 1.0], [1.0, 3.0]], [1.0, 1.0], [9.0, 9.0], "0 on the diagonal, got 3 at spin 1"),
-        ([[0.0, math.nan], [1.0, 0.0]], [1.0, 1.0], [9.0, 9.0], "couplings has nan at row 0, column 1"),
+        ([[0.0, math.nan], [1.0, 0.0]], [1.0, 1.0], [9.0, 9.0], "couplings has nan at index [0, 1]"),
         ([[0.0, 1.0], [1.0, 0.0]], [1.0, math.inf], [9.0, 9.0], "external has inf"),
         ([[0.0, 1.0], [1.0, 0.0]], [1.0, 1.0], [9.0, 0.0], "stiffness must be above 0, got 0 at spin 1"),
         ([[0.0, 1.0], [1.0, 0.0]], [1.0, 1.0], [9.0], "stiffness must be of shape (2,)"),
-        ([[0.0]], [1.0, 1.0], [9.0, 9.0], "couplings must be 2 x 2, as external has it, got shape (1, 1)"),
+        ([[0.0]], [1.0, 1.0], [9.0, 9.0], "couplings must be spins x spins, here 2 x 2, got shape (1, 1)"),
     ],
 )
 def test_arrays_that_do_not_fit(
@@ -298,3 +307,16 @@ def test_nothing_pulls() -> None:
     of = couplings_of(5000, 0)
     found = amp(replace(of, field=np.zeros(of.spins)), regularization=0.01, strict=True)
     assert (found.mean == 0).all()
+
+
+def test_couplings_that_cannot_fit() -> None:
+    """A Gram matrix of 10^12 bytes, all views of one number."""
+    dimension = 600
+    spins = dimension * (dimension + 1)
+    of = Fields(np.broadcast_to(1.0, (spins, spins)), np.ones(spins), 1.0, 5, dimension, None)
+    with pytest.raises(
+        ValueError, match=r"message passing between 360600 spins \(dimension 600\) would take 2\d+\.\d+ GB"
+    ):
+        amp(of, regularization=0.1)
+    with pytest.raises(ValueError, match=r"stability of message passing .* would take 4\d+\.\d+ GB"):
+        message_stability(of, regularization=0.1)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import whole
-from lmscope.spin_glass.arguments import checked_inverse_temperature, checked_regularization
+from lmscope.analyses.intake import not_negative, positive, whole
 from lmscope.spin_glass.couplings import Fields
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import Modes, zero_modes
 from lmscope.spin_glass.replicas import mean_overlap
 
@@ -19,6 +19,8 @@ __all__ = ["Marginals", "Samples", "marginals", "sample"]
 
 Floats = npt.NDArray[np.float64]
 
+# Draws, the noise that they are made of, and the triangular solve's copy.
+_COPIES = 3
 _SAMPLES = 102
 """A stream of its own: with the same seed tasks draw from others."""
 
@@ -137,12 +139,12 @@ def marginals(fields: Fields, *, regularization: float, inverse_temperature: flo
 
     Raises:
         ValueError: an inverse temperature that is not above 0 and finite; a regularization below 0; one of 0,
-            or lost in the rounding of A: flat directions leave the distribution without a norm; says how
-                many.
+            or lost in the rounding of A (flat directions leave the distribution without a norm; says how
+            many); a factor that does not fit in memory.
     """
     from scipy.linalg.lapack import dpotri
 
-    beta = checked_inverse_temperature(inverse_temperature)
+    beta = positive("inverse_temperature", inverse_temperature)
     least = _held(fields, regularization)
     lower = _factor(fields, least)
     mean = _solve(lower, fields.field)
@@ -180,12 +182,18 @@ def sample(
             the same law.
 
     Raises:
-        ValueError: as :func:`marginals`; draws below 1; modes of another dimension.
+        ValueError: as :func:`marginals`; draws below 1 or too many for the memory; modes of another
+            dimension.
     """
-    beta = checked_inverse_temperature(inverse_temperature)
+    beta = positive("inverse_temperature", inverse_temperature)
     least = _held(fields, regularization)
     number = whole("draws", draws, 1)
     rows = fields.dimension + 1
+    check_memory(
+        f"{number} draws of {rows**2} spins",
+        8 * _COPIES * number * rows**2,
+        "draw fewer at a time, with other seeds",
+    )
     weights = np.random.default_rng([seed, _SAMPLES]).standard_normal((number, rows, rows))
     noise = weights[:, :, :-1].reshape(number, -1)
     if modes is None:
@@ -208,7 +216,7 @@ def sample(
 
 def _held(fields: Fields, regularization: float) -> float:
     """lambda0, where it holds every mode."""
-    least = checked_regularization(regularization)
+    least = not_negative("regularization", regularization)
     # The trace bounds the largest eigenvalue.
     rounding = fields.spins * np.finfo(np.float64).eps * float(np.trace(fields.gram))
     if least > rounding:
@@ -226,6 +234,11 @@ def _factor(fields: Fields, regularization: float) -> Floats:
     """The lower Cholesky factor of A + lambda0."""
     from scipy.linalg import cholesky
 
+    check_memory(
+        f"the Cholesky factor of {fields.spins} spins (dimension {fields.dimension})",
+        gram_bytes(fields.dimension),
+        "take a smaller dimension",
+    )
     # Symmetric: the transpose is the column order that LAPACK factors in place.
     shifted = fields.gram.copy().T
     shifted[np.diag_indices(fields.spins)] += regularization

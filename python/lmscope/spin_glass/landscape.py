@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import whole
-from lmscope.spin_glass.arguments import checked_regularization
+from lmscope.analyses.intake import not_negative, whole
 from lmscope.spin_glass.couplings import Fields
+from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
@@ -21,6 +21,8 @@ __all__ = ["Landscape", "energy_landscape"]
 
 Floats = npt.NDArray[np.float64]
 
+# Weights, with their last column, times A, and a product of both.
+_COPIES = 4
 _WEIGHTS, _REPLICAS = 103, 104
 """Streams of their own: with the same seed tasks draw from others."""
 
@@ -134,14 +136,19 @@ def energy_landscape(
         seed: of the samples and the starts.
 
     Raises:
-        ValueError: a number out of its range, tasks that tell nothing (A = 0), or vectors that do not fit in
+        ValueError: a number out of its range, tasks that tell nothing (A = 0), or arrays that do not fit in
             memory.
     """
-    least = checked_regularization(regularization)
+    least = not_negative("regularization", regularization)
     number, starts_asked = whole("samples", samples, 1), whole("replicas", replicas, 1)
     side = whole("resolution", resolution, 2)
     if time is not None and not time >= 0:
         raise ValueError(f"time must be at least 0, got {time}")
+    check_memory(
+        f"{number} samples and {starts_asked} replicas of {fields.spins} spins",
+        8 * _COPIES * max(number, starts_asked) * fields.spins + 8 * side**2,
+        "take fewer",
+    )
     found = modes(fields)
     flat = found.values <= found.bounds
     if flat.all():

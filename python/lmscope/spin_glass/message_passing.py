@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import finite_rows, matrix, vector, whole
-from lmscope.spin_glass.arguments import checked_inverse_temperature, checked_regularization
+from lmscope.analyses.intake import not_negative, of_shape, positive, vector, whole
 from lmscope.spin_glass.couplings import Fields
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -21,6 +21,8 @@ Start = Literal["prior", "random"]
 
 _GROWING = 10
 """Steps that must grow one after the other before the means are said to diverge."""
+# Beside the Gram matrix: couplings, their squares, and a mask while they are checked.
+_COPIES = 2.125
 _RANDOM_START = 101
 """A stream of its own: with the same seed tasks draw from others."""
 
@@ -107,11 +109,16 @@ def amp(
         and variance 1 / (beta * lambda0).
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of its range, or matrices that do not fit in memory.
         RuntimeError: ``strict`` and not converged.
     """
-    beta = checked_inverse_temperature(inverse_temperature)
-    least = checked_regularization(regularization)
+    beta = positive("inverse_temperature", inverse_temperature)
+    least = not_negative("regularization", regularization)
+    check_memory(
+        f"message passing between {fields.spins} spins (dimension {fields.dimension})",
+        gram_bytes(fields.dimension, _COPIES),
+        "take a smaller dimension",
+    )
     couplings = -fields.gram
     np.fill_diagonal(couplings, 0.0)
     found = pass_messages(
@@ -192,12 +199,11 @@ def pass_messages(
         RuntimeError: ``strict`` and not converged; says why.
     """
     j, h, stiff = _checked(couplings, external, stiffness)
-    beta = checked_inverse_temperature(inverse_temperature)
+    beta = positive("inverse_temperature", inverse_temperature)
     if not 0 <= damping < 1:
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     limit = whole("max_steps", max_steps, 1)
-    if not 0 <= tol < math.inf:
-        raise ValueError(f"tol must be finite and at least 0, got {tol}")
+    tolerance = not_negative("tol", tol)
     if start not in ("prior", "random"):
         raise ValueError(f"start must be 'prior' or 'random', got {start!r}")
     if start == "prior":
@@ -225,12 +231,12 @@ def pass_messages(
         changes.append(max(variance_change, _share(moved, new_mean)))
         mean += (1 - damping) * moved
         variance += (1 - damping) * (new_variance - variance)
-        if changes[-1] <= tol:
+        if changes[-1] <= tolerance:
             return Amp(mean, variance, True, False, "", step, np.array(changes))
         # With the variances at rest the means follow a linear map, symmetric in this norm: the norm of a step
         # is log-convex over the steps, so that what grows goes on growing.
         length = float(np.linalg.norm(moved * np.sqrt(left)))
-        at_rest = variance_change <= max(tol, 1e-12)
+        at_rest = variance_change <= max(tolerance, 1e-12)
         growing = growing + 1 if at_rest and length > before else 0
         if growing == _GROWING or not math.isfinite(length):
             reason = (
@@ -240,7 +246,7 @@ def pass_messages(
             )
             return _told(_nowhere(len(h), step, changes, reason), strict)
         before = length
-    reason = f"the change after {limit} steps is {changes[-1]:.3g}, more than {tol:g}"
+    reason = f"the change after {limit} steps is {changes[-1]:.3g}, more than {tolerance:g}"
     return _told(Amp(mean, variance, False, False, reason, limit, np.array(changes)), strict)
 
 
@@ -276,25 +282,22 @@ def _checked(
     couplings: npt.ArrayLike, external: npt.ArrayLike, stiffness: npt.ArrayLike
 ) -> tuple[Floats, Floats, Floats]:
     h = vector("external", external)
-    spins = len(h)
-    given = matrix("couplings", couplings)
-    if given.shape != (spins, spins):
-        raise ValueError(f"couplings must be {spins} x {spins}, as external has it, got shape {given.shape}")
-    j = finite_rows("couplings", given, slice(0, spins))
-    stiff = vector("stiffness", stiffness, length=spins)
+    j = of_shape("couplings", couplings, (len(h), len(h)), "spins x spins")
+    stiff = vector("stiffness", stiffness, length=len(h))
     if np.diagonal(j).any():
         spin = int(np.flatnonzero(np.diagonal(j))[0])
         raise ValueError(
             f"couplings must be 0 on the diagonal, got {j[spin, spin]:g} at spin {spin}; what couples a spin "
             "to itself belongs to its stiffness"
         )
-    difference = np.abs(j - j.T)
-    if difference.max() > 1e-12 * np.abs(j).max():
+    if not np.array_equal(j, j.T):
+        difference = np.abs(j - j.T)
         row, column = map(int, np.unravel_index(int(np.argmax(difference)), j.shape))
-        raise ValueError(
-            f"couplings must be symmetric, got {j[row, column]:g} at {(row, column)} and "
-            f"{j[column, row]:g} at {(column, row)}"
-        )
+        if difference[row, column] > 1e-12 * np.abs(j).max():
+            raise ValueError(
+                f"couplings must be symmetric, got {j[row, column]:g} at {(row, column)} and "
+                f"{j[column, row]:g} at {(column, row)}"
+            )
     if not stiff.min() > 0:
         spin = int(np.argmin(stiff))
         raise ValueError(f"stiffness must be above 0, got {stiff[spin]:g} at spin {spin}")

@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.spin_glass.arguments import checked_regularization
+from lmscope.analyses.intake import not_negative
 from lmscope.spin_glass.couplings import Fields
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 
 __all__ = ["MessageStability", "message_stability"]
 
 Floats = npt.NDArray[np.float64]
 
+# Beside the Gram matrix: squared couplings, their slope, and what solving with it takes.
+_COPIES = 4.0
 _NEWTON_STEPS = 200
 """Quadratic away from the edge of existence, and still a factor of two a step at the edge."""
 
@@ -84,11 +87,16 @@ def message_stability(
         regularization, onsager, damping: as in :func:`amp`.
 
     Raises:
-        ValueError: regularization below 0, or damping outside [0, 1).
+        ValueError: regularization below 0, damping outside [0, 1), or matrices that do not fit in memory.
     """
-    least = checked_regularization(regularization)
+    least = not_negative("regularization", regularization)
     if not 0 <= damping < 1:
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
+    check_memory(
+        f"the stability of message passing between {fields.spins} spins (dimension {fields.dimension})",
+        gram_bytes(fields.dimension, _COPIES),
+        "take a smaller dimension",
+    )
     diagonal = np.diag(fields.gram)
     squared = np.square(fields.gram)
     np.fill_diagonal(squared, 0.0)
