@@ -1,7 +1,7 @@
 """Attention that reads a prompt and tells the label of its query, as torch modules.
 
-The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model tells
-is the last entry of its last column. Modules take what that entry depends on, one row a task.
+The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model
+tells is the last entry of its last column. Modules take what that entry depends on, one row a task.
 """
 
 from __future__ import annotations

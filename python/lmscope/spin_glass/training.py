@@ -34,7 +34,7 @@ _WITH_WIDTH = ("multi_head", "transformer")
 
 _TRANSFORMER_WIDTH = 64
 _UNSEEN = 1000
-_POINTS = 100
+_POINTS = 50
 
 # Apart from the streams of the tasks' own seeds.
 _INITIAL, _ORDER = 101, 102
@@ -79,8 +79,8 @@ class Training:
 
     @property
     def converged(self) -> bool:
-        """The gradient fell to a thousandth or less. Where merged weights decay, they are then no farther from
-        the ground state than that gradient over weight_decay."""
+        """The gradient fell to a thousandth or less of that at the start. Merged weights that decay are never
+        farther from the ground state than the gradient's norm over ``weight_decay``."""
         return self.gradient <= 1e-3
 
     def predict(self, prompts: Prompts) -> Floats:
@@ -135,9 +135,9 @@ def train(
     1 / (dimension + 1).
 
     Linear attention without values, trained on all tasks at once, needs their couplings and fields alone: an
-    epoch costs the same for any number of tasks, and none of them is held. Otherwise memory holds for each task
-    2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what the
-    model makes of them is held for a few tasks at a time.
+    epoch costs the same for any number of tasks, and none of them is held. Otherwise memory holds for each
+    task 2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what
+    the model makes of them is held for a few tasks at a time.
 
     Args:
         tasks: training tasks; ``"full"``, ``"softmax"`` and ``"transformer"`` need ``draw="prompts"``.
@@ -160,9 +160,9 @@ def train(
         seed: of the first parameters and of the order of batches.
         device: ``"auto"``: CUDA where torch sees it, else the CPU.
         dtype: ``"float32"`` or ``"float64"``, of parameters and arithmetic.
-        unseen: tasks that ``test_losses`` are taken on. Without them: the expectation over all tasks of the law
-            with teachers of their own, exact for linear attention without values; for others, 1000 such tasks.
-        every: epochs from one point of the losses to the next; a hundredth of all without it.
+        unseen: tasks that ``test_losses`` are taken on. Without them: the exact expectation over tasks of the
+            law with teachers of their own for linear attention without values, 1000 such tasks for others.
+        every: epochs from one point of the losses to the next; a fiftieth of all without it.
         fields: couplings and fields of the same tasks, where they are there already.
         advance: called with the share of the training that has been done since it was called last.
 
