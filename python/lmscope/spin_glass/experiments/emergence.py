@@ -16,8 +16,8 @@ __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
 
 TITLE = "uniqueness of the ground state over tasks and prompt length: zero modes and spread of replicas"
 
-# A weak prior: below the transition the spread is that of the free directions, 1 / (beta lambda0) each.
-_LAW = {"regularization": [1e-4], "inverse_temperature": 1.0}
+# A weak prior: free directions keep its variance, 1 / (beta lambda0) = 1, others lose nearly all of it.
+_LAW = {"regularization": [1e-4], "inverse_temperature": 1e4}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "seconds": {
