@@ -1,7 +1,8 @@
-"""Infinitely many tasks: closed forms against the paper's, against drawn tasks, and against plain linear algebra."""
+"""Infinitely many tasks: closed forms against the paper's, quadrature, draws and plain linear algebra."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,57 @@ def test_sums_over_all_columns_ask_for_larger_weights() -> None:
     assert of.best_loss == pytest.approx(11 / 111, rel=1e-12)
 
 
+def gaussian_points(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights whose sums are expectations of any polynomial to degree 9 of standard normals."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    points = np.stack([grid.ravel() for grid in np.meshgrid(*[nodes] * dimensions)], axis=1)
+    mass = np.prod(np.meshgrid(*[weights / weights.sum()] * dimensions), axis=0).ravel()
+    return points, mass
+
+
+def teacher_points(tasks: sg.Tasks, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Teachers and weights whose sums are expectations of polynomials to degree 9 of the teacher."""
+    if kind == "seen":
+        teachers = np.concatenate(list(tasks.teachers()))
+        return teachers, np.full(len(teachers), 1 / len(teachers))
+    if tasks.teacher == "dense":
+        return gaussian_points(tasks.dimension)
+    points, mass = gaussian_points(tasks.teacher_size)
+    points = points * np.sqrt(tasks.dimension / tasks.teacher_size)
+    if tasks.teacher == "low_rank":
+        return points @ tasks.subspace.T, mass
+    supports = list(itertools.combinations(range(tasks.dimension), tasks.teacher_size))
+    teachers = np.zeros((len(supports), len(points), tasks.dimension))
+    for teacher, support in zip(teachers, supports, strict=True):
+        teacher[:, support] = points
+    return teachers.reshape(-1, tasks.dimension), np.tile(mass / len(supports), len(supports))
+
+
+@pytest.mark.parametrize("length", [1, 7])
+@pytest.mark.parametrize("kind", ["seen", "unseen"])
+@pytest.mark.parametrize("given_law", LAWS.values(), ids=LAWS)
+def test_moments_are_exact(given_law: dict[str, Any], kind: str, length: int) -> None:
+    """Against sums over quadrature points: polynomials of Gaussians, so exact but for rounding."""
+    tasks = law(3, length, tasks=4, seed=9, **given_law)
+    of = sg.population(tasks, teachers=kind)
+    correlation = tasks.correlation
+    values, vectors = np.linalg.eigh((1 - correlation) * np.eye(3) + correlation)
+    white, mass = gaussian_points(3)
+    tokens = white * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    gram, field, power = np.zeros((4, 4)), np.zeros((4, 3)), 0.0
+    for teacher, share in zip(*teacher_points(tasks, kind), strict=True):
+        labels = tokens @ teacher / np.sqrt(3)
+        terms = labels[:, None] * np.column_stack([tokens, labels])
+        mean, square = mass @ terms, (terms * mass[:, None]).T @ terms
+        gram += share * (square / length + (1 - 1 / length) * np.outer(mean, mean))
+        field += share * np.outer(mean, (mass * labels) @ tokens)
+        power += share * mass @ labels**2
+    scale = length / (length + 1) if tasks.normalization == "columns" else 1
+    np.testing.assert_allclose(of.context_gram, gram * scale**2, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(of.field, field * scale, rtol=1e-12, atol=1e-13)
+    assert of.target_power == pytest.approx(power, rel=1e-12)
+
+
 @pytest.mark.parametrize("draw", ["prompts", "statistics"])
 @pytest.mark.parametrize("given_law", [*LAWS.values(), {"distinct_teachers": 3, "correlation": 0.5}], ids=str)
 def test_moments_of_drawn_tasks_are_the_closed_forms(given_law: dict[str, Any], draw: str) -> None:
@@ -94,26 +146,6 @@ def test_moments_of_drawn_tasks_are_the_closed_forms(given_law: dict[str, Any], 
     error = values.std(axis=0) / np.sqrt(len(values))
     apart = np.abs(values.mean(axis=0) - expected) / error
     assert apart.max() < stats.norm.isf(RATE / 2 / values.shape[1])
-
-
-@pytest.mark.parametrize("given_law", LAWS.values(), ids=LAWS)
-def test_seen_teachers_become_the_law_as_they_grow_in_number(given_law: dict[str, Any]) -> None:
-    """Moments of ever more teachers, by their standard errors over 20 seeds."""
-    parts = [
-        sg.population(law(3, 4, tasks=640, seed=seed, **given_law), teachers="seen") for seed in range(20)
-    ]
-    if given_law.get("teacher") == "low_rank":  # each seed has its own subspace, and its own law
-        wholes = [sg.population(law(3, 4, seed=seed, **given_law)) for seed in range(20)]
-    else:
-        wholes = [sg.population(law(3, 4, **given_law))] * 20
-    apart = np.array(
-        [
-            np.r_[(part.context_gram - of.context_gram).ravel(), (part.field - of.field).ravel()]
-            for part, of in zip(parts, wholes, strict=True)
-        ]
-    )
-    error = apart.std(axis=0, ddof=1) / np.sqrt(20)
-    assert (np.abs(apart.mean(axis=0)) <= stats.t.isf(RATE / 2 / apart.shape[1], 19) * error + 1e-14).all()
 
 
 def test_seen_teachers_count_as_often_as_tasks_have_them() -> None:

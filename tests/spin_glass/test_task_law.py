@@ -113,6 +113,8 @@ def test_teachers_of_low_rank_fill_one_subspace_evenly() -> None:
     np.testing.assert_allclose(inside @ tasks.subspace.T, teachers, atol=1e-12)
     assert stats.kstest(inside.ravel() / np.sqrt(3), "norm").pvalue > RATE
     np.testing.assert_array_equal(tasks.subspace, tasks.unseen(1).subspace)
+    other = make_tasks(tasks=1, dimension=6, prompt_length=1, teacher="low_rank", teacher_size=2, seed=4)
+    assert np.linalg.norm(tasks.subspace.T @ other.subspace, 2) < 0.999
     with pytest.raises(ValueError, match="these are dense"):
         _ = make_tasks(tasks=1, dimension=6, prompt_length=1).subspace
 
@@ -166,7 +168,7 @@ def test_statistics_drawn_alone_have_the_law_of_those_of_prompts(law: dict, leng
 
 
 def test_a_fixed_teacher_tells_the_directions_of_the_context_apart() -> None:
-    """Along the teacher a context fluctuates as a chi-square does, across it less: moments given the teacher."""
+    """Given the teacher a context fluctuates as a chi-square does along it, and less across it."""
     for draw in ("prompts", "statistics"):
         tasks = make_tasks(tasks=20_000, dimension=3, prompt_length=2, distinct_teachers=1, draw=draw)
         (teacher, *_), *_ = tasks.teachers()
@@ -226,6 +228,12 @@ def test_tasks_that_cannot_be_are_refused_by_name(changed: dict, kind: type[Exce
 def test_prompts_of_statistics_are_refused() -> None:
     tasks = make_tasks(tasks=5, dimension=3, prompt_length=2, draw="statistics")
     with pytest.raises(ValueError, match="make them with draw='prompts'"):
+        next(tasks.prompts())
+
+
+def test_prompts_that_cannot_fit_are_refused_with_their_size() -> None:
+    tasks = make_tasks(tasks=1, dimension=10**5, prompt_length=10**8)
+    with pytest.raises(ValueError, match=r"would take 160000\.00 GB, and .* are free; shorten them"):
         next(tasks.prompts())
 
 

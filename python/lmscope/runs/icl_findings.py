@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmscope.report.icl_rows import Band, Point, band, points_of
 
 Row = Mapping[str, Any]
-Number = Band | float | None
+Number: TypeAlias = Band | float | None
 
 SIZES = ("dimension", "prompt_length", "tasks")
+
+_SOLVERS = ("population", "ground_state", "amp", "amp_without_onsager", "adam")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ def emergence(rows: Sequence[Row]) -> Iterator[Finding]:
             {
                 "spins": spins,
                 "unique_from": _all_from(own, "unique"),
-                "formula_error": _largest(abs(row["zero_mode_ratio"] - row["expected_ratio"]) for row in known),
+                "formula_error": _largest(
+                    abs(row["zero_mode_ratio"] - row["expected_ratio"]) for row in known
+                ),
                 "few_tasks": few and few.x,
                 "spread_few": few and few.band,
                 "many_tasks": many and many.x,
@@ -79,10 +83,12 @@ def landscape(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def amp(rows: Sequence[Row]) -> Iterator[Finding]:
-    """From how many tasks on message passing converges in every seed, and its largest errors where it does;
-    `diverges_to` is the largest number of tasks with a seed that diverges."""
+    """From how many tasks on message passing converges in every seed, and its largest errors where it does,
+    and those at the largest number of tasks; `diverges_to` is the largest number of tasks with a seed that diverges."""
     for of, own in _groups(rows, "dimension", "prompt_length", "regularization", "onsager"):
         came = [row for row in own if row["converged"]]
+        most = max(row["tasks"] for row in own)
+        last = [row for row in came if row["tasks"] == most]
         yield Finding(
             of,
             {
@@ -92,6 +98,9 @@ def amp(rows: Sequence[Row]) -> Iterator[Finding]:
                 "diverges_to": _largest(row["tasks"] for row in own if row["diverged"]),
                 "mean_error": _largest_known(came, "mean_error"),
                 "variance_error": _largest_known(came, "variance_error"),
+                "most_tasks": most,
+                "mean_error_most": _largest_known(last, "mean_error"),
+                "variance_error_most": _largest_known(last, "variance_error"),
             },
         )
 
@@ -109,6 +118,7 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
     regularization: the mean over pairs of one seed, and its interval."""
     for sizes, same in _groups(rows, *columns):
         exact = [row for row in same if row["solver"] == "ground_state"]
+        same = sorted(same, key=lambda row: _SOLVERS.index(row["solver"]))
         for of, own in _groups(same, "solver", "regularization"):
             twins = [row for row in exact if row["regularization"] == of["regularization"]]
             held = of["solver"] not in ("ground_state", "population")
@@ -163,7 +173,14 @@ def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
 def diversity(rows: Sequence[Row]) -> Iterator[Finding]:
     """Losses on seen, unseen and dense teachers by the number of distinct ones."""
     for of, own in _groups(rows, "teacher", *SIZES, "solver", "distinct_teachers"):
-        names = ("loss_seen", "loss_unseen", "loss_isotropic", "training_loss", "distance_w11", "distance_w21")
+        names = (
+            "loss_seen",
+            "loss_unseen",
+            "loss_isotropic",
+            "training_loss",
+            "distance_w11",
+            "distance_w21",
+        )
         yield Finding(of, _over(own, *names))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.intake import of_shape, whole
 from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
@@ -21,8 +22,6 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 256
 # Of the Gram matrix: itself, and the sums over pairs, their last addend and their mean, a quarter each.
 _COPIES = 1.75
-# Tasks that a law draws at a time.
-_DRAWN_TASKS = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,9 +104,11 @@ class StreamingFields:
     """Sums over tasks that :class:`Fields` are made of; they can be merged.
 
     Features are products of a context and a query: their mean outer product A is symmetric under exchange of
-    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work and
-    a quarter of the numbers. Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the
-    number of tasks, and 8 * spins^2 more for the result.
+    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work
+    and a quarter of the numbers. The last bits depend on the threads of numpy's BLAS.
+
+    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at
+    most 10 * spins^2 more while the result is made, which takes 8 of them.
 
     Args:
         dimension: of tokens.
@@ -117,10 +118,8 @@ class StreamingFields:
     """
 
     def __init__(self, dimension: int) -> None:
-        if dimension < 1:
-            raise ValueError(f"dimension must be at least 1, got {dimension}")
+        self.dimension = dimension = whole("dimension", dimension, 1)
         _check_fit(dimension)
-        self.dimension = dimension
         self.tasks = 0
         self._lengths: set[int | None] = set()
         contexts, queries = _pairs(dimension + 1), _pairs(dimension)
@@ -141,8 +140,8 @@ class StreamingFields:
         """Add tasks; sums over prompts are divided by their length.
 
         Raises:
-            ValueError: shapes that do not go together, or a value that is not finite, named with its task;
-                then nothing is added.
+            ValueError: shapes that do not go together, or a value that is not finite, then nothing is
+                added.
         """
         if isinstance(tasks, Prompts):
             self._add(tasks.statistics(), tasks.labels.shape[1])
@@ -200,7 +199,10 @@ class StreamingFields:
         return gram.reshape(spins, spins)
 
     def _add(self, statistics: Statistics, length: int | None) -> None:
-        context, query, target = _checked(statistics, self.dimension, self.tasks)
+        count, size = len(statistics), self.dimension
+        context = of_shape("context", statistics.context, (count, size + 1), "tasks x (dimension + 1)")
+        query = of_shape("query", statistics.query, (count, size), "tasks x dimension")
+        target = of_shape("target", statistics.target, (count,), "tasks")
         self._lengths.add(length)
         self.tasks += len(target)
         start = 0
@@ -317,35 +319,19 @@ def _blocks(
             raise TypeError(f"tasks must be made of Prompts or Statistics, got {type(block).__name__}")
 
 
-def _checked(statistics: Statistics, dimension: int, before: int) -> tuple[Floats, Floats, Floats]:
-    """Context, query and target; ``before`` tasks came in earlier blocks."""
-    count = len(statistics)
-    found = []
-    for name, width in (("context", (dimension + 1,)), ("query", (dimension,)), ("target", ())):
-        values = np.asarray(getattr(statistics, name))
-        if values.shape != (count, *width):
-            raise ValueError(f"{name}: expected shape {(count, *width)}, found {values.shape}")
-        if not np.isfinite(values).all():
-            task = before + int(np.argwhere(~np.isfinite(values))[0, 0])
-            raise ValueError(f"{name} of task {task} is not finite")
-        found.append(values)
-    context, query, target = found
-    return context, query, target
-
-
 def _check_fit(dimension: int, prompt_length: int = 0) -> None:
-    """``prompt_length``: of prompts that will be drawn, a block of them at a time."""
+    """``prompt_length``: of prompts that will be drawn, at least one at a time."""
+    sums = gram_bytes(dimension, _COPIES)
+    # Tokens, and a copy while they are drawn.
+    prompt = 16 * prompt_length * (dimension + 1)
     spins = dimension * (dimension + 1)
-    # Tokens, and their copies while they are drawn.
-    drawn = 3 * 8 * _DRAWN_TASKS * prompt_length * (dimension + 1)
     check_memory(
-        f"couplings of {spins} spins (dimension {dimension}"
-        + (f", prompts of {prompt_length})" if prompt_length else ")"),
-        gram_bytes(dimension, _COPIES) + drawn,
-        "take a smaller dimension"
-        + (
-            ", or shorter prompts: draw='statistics' needs none"
-            if drawn > gram_bytes(dimension, _COPIES)
-            else ""
-        ),
+        f"couplings of {spins} spins (dimension {dimension})",
+        sums,
+        "the memory grows with the fourth power of the dimension: take a smaller one",
+    )
+    check_memory(
+        f"a prompt of {prompt_length} tokens of dimension {dimension}, beside the couplings,",
+        sums + prompt,
+        "take shorter prompts, or draw='statistics', which needs none",
     )

@@ -188,7 +188,7 @@ def _kept(flat: npt.NDArray[np.bool_], stiffness: Floats, time: float | None) ->
     if time is None:
         return flat.astype(np.float64)
     if math.isinf(time):
-        return (stiffness == 0).astype(np.float64)
+        return np.where(stiffness == 0, 1.0, 0.0)
     kept: Floats = np.exp(-stiffness * time)
     return kept
 
@@ -202,8 +202,8 @@ def _axes(found: Modes, flat: npt.NDArray[np.bool_], along: Floats) -> Floats:
         softest = found.vectors[:, -1]
     axes = np.stack([softest, found.vectors[:, 0]])
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
-    axes *= np.sign(largest)
-    return axes
+    signed: Floats = axes * np.sign(largest)
+    return signed
 
 
 def _energies(fields: Fields, spins: Floats, regularization: float) -> Floats:

@@ -135,10 +135,12 @@ def amp(
     found = replace(found, mean=mean, variance=variance)
     if found.spin is not None:
         spin = divmod(found.spin[0], fields.dimension)
-        reason = (
-            f"{_lost(found.steps, spin, found.stiffness_left)}: too few tasks ({fields.tasks} for "
-            f"{fields.spins} spins) or too little regularization ({least:g})"
+        cause = (
+            f"too few tasks ({fields.tasks}, {fields.spins} spins) or too little regularization ({least:g})"
+            if start == "prior"
+            else "from this random start; start='prior' finds the fixed point where there is one"
         )
+        reason = f"{_lost(found.steps, spin, found.stiffness_left)}: {cause}"
         found = replace(found, spin=spin, reason=reason)
     return _told(found, strict)
 

@@ -95,11 +95,11 @@ def message_stability(
     scaled = _least_solution(squared, least + diagonal)
     if scaled is None:
         return MessageStability(False, math.nan, math.nan, damping, onsager)
-    variances: Floats = np.linalg.eigvalsh(scaled[:, None] * squared * scaled)
+    variances = _eigenvalues(scaled[:, None] * squared * scaled)
     root = np.sqrt(scaled)
     coupled = -root[:, None] * fields.gram * root
     np.fill_diagonal(coupled, -scaled * (squared @ scaled) if onsager else 0.0)
-    means: Floats = np.linalg.eigvalsh(coupled)
+    means = _eigenvalues(coupled)
     return MessageStability(
         True,
         _damped_radius(variances, damping),
@@ -107,6 +107,13 @@ def message_stability(
         damping,
         onsager,
     )
+
+
+def _eigenvalues(symmetric: Floats) -> Floats:
+    from scipy.linalg import eigh
+
+    values: Floats = eigh(symmetric, eigvals_only=True, check_finite=False)
+    return values
 
 
 def _damped_radius(values: Floats, damping: float) -> float:

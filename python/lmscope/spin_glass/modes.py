@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.spin_glass.arguments import checked_inverse_temperature, checked_regularization
+from lmscope.analyses.intake import not_negative, positive
 from lmscope.spin_glass.couplings import Fields, StreamingFields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
@@ -105,7 +105,7 @@ class Modes:
         Raises:
             ValueError: a regularization below 0 or not finite.
         """
-        regularization = checked_regularization(regularization)
+        regularization = not_negative("regularization", regularization)
         stiffness = self.stiffness(regularization)
         shares = np.divide(self.along, stiffness, out=np.zeros_like(stiffness), where=stiffness > 0)
         spins = self.vectors @ shares
@@ -131,8 +131,8 @@ class Modes:
             ValueError: a regularization below 0, an inverse temperature that is not positive, or either not
                 finite.
         """
-        regularization = checked_regularization(regularization)
-        beta = checked_inverse_temperature(inverse_temperature)
+        regularization = not_negative("regularization", regularization)
+        beta = positive("inverse_temperature", inverse_temperature)
         stiffness = np.where(self.values > self.bounds, self.values, 0.0) + regularization
         held = stiffness > 0
         spins = self._squares @ np.divide(1 / beta, stiffness, out=np.zeros_like(stiffness), where=held)
@@ -149,8 +149,8 @@ class Modes:
         Raises:
             ValueError: as :meth:`variances`.
         """
-        regularization = checked_regularization(regularization)
-        beta = checked_inverse_temperature(inverse_temperature)
+        regularization = not_negative("regularization", regularization)
+        beta = positive("inverse_temperature", inverse_temperature)
         stiffness = np.where(self.values > self.bounds, self.values, 0.0) + regularization
         return math.inf if stiffness.min() == 0 else float(np.mean(1 / (beta * stiffness)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.spin_glass.arguments import checked_regularization
+from lmscope.analyses.intake import not_negative
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import modes, zero_modes
@@ -81,7 +81,7 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
     Raises:
         ValueError: a regularization below 0 or not finite, or matrices that do not fit in memory.
     """
-    regularization = checked_regularization(regularization)
+    regularization = not_negative("regularization", regularization)
     check_memory(
         f"the ground state of {fields.spins} spins (dimension {fields.dimension})",
         gram_bytes(fields.dimension, _COPIES),
@@ -128,7 +128,7 @@ def energy(fields: Fields, weights: npt.ArrayLike, *, regularization: float = 0.
     Raises:
         ValueError: another shape, or a regularization that is not finite or below 0.
     """
-    regularization = checked_regularization(regularization)
+    regularization = not_negative("regularization", regularization)
     given = np.asarray(weights, dtype=np.float64)
     size = fields.dimension + 1
     if given.ndim not in (2, 3) or given.shape[-2:] != (size, size):

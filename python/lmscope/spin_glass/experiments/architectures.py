@@ -29,8 +29,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "models": list(MODELS),
         "weight_decay": 0.01,
         "learning_rate": 0.01,
-        "epochs": 100,
-        "batch": None,
+        "epochs": 1000,
+        "prompt_epochs": 30,
+        "batch": 60,
         "heads": 2,
         "layers": 1,
         "width": 16,
@@ -39,19 +40,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 3,
     },
     "minutes": {
-        "dimensions": [20],
-        "prompt_lengths": [100],
-        "tasks": [120, 440, 680, 840],
-        "models": ["ground_state", "merged", "separate"],
+        "dimensions": [10],
+        "prompt_lengths": [50],
+        "tasks": [60, 110, 220, 440],
+        "models": list(MODELS),
         "weight_decay": 0.0,
         "learning_rate": 0.01,
         "epochs": 3000,
-        "batch": None,
+        "prompt_epochs": 100,
+        "batch": 60,
         "heads": 4,
         "layers": 2,
         "width": 32,
         "test_tasks": 5000,
-        "points": 30,
+        "points": 10,
         "seeds": 3,
     },
     "paper": {
@@ -62,7 +64,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "learning_rate": 0.01,
         "epochs": 3000,
-        "batch": None,
+        "prompt_epochs": 300,
+        "batch": 60,
         "heads": 4,
         "layers": 2,
         "width": 64,
@@ -71,7 +74,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 50,
     },
 }
+"""``epochs`` are full-batch steps of linear attention; softmax attention and the transformer, a thousand times as
+costly, make ``prompt_epochs`` passes over batches."""
+
 _BILINEAR = ("merged", "separate", "multi_head")
+_PROMPT = ("softmax", "transformer")
 
 CELLS = ("dimensions", "prompt_lengths", "tasks", "models")
 
@@ -85,7 +92,8 @@ def check(settings: Mapping[str, Any]) -> None:
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     if cell["model"] == "ground_state":
         return 0.05
-    return training_seconds(settings, cell["dimension"], cell["model"], cell["tasks"], cell["prompt_length"])
+    sizes = (cell["dimension"], cell["model"], cell["tasks"], cell["prompt_length"])
+    return training_seconds({**settings, "epochs": _epochs(settings, cell["model"])}, *sizes)
 
 
 def rows(
@@ -119,36 +127,40 @@ def rows(
     }
     if model == "ground_state":
         return [row]
+    epochs = _epochs(settings, model)
     trained = train(
         tasks,
         model=model,
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
-        epochs=settings["epochs"],
-        batch=settings["batch"],
+        epochs=epochs,
+        batch=min(settings["batch"], tasks.tasks) if model in _PROMPT else None,
         heads=settings["heads"],
         layers=settings["layers"],
         width=settings["width"] if model == "transformer" else None,
         seed=cell["seed"],
         device=device,
         unseen=fresh,
-        every=max(1, settings["epochs"] // settings["points"]),
-        fields=form if model in _BILINEAR and settings["batch"] is None else None,
+        every=max(1, epochs // settings["points"]),
+        fields=form if model in _BILINEAR else None,
         advance=second_part(advance, 0.0),
     )
+    row |= {
+        "parameters": trained.parameters,
+        "epochs": epochs,
+        "training_loss": None if trained.diverged else float(trained.losses[-1]),
+        "steps": list(map(float, trained.steps)),
+        "losses": list(map(float, trained.losses)),
+        "test_losses": list(map(float, trained.test_losses)),
+        "contrast": None if trained.weights is None else contrast_ratio(trained.weights),
+        "loss": None,
+        "reason": trained.reason,
+    }
+    if trained.diverged:
+        return [row]
     found = test_loss(trained, fresh)
-    return [
-        row
-        | {
-            "parameters": trained.parameters,
-            "epochs": settings["epochs"],
-            "loss": found.loss,
-            "loss_low": found.low,
-            "loss_high": found.high,
-            "training_loss": float(trained.losses[-1]),
-            "steps": list(map(float, trained.steps)),
-            "losses": list(map(float, trained.losses)),
-            "test_losses": list(map(float, trained.test_losses)),
-            "contrast": None if trained.weights is None else contrast_ratio(trained.weights),
-        }
-    ]
+    return [row | {"loss": found.loss, "loss_low": found.low, "loss_high": found.high}]
+
+
+def _epochs(settings: Mapping[str, Any], model: str) -> int:
+    return int(settings["prompt_epochs"] if model in _PROMPT else settings["epochs"])

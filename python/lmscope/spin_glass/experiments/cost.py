@@ -22,10 +22,9 @@ def training_seconds(
     columns = tasks * (prompt_length + 1.0)
     epoch = 1e-4 + 2e-10 * size**4
     if model == "full":
-        epoch = 3e-4 + 3e-9 * tasks * size**2
+        epoch = 3e-4 + 1.5e-8 * tasks * size**2
     elif model == "softmax":
         epoch = 3e-4 + 4e-9 * columns * size
     elif model == "transformer":
-        width = settings["width"]
-        epoch = 1e-3 + settings["layers"] * columns * (1e-9 * width**2 + 2e-8 * width + 1e-9 * prompt_length)
+        epoch = 1e-3 + settings["layers"] * columns * (1e-7 * settings["width"] + 1e-8 * prompt_length)
     return settings["epochs"] * float(epoch)

@@ -18,6 +18,8 @@ _POSITIVE_WHOLE = (
     "heads",
     "layers",
     "max_steps",
+    "points",
+    "prompt_epochs",
     "prompt_length",
     "prompt_lengths",
     "replicas",
@@ -27,6 +29,8 @@ _POSITIVE_WHOLE = (
     "tasks",
     "teacher_size",
     "test_tasks",
+    "token_dimension",
+    "token_ratios",
     "width",
 )
 _POSITIVE = ("inverse_temperature", "learning_rate")
