@@ -294,9 +294,9 @@ def test_cases_of_words() -> None:
 
 def test_families_by_name() -> None:
     assert [family.name for family in families_of([])] == list(FAMILIES)
-    assert list(FAMILIES) == ["singular_values", "column_cosine", "lasso", "token_averages"]
+    assert list(FAMILIES) == ["singular_values", "column_cosine", "lasso", "token_averages", "couplings"]
     assert [family.name for family in families_of(["column_cosine"] * 2)] == ["column_cosine"]
-    with pytest.raises(UsageError, match=r"'ising' is none of singular_values, .* token_averages"):
+    with pytest.raises(UsageError, match=r"'ising' is none of singular_values, .* couplings"):
         families_of(["ising"])
 
 

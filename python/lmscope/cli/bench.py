@@ -29,7 +29,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="singular_values, column_cosine, lasso or token_averages; may be repeated; all without it.",
+            help="singular_values, column_cosine, lasso, token_averages or couplings; may be repeated; all "
+            "without it.",
         ),
     ] = None,
     shape: Annotated[

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmscope.report import Records
     from lmscope.results.run_tables import Stamp
     from lmscope.runs.difference_summary import DifferenceSummary
+    from lmscope.runs.icl_summary import IclSummary
     from lmscope.runs.localize_summary import LocalizeSummary
     from lmscope.runs.similarity_summary import SimilaritySummary
     from lmscope.runs.summary import RunSummary
@@ -200,6 +201,27 @@ class Run:
             {name: self.table(name) for name in names if name != "token_values"},
             {name: self._failures(name, "unembedding") for name in names},
         )
+
+    def icl(self) -> IclSummary:
+        """What every experiment on in-context learning found, with intervals over its seeds.
+
+        Raises `UsageError` where the run holds none.
+        """
+        from lmscope.results import ICL_ANALYSES
+        from lmscope.results.icl_cells import cells
+        from lmscope.runs.icl_settings import told
+        from lmscope.runs.icl_summary import summarise_icl
+
+        held = [name for name in self.manifest["settings"] if name in ICL_ANALYSES]
+        if not held:
+            raise UsageError(f"icl: the run {self.path} holds none; `lmscope icl` makes a run of them")
+        asked = self.manifest["asked"]["icl"]
+        failures = {}
+        for name in held:
+            own = {told(name, cell) for cell in cells(asked[name])}
+            found = self._folder.failures(name).items()
+            failures[name] = {record: reason for record, reason in found if record in own}
+        return summarise_icl({name: self.table(name) for name in held}, failures)
 
     def _failures(self, analysis: str, verb: str = "tokens") -> dict[str, str]:
         """Those of the checkpoints that the run is of: earlier calls may have named others."""

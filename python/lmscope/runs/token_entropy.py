@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lmscope.free_memory import free_memory
 from lmscope.runs.cost import forward_seconds
-from lmscope.runs.memory import free_memory
 from lmscope.runs.progress import Reporter, format_bytes
 from lmscope.runs.reading import Reading
 from lmscope.runs.record_store import RecordStore

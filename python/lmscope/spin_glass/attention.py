@@ -1,7 +1,7 @@
 """Attention that reads a prompt and tells the label of its query, as torch modules.
 
-The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model tells is
-the last entry of its last column. Modules take what that entry depends on, one row a task.
+The prompt is a matrix X of prompt length + 1 columns (token; label), the last one (query; 0); what a model tells
+is the last entry of its last column. Modules take what that entry depends on, one row a task.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Block(Attention):
         asking = normed[:, -1:] if last else normed
         stream = stream[:, -1:] if last else stream
         query, key, value = (
-            linear(states, matrix).unflatten(2, (self._heads, -1)).transpose(1, 2)
+            linear(states, matrix).reshape(*states.shape[:2], self._heads, -1).transpose(1, 2)
             for states, matrix in ((asking, self.query), (normed, self.key), (normed, self.value))
         )
         heads = scaled_dot_product_attention(query, key, value)

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lmscope import html_repr
+from lmscope.analyses.intake import of_shape, whole
 from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
 
 __all__ = ["Fields", "StreamingFields", "fields"]
 
 Floats = npt.NDArray[np.float64]
 
+# Tasks of one partial sum: the length of sums that the error bounds of singular values assume.
+_BLOCK = 256
+# Of the Gram matrix: itself, and the sums over pairs, their last addend and their mean, a quarter each.
+_COPIES = 1.75
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Fields:
     """The quadratic form of the training loss: H(W) = W'(A + regularization) W / 2 - h'W over the spins W.
 
-    The spins are the weights of merged linear attention, (dimension + 1) x (dimension + 1), row by row. Its last
-    column meets the label of the query, which is 0: those spins are free, and left out of ``gram`` and ``field``.
+    The spins are the weights of merged linear attention, (dimension + 1) x (dimension + 1), row by row. Its
+    last column meets the label of the query, which is 0: those spins are free, and left out of ``gram`` and
+    ``field``. A feature is an entry of the context times one of the query.
 
     Attributes:
-        gram: A, mean outer product of features, spins x spins with spins = (dimension + 1) * dimension.
-        field: h, mean of target times features, (spins,).
-        target_power: mean squared target: the loss of all-zero weights is half of it.
-        tasks, dimension, prompt_length: what they come from.
-        feature_values: singular values of the tasks x spins matrix of features, with bounds: the eigenvalues of A
-            are their squares over the number of tasks.
+        gram: A, mean outer product of features, float64, spins x spins with spins = (dimension + 1) *
+            dimension.
+        field: h, mean of target times features, float64, (spins,).
+        target_power: mean squared target: the training loss of all-zero weights.
+        tasks: how many they come from.
+        dimension: of tokens.
+        prompt_length: of the tasks; None where it is not known (statistics) or not the same for all.
+        additions: partial sums that ``gram`` was added up from: its rounding error grows with them.
     """
 
     gram: Floats
@@ -38,6 +49,7 @@ class Fields:
     tasks: int
     dimension: int
     prompt_length: int | None
+    additions: int = 1
 
     @property
     def spins(self) -> int:
@@ -45,88 +57,281 @@ class Fields:
         return self.dimension * (self.dimension + 1)
 
     def couplings(self) -> Floats:
-        """J of all (dimension + 1)^2 spins: minus the Gram matrix, without its diagonal (papers' J_ij)."""
+        """J of all (dimension + 1)^2 spins: minus the Gram matrix, without its diagonal (J_ij of
+        arXiv 2408.02288)."""
         size = self.dimension + 1
         whole = np.zeros((size, size, size, size))
         np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=whole[:, :-1, :, :-1])
-        whole = whole.reshape(size * size, size * size)
-        np.fill_diagonal(whole, 0.0)
-        return whole
+        couplings = whole.reshape(size * size, size * size)
+        np.fill_diagonal(couplings, 0.0)
+        return couplings
 
     def external(self) -> Floats:
         """h of all (dimension + 1)^2 spins."""
         return np.pad(self.field.reshape(-1, self.dimension), ((0, 0), (0, 1))).ravel()
 
+    def feature_values(self) -> SingularValues:
+        """Singular values of the tasks x spins matrix of features over the root of the number of tasks, with
+        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0."""
+        return _values_of(self.gram, self.tasks, self.additions)
 
-class StreamingFields:
-    """Sums over tasks that :class:`Fields` are made of; mergeable, memory O(spins^2)."""
+    def label_values(self) -> SingularValues:
+        """The same of the features whose context is the label's alone, tasks x dimension."""
+        label = slice(self.dimension**2, None)
+        return _values_of(self.gram[label, label], self.tasks, self.additions)
 
-    def __init__(self, dimension: int, prompt_length: int | None = None) -> None:
-        self.dimension = dimension
-        self.prompt_length = prompt_length
-        spins = dimension * (dimension + 1)
-        self._stream = StreamingSingularValues(spins)
-        self._field = np.zeros(spins)
-        self._power = 0.0
-        # A quarter of the Gram matrix: rows enough that its update is not bound by memory.
-        self._buffer = np.empty((max(64, spins // 4), spins))
-        self._filled = 0
+    def __repr__(self) -> str:
+        length = "" if self.prompt_length is None else f", prompt_length={self.prompt_length}"
+        return f"Fields({self.tasks} tasks, dimension={self.dimension}{length}, {self.spins} spins)"
 
-    @property
-    def tasks(self) -> int:
-        return self._stream.rows + self._filled
-
-    def update(self, statistics: Statistics) -> None:
-        """Add tasks."""
-        context, query = statistics.context, statistics.query
-        self._field += (context.T @ (query * statistics.target[:, None])).ravel()
-        self._power += float(statistics.target @ statistics.target)
-        size = self.dimension
-        start = 0
-        while start < len(statistics):
-            count = min(len(statistics) - start, len(self._buffer) - self._filled)
-            into = self._buffer[self._filled : self._filled + count].reshape(count, size + 1, size)
-            rows = slice(start, start + count)
-            np.multiply(context[rows, :, None], query[rows, None, :], out=into)
-            self._filled += count
-            start += count
-            if self._filled == len(self._buffer):
-                self._flush()
-
-    def merge(self, other: StreamingFields) -> None:
-        """Add all tasks that ``other`` has seen."""
-        self._flush()
-        other._flush()
-        self._stream.merge(other._stream)
-        self._field += other._field
-        self._power += other._power
-
-    def result(self) -> Fields:
-        """Of the tasks so far; more may follow."""
-        self._flush()
-        tasks = self._stream.rows
-        gram = self._stream.gram()
-        gram /= tasks
-        return Fields(
-            gram, self._field / tasks, self._power / tasks, tasks, self.dimension, self.prompt_length
+    def _repr_html_(self) -> str:
+        return html_repr.block(
+            "Couplings and fields",
+            html_repr.facts(
+                [
+                    ("tasks", self.tasks),
+                    ("dimension", self.dimension),
+                    ("prompt length", "–" if self.prompt_length is None else self.prompt_length),
+                    ("spins that enter", self.spins),
+                    ("free spins", self.dimension + 1),
+                    ("mean squared target", html_repr.number(self.target_power)),
+                ]
+            ),
         )
 
-    def feature_values(self) -> SingularValues:
-        """Singular values of the tasks x spins matrix of features, with bounds."""
+
+class StreamingFields:
+    """Sums over tasks that :class:`Fields` are made of; they can be merged.
+
+    Features are products of a context and a query: their mean outer product A is symmetric under exchange of
+    the queries alone, and so known from products of pairs of contexts with pairs of queries, half the work
+    and a quarter of the numbers. The last bits depend on the threads of numpy's BLAS.
+
+    Memory is 4 * spins^2 bytes, spins = dimension * (dimension + 1), whatever the number of tasks, and at
+    most 10 * spins^2 more while the result is made, which takes 8 of them.
+
+    Args:
+        dimension: of tokens.
+
+    Raises:
+        ValueError: a dimension below 1, or one whose couplings do not fit in memory.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension = whole("dimension", dimension, 1)
+        _check_fit(dimension)
+        self.tasks = 0
+        self._lengths: set[int | None] = set()
+        contexts, queries = _pairs(dimension + 1), _pairs(dimension)
+        self._sum = np.zeros((contexts, queries))
+        self._field = np.zeros((dimension + 1, dimension))
+        self._power = 0.0
+        self._additions = 0
+        # One column a task.
+        self._context = np.empty((dimension + 1, _BLOCK))
+        self._query = np.empty((dimension, _BLOCK))
+        self._target = np.empty(_BLOCK)
+        self._filled = 0
+        self._context_pairs = np.empty((contexts, _BLOCK))
+        self._query_pairs = np.empty((queries, _BLOCK))
+        self._block = np.empty_like(self._sum)
+
+    def update(self, tasks: Prompts | Statistics) -> None:
+        """Add tasks; sums over prompts are divided by their length.
+
+        Raises:
+            ValueError: shapes that do not go together, or a value that is not finite, then nothing is
+                added.
+        """
+        if isinstance(tasks, Prompts):
+            self._add(tasks.statistics(), tasks.labels.shape[1])
+        else:
+            self._add(tasks, None)
+
+    def merge(self, other: StreamingFields) -> None:
+        """Add all tasks that ``other`` has seen; ``other`` may go on by itself.
+
+        Raises:
+            ValueError: another dimension, or the stream itself.
+        """
+        if other is self:
+            raise ValueError("a stream cannot be merged with itself")
+        if other.dimension != self.dimension:
+            raise ValueError(f"dimension: expected {self.dimension}, found {other.dimension}")
+        other._flush()
+        self._sum += other._sum
+        self._field += other._field
+        self._power += other._power
+        self._additions += other._additions + 1
+        self.tasks += other.tasks
+        self._lengths |= other._lengths
+
+    def result(self) -> Fields:
+        """Of the tasks so far; more may follow.
+
+        Raises:
+            ValueError: there are none, or their features are too large for float64.
+        """
+        if self.tasks == 0:
+            raise ValueError("tasks: the stream has seen none yet; couplings and fields are means over them")
         self._flush()
-        return self._stream.result()
+        if not (np.isfinite(self._sum).all() and np.isfinite(self._field).all()):
+            raise ValueError("tasks: the squares of their features do not fit in float64")
+        (length,) = self._lengths if len(self._lengths) == 1 else (None,)
+        return Fields(
+            gram=self._gram(),
+            field=(self._field / self.tasks).ravel(),
+            target_power=self._power / self.tasks,
+            tasks=self.tasks,
+            dimension=self.dimension,
+            prompt_length=length,
+            additions=self._additions,
+        )
+
+    def _gram(self) -> Floats:
+        mean = self._sum / self.tasks
+        context_pair, query_pair = _pair_numbers(self.dimension + 1), _pair_numbers(self.dimension)
+        size = self.dimension
+        gram = np.empty((size + 1, size, size + 1, size))
+        for row, pairs in enumerate(context_pair):
+            gram[row] = mean[pairs][:, query_pair].transpose(1, 0, 2)
+        spins = size * (size + 1)
+        return gram.reshape(spins, spins)
+
+    def _add(self, statistics: Statistics, length: int | None) -> None:
+        count, size = len(statistics), self.dimension
+        context = of_shape("context", statistics.context, (count, size + 1), "tasks x (dimension + 1)")
+        query = of_shape("query", statistics.query, (count, size), "tasks x dimension")
+        target = of_shape("target", statistics.target, (count,), "tasks")
+        self._lengths.add(length)
+        self.tasks += len(target)
+        start = 0
+        while start < len(target):
+            stop = min(len(target), start + _BLOCK - self._filled)
+            into = slice(self._filled, self._filled + stop - start)
+            self._context[:, into] = context[start:stop].T
+            self._query[:, into] = query[start:stop].T
+            self._target[into] = target[start:stop]
+            self._filled = into.stop
+            start = stop
+            if self._filled == _BLOCK:
+                self._flush()
 
     def _flush(self) -> None:
-        if self._filled:
-            self._stream.update(self._buffer[: self._filled])
-            self._filled = 0
+        if self._filled == 0:
+            return
+        held = slice(self._filled)
+        context, query, target = self._context[:, held], self._query[:, held], self._target[held]
+        with np.errstate(over="ignore", invalid="ignore"):
+            context_pairs = _multiply_pairs(context, self._context_pairs[:, held])
+            query_pairs = _multiply_pairs(query, self._query_pairs[:, held])
+            np.matmul(context_pairs, query_pairs.T, out=self._block)
+            self._sum += self._block
+            self._field += context @ (query * target).T
+            self._power += float(target @ target)
+        self._additions += 1
+        self._filled = 0
+
+    def __repr__(self) -> str:
+        return f"StreamingFields(dimension={self.dimension}, {self.tasks} tasks)"
 
 
-def fields(tasks: Tasks | Prompts | Iterable[Prompts | Statistics]) -> Fields:
-    """Couplings and fields of tasks, read once, some at a time."""
+def fields(
+    tasks: Tasks | Prompts | Statistics | Iterable[Prompts | Statistics],
+    *,
+    advance: Callable[[int], object] | None = None,
+) -> Fields:
+    """Couplings and fields of tasks, read once, some at a time.
+
+    Memory is 14 * (dimension * (dimension + 1))^2 bytes at most, and a few tasks', whatever their number.
+
+    Args:
+        tasks: a law (:func:`make_tasks`), tasks, or any number of blocks of them.
+        advance: called with the number of tasks of each block once they have been added.
+
+    Raises:
+        ValueError: no tasks, shapes that do not go together, a value that is not finite, or sizes that do not
+            fit in memory, before anything is drawn.
+    """
+    stream: StreamingFields | None = None
     if isinstance(tasks, Tasks):
-        stream = StreamingFields(tasks.dimension, tasks.prompt_length)
+        _check_fit(tasks.dimension, tasks.prompt_length if tasks.draw == "prompts" else 0)
+        stream = StreamingFields(tasks.dimension)
+    for statistics, length in _blocks(tasks):
+        if stream is None:
+            stream = StreamingFields(statistics.query.shape[-1])
+        stream._add(statistics, length)
+        if advance is not None:
+            advance(len(statistics))
+    if stream is None:
+        raise ValueError("tasks: there are none; couplings and fields are means over them")
+    return stream.result()
+
+
+def _values_of(gram: Floats, tasks: int, additions: int) -> SingularValues:
+    """Of the rows that a mean outer product came from, over the root of their number."""
+    state = {
+        "method": "gram",
+        "columns": len(gram),
+        "rows": tasks,
+        "additions": additions,
+        "exponent": 0,
+        "triangle": gram,
+    }
+    return StreamingSingularValues.from_state(state).result()
+
+
+def _pairs(size: int) -> int:
+    return size * (size + 1) // 2
+
+
+def _pair_numbers(size: int) -> npt.NDArray[np.intp]:
+    """Symmetric, size x size: where `_multiply_pairs` puts the product of two rows."""
+    numbers = np.empty((size, size), np.intp)
+    upper = np.triu_indices(size)
+    numbers[upper] = numbers.T[upper] = np.arange(_pairs(size))
+    return numbers
+
+
+def _multiply_pairs(rows: Floats, out: Floats) -> Floats:
+    """Each row times itself and all that follow."""
+    start = 0
+    for number, row in enumerate(rows):
+        stop = start + len(rows) - number
+        np.multiply(rows[number:], row, out=out[start:stop])
+        start = stop
+    return out
+
+
+def _blocks(
+    tasks: Tasks | Prompts | Statistics | Iterable[Prompts | Statistics],
+) -> Iterator[tuple[Statistics, int | None]]:
+    if isinstance(tasks, Tasks):
         for statistics in tasks.statistics():
-            stream.update(statistics)
-        return stream.result()
-    raise NotImplementedError
+            yield statistics, tasks.prompt_length
+        return
+    for block in (tasks,) if isinstance(tasks, (Prompts, Statistics)) else tasks:
+        if isinstance(block, Prompts):
+            yield block.statistics(), block.labels.shape[1]
+        elif isinstance(block, Statistics):
+            yield block, None
+        else:
+            raise TypeError(f"tasks must be made of Prompts or Statistics, got {type(block).__name__}")
+
+
+def _check_fit(dimension: int, prompt_length: int = 0) -> None:
+    """``prompt_length``: of prompts that will be drawn, at least one at a time."""
+    sums = gram_bytes(dimension, _COPIES)
+    # Tokens, and a copy while they are drawn.
+    prompt = 16 * prompt_length * (dimension + 1)
+    spins = dimension * (dimension + 1)
+    check_memory(
+        f"couplings of {spins} spins (dimension {dimension})",
+        sums,
+        "the memory grows with the fourth power of the dimension: take a smaller one",
+    )
+    check_memory(
+        f"a prompt of {prompt_length} tokens of dimension {dimension}, beside the couplings,",
+        sums + prompt,
+        "take shorter prompts, or draw='statistics', which needs none",
+    )

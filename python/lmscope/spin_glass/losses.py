@@ -34,7 +34,8 @@ class TestLoss:
     Attributes:
         loss: the mean.
         low, high: ends of Student's interval for its expectation; NaN for one task. Squared errors have heavy
-            tails: the interval holds the expectation as often as it says from some hundred tasks on.
+            tails, so that few tasks hold less than they say: of intervals at 95 %, 79 % of 20 tasks held the
+            exact loss, 91 % of 200, 93.5 % of 1000 (dimension 5, prompt length 20).
         tasks: how many.
         confidence: of the interval.
     """
@@ -77,7 +78,7 @@ def test_loss(
     predictor: Predictor | npt.ArrayLike,
     tasks: Tasks | Prompts,
     *,
-    confidence: float = 0.95,  # noqa: PT028: no test, whatever its name
+    confidence: float = 0.95,  # noqa: PT028
 ) -> TestLoss:
     """Mean squared error on tasks, with an interval over tasks. :meth:`Population.loss` is exact, where the
     law is known and attention is linear.
@@ -103,7 +104,8 @@ test_loss.__test__ = False  # type: ignore[attr-defined]
 
 def contrast_ratio(weights: Any) -> float:
     """Cosine between weights and the identity, both (dimension + 1) x (dimension + 1): how much of the
-    weights passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column is 0.
+    weights passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column
+    is 0.
 
     Raises:
         ValueError, TypeError: weights of another shape or dtype, not finite, or all 0.
@@ -125,4 +127,5 @@ def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, F
             yield predict(weights, statistics), statistics.target
         return
     for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
-        yield of_shape("predictions", predictor.predict(prompts), (len(prompts),), "tasks"), prompts.target
+        labels = of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task")
+        yield labels, prompts.target

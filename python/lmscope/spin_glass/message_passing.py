@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import finite_rows, matrix, not_negative, positive, vector, whole
+from lmscope.analyses.intake import finite_rows, matrix, vector, whole
+from lmscope.spin_glass.arguments import checked_inverse_temperature, checked_regularization
 from lmscope.spin_glass.couplings import Fields
 
 __all__ = ["Amp", "amp", "pass_messages"]
@@ -20,6 +21,8 @@ Start = Literal["prior", "random"]
 
 _GROWING = 10
 """Steps that must grow one after the other before the means are said to diverge."""
+_RANDOM_START = 101
+"""A stream of its own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,8 +110,8 @@ def amp(
         ValueError: an argument out of its range.
         RuntimeError: ``strict`` and not converged.
     """
-    beta = positive("inverse_temperature", inverse_temperature)
-    least = not_negative("regularization", regularization)
+    beta = checked_inverse_temperature(inverse_temperature)
+    least = checked_regularization(regularization)
     couplings = -fields.gram
     np.fill_diagonal(couplings, 0.0)
     found = pass_messages(
@@ -132,10 +135,12 @@ def amp(
     found = replace(found, mean=mean, variance=variance)
     if found.spin is not None:
         spin = divmod(found.spin[0], fields.dimension)
-        reason = (
-            f"{_lost(found.steps, spin, found.stiffness_left)}: too few tasks ({fields.tasks} for "
-            f"{fields.spins} spins) or too little regularization ({least:g})"
+        cause = (
+            f"too few tasks ({fields.tasks}, {fields.spins} spins) or too little regularization ({least:g})"
+            if start == "prior"
+            else "from this random start; start='prior' finds the fixed point where there is one"
         )
+        reason = f"{_lost(found.steps, spin, found.stiffness_left)}: {cause}"
         found = replace(found, spin=spin, reason=reason)
     return _told(found, strict)
 
@@ -187,17 +192,18 @@ def pass_messages(
         RuntimeError: ``strict`` and not converged; says why.
     """
     j, h, stiff = _checked(couplings, external, stiffness)
-    beta = positive("inverse_temperature", inverse_temperature)
+    beta = checked_inverse_temperature(inverse_temperature)
     if not 0 <= damping < 1:
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     limit = whole("max_steps", max_steps, 1)
-    tolerance = not_negative("tol", tol)
+    if not 0 <= tol < math.inf:
+        raise ValueError(f"tol must be finite and at least 0, got {tol}")
     if start not in ("prior", "random"):
         raise ValueError(f"start must be 'prior' or 'random', got {start!r}")
     if start == "prior":
         mean, variance = np.zeros(len(h)), 1 / (beta * stiff)
     else:
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng([seed, _RANDOM_START])
         mean, variance = random.standard_normal(len(h)), random.standard_normal(len(h))
 
     squared = j * j
@@ -219,12 +225,12 @@ def pass_messages(
         changes.append(max(variance_change, _share(moved, new_mean)))
         mean += (1 - damping) * moved
         variance += (1 - damping) * (new_variance - variance)
-        if changes[-1] <= tolerance:
+        if changes[-1] <= tol:
             return Amp(mean, variance, True, False, "", step, np.array(changes))
         # With the variances at rest the means follow a linear map, symmetric in this norm: the norm of a step
         # is log-convex over the steps, so that what grows goes on growing.
         length = float(np.linalg.norm(moved * np.sqrt(left)))
-        at_rest = variance_change <= max(tolerance, 1e-12)
+        at_rest = variance_change <= max(tol, 1e-12)
         growing = growing + 1 if at_rest and length > before else 0
         if growing == _GROWING or not math.isfinite(length):
             reason = (
@@ -234,7 +240,7 @@ def pass_messages(
             )
             return _told(_nowhere(len(h), step, changes, reason), strict)
         before = length
-    reason = f"the change after {limit} steps is {changes[-1]:.3g}, more than {tolerance:g}"
+    reason = f"the change after {limit} steps is {changes[-1]:.3g}, more than {tol:g}"
     return _told(Amp(mean, variance, False, False, reason, limit, np.array(changes)), strict)
 
 
@@ -279,8 +285,8 @@ def _checked(
     if np.diagonal(j).any():
         spin = int(np.flatnonzero(np.diagonal(j))[0])
         raise ValueError(
-            f"couplings must be 0 on the diagonal, got {j[spin, spin]:g} at spin {spin}; what couples a spin to "
-            "itself belongs to its stiffness"
+            f"couplings must be 0 on the diagonal, got {j[spin, spin]:g} at spin {spin}; what couples a spin "
+            "to itself belongs to its stiffness"
         )
     difference = np.abs(j - j.T)
     if difference.max() > 1e-12 * np.abs(j).max():

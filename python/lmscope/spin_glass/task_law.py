@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import of_shape, whole
+from lmscope.spin_glass.memory import check_memory
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -150,9 +151,12 @@ class Tasks:
         return replace(self, tasks=whole("tasks", tasks, 1), unseen_teachers=True, distinct_teachers=None)
 
     def prompts(self) -> Iterator[Prompts]:
-        """The tasks, some at a time; ValueError where only their statistics are drawn."""
+        """The tasks, some at a time; ValueError where only their statistics are drawn, or where a single one does
+        not fit in memory."""
         if self.draw != "prompts":
             raise ValueError("prompts: these tasks are drawn as statistics; make them with draw='prompts'")
+        numbers = self._block * self.prompt_length * self.dimension
+        check_memory("prompts drawn at once", 16 * numbers, "shorten them, or take draw='statistics'")
         for first, wanted, random in self._blocks():
             teachers = self._block_teachers(first, random)
             tokens = self._colour(random.standard_normal((self._block, self.prompt_length, self.dimension)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +10,18 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from lmscope.analyses.intake import not_negative, positive, whole
 from lmscope.html_repr import block, facts, line, number
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
+from lmscope.spin_glass.losses import predict
+from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
 from lmscope.torch_device import torch_device
 
 if TYPE_CHECKING:
+    import torch
+
     from lmscope.spin_glass.attention import Attention
     from lmscope.spin_glass.training_loss import Samples, TrainingLoss
 
@@ -47,10 +50,10 @@ class Training:
             trained in parts; None of other kinds, and where training diverged.
         steps: epochs after which losses were taken; 0 is before the first.
         losses: mean squared error on the training tasks after them.
-        test_losses: the same on unseen tasks.
-        gradient: norm of the gradient of the objective (loss and weight decay) at the end, over that at the start;
-            NaN where training diverged.
-        reason: why training stopped early; empty where it did not.
+        test_losses: the same on unseen tasks; NaN where training had diverged.
+        gradient: norm of the gradient of the objective (loss and weight decay) at the end, over that at the
+            start; NaN where training diverged.
+        reason: why training ended early; empty where it did not.
         parameters: how many numbers were trained.
         seconds: of training, the reading of tasks included.
         normalization: of the prompts' sums, as the tasks had it.
@@ -74,12 +77,20 @@ class Training:
         """The loss was no longer finite; ``reason`` names the epoch."""
         return bool(self.reason)
 
+    @property
+    def converged(self) -> bool:
+        """The gradient fell to a thousandth or less. Where merged weights decay, they are then no farther from
+        the ground state than that gradient over weight_decay."""
+        return self.gradient <= 1e-3
+
     def predict(self, prompts: Prompts) -> Floats:
         """Labels of the queries, (tasks,) float64. ValueError where training diverged."""
-        from lmscope.spin_glass.training_loop import predictions
-
         if self.diverged:
             raise ValueError(f"nothing to predict with: {self.reason}")
+        if self.weights is not None:
+            return predict(self.weights, prompts.statistics(self.normalization))
+        from lmscope.spin_glass.training_inputs import predictions
+
         return predictions(self.module, prompts, self.normalization)
 
     def __repr__(self) -> str:
@@ -119,70 +130,61 @@ def train(
 ) -> Training:
     """Minimise the mean squared error of the query's label by Adam.
 
-    The same seed gives the same bits on one machine with one number of threads; torch's own random state is neither
-    read nor changed. Parameters start normal, with variance 1 / (number of inputs): for W, 1 / (dimension + 1).
+    The same seed gives the same bits on one machine with one number of threads; torch's own random state is
+    neither read nor changed. Parameters start normal, with variance 1 / (number of inputs): for W,
+    1 / (dimension + 1).
 
-    Linear attention without values, trained on all tasks at once, needs their couplings and fields alone: an epoch
-    costs the same for any number of tasks, and nothing of the tasks is held. Otherwise memory holds for each task
-    2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what the model
-    makes of them is held for a few tasks at a time.
+    Linear attention without values, trained on all tasks at once, needs their couplings and fields alone: an
+    epoch costs the same for any number of tasks, and none of them is held. Otherwise memory holds for each task
+    2 x dimension + 2 numbers (linear, in batches), (dimension + 1)^2 (``"full"``), or its prompt; what the
+    model makes of them is held for a few tasks at a time.
 
     Args:
         tasks: training tasks; ``"full"``, ``"softmax"`` and ``"transformer"`` need ``draw="prompts"``.
-        model: the prompt is a matrix X of columns (token; label), the last one (query; 0); the prediction is the
-            last entry of its last column after: ``"merged"``: linear attention X X' W X / N; ``"separate"``:
-            W = Wq' Wk; ``"multi_head"``: W is the sum of that over ``heads``; ``"full"``: V X X' Wq' Wk X / N;
-            ``"softmax"``: V X softmax(X' Wk' Wq X / sqrt(dimension + 1)); ``"transformer"``: columns embedded,
-            ``layers`` of attention and MLP with layer norms before both, no positions, a linear read-out.
+        model: the prompt is a matrix X of columns (token; label), the last one (query; 0); the prediction is
+            the last entry of the last column of what the model makes of it. ``"merged"``: linear attention
+            X X' W X / N; ``"separate"``: W = Wq' Wk; ``"multi_head"``: W is the sum of that over ``heads``;
+            ``"full"``: V X X' Wq' Wk X / N; ``"softmax"``: V X softmax(X' Wk' Wq X / sqrt(dimension + 1));
+            ``"transformer"``: columns embedded, ``layers`` of attention and MLP with layer norms before both,
+            no positions, a linear read-out.
         learning_rate: of Adam, constant.
-        weight_decay: added to the gradient as weight_decay x parameters, not decoupled: on merged linear attention
-            the minimum is the ground state of regularization weight_decay / 2.
+        weight_decay: added to the gradient as weight_decay x parameters, not decoupled. On ``"merged"`` the
+            minimum is the ground state of regularization weight_decay / 2; on ``"separate"`` and
+            ``"multi_head"`` what is added to the loss is weight_decay x nuclear norm of W.
         epochs: passes over all tasks.
         batch: tasks of one step, in an order drawn anew for every epoch; None: all.
         heads: of ``"multi_head"`` and ``"transformer"``.
         layers: of ``"transformer"``.
-        width: of ``"multi_head"``, all heads together (``heads`` x (dimension + 1) without it), and of the stream
-            of ``"transformer"`` (64); its MLP is four times as wide.
+        width: of ``"multi_head"``, all heads together (``heads`` x (dimension + 1) without it), and of the
+            stream of ``"transformer"`` (64 without it); its MLP is four times as wide.
         seed: of the first parameters and of the order of batches.
         device: ``"auto"``: CUDA where torch sees it, else the CPU.
         dtype: ``"float32"`` or ``"float64"``, of parameters and arithmetic.
-        unseen: tasks for ``test_losses``; 1000 of the same law by default.
-        every: epochs from one point of the losses to the next; a hundredth of all by default.
+        unseen: tasks that ``test_losses`` are taken on. Without them: the expectation over all tasks of the law
+            with teachers of their own, exact for linear attention without values; for others, 1000 such tasks.
+        every: epochs from one point of the losses to the next; a hundredth of all without it.
         fields: couplings and fields of the same tasks, where they are there already.
-        advance: called with the share of the training that has been added since it was called last.
+        advance: called with the share of the training that has been done since it was called last.
 
     Raises:
-        ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number below
-            its range, a batch larger than the number of tasks, heads that do not divide the width, a width for a
-            model that has none, or fields of other tasks.
+        ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number
+            below its range, a batch larger than the number of tasks, heads that do not divide the width, a
+            width for a model that has none, fields of other tasks, or tasks drawn as statistics for a model
+            that reads prompts.
         TypeError: a number that is not whole where it must be.
     """
-    _check(tasks, model, learning_rate, weight_decay, epochs, batch, heads, layers, dtype, every, fields)
+    _check(
+        tasks, model, learning_rate, weight_decay, epochs, batch, heads, layers, seed, dtype, every, fields
+    )
     where = torch_device(device)
     import torch
 
-    from lmscope.spin_glass import attention
-    from lmscope.spin_glass.training_inputs import inputs_of_tasks
+    from lmscope.spin_glass.training_inputs import inputs_of_tasks, weights_of
     from lmscope.spin_glass.training_loop import descend
     from lmscope.spin_glass.training_loss import QuadraticForm, Samples
 
     start = time.perf_counter()
-    size = tasks.dimension + 1
-    sized = _width(model, width, heads, size)
-    kind = getattr(torch, dtype)
-    random = np.random.default_rng([operator.index(seed), _INITIAL])
-    module: Attention
-    if model == "merged":
-        module = attention.Merged(size, random, kind)
-    elif model in _LINEAR:
-        module = attention.Factored(size, sized, random, kind)
-    elif model == "full":
-        module = attention.FullLinear(size, random, kind)
-    elif model == "softmax":
-        module = attention.Softmax(size, random, kind)
-    else:
-        module = attention.Transformer(size, sized, heads, layers, random, kind)
-    module.to(where)
+    module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(some: Tasks, batch: int | None) -> Samples:
         order = np.random.default_rng([seed, _ORDER])
@@ -191,25 +193,32 @@ def train(
 
     objective: TrainingLoss
     if model in _LINEAR and batch is None:
-        objective = QuadraticForm(fields if fields is not None else fields_of(tasks), where, kind)
+        objective = QuadraticForm(
+            fields if fields is not None else fields_of(tasks), where, getattr(torch, dtype)
+        )
     else:
         objective = samples(tasks, batch)
+    unseen_loss: Callable[[Attention], float]
+    if model in _LINEAR and unseen is None:
+        law = population(tasks)
+
+        def unseen_loss(module: Attention) -> float:
+            return law.loss(weights_of(module))
+    else:
+        unseen_loss = samples(unseen if unseen is not None else tasks.unseen(_UNSEEN), None).loss
     descent = descend(
         module,
         objective,
-        samples(unseen if unseen is not None else tasks.unseen(_UNSEEN), None),
+        unseen_loss,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         epochs=epochs,
         every=every if every is not None else max(1, epochs // _POINTS),
         advance=advance,
     )
-    weights: Floats | None = None
-    if isinstance(module, attention.Bilinear) and not descent.reason:
-        weights = module.weights().detach().double().cpu().numpy().copy()
     return Training(
         model=model,
-        weights=weights,
+        weights=weights_of(module) if model in _LINEAR and not descent.reason else None,
         steps=descent.steps,
         losses=descent.losses,
         test_losses=descent.test_losses,
@@ -231,6 +240,7 @@ def _check(
     batch: int | None,
     heads: int,
     layers: int,
+    seed: int,
     dtype: str,
     every: int | None,
     fields: Fields | None,
@@ -239,20 +249,15 @@ def _check(
         raise ValueError(f"model must be one of {', '.join(map(repr, get_args(Model)))}, got {model!r}")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}")
-    if not 0 <= weight_decay < math.inf:
-        raise ValueError(f"weight_decay must be at least 0 and finite, got {weight_decay}")
-    for name, given in {
-        "epochs": epochs,
-        "batch": 1 if batch is None else batch,
-        "heads": heads,
-        "layers": layers,
-        "every": 1 if every is None else every,
-    }.items():
-        if operator.index(given) < 1:
-            raise ValueError(f"{name} must be at least 1, got {given}")
-    if batch is not None and batch > tasks.tasks:
+    positive("learning_rate", learning_rate)
+    not_negative("weight_decay", weight_decay)
+    whole("epochs", epochs, 1)
+    whole("heads", heads, 1)
+    whole("layers", layers, 1)
+    whole("seed", seed, 0)
+    if every is not None:
+        whole("every", every, 1)
+    if batch is not None and whole("batch", batch, 1) > tasks.tasks:
         raise ValueError(f"batch must be at most the number of tasks, {tasks.tasks}, got {batch}")
     if fields is not None:
         if model not in _LINEAR or batch is not None:
@@ -265,6 +270,24 @@ def _check(
             )
 
 
+def _module(
+    size: int, model: Model, heads: int, layers: int, width: int | None, seed: int, dtype: torch.dtype
+) -> Attention:
+    from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
+
+    random = np.random.default_rng([seed, _INITIAL])
+    sized = _width(model, width, heads, size)
+    if model == "merged":
+        return Merged(size, random, dtype)
+    if model in _LINEAR:
+        return Factored(size, sized, random, dtype)
+    if model == "full":
+        return FullLinear(size, random, dtype)
+    if model == "softmax":
+        return Softmax(size, random, dtype)
+    return Transformer(size, sized, heads, layers, random, dtype)
+
+
 def _width(model: Model, width: int | None, heads: int, size: int) -> int:
     if model not in _WITH_WIDTH:
         if width is not None:
@@ -272,6 +295,6 @@ def _width(model: Model, width: int | None, heads: int, size: int) -> int:
         return size
     if width is None:
         width = heads * size if model == "multi_head" else _TRANSFORMER_WIDTH
-    if operator.index(width) < 1 or width % heads:
+    if whole("width", width, 1) % heads:
         raise ValueError(f"width must be a multiple of the number of heads, {heads}, got {width}")
     return width

@@ -1,4 +1,4 @@
-"""What each kind of attention reads of tasks, as tensors."""
+"""What each kind of attention reads of tasks, as tensors, and what it tells, as arrays."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 from lmscope.spin_glass.attention import Attention, Bilinear, FullLinear
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
 
-__all__ = ["inputs_of_prompts", "inputs_of_tasks"]
+__all__ = ["inputs_of_tasks", "predictions", "weights_of"]
 
 Floats = npt.NDArray[np.float64]
 
 
 def inputs_of_tasks(tasks: Tasks, module: Attention) -> tuple[tuple[Tensor, ...], Tensor]:
     """Of all tasks, one row each, and their targets."""
+    some: list[tuple[Floats, ...]]
     if isinstance(module, Bilinear):
         some = [(part.context, part.query, part.target) for part in tasks.statistics()]
     else:
@@ -25,10 +26,19 @@ def inputs_of_tasks(tasks: Tasks, module: Attention) -> tuple[tuple[Tensor, ...]
     return tuple(inputs), target
 
 
-def inputs_of_prompts(
-    prompts: Prompts, module: Attention, normalization: Normalization
-) -> tuple[Tensor, ...]:
-    return tuple(_tensor(one, module) for one in _read(prompts, module, normalization))
+def predictions(module: Attention, prompts: Prompts, normalization: Normalization) -> Floats:
+    """Labels of the queries, (tasks,)."""
+    with torch.no_grad():
+        inputs = (_tensor(one, module) for one in _read(prompts, module, normalization))
+        found: Floats = module(*inputs).double().cpu().numpy()
+    return found
+
+
+def weights_of(module: Attention) -> Floats:
+    """W of linear attention without values, in float64."""
+    assert isinstance(module, Bilinear)
+    weights: Floats = module.weights().detach().double().cpu().numpy().copy()
+    return weights
 
 
 def _read(prompts: Prompts, module: Attention, normalization: Normalization) -> tuple[Floats, ...]:

@@ -11,11 +11,9 @@ import numpy.typing as npt
 import torch
 
 from lmscope.spin_glass.attention import Attention
-from lmscope.spin_glass.task_law import Normalization, Prompts
-from lmscope.spin_glass.training_inputs import inputs_of_prompts
-from lmscope.spin_glass.training_loss import Samples, TrainingLoss
+from lmscope.spin_glass.training_loss import TrainingLoss
 
-__all__ = ["Descent", "descend", "predictions"]
+__all__ = ["Descent", "descend"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +32,7 @@ class Descent:
 def descend(
     module: Attention,
     objective: TrainingLoss,
-    unseen: Samples,
+    unseen: Callable[[Attention], float],
     *,
     learning_rate: float,
     weight_decay: float,
@@ -46,7 +44,7 @@ def descend(
     # One kernel a step on all parameters: they are small, and calls cost more than arithmetic.
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     first = _gradient_norm(module, objective, weight_decay)
-    points = [(0, objective.loss(module), unseen.loss(module))]
+    points = [(0, objective.loss(module), unseen(module))]
     reason = ""
     for epoch in range(1, epochs + 1):
         finite = True
@@ -57,7 +55,7 @@ def descend(
         if epoch % every == 0 or epoch == epochs or not finite:
             loss = objective.loss(module)
             finite &= math.isfinite(loss)
-            points.append((epoch, loss, unseen.loss(module)))
+            points.append((epoch, loss, unseen(module) if finite else math.nan))
             if advance is not None:
                 advance((epoch - points[-2][0]) / epochs)
         if not finite:
@@ -68,12 +66,6 @@ def descend(
     last = math.nan if reason else _gradient_norm(module, objective, weight_decay) / first
     steps, losses, test_losses = zip(*points, strict=True)
     return Descent(np.array(steps), np.array(losses), np.array(test_losses), last, reason)
-
-
-def predictions(module: Attention, prompts: Prompts, normalization: Normalization) -> Floats:
-    with torch.no_grad():
-        found: Floats = module(*inputs_of_prompts(prompts, module, normalization)).double().cpu().numpy()
-    return found
 
 
 def _gradient_norm(module: Attention, objective: TrainingLoss, weight_decay: float) -> float:

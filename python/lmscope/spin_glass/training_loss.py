@@ -49,7 +49,7 @@ class QuadraticForm:
         with torch.no_grad():
             force = torch.addmv(self._field, self._gram, spins, beta=-1.0)
             loss = self._fields.target_power + float(torch.dot(spins, force - self._field))
-        spins.backward(2 * force)
+        torch.autograd.backward(spins, 2 * force)
         return loss
 
     def loss(self, module: Attention) -> float:
@@ -85,14 +85,15 @@ class Samples:
             return
         assert self._random is not None
         order = torch.from_numpy(self._random.permutation(len(self._target))).to(self._target.device)
-        yield from order.split(self._batch)
+        for start in range(0, len(order), self._batch):
+            yield order[start : start + self._batch]
 
     def backward(self, module: Attention, batch: Tensor | None) -> float:
         tasks = len(self._target) if batch is None else len(batch)
         total = 0.0
         for inputs, target in self._parts(module, batch):
             loss = (module(*inputs) - target).square().sum() / tasks
-            loss.backward()
+            torch.autograd.backward(loss)
             total += float(loss.detach())
         return total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmscope.runs.benchmarks.column_cosine import ColumnCosineFamily
+from lmscope.runs.benchmarks.couplings import CouplingsFamily
 from lmscope.runs.benchmarks.family import Family
 from lmscope.runs.benchmarks.lasso import LassoFamily
 from lmscope.runs.benchmarks.singular_values import SingularValuesFamily
@@ -16,6 +17,7 @@ _ALL: tuple[Family, ...] = (
     ColumnCosineFamily(),
     LassoFamily(),
     TokenAveragesFamily(),
+    CouplingsFamily(),
 )
 FAMILIES = {family.name: family for family in _ALL}
 

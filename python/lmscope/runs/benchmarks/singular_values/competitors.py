@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from lmscope.runs.benchmarks.family import Answer, Arrays, Competitor
-
-_RATE_TRIES = 4
+from lmscope.runs.benchmarks.gemm_rate import gemm_order, gemm_rate
 
 
 def _lmscope() -> Competitor:
@@ -60,9 +58,9 @@ def _numpy() -> Competitor:
         return Answer({"values": np.linalg.svd(wide, compute_uv=False)}, {})
 
     def rates(quick: bool) -> dict[str, float]:
-        left = np.random.default_rng(0).standard_normal((_order(quick),) * 2)
+        left = np.random.default_rng(0).standard_normal((gemm_order(quick),) * 2)
         right = left.T.copy()
-        return _gemm_rate(lambda: left @ right, quick)
+        return gemm_rate(lambda: left @ right, quick)
 
     def describe() -> dict[str, Any]:
         return {"numpy": np.__version__, "openblas": _openblas_beside(np.__file__)}
@@ -107,9 +105,9 @@ def _torch(dtype_name: str) -> Competitor:
     def rates(quick: bool) -> dict[str, float]:
         if dtype_name != "float64":
             return {}
-        left = torch.randn(_order(quick), _order(quick), dtype=torch.float64)
+        left = torch.randn(gemm_order(quick), gemm_order(quick), dtype=torch.float64)
         right = left.T.contiguous()
-        return _gemm_rate(lambda: left @ right, quick)
+        return gemm_rate(lambda: left @ right, quick)
 
     def describe() -> dict[str, Any]:
         config = torch.__config__.show()
@@ -134,21 +132,6 @@ def _matrix(inputs: Arrays) -> Any:
 
 def _triplets(left: Any, values: Any, right: Any, **words: Any) -> Answer:
     return Answer({"values": values, "left": left, "right": right}, words)
-
-
-def _order(quick: bool) -> int:
-    return 1024 if quick else 3072
-
-
-def _gemm_rate(multiply: Callable[[], Any], quick: bool) -> dict[str, float]:
-    """Best of a few float64 products of square matrices, operations per second."""
-    multiply()
-    best = float("inf")
-    for _ in range(_RATE_TRIES):
-        started = time.perf_counter()
-        multiply()
-        best = min(best, time.perf_counter() - started)
-    return {"gemm": 2.0 * _order(quick) ** 3 / best}
 
 
 def _openblas_beside(module_file: str) -> str:

@@ -1,0 +1,54 @@
+"""Message passing, training and the exact ground state on the same tasks, over prompt lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lmscope.spin_glass.experiments.settings import check_settings
+from lmscope.spin_glass.experiments.solvers import SOLVER_SETTINGS, solver_seconds, solvers
+from lmscope.spin_glass.task_law import make_tasks
+
+__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+
+TITLE = "message passing, trained attention and the exact ground state over prompt lengths"
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "seconds": {
+        **SOLVER_SETTINGS,
+        "dimensions": [8],
+        "prompt_lengths": [8, 40, 80],
+        "tasks": [2000],
+        "learning_rate": 5e-3,
+        "epochs": 1000,
+        "seeds": 3,
+    },
+    "minutes": {**SOLVER_SETTINGS, "dimensions": [20], "prompt_lengths": [20, 100, 200], "seeds": 20},
+    "paper": {
+        **SOLVER_SETTINGS,
+        "dimensions": [20],
+        "prompt_lengths": [20 * step for step in range(1, 11)],
+        "seeds": 50,
+    },
+}
+CELLS = ("dimensions", "prompt_lengths", "tasks")
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    check_settings(settings)
+
+
+def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
+    return solver_seconds(settings, cell["dimension"], cell["tasks"])
+
+
+def rows(
+    settings: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    *,
+    device: str,
+    advance: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    tasks = make_tasks(draw="statistics", **cell)
+    sizes = {name: cell[name] for name in ("dimension", "prompt_length", "tasks")}
+    return [sizes | row for row in solvers(tasks, settings, device=device, advance=advance)]

@@ -1,0 +1,57 @@
+"""What every experiment module has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+__all__ = ["SINGULAR", "Experiment"]
+
+SINGULAR: Mapping[str, str] = {
+    "correlations": "correlation",
+    "dimensions": "dimension",
+    "distinct_teachers": "distinct_teachers",
+    "kinds": "kind",
+    "models": "model",
+    "prompt_lengths": "prompt_length",
+    "tasks": "tasks",
+    "teachers": "teacher",
+}
+"""Setting that lists values -> name of one of them in a cell."""
+
+
+class Experiment(Protocol):
+    """One named experiment: its settings, and the rows that they give.
+
+    Attributes:
+        TITLE: one line.
+        PRESETS: ``"seconds"``, ``"minutes"`` and ``"paper"`` -> settings, plain JSON values. ``seeds`` counts
+            the repeats; the other plurals are lists.
+        CELLS: settings that are lists of which one value each, and a seed, make a cell: what is computed and
+            recorded by itself.
+    """
+
+    TITLE: str
+    PRESETS: Mapping[str, Mapping[str, Any]]
+    CELLS: tuple[str, ...]
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """ValueError for a setting that cannot be, or sizes that do not fit into memory."""
+
+    def seconds(self, settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
+        """Estimated time of a cell on two cores."""
+
+    def rows(
+        self,
+        settings: Mapping[str, Any],
+        cell: Mapping[str, Any],
+        *,
+        device: str,
+        advance: Callable[[float], None],
+    ) -> list[dict[str, Any]]:
+        """The records of a cell, without ``seed`` and ``seconds``.
+
+        ``cell`` holds one value for each of :data:`CELLS`, by its singular, and ``seed``; ``advance`` is told
+        the share that is done, from 0 to 1.
+        """
+        raise NotImplementedError
