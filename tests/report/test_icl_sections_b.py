@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lmscope.report.plots import as_plotly, figures_of
 from lmscope.report.sections import section_of
 
 from ..browsing import Watched
-from ..synthetic_experiments import write_experiments
+from ..synthetic_icl import write_icl_run
 
 SEEDS = range(4)
 LENGTHS = (20, 100, 200)
@@ -203,6 +204,18 @@ def architecture_rows(tasks: tuple[int, ...] = (120, 840)) -> list[dict[str, Any
     return found
 
 
+def write_experiments(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+    """A run folder with these rows of each experiment, one record per seed."""
+
+    def of_seed(name: str) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
+        return lambda cell: [
+            {"seconds": 0.1, "reason": "", **row} for row in tables[name] if row["seed"] == cell["seed"]
+        ]
+
+    seeds = {name: {"seed": sorted({row["seed"] for row in rows})} for name, rows in tables.items()}
+    return write_icl_run(folder, tables, rows={name: of_seed(name) for name in tables}, lists=seeds)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_experiments(
@@ -348,7 +361,7 @@ def test_spectra_without_a_fit_say_why(tmp_path: Path) -> None:
     row = {**spectrum_row("tokens", 0, 60, 1), **nothing, "reason": "fewer than 16 values"}
     folder = write_experiments(tmp_path / "run", {"coupling_spectrum": [row]})
     key = "tokens-60-60-1"
-    assert "1 record without a number: fewer than 16 values." in words(folder, "coupling_spectrum", key)
+    assert "1 row without a number: fewer than 16 values." in words(folder, "coupling_spectrum", key)
     _, curve, *_ = lmscope.open_run(folder).plot("coupling_spectrum", key).data
     assert curve.visible is False
 
