@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -342,10 +342,10 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
                     "tasks": at,
                     "parameters": some[0]["parameters"] if name != _GROUND else None,
                     "epochs": some[0]["epochs"] if name != _GROUND else None,
-                    "bands": [(one, band_words(one) if one else "–") for one in found.values()],
+                    "bands": [(one, cell_words(one)) for one in found.values()],
                 }
             )
-    note = ". ".join(filter(None, [bands, "differences are taken seed by seed", fixed]))
+    note = ". ".join(filter(None, [bands, "Differences are taken seed by seed", fixed]))
     return render(_BELOW, note=note, why=reasons(rows), rows=table, several=len(places) > 1)
 
 
