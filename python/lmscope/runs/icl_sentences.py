@@ -52,7 +52,7 @@ def _phase_map(findings: Sequence[Finding]) -> Iterator[str]:
         for size, here in _by(own, "dimension"):
             falls = [(fall.mean, fall, one) for one in here if (fall := one.bands["fall"]) is not None]
             _, fall, least = min(falls, key=lambda found: found[0])
-            peaks = sorted({number(one) for one in _numbers(here, "peak_tasks")}, key=len)
+            peaks = [number(tasks) for tasks in sorted(set(_numbers(here, "peak_tasks")))]
             yield (
                 f"{of}, D = {size}: the mean loss is largest at P = {' or '.join(peaks)} (D(D+1) = "
                 f"{size * (size + 1)}), at least {with_interval(fall)} times that at "
@@ -106,7 +106,7 @@ def _solvers(findings: Sequence[Finding]) -> Iterator[str]:
         sentence = f"{over} of {words} minus that of the ground state of the same tasks: "
         settings = count(len(told), "setting")
         if max(_reach(one) for one in told) < _SAME:
-            yield f"{sentence}less than {_SAME:g} in size in all of {settings}."
+            yield f"{sentence}less than {_SAME:g} in size, of {settings}."
             continue
         largest = max(told, key=lambda one: abs(one.mean))
         sentence += f"{with_interval(largest)} where it is largest, of {settings}"

@@ -26,7 +26,8 @@ def growing_fields(tasks: Tasks, counts: Sequence[int]) -> Iterator[Fields]:
             if following is None:
                 return
             count = following
-        stream.update(_slice(part, start, len(part)))
+        if start < len(part):
+            stream.update(_slice(part, start, len(part)))
 
 
 def second_part(advance: Callable[[float], None], begins: float) -> Callable[[float], None]:
