@@ -1,4 +1,4 @@
-"""When tasks leave one ground state only: zero modes, and the spread of replicas over tasks and prompt length."""
+"""When tasks leave one ground state only: zero modes and spread of replicas over tasks and prompt length."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CELLS = ("dimensions", "prompt_lengths")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
     if settings["replicas"] < 2:
         raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
     if 0 in settings["regularization"]:
@@ -61,7 +61,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     repeats = 1 + len(settings["regularization"]) * (0.3 + settings["replicas"] / 100)
-    return len(_counts(settings, cell["dimension"])) * repeats * eigen_seconds(cell["dimension"])
+    return len(_counts(settings, cell["dimension"])) * float(repeats) * eigen_seconds(cell["dimension"])
 
 
 def rows(
