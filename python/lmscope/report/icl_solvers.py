@@ -297,10 +297,12 @@ def warned(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
         stopped = [row for row in some if _stopped(row)]
         if stopped:
             left = "left out" if one.solver in _AMP else "shown as they are"
-            told = dict.fromkeys(row["reason"] for row in stopped if row["reason"])
+            told = list(dict.fromkeys(row["reason"] for row in stopped if row["reason"]))
+            # Each names its own spin and number.
+            why = f"{', such as: ' if len(told) > 1 else ': '}{told[0]}" if told else ""
             found.append(
                 f"{one.look.name} did not come to an end in {number(len(stopped))} of "
-                f"{count(len(some), 'run')}, {left}{': ' + '; '.join(told) if told else ''}."
+                f"{count(len(some), 'run')}, {left}{why}."
             )
         why = reasons(row for row in some if not _stopped(row))
         if why:
