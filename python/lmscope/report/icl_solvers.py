@@ -32,7 +32,7 @@ from lmscope.report.icl_rows import (
     states_of,
     view_choice,
 )
-from lmscope.report.records import Row
+from lmscope.report.records import Records, Row
 from lmscope.report.templates import render
 from lmscope.report.words import as_html, count, number, plain
 
@@ -279,6 +279,17 @@ def said(rows: Sequence[Row], lines: Sequence[Line], x: str, words: str) -> list
             f"{one.look.name} less ground state, {over}: {band_words(band(whole))}{_judged(band(whole))}."
         )
     return sentences
+
+
+def training_sentences(records: Records) -> list[str]:
+    """Of the page's head: what training leaves between itself and the ground state, by sizes."""
+    rows = records.rows("amp_vs_training")
+    return [
+        f"Training, D = {number(dimension)}, P = {number(tasks)}: {sentence}"
+        for dimension, tasks in sorted({(row["dimension"], row["tasks"]) for row in rows})
+        for some in [at_settings(rows, {"dimension": dimension, "tasks": tasks})]
+        for sentence in said(some, lines_of(some), "prompt_length", "prompt length")
+    ]
 
 
 def _judged(found: Band) -> str:
