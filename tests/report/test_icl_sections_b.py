@@ -283,6 +283,12 @@ def test_training_stands_beside_its_own_ground_state_with_an_interval_over_seeds
     told = words(whole, "amp_vs_training", "difference:0:0")
     assert "Adam, λ₀ = 0.005 less ground state, the mean over 3 prompt lengths: 0.01 (95 % 0.00816 to" in told
     assert "training ends above the ground state" in told
+    head = section_of(Records(whole), "header")
+    assert head is not None
+    assert any(
+        one.startswith("Training, D = 20, P = 10\u202f000: Adam, λ₀ = 0.005 less")
+        for one in head.values["others"]
+    )
     assert "λ₀ = 0.01: 0.01 (95" not in told
 
 
@@ -420,7 +426,7 @@ def test_models_are_held_against_the_ground_state(whole: Path) -> None:
         for row in architecture_rows()
         if row["model"] == "softmax" and row["tasks"] == 120
     ]
-    assert mean.x[-1] == 300
+    assert mean.x[-1] == 301
     assert mean.y[-1] == pytest.approx(np.mean(ends))
     _, _, ground = line(whole, "architectures", "test_losses:0:0:0", "ground state of the same tasks")
     assert ground.y[0] == pytest.approx(100 / 120 + 0.0015)

@@ -32,7 +32,7 @@ from lmscope.report.icl_rows import (
     states_of,
     view_choice,
 )
-from lmscope.report.records import Row
+from lmscope.report.records import Records, Row
 from lmscope.report.templates import render
 from lmscope.report.words import as_html, count, number, plain
 
@@ -281,6 +281,17 @@ def said(rows: Sequence[Row], lines: Sequence[Line], x: str, words: str) -> list
     return sentences
 
 
+def training_sentences(records: Records) -> list[str]:
+    """Of the page's head: what training leaves between itself and the ground state, by sizes."""
+    rows = records.rows("amp_vs_training")
+    return [
+        f"Training, D = {number(dimension)}, P = {number(tasks)}: {sentence}"
+        for dimension, tasks in sorted({(row["dimension"], row["tasks"]) for row in rows})
+        for some in [at_settings(rows, {"dimension": dimension, "tasks": tasks})]
+        for sentence in said(some, lines_of(some), "prompt_length", "prompt length")
+    ]
+
+
 def _judged(found: Band) -> str:
     if found.low is None or found.high is None:
         return ""
@@ -297,10 +308,12 @@ def warned(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
         stopped = [row for row in some if _stopped(row)]
         if stopped:
             left = "left out" if one.solver in _AMP else "shown as they are"
-            told = dict.fromkeys(row["reason"] for row in stopped if row["reason"])
+            told = list(dict.fromkeys(row["reason"] for row in stopped if row["reason"]))
+            # Each names its own spin and number.
+            why = f"{', such as: ' if len(told) > 1 else ': '}{told[0]}" if told else ""
             found.append(
                 f"{one.look.name} did not come to an end in {number(len(stopped))} of "
-                f"{count(len(some), 'run')}, {left}{': ' + '; '.join(told) if told else ''}."
+                f"{count(len(some), 'run')}, {left}{why}."
             )
         why = reasons(row for row in some if not _stopped(row))
         if why:

@@ -200,7 +200,7 @@ def _variant(rows: list[Row], label: str) -> Variant:
     if largest > end:
         beyond = int(np.sum(values > end))
         text = f"{count(beyond, 'value')} further right, up to {number(largest, 4)}"
-        named.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.12, "bottom")})
+        named.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.3, "bottom")})
     return Variant(
         label,
         data,

@@ -225,7 +225,7 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
     data: list[dict[str, Any]] = [{"visible": False}] * 3
     for one, points in lines.items():
         data += [{**trace, "opacity": 1 if one == block else 0.35} for trace in line_data(points, hover(one))]
-    note = ". ".join(filter(None, [LOG_BANDS if log else BANDS, BRACKETS, fixed]))
+    note = ". ".join(filter(None, [*([LOG_BANDS, BRACKETS] if log else [BANDS]), fixed]))
     lengths = [row["prompt_length"] for row in rows]
     return Variant(
         label,
