@@ -164,7 +164,7 @@ def test_findings_are_those_of_the_rows(tmp_path: Path) -> None:
     assert unique.numbers["unique_from"] == 20
     assert unique.numbers["formula_error"] == pytest.approx(0, abs=1e-12)
     assert unique.bands["spread_few"].mean > 10 * unique.bands["spread_many"].mean  # type: ignore[union-attr]
-    assert "<IclSummary: emergence of 3 seeds, phase_map of 3 seeds>" == repr(summary)
+    assert repr(summary) == "<IclSummary: emergence of 3 seeds, phase_map of 3 seeds>"
     assert "D(D+1)" in summary._repr_html_()
 
 
@@ -198,13 +198,13 @@ def test_a_checkpoints_folder_is_refused_and_the_other_way_round(tmp_path: Path,
     source = make_llama(layers=1)
     weights = lmscope.spectra(source, out=tmp_path / "weights", draws=1, progress=False)
     kept = states(weights.path)
-    with pytest.raises(WrongCheckpoint, match="holds results of the checkpoint .*choose another folder"):
+    with pytest.raises(WrongCheckpoint, match=r"holds results of the checkpoint .*choose another folder"):
         run_of(weights.path)
     assert states(weights.path) == kept
     run = run_of(tmp_path / "run", seeds=1)
     with pytest.raises(WrongCheckpoint, match="holds results of experiments, not of a checkpoint"):
         lmscope.spectra(source, out=run.path, draws=1, progress=False)
-    with pytest.raises(UsageError, match="icl: the run .* holds none"):
+    with pytest.raises(UsageError, match=r"icl: the run .* holds none"):
         weights.icl()
     with pytest.raises(UsageError, match="holds 'ledger', 'phase_map', not 'amp'"):
         run.table("amp")
