@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import math
@@ -18,9 +17,10 @@ import numpy as np
 import plotly.graph_objects
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 import lmscope
-from lmscope.cli.icl import icl as icl_command
+from lmscope.cli import app
 from lmscope.report import Records, build
 from lmscope.report.figures import unpacked
 from lmscope.report.icl_axes import cell_edges, count_ticks, log_ticks, tick_words
@@ -327,43 +327,44 @@ def test_to_reproduce(run: Path, tmp_path: Path) -> None:
     names = " ".join(f"--experiment {name.replace('_', '-')}" for name in ROWS)
     ends = "--preset seconds --seed 3 --device cpu -o RUN"
     assert shell == [f"lmscope icl {names} {ends}", "lmscope report RUN"]
-    assert python.endswith("run.report()\n") or python.endswith("run.report()")
-    given = {"prompt_lengths": [8, 40], "seeds": 3, "regularization": [0.1], "samples": 200}
+    assert python.strip().endswith("run.report()")
+    given = {"prompt_length": [8, 40], "seeds": 3, "regularization": [0.1], "samples": 200}
     folder = write_icl_run(tmp_path / "run", ["landscape"], given=given)
-    shell, python = calls_of(folder)
-    words = shlex.split(shell[0])
-    options = {option for parameter in _parameters() for option in parameter.opts}
-    assert {word for word in words if word.startswith("-")} <= options
+    words = shlex.split(calls_of(folder)[0][0])
     assert words[words.index("--prompt-lengths") + 1] == "8,40"
     assert words[words.index("--set") + 1] == "samples=200"
-    asked: dict[str, Any] = {}
-
-    class Lmscope:
-        @staticmethod
-        def icl(*names: Any, **arguments: Any) -> Any:
-            asked.update(inspect.signature(icl).bind(*names, **arguments).arguments)
-            return type("Run", (), {"report": staticmethod(lambda: None)})
-
-    exec(python.replace("import lmscope\n", ""), {"lmscope": Lmscope})
-    assert asked == {
-        "experiments": "landscape",
-        "preset": "seconds",
-        "prompt_lengths": [8, 40],
-        "seeds": 3,
-        "regularization": [0.1],
-        "seed": 3,
-        "device": "cpu",
-        "settings": {"samples": 200},
-        "out": "RUN",
-    }
 
 
-def _parameters() -> list[Any]:
-    import typer
-
-    app = typer.Typer()
-    app.command()(icl_command)
-    return typer.main.get_command(app).params
+def test_the_call_on_the_page_makes_the_same_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = icl(
+        ["emergence", "phase_map", "landscape", "amp"],
+        dimension=3,
+        prompt_lengths=[5, 9],
+        regularization=[0.1, 1.0],
+        seeds=2,
+        seed=7,
+        settings={"replicas": 4, "samples": 30},
+        out=tmp_path / "first",
+        device="cpu",
+        progress=False,
+    )
+    assert all(first.table(name).num_rows for name in ROWS)
+    assert list(figures_of(Records(tmp_path / "first"))) == KEYS
+    shell, python = calls_of(tmp_path / "first")
+    # One call for those that were given the same settings.
+    assert len(shell) == 4
+    assert python.count("lmscope.icl(") == 3
+    monkeypatch.chdir(tmp_path)
+    exec(python, {})
+    for line in shell:
+        command = [*shlex.split(line)[1:-1], "BY_SHELL"]
+        assert CliRunner().invoke(app, command).exit_code == 0
+    for folder in ("RUN", "BY_SHELL"):
+        assert Path(folder, "report.html").is_file()
+        again = lmscope.open_run(folder)
+        for name in ROWS:
+            taken = [run.table(name).drop_columns(["seconds"]) for run in (first, again)]
+            assert taken[0].equals(taken[1])
 
 
 def saved(watched: Watched, what: str) -> tuple[str, list[dict[str, str]]]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from lmscope.spin_glass import make_tasks, train, training_loss
+from lmscope.spin_glass import attention, make_tasks, train
 
 TASKS = make_tasks(tasks=30, dimension=3, prompt_length=5, seed=4)
 PROMPTS = next(TASKS.prompts())
@@ -70,8 +70,10 @@ def test_the_transformer_is_that_of_torch():
 @pytest.mark.parametrize("batch", [None, 20])
 def test_tasks_are_read_in_parts(model, batch, monkeypatch):
     options = {"model": model, "epochs": 5, "dtype": "float64", "batch": batch}
+    if model == "transformer":
+        options["width"] = 8
     whole = train(TASKS, **options)
-    monkeypatch.setattr(training_loss, "_ACTIVATION_BYTES", 1)  # one task at a time
+    monkeypatch.setattr(attention, "_ACTIVATION_BYTES", 1)  # one task at a time
     parts = train(TASKS, **options)
     np.testing.assert_allclose(parts.losses, whole.losses, rtol=1e-9)
     np.testing.assert_allclose(parts.predict(PROMPTS), whole.predict(PROMPTS), rtol=1e-7)
@@ -79,7 +81,7 @@ def test_tasks_are_read_in_parts(model, batch, monkeypatch):
 
 @pytest.mark.parametrize("model", ["softmax", "transformer"])
 def test_training_helps(model):
-    found = train(TASKS, model=model, epochs=60)
+    found = train(TASKS, model=model, epochs=60, width=16 if model == "transformer" else None)
     assert found.losses[-1] < 0.8 * found.losses[0]
     answers = found.predict(PROMPTS)
     assert np.square(answers - PROMPTS.target).mean() == pytest.approx(found.losses[-1], rel=1e-5)

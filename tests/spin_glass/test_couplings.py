@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -17,7 +18,9 @@ SMALL = sg.make_tasks(tasks=700, dimension=3, prompt_length=12, seed=1)
 
 
 def same(found: sg.Fields, expected: sg.Fields, tolerance: float = 1e-13) -> None:
-    np.testing.assert_allclose(found.gram, expected.gram, atol=tolerance * np.abs(expected.gram).max(), rtol=0)
+    np.testing.assert_allclose(
+        found.gram, expected.gram, atol=tolerance * np.abs(expected.gram).max(), rtol=0
+    )
     np.testing.assert_allclose(found.field, expected.field, atol=tolerance, rtol=0)
     assert found.target_power == pytest.approx(expected.target_power, rel=1e-13)
     assert (found.tasks, found.dimension) == (expected.tasks, expected.dimension)
@@ -83,7 +86,7 @@ def test_blocks_of_any_size_make_the_same_sums() -> None:
         told: list[int] = []
         parts = [
             sg.Statistics(given.context[a:b], given.query[a:b], given.target[a:b])
-            for a, b in zip(ends[:-1], ends[1:], strict=True)
+            for a, b in itertools.pairwise(ends)
         ]
         same(sg.fields(parts, advance=told.append), sg.fields(given))
         assert told == sizes
@@ -173,10 +176,16 @@ def test_sizes_that_cannot_fit_are_refused_before_anything_is_drawn(monkeypatch:
 
     monkeypatch.setattr(sg.Tasks, "_blocks", never)
     # 14 bytes for each pair of 2000 x 2001 spins.
-    with pytest.raises(ValueError, match=r"dimension 2000\) would take 224224.06 GB, and .* GB are free; .* smaller"):
+    with pytest.raises(
+        ValueError, match=r"dimension 2000\) would take 224224.06 GB, and .* GB are free; .* smaller"
+    ):
         sg.fields(sg.make_tasks(tasks=10, dimension=2000, prompt_length=5))
-    with pytest.raises(ValueError, match=r"1000000000000 tokens .* would take 80000.* GB, .* shorter prompts"):
+    with pytest.raises(
+        ValueError, match=r"1000000000000 tokens .* would take 80000.* GB, .* shorter prompts"
+    ):
         sg.fields(sg.make_tasks(tasks=10, dimension=4, prompt_length=10**12))
+    with pytest.raises(ValueError, match=r"prompt of 1000000000000 tokens"):
+        sg.zero_mode_ratio(tasks=10, dimension=4, prompt_length=10**12)
     with pytest.raises(ValueError, match=r"dimension 2000\) would take"):
         sg.StreamingFields(2000)
     with pytest.raises(ValueError, match=r"dimension 2000\) would take"):

@@ -233,6 +233,22 @@ def test_means_that_move_ever_faster_are_told() -> None:
     assert pass_messages(couplings, np.ones(size), np.ones(size)).diverged
 
 
+def test_means_out_of_the_range_of_numbers_are_told() -> None:
+    """Without damping the means of 200 spins grow fivefold a step, while the variances of two others, at the
+    edge of having none, still rise."""
+    size = 200
+    couplings = np.zeros((size + 2, size + 2))
+    couplings[:size, :size] = -5 / (size - 1)
+    couplings[size, size + 1] = couplings[size + 1, size] = 1.0
+    np.fill_diagonal(couplings, 0)
+    stiffness = np.append(np.ones(size), [2.0, 2.0])
+    found = pass_messages(couplings, np.ones(size + 2), stiffness, damping=0.0)
+    assert found.diverged
+    assert "grown out of the range of numbers" in found.reason
+    damped = pass_messages(couplings[:size, :size], np.ones(size), np.ones(size), damping=0.9, strict=True)
+    np.testing.assert_allclose(damped.mean, 1 / 6, rtol=1e-6)
+
+
 def test_running_out_of_steps_is_told(many: list[Fields]) -> None:
     found = amp(many[0], regularization=0.01, max_steps=30)
     assert not found.converged

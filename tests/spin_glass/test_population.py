@@ -157,7 +157,7 @@ def test_seen_teachers_count_as_often_as_tasks_have_them() -> None:
 
 
 def test_one_seen_teacher_is_learnt_and_not_in_context() -> None:
-    """Weights for one teacher answer its own prompts better than any weights answer unseen ones, and fail there."""
+    """Weights for one teacher answer its prompts better than any weights do unseen ones, and fail there."""
     tasks = law(5, 20, tasks=1)
     seen, unseen = sg.population(tasks, teachers="seen"), sg.population(tasks)
     weights = seen.ground_state()

@@ -1,4 +1,4 @@
-"""Tasks come from the law that they name, the first ones whatever their number, and statistics from theirs."""
+"""Tasks come from the law that they name, the first ones whatever their number; statistics from theirs."""
 
 from __future__ import annotations
 

@@ -191,6 +191,18 @@ def test_prompts_are_needed_where_they_are_read():
         train(tasks, model="softmax", epochs=2)
 
 
+@pytest.mark.parametrize(
+    ("model", "batch", "numbers"),
+    [("merged", 64, 5 + 4 + 1), ("full", None, 25 + 4 + 1), ("softmax", None, 21 * 5 + 1)],
+)
+def test_tasks_that_do_not_fit_are_refused_before_they_are_drawn(model, batch, numbers):
+    tasks = make_tasks(tasks=10**12, dimension=4, prompt_length=20)
+    size = rf"{4000 * numbers}\.00 GB, and .* GB are free; take fewer"
+    told = rf"^what training reads of the tasks would take {size}"
+    with pytest.raises(ValueError, match=told):
+        train(tasks, model=model, batch=batch, device="cpu")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the error is that of a machine without CUDA")
 def test_a_device_that_is_not_there():
     with pytest.raises(ValueError, match=r"^device: 'cuda', but torch sees no CUDA device$"):

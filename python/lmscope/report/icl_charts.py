@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmscope.report.icl_axes import log_axis
-from lmscope.report.icl_rows import Point
+from lmscope.report.icl_rows import Band, Point
+from lmscope.report.words import number
+
+BRACKETS = "In the table brackets hold 95 % intervals of the mean over seeds (Student's)"
 
 _LOGARITHMIC_FROM = 12
 """Ratio of the largest to the smallest number from which an axis is logarithmic."""
@@ -14,10 +17,10 @@ _ROOM_FOR_BANDS = 10
 """Of few seeds they may reach over many decades: so far beyond the means an axis follows them."""
 
 
-def size_axis(values: Iterable[float], title: str) -> dict[str, Any]:
-    """The x axis of what was asked for: logarithmic where it spans a decade."""
+def size_axis(values: Iterable[float], title: str, *, log: bool = True) -> dict[str, Any]:
+    """The x axis of what was asked for: logarithmic where it spans more than a decade, unless not ``log``."""
     sizes = sorted(set(values))
-    if _spans_a_decade(sizes):
+    if log and _spans_a_decade(sizes):
         return {**log_axis(sizes, title), "showgrid": False}
     shared = {"title": {"text": title}, "automargin": True, "fixedrange": True, "showgrid": False}
     return {**shared, "type": "linear", "zeroline": False, "nticks": 8}
@@ -43,6 +46,14 @@ def value_axis(title: str, lines: Iterable[Sequence[Point]], *, log: bool) -> di
     low = max(min([*means, *lows]), min(means) / _ROOM_FOR_BANDS)
     high = min(max([*means, *highs]), max(means) * _ROOM_FOR_BANDS)
     return log_axis([low, high], title)
+
+
+def cell_words(found: Band | None) -> str:
+    """Of a table: mean and interval."""
+    if found is None:
+        return "–"
+    ends = "" if found.low is None else f" [{number(found.low)}, {number(found.high)}]"
+    return f"{number(found.mean, 4)}{ends}"
 
 
 def layout(xaxis: Mapping[str, Any]) -> dict[str, Any]:

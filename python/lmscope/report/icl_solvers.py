@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -32,7 +32,7 @@ from lmscope.report.icl_rows import (
     states_of,
     view_choice,
 )
-from lmscope.report.records import Row
+from lmscope.report.records import Records, Row
 from lmscope.report.templates import render
 from lmscope.report.words import as_html, count, number, plain
 
@@ -56,7 +56,7 @@ _BELOW = """
 """
 
 _AMP = ("amp", "amp_without_onsager")
-_DASHES = ("solid", "longdash", "dashdot", "dot")
+_DASHES = ("solid", "dash", "dashdot", "dot")
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ def _without_numbers(row: Row) -> Row:
 
 
 def solver_figure(
-    rows: Sequence[Row], *, x: str, columns: Sequence[str], words: str, title: str
+    rows: Sequence[Row], *, x: str, columns: Sequence[str], words: str, title: str, log: bool = True
 ) -> tuple[Figure, list[Choice]]:
     """The chart against the column ``x``, and the choices of what it shows.
 
     ``columns`` are the settings to choose; ``words`` is what x is called beside a number, ``title`` on its
-    axis.
+    axis, which is logarithmic over more than a decade where ``log``.
     """
     lines = lines_of(rows)
     shown = {key: view.name for key, view in _VIEWS.items() if any(_seen(rows, one, key, x) for one in lines)}
@@ -156,7 +156,7 @@ def solver_figure(
                 as_html(one.look.name), one.look.colour, dash=one.look.dash, symbol=one.look.symbol
             )
         ],
-        layout(size_axis((row[x] for row in rows), title)),
+        layout(size_axis((row[x] for row in rows), title, log=log)),
         {key: name[0].upper() + name[1:] for key, name in states.items()},
         variant,
         first=next(iter(states)),
@@ -226,8 +226,12 @@ def _variant(
     if not known:
         return nothing_there(label, rows, 3 * len(lines))
     looks = _VIEWS[view]
-    axis = value_axis(looks.axis, shown, log=log) if view == "loss" else {"title": {"text": looks.axis}}
-    cells = [{point.x: band_words(point.band) for point in points} for _, points in known]
+    axis = (
+        {"title": {"text": looks.axis}, "zeroline": True}
+        if view == "difference"
+        else value_axis(looks.axis, shown, log=log)
+    )
+    cells = [{point.x: cell_words(point.band) for point in points} for _, points in known]
     note = ". ".join([looks.note, LOG_BANDS if log else BANDS, *([fixed] if fixed else [])])
     return Variant(
         label,
@@ -236,7 +240,7 @@ def _variant(
             for one, points in zip(lines, shown, strict=True)
             for trace in line_data(points, _hover_of(one.look.name, words))
         ],
-        {"yaxis": {**axis, "zeroline": view == "difference"}},
+        {"yaxis": axis},
         html=render(
             _BELOW,
             note=note,
@@ -277,6 +281,17 @@ def said(rows: Sequence[Row], lines: Sequence[Line], x: str, words: str) -> list
     return sentences
 
 
+def training_sentences(records: Records) -> list[str]:
+    """Of the page's head: what training leaves between itself and the ground state, by sizes."""
+    rows = records.rows("amp_vs_training")
+    return [
+        f"Training, D = {number(dimension)}, P = {number(tasks)}: {sentence}"
+        for dimension, tasks in sorted({(row["dimension"], row["tasks"]) for row in rows})
+        for some in [at_settings(rows, {"dimension": dimension, "tasks": tasks})]
+        for sentence in said(some, lines_of(some), "prompt_length", "prompt length")
+    ]
+
+
 def _judged(found: Band) -> str:
     if found.low is None or found.high is None:
         return ""
@@ -290,14 +305,17 @@ def warned(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
     found = []
     for one in lines:
         some = at_settings(rows, {"solver": one.solver, "regularization": one.regularization})
-        stopped = sum(map(_stopped, some))
+        stopped = [row for row in some if _stopped(row)]
         if stopped:
             left = "left out" if one.solver in _AMP else "shown as they are"
+            told = list(dict.fromkeys(row["reason"] for row in stopped if row["reason"]))
+            # Each names its own spin and number.
+            why = f"{', such as: ' if len(told) > 1 else ': '}{told[0]}" if told else ""
             found.append(
-                f"{one.look.name} did not come to an end in {number(stopped)} of {count(len(some), 'run')}: "
-                f"{left}."
+                f"{one.look.name} did not come to an end in {number(len(stopped))} of "
+                f"{count(len(some), 'run')}, {left}{why}."
             )
-        why = reasons(some)
+        why = reasons(row for row in some if not _stopped(row))
         if why:
             found.append(f"{one.look.name}: {why}.")
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from lmscope.report.icl_axes import spins
 from lmscope.report.icl_rows import SIGNS, points_of
+from lmscope.report.icl_solvers import training_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.words import count, listing, number, plain
 
@@ -23,7 +24,13 @@ def icl_summary(records: Records) -> dict[str, Any]:
         "model": records.title,
         "about": _about(records),
         "verdict": _INTRODUCTION,
-        "others": [*_emergence(records), *_phase_map(records), *_landscape(records), *_amp(records)],
+        "others": [
+            *_emergence(records),
+            *_phase_map(records),
+            *_landscape(records),
+            *_amp(records),
+            *training_sentences(records),
+        ],
         "limits": _failed(records),
         "tiles": [(len(records.rows(name)), f"rows of {plain(name)}", "") for name in records.analyses],
     }

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Rows of one experiment that lack a number, such as message passing that does not converge, of how many;
+    `reason` is that of the first."""
+
+    experiment: str
+    rows: int
+    of: int
+    reason: str
+
+
 @dataclass(frozen=True, repr=False)
 class IclSummary:
     """`findings`: experiment -> what it found; `seeds`: experiment -> repeats that stand.
 
-    `missing` has, by experiment, the rows in which a number is missing, such as message passing that does not
-    converge, of how many, and the reason of the first; `failures` experiment, record and reason of cells that
-    could not be computed.
+    `failures` has experiment, record and reason of cells that could not be computed.
     """
 
     findings: dict[str, tuple[Finding, ...]]
     seeds: dict[str, int]
-    missing: tuple[dict[str, str | int], ...]
+    missing: tuple[Missing, ...]
     failures: tuple[dict[str, str], ...]
 
     def __repr__(self) -> str:
@@ -50,9 +59,7 @@ def summarise_icl(
         findings={name: tuple(FINDINGS[name](own)) for name, own in rows.items()},
         seeds={name: len({row["seed"] for row in own}) for name, own in rows.items()},
         missing=tuple(
-            {"experiment": name, "rows": len(told), "of": len(rows[name]), "reason": told[0]}
-            for name, told in reasons.items()
-            if told
+            Missing(name, len(told), len(rows[name]), told[0]) for name, told in reasons.items() if told
         ),
         failures=tuple(
             {"experiment": name, "record": record, "reason": reason}

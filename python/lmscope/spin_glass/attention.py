@@ -16,6 +16,10 @@ from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_att
 __all__ = ["Attention", "Bilinear", "Factored", "FullLinear", "Merged", "Softmax", "Transformer"]
 
 
+_ACTIVATION_BYTES = 1 << 24
+"""Of tasks that are read together: more gains no speed."""
+
+
 class Attention(nn.Module):
     """Parameters are drawn in float64 from ``random``: the same ones for every dtype and device."""
 
@@ -33,8 +37,12 @@ class Attention(nn.Module):
         return nn.Parameter(torch.full((size,), value, dtype=self._dtype))
 
     def activations(self, columns: int) -> int:
-        """About how many numbers a task of a batch takes."""
+        """About how many numbers are kept of a task for the gradient."""
         raise NotImplementedError
+
+    def tasks_at_once(self, columns: int) -> int:
+        """So many that their activations stay small, whatever the batch."""
+        return max(1, _ACTIVATION_BYTES // (self.activations(columns) * self._dtype.itemsize))
 
 
 class Bilinear(Attention):

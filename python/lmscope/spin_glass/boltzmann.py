@@ -92,9 +92,11 @@ class Samples:
         return mean_overlap(self.weights[:, :, :-1].reshape(len(self), -1))
 
     def mode_variances(self, modes: Modes) -> Floats:
-        """Mean squared deviation from the exact mean along each eigenvector of A, (spins,), in the order of
-        ``modes``: 1 / (beta (l_i + lambda0)) times a chi-square variable over its degrees of freedom, the
-            draws.
+        """Mean squared deviation from the exact mean along each eigenvector of A.
+
+        Returns:
+            float64, (spins,), in the order of ``modes``. Its law is 1 / (beta (l_i + lambda0)) times a
+            chi-square variable over its degrees of freedom, the draws.
 
         Raises:
             ValueError: modes of another number of spins.

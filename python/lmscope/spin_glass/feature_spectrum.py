@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.intake import of_shape
 from lmscope.kernels.singular_values import singular_values
 from lmscope.spin_glass.couplings import Fields
 
@@ -148,9 +149,7 @@ def token_spectrum(
     """
     from lmscope.analyses.marchenko_pastur import fit_marchenko_pastur
 
-    given = np.asarray(tokens, dtype=np.float64)
-    if given.ndim != 2 or given.size == 0:
-        raise ValueError(f"tokens: expected shape (prompt length, dimension), found {given.shape}")
+    given = of_shape("tokens", tokens, (None, None), "prompt length x dimension")
     found = singular_values(given)
     fit = fit_marchenko_pastur(found.values, given.shape, false_positive_rate=false_positive_rate, seed=seed)
     return CouplingSpectrum("tokens", np.square(found.values) / len(given), fit, np.empty(0))

@@ -43,7 +43,7 @@ class MessageStability:
 
     @property
     def radius(self) -> float:
-        """The larger of both: by it each step shortens the distance to the fixed point in the end."""
+        """The larger of both, by which each step shortens the distance to the fixed point in the end."""
         return max(self.variance_radius, self.mean_radius) if self.exists else math.nan
 
     @property

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, positive
 from lmscope.spin_glass.couplings import Fields, StreamingFields
+from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
 
@@ -90,7 +91,8 @@ class Modes:
     @property
     def zero_mode_ratio(self) -> float:
         """Zero modes over (dimension + 1)^2."""
-        return self.zero_modes / (self.dimension + 1) ** 2
+        total = (self.dimension + 1) ** 2
+        return 1 - (total - self.zero_modes) / total
 
     @property
     def smallest(self) -> float:
@@ -193,8 +195,8 @@ def zero_modes(fields: Fields | StreamingFields) -> ZeroModes:
     unresolved = int(np.count_nonzero(found.values <= found.bounds))
     return ZeroModes(
         count=forced + unresolved,
-        ratio=(forced + unresolved) / total,
-        expected=forced / total,
+        ratio=1 - (len(found) - unresolved) / total,
+        expected=1 - len(found) / total,
         ambiguous=unresolved,
         values=found.values,
         bounds=found.bounds,
@@ -237,7 +239,4 @@ def zero_mode_ratio(*, tasks: int, dimension: int, prompt_length: int, seed: int
         TypeError: a size that is not a whole number.
     """
     law = make_tasks(tasks=tasks, dimension=dimension, prompt_length=prompt_length, seed=seed)
-    stream = StreamingFields(law.dimension)
-    for prompts in law.prompts():
-        stream.update(prompts)
-    return zero_modes(stream).ratio
+    return zero_modes(fields_of(law)).ratio

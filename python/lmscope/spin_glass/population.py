@@ -123,8 +123,8 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
 
     Args:
         tasks: of :func:`make_tasks`.
-        teachers: ``"unseen"``: over all teachers of the law, too. ``"seen"``: over the teachers that the
-            tasks have, each as often as they have it.
+        teachers: ``"unseen"``: over all teachers of the law, too; of low rank, those of the tasks' subspace.
+            ``"seen"``: over the teachers that the tasks have, each as often as they have it.
 
     Raises:
         ValueError: another word.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import not_negative
+from lmscope.analyses.intake import not_negative, of_shape
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import modes, zero_modes
@@ -129,12 +129,11 @@ def energy(fields: Fields, weights: npt.ArrayLike, *, regularization: float = 0.
         ValueError: another shape, or a regularization that is not finite or below 0.
     """
     regularization = not_negative("regularization", regularization)
-    given = np.asarray(weights, dtype=np.float64)
     size = fields.dimension + 1
-    if given.ndim not in (2, 3) or given.shape[-2:] != (size, size):
-        raise ValueError(
-            f"weights: expected shape {(size, size)} or (k, {size}, {size}), found {given.shape}"
-        )
+    if np.ndim(weights) == 3:
+        given = of_shape("weights", weights, (None, size, size), "matrices x contexts x queries")
+    else:
+        given = of_shape("weights", weights, (size, size), "contexts x queries")
     spins = given[..., :-1].reshape(-1, fields.spins)
     found: Floats = np.einsum("ij,ij->i", spins @ fields.gram, spins) / 2 - spins @ fields.field
     found += regularization / 2 * np.square(given).reshape(len(spins), -1).sum(axis=1)

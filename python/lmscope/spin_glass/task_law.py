@@ -114,7 +114,8 @@ class Prompts:
 class Tasks:
     """The law of tasks and the seed that they are drawn from; nothing is drawn before it is asked for.
 
-    Made by :func:`make_tasks`, which says what the attributes mean.
+    Made by :func:`make_tasks`, which says what the attributes mean; ``unseen_teachers`` marks what
+    :meth:`unseen` gives.
     """
 
     tasks: int
@@ -151,8 +152,8 @@ class Tasks:
         return replace(self, tasks=whole("tasks", tasks, 1), unseen_teachers=True, distinct_teachers=None)
 
     def prompts(self) -> Iterator[Prompts]:
-        """The tasks, some at a time; ValueError where only their statistics are drawn, or where a single one does
-        not fit in memory."""
+        """The tasks, some at a time; ValueError where only their statistics are drawn, or where a single one
+        does not fit in memory."""
         if self.draw != "prompts":
             raise ValueError("prompts: these tasks are drawn as statistics; make them with draw='prompts'")
         numbers = self._block * self.prompt_length * self.dimension

@@ -169,8 +169,8 @@ def train(
     Raises:
         ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number
             below its range, a batch larger than the number of tasks, heads that do not divide the width, a
-            width for a model that has none, fields of other tasks, or tasks drawn as statistics for a model
-            that reads prompts.
+            width for a model that has none, fields of other tasks, tasks drawn as statistics for a model that
+            reads prompts, or tasks that do not fit in memory.
         TypeError: a number that is not whole where it must be.
     """
     _check(

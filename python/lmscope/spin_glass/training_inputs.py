@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lmscope.spin_glass.attention import Attention, Bilinear, FullLinear
-from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
+from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 
 __all__ = ["inputs_of_tasks", "predictions", "weights_of"]
 
@@ -16,22 +19,38 @@ Floats = npt.NDArray[np.float64]
 
 
 def inputs_of_tasks(tasks: Tasks, module: Attention) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Of all tasks, one row each, and their targets."""
-    some: list[tuple[Floats, ...]]
-    if isinstance(module, Bilinear):
-        some = [(part.context, part.query, part.target) for part in tasks.statistics()]
-    else:
-        some = [(*_read(part, module, tasks.normalization), part.target) for part in tasks.prompts()]
-    *inputs, target = (_tensor(np.concatenate(parts), module) for parts in zip(*some, strict=True))
+    """Of all tasks, one row each, and their targets. ValueError where they do not fit in memory."""
+    parameter = next(module.parameters())
+    sizes = _row_shapes(tasks, module)
+    if parameter.device.type == "cpu":
+        numbers = tasks.tasks * sum(map(math.prod, sizes))
+        way_out = "take fewer tasks, or merged, separate or multi-head attention on all of them at once"
+        check_memory("what training reads of the tasks", numbers * parameter.element_size(), way_out)
+    filled = [parameter.new_empty((tasks.tasks, *shape), requires_grad=False) for shape in sizes]
+    start = 0
+    for some in tasks.statistics() if isinstance(module, Bilinear) else tasks.prompts():
+        read = (*_read(some, module, tasks.normalization), some.target)
+        for into, array in zip(filled, read, strict=True):
+            into[start : start + len(some)] = torch.from_numpy(array)
+        start += len(some)
+    *inputs, target = filled
     return tuple(inputs), target
 
 
 def predictions(module: Attention, prompts: Prompts, normalization: Normalization) -> Floats:
     """Labels of the queries, (tasks,)."""
+    parameter = next(module.parameters())
+    inputs = [
+        torch.from_numpy(one).to(parameter.device, parameter.dtype)
+        for one in _read(prompts, module, normalization)
+    ]
+    size = module.tasks_at_once(prompts.prompt_length + 1)
     with torch.no_grad():
-        inputs = (_tensor(one, module) for one in _read(prompts, module, normalization))
-        found: Floats = module(*inputs).double().cpu().numpy()
-    return found
+        found = [
+            module(*(one[start : start + size] for one in inputs)) for start in range(0, len(prompts), size)
+        ]
+    labels: Floats = torch.cat(found).double().cpu().numpy()
+    return labels
 
 
 def weights_of(module: Attention) -> Floats:
@@ -41,22 +60,26 @@ def weights_of(module: Attention) -> Floats:
     return weights
 
 
-def _read(prompts: Prompts, module: Attention, normalization: Normalization) -> tuple[Floats, ...]:
+def _row_shapes(tasks: Tasks, module: Attention) -> list[tuple[int, ...]]:
+    """Of what a task gives, its target at the end."""
+    dimension = tasks.dimension
     if isinstance(module, Bilinear):
-        statistics = prompts.statistics(normalization)
-        return statistics.context, statistics.query
-    tasks, length, dimension = prompts.tokens.shape
-    columns = np.zeros((tasks, length + 1, dimension + 1))
-    columns[:, :-1, :-1] = prompts.tokens
-    columns[:, :-1, -1] = prompts.labels
-    columns[:, -1, :-1] = prompts.query
+        return [(dimension + 1,), (dimension,), ()]
+    if isinstance(module, FullLinear):
+        return [(dimension + 1, dimension + 1), (dimension,), ()]
+    return [(tasks.prompt_length + 1, dimension + 1), ()]
+
+
+def _read(some: Prompts | Statistics, module: Attention, normalization: Normalization) -> tuple[Floats, ...]:
+    """Rows of what ``module`` takes."""
+    if isinstance(some, Statistics):
+        return some.context, some.query
+    columns = np.zeros((len(some), some.prompt_length + 1, some.dimension + 1))
+    columns[:, :-1, :-1] = some.tokens
+    columns[:, :-1, -1] = some.labels
+    columns[:, -1, :-1] = some.query
     if isinstance(module, FullLinear):
         moments = np.matmul(columns.transpose(0, 2, 1), columns)
-        moments /= length + (normalization == "columns")
-        return moments, prompts.query
+        moments /= some.prompt_length + (normalization == "columns")
+        return moments, some.query
     return (columns,)
-
-
-def _tensor(array: Floats, module: Attention) -> Tensor:
-    parameter = next(module.parameters())
-    return torch.from_numpy(array).to(parameter.device, parameter.dtype)

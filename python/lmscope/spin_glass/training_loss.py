@@ -14,9 +14,6 @@ from lmscope.spin_glass.couplings import Fields
 
 __all__ = ["QuadraticForm", "Samples", "TrainingLoss"]
 
-_ACTIVATION_BYTES = 1 << 24
-"""Of a batch's part: what a second-level cache or two hold."""
-
 
 class TrainingLoss(Protocol):
     def batches(self) -> Iterator[Tensor | None]:
@@ -107,8 +104,7 @@ class Samples:
         return total / len(self._target)
 
     def _parts(self, module: Attention, batch: Tensor | None) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        task_bytes = module.activations(self._columns) * self._target.element_size()
-        size = max(1, _ACTIVATION_BYTES // task_bytes)
+        size = module.tasks_at_once(self._columns)
         tasks = len(self._target) if batch is None else len(batch)
         for start in range(0, tasks, size):
             rows = slice(start, start + size) if batch is None else batch[start : start + size]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from math import log10
 from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -143,7 +144,8 @@ def section(records: Records) -> Section | None:
         "tasks it can be passed.",
         surprise="A linear form that ends far from the others: they can represent the same function, so "
         "that training has not ended or the learning rate does not fit. Softmax attention and a transformer "
-        "that end higher have been given the same few epochs; this is no proof that they cannot do better.",
+        "that end higher have often been given fewer epochs (see the table); this is no proof that they "
+        "cannot do better.",
         figure=figure,
     )
 
@@ -191,6 +193,7 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
     beside = [Point(ends[at], ground, []) for at in (0, -1)] if ground and ends else []
     log = logarithmic([*(points_of(some, "step", "value") for some in of_model.values()), beside])
     lines = {name: points_of(some, "step", "value", logarithmic=log) for name, some in of_model.items()}
+    powers = range(int(log10(max([1.0, *ends]))) + 1)
     if not any(lines.values()):
         return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
     data = [
@@ -199,6 +202,9 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
         for trace in line_data(points, _hover_of(models[name], "epoch"))
     ]
     data += line_data(beside, lambda point: f"<b>ground state</b><br>{band_words(point.band)}")
+    # Few epochs of one model stand beside many of another.
+    for trace in data:
+        trace["x"] = [step + 1 for step in trace["x"]]
     # Of a training of hundreds of epochs markers would hide the line.
     for trace in data[2::3]:
         trace["mode"] = "lines"
@@ -207,7 +213,14 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
         label,
         data,
         {
-            "xaxis": {"title": {"text": "epoch"}},
+            "xaxis": {
+                "type": "log",
+                "title": {"text": "epoch (logarithm of epoch + 1)"},
+                "tickmode": "array",
+                "tickvals": [1, *(10**power + 1 for power in powers)],
+                "ticktext": ["0", *(number(10**power) for power in powers)],
+                "tickangle": 0,
+            },
             "yaxis": value_axis("mean squared error", [*lines.values(), beside], log=log),
         },
         html=_below(rows, models, fixed, LOG_BANDS if log else BANDS),
@@ -342,10 +355,10 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
                     "tasks": at,
                     "parameters": some[0]["parameters"] if name != _GROUND else None,
                     "epochs": some[0]["epochs"] if name != _GROUND else None,
-                    "bands": [(one, band_words(one) if one else "–") for one in found.values()],
+                    "bands": [(one, cell_words(one)) for one in found.values()],
                 }
             )
-    note = ". ".join(filter(None, [bands, "differences are taken seed by seed", fixed]))
+    note = ". ".join(filter(None, [bands, "Differences are taken seed by seed", fixed]))
     return render(_BELOW, note=note, why=reasons(rows), rows=table, several=len(places) > 1)
 
 

@@ -19,6 +19,7 @@ def section(records: Records) -> Section | None:
         columns=("dimension", "prompt_length", "tasks"),
         words="correlation",
         title="correlation c of two entries of a token",
+        log=False,
     )
     return Section(
         key="correlated",

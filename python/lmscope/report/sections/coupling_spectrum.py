@@ -42,6 +42,7 @@ _TEMPLATE = """
 <div class="controls">{{ matrix_choice(groups, first, "coupling_spectrum") }}
 {{ view_choice("Show", views, "coupling_spectrum") }}
 <button data-save="coupling_spectrum">Data (CSV)</button></div>
+<p class="note" data-title="coupling_spectrum"></p>
 <div class="figure" id="coupling_spectrum" role="img"
 aria-label="Histogram of eigenvalues over the Marchenko–Pastur law"></div>
 <div data-html="coupling_spectrum"></div>
@@ -107,11 +108,11 @@ def section(records: Records) -> Section | None:
         "of the fitted scale give, and the dotted lines are where noise of this size ends: one eigenvalue "
         "of it lies outside in 1 of 100 draws. Ticks under the chart are the values outside. The table has "
         "every seed.",
-        surprise="Tokens are independent entries: their bars must follow the curve, and a value outside is "
-        "one of the hundred draws. Features are products of tokens and labels, not independent, so values "
-        "outside the edges say that this noise is no model of them, not that anything was learnt. Those of "
-        "the label row (orange) stand apart for they are larger: squares of labels, not products of two "
-        "different numbers.",
+        surprise="Tokens are independent entries: their bars must follow the curve, and only one prompt in "
+        "a hundred may have a value outside. Features are products of tokens and labels, not independent, "
+        "so values outside the edges say that this noise is no model of them, not that anything was learnt. "
+        "Those of the label row (orange) stand apart for they are larger: squares of labels, not products "
+        "of two different numbers.",
         figure=figure,
     )
 
@@ -184,7 +185,8 @@ def _variant(rows: list[Row], label: str) -> Variant:
     if row["scale"] and upper is not None:
         sides = np.sqrt(_shape(row))
         reach = row["scale"] ** 2 * np.array([(sides[0] - sides[1]) ** 2, sides.sum() ** 2]) / _shape(row)[0]
-        x = np.linspace(max(0.0, reach[0] - width), reach[1] + width, _CURVE_POINTS)
+        # No bin reaches below 0.
+        x = np.linspace(max(width / 2, reach[0] - width), reach[1] + width, _CURVE_POINTS)
         y = noise(x, width, row)
         data[1] = {"x": packed(x), "y": packed(y), "visible": True}
         peak = max(peak, float(y.max()))
@@ -198,7 +200,7 @@ def _variant(rows: list[Row], label: str) -> Variant:
     if largest > end:
         beyond = int(np.sum(values > end))
         text = f"{count(beyond, 'value')} further right, up to {number(largest, 4)}"
-        named.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.12, "bottom")})
+        named.append({"text": text, "x": 1, "xref": "paper", "xanchor": "right", **_at(0.3, "bottom")})
     return Variant(
         label,
         data,
@@ -230,12 +232,12 @@ def _at(y: float, anchor: str) -> dict[str, Any]:
 def _marks(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A line and a name for each edge, one name below the other so that they never overlap."""
     edges = [
-        (row["upper_edge"], f"upper edge: {number(row['n_above'])} above"),
-        (row["lower_edge"] or None, f"lower edge: {number(row['n_below'])} below"),
+        (row["upper_edge"], f"upper edge: {number(row['n_above'])} above", "right"),
+        (row["lower_edge"] or None, f"lower edge: {number(row['n_below'])} below", "left"),
     ]
     shapes: list[dict[str, Any]] = []
     named: list[dict[str, Any]] = []
-    for edge, text in edges:
+    for edge, text, side in edges:
         if edge is None or not math.isfinite(edge):
             continue
         top = 1.0 - 0.065 * len(named)
@@ -243,6 +245,6 @@ def _marks(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         shapes.append(
             {"type": "line", "x0": edge, "x1": edge, "y0": 0, "y1": top, "yref": "paper", "line": line}
         )
-        place = {"x": edge, "xanchor": "left", "xshift": 3, **_at(top, "top")}
+        place = {"x": edge, "xanchor": side, "xshift": 3 if side == "left" else -3, **_at(top, "top")}
         named.append({"text": text, **place, "font": {"color": BLUE}})
     return shapes, named

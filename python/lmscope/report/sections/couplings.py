@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import BRACKETS, cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LOG_BANDS,
@@ -183,7 +183,7 @@ def _histogram(
     ]
     what = _ENTRIES[row["kind"]]
     of = f"seed {row['seed']}" + (f" of {count(len(here), 'seed')}" if len(here) > 1 else "")
-    note = f"Bars: {of}, {count(row['draws'], 'set')} of tasks. {BANDS}{'. ' + fixed if fixed else ''}"
+    note = ". ".join(filter(None, [f"Bars: {of}, {count(row['draws'], 'set')} of tasks", BRACKETS, fixed]))
     return Variant(
         label,
         data,
@@ -225,7 +225,7 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
     data: list[dict[str, Any]] = [{"visible": False}] * 3
     for one, points in lines.items():
         data += [{**trace, "opacity": 1 if one == block else 0.35} for trace in line_data(points, hover(one))]
-    note = f"{LOG_BANDS if log else BANDS}{'. ' + fixed if fixed else ''}"
+    note = ". ".join(filter(None, [*([LOG_BANDS, BRACKETS] if log else [BANDS]), fixed]))
     lengths = [row["prompt_length"] for row in rows]
     return Variant(
         label,
@@ -263,7 +263,7 @@ def _table(rows: list[Row], block: str, length: int | None) -> list[dict[str, An
             column: [row[column] for row in some if row[column] is not None]
             for column in ("mean", "sd", _DIVERGENCE)
         }
-        words = {column: band_words(band(values)) if values else "–" for column, values in known.items()}
+        words = {column: cell_words(band(values) if values else None) for column, values in known.items()}
         parts = _parts(some[0])
         found.append(
             {**words, "block": _BLOCKS[one], "prompt_length": at, "parts": parts, "chosen": one == block}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmscope.report.figures import BLUE, GREEN, GREY, PURPLE, VERMILLION, Figure, Variant
-from lmscope.report.icl_charts import layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -197,7 +197,7 @@ def _variant(rows: Sequence[Row], lines: list[_Line], view: _View, label: str, f
     known = {line: points for line, points in shown.items() if points}
     if not known:
         return nothing_there(label, rows, 3 * len(lines))
-    cells = [{point.x: band_words(point.band) for point in points} for points in known.values()]
+    cells = [{point.x: cell_words(point.band) for point in points} for points in known.values()]
     note = ". ".join(filter(None, [LOG_BANDS if log else BANDS, fixed]))
     why = reasons(rows)
     return Variant(
