@@ -29,7 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dimensions": [20],
         "prompt_lengths": [2, 5, 10, 20, 50, 100],
         "tasks": None,
-        "regularization": [0.0, 0.01],
+        "regularization": [0.0, 0.01, 1.0],
         "seeds": 10,
     },
     "paper": {
