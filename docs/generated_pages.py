@@ -41,6 +41,16 @@ _ROWS = {
     "mask": "One row per such checkpoint: the removable set that is proposed.",
     "generations": "One row per such checkpoint and what was changed before its continuations.",
     "dynamics": "One row per checkpoint of a series.",
+    "emergence": "One row per prompt length, number of tasks and seed of `icl`.",
+    "phase_map": "One row per prompt length, number of tasks, regularization and seed.",
+    "landscape": "One row per number of tasks, regularization and seed.",
+    "amp": "One row per prompt length, number of tasks, regularization, kind of message passing and seed.",
+    "amp_vs_training": "One row per prompt length, solver and seed.",
+    "correlated": "One row per correlation of the tokens, solver and seed.",
+    "couplings": "One row per prompt length, block of fields or couplings and seed.",
+    "coupling_spectrum": "One row per spectrum, of tokens or of features, and seed.",
+    "architectures": "One row per number of tasks, model and seed.",
+    "diversity": "One row per kind and number of teachers, solver and seed.",
 }
 _EXAMPLE = re.compile(r'<span style="font-weight: bold">(Examples?)</span>: (lmscope .+(?:\n\nlmscope .+)*)')
 _PROSE = re.compile(r"^(?!lmscope |\* ).+$", re.MULTILINE)

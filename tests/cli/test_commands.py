@@ -369,7 +369,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["inspect", "analyze", "spectra", "tokens", "localize", "unembedding", "report"]
+    "verb", ["inspect", "analyze", "spectra", "tokens", "localize", "unembedding", "icl", "report"]
 )
 def test_help_has_an_example(verb):
     result = lmscope_command(verb, "--help")
@@ -381,6 +381,7 @@ def test_help_has_an_example(verb):
     "verb",
     [
         *([], ["inspect"], ["analyze"], ["spectra"], ["tokens"], ["localize"], ["unembedding"], ["report"]),
+        ["icl"],
         ["bench"],
     ],
 )

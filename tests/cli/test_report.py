@@ -104,6 +104,6 @@ def test_a_damaged_file_names_the_command_that_made_it(run: Path, name: str) -> 
     assert str(damaged) in line
     assert (
         "delete it and repeat the command that made the run "
-        "(lmscope analyze, spectra, similarity, compare, tokens, localize or unembedding)" in line
+        "(lmscope analyze, spectra, similarity, compare, tokens, localize, unembedding or icl)" in line
     )
     assert "the same command" not in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -23,10 +24,15 @@ _MOST_MESSAGES = 10
 _TEXT_COLUMNS = (
     *("checkpoint", "method", "form", "refused", "role", "side", "score", "held against"),
     *("edit", "text", "fitted", "changed"),
+    *("solver", "model", "teachers", "of", "block", "Onsager term"),
 )
 _NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "score": 2, "edit": 2, "series": 1}
 """First column -> how many columns say what a row is of, 1 unless named: they stand in every part of a
 table."""
+
+_SIZES = {"D", "N", "P", "\u03bb\u2080", "correlation", "distinct", "solver", "teachers", "of", "block"}
+_SIZES |= {"Onsager term", "model"}
+"""Columns of experiments that say what a row is of; which of them lead a table depends on the run."""
 
 _WIDEST_REASON = 48
 
@@ -118,7 +124,7 @@ def fitting_tables(
     whole = _table(title, columns, rows, range(len(columns)), out.width)
     if fits(whole):
         return [whole]
-    names = list(range(3 if columns[1:3] == ("edit", "text") else _NAMES.get(columns[0], 1)))
+    names = list(range(_leading(columns)))
     low = [
         [*row[: len(names)], *(cell.replace(" (", "\n(", 1) for cell in row[len(names) :])] for row in rows
     ]
@@ -133,6 +139,13 @@ def fitting_tables(
         _table("" if number else title, columns, low, part, out.width, broken=True)
         for number, part in enumerate(parts)
     ]
+
+
+def _leading(columns: Sequence[str]) -> int:
+    """How many columns say what a row is of."""
+    if columns[0] in _SIZES:
+        return sum(1 for _ in takewhile(_SIZES.__contains__, columns))
+    return 3 if columns[1:3] == ("edit", "text") else _NAMES.get(columns[0], 1)
 
 
 def _table(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from lmscope.report.figures import VERMILLION
 from lmscope.report.words import number
 
-_MOST_TICKS = 7
+_MOST_TICKS = 6
 _ROOM = 0.04
 """Of the axis, free at either end."""
 
@@ -20,11 +21,16 @@ def spins(dimension: int) -> int:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many."""
+    """1, 2 and 5 times powers of ten from ``low`` to ``high``, or powers alone where there are many.
+
+    Both ends and their middle where there are fewer than two.
+    """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
         held = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        if len(held) < 2:
+            return [low, math.sqrt(low * high), high]
         if len(held) <= _MOST_TICKS:
             return held
     return held[:: -(-len(held) // _MOST_TICKS)]
@@ -38,8 +44,6 @@ def log_axis(values: Iterable[float], title: str, *, edges: bool = False) -> dic
         low, high = low / 2, high * 2
     room = 0 if edges else _ROOM * math.log10(high / low)
     ticks = log_ticks(low, high)
-    if len(ticks) < 2:
-        ticks = [low, math.sqrt(low * high), high]
     return {
         "type": "log",
         "title": {"text": title},
@@ -53,15 +57,26 @@ def log_axis(values: Iterable[float], title: str, *, edges: bool = False) -> dic
     }
 
 
+def count_ticks(most: int) -> list[int]:
+    """Round numbers from 0 to at most ``most``."""
+    step = next(
+        one for power in range(19) for one in (10**power, 2 * 10**power, 5 * 10**power) if most <= 5 * one
+    )
+    return list(range(0, most + 1, step))
+
+
 def tick_words(value: float) -> str:
-    return number(value) if 1e-3 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    """Short: ``0.01``, ``200``, ``2k``, ``1e-5``."""
+    if 1e3 <= value < 1e6:
+        return f"{value / 1000:.3g}k"
+    return number(value) if 1e-3 <= value < 1e3 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def cell_edges(centres: Sequence[float]) -> list[float]:
     """Edges of cells around positive numbers on a logarithmic axis, one more than there are cells."""
     if len(centres) == 1:
         return [centres[0] / 2, centres[0] * 2]
-    between = [math.sqrt(left * right) for left, right in zip(centres, centres[1:], strict=False)]
+    between = [math.sqrt(left * right) for left, right in pairwise(centres)]
     return [centres[0] ** 2 / between[0], *between, centres[-1] ** 2 / between[-1]]
 
 

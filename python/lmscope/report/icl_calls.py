@@ -23,7 +23,7 @@ _NAMED = {
 """Settings that are arguments of their own."""
 
 
-def icl_calls(records: Records) -> tuple[list[str], list[str]]:
+def icl_code(records: Records) -> str:
     """In a shell and from Python: one call for all experiments that were asked for alike."""
     groups: list[tuple[dict[str, Any], list[str]]] = []
     for name in records.analyses:
@@ -36,9 +36,13 @@ def icl_calls(records: Records) -> tuple[list[str], list[str]]:
             alike.append(name)
     device = str(records.manifest.get("device") or "auto")
     of = {} if device == "auto" else {"device": device}
-    return (
-        [_shell(names, asked, of) for asked, names in groups],
-        [_python(names, asked, of) for asked, names in groups],
+    return "\n".join(
+        [
+            *(_shell(names, asked, of) for asked, names in groups),
+            "lmscope report RUN\n\n# or from Python\nimport lmscope\n",
+            *(_python(names, asked, of) for asked, names in groups),
+            "run.report()",
+        ]
     )
 
 

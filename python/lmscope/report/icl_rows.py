@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +17,7 @@ from lmscope.report.records import Row
 from lmscope.report.words import as_html, count, number
 
 CONFIDENCE = 0.95
+_MOST_REASONS = 3
 BANDS = "Bands are 95 % intervals of the mean over seeds (Student's); without one there is a single seed"
 LOG_BANDS = (
     "Lines are geometric means over seeds, bands 95 % intervals (Student's, of the logarithm); without one "
@@ -98,6 +99,12 @@ def key_of(choices: Sequence[Choice], settings: Mapping[str, Any]) -> str:
     )
 
 
+def opening(choices: Sequence[Choice], *last: str) -> str:
+    """The key of the state that a page opens with: the first option of every choice, the last one of the
+    columns named."""
+    return ":".join(list(one.options)[-1 if one.column in last else 0] for one in choices)
+
+
 def at_settings(rows: Iterable[Row], settings: Mapping[str, Any]) -> list[Row]:
     """Rows that hold these values; names that are no columns of theirs, such as of views, are passed over."""
     return [row for row in rows if all(row.get(name, value) == value for name, value in settings.items())]
@@ -110,12 +117,13 @@ def fixed_words(choices: Sequence[Choice]) -> str:
 
 
 def reasons(rows: Iterable[Row]) -> str:
-    """Why there is no number, by how many records say so; empty where all have one."""
-    told: dict[str, int] = defaultdict(int)
-    for row in rows:
-        if row["reason"]:
-            told[row["reason"]] += 1
-    return "; ".join(f"{count(times, 'record')} without a number: {reason}" for reason, times in told.items())
+    """Why there are no numbers: the most frequent reasons; empty where there are all."""
+    told = Counter(row["reason"] for row in rows if row["reason"])
+    words = [
+        f"{count(times, 'row')} without a number: {one}" for one, times in told.most_common(_MOST_REASONS)
+    ]
+    more = [f"{count(len(told) - len(words), 'further reason')}"] if len(told) > len(words) else []
+    return "; ".join([*words, *more])
 
 
 @dataclass(frozen=True)

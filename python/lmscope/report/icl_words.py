@@ -7,13 +7,14 @@ from typing import Any
 
 from lmscope.report.icl_axes import spins
 from lmscope.report.icl_rows import SIGNS, points_of
+from lmscope.report.icl_solvers import training_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.words import count, listing, number, plain
 
 _INTRODUCTION = (
-    "Linear attention that learns linear regression from examples in its prompt, as a spin glass: its weights are "
-    "continuous spins, the tasks of the training their couplings and fields, and the exact ground state is what "
-    "training can find at best."
+    "Linear attention that learns linear regression from examples in its prompt, as a spin glass: its "
+    "weights are continuous spins, tasks give their couplings and fields, and the exact ground state is "
+    "what training can find at best."
 )
 
 
@@ -23,7 +24,13 @@ def icl_summary(records: Records) -> dict[str, Any]:
         "model": records.title,
         "about": _about(records),
         "verdict": _INTRODUCTION,
-        "others": [*_emergence(records), *_phase_map(records), *_landscape(records), *_amp(records)],
+        "others": [
+            *_emergence(records),
+            *_phase_map(records),
+            *_landscape(records),
+            *_amp(records),
+            *training_sentences(records),
+        ],
         "limits": _failed(records),
         "tiles": [(len(records.rows(name)), f"rows of {plain(name)}", "") for name in records.analyses],
     }
@@ -93,10 +100,10 @@ def _emergence(records: Records) -> list[str]:
         some = [row for row in rows if row["dimension"] == dimension]
         exact = sum(abs(row["zero_mode_ratio"] - row["expected_ratio"]) < 1e-12 for row in some)
         unique = [row["tasks"] for row in some if row["unique"]]
-        first = f"one is unique from P = {number(min(unique))} on" if unique else "none is unique"
+        first = f"the first unique one is at P = {number(min(unique))}" if unique else "none is unique"
         told.append(
-            f"Emergence, D = {dimension}: the zero modes of {exact} of {count(len(some), 'ground state')} are "
-            f"exactly those of the formula; {first}, and D(D+1) is {number(spins(dimension))}."
+            f"Emergence, D = {dimension}: the zero modes of {exact} of {count(len(some), 'ground state')} "
+            f"are exactly those of the formula; {first}, and D(D+1) is {number(spins(dimension))}."
         )
     return told
 
@@ -120,10 +127,10 @@ def _phase_map(records: Records) -> list[str]:
             continue
         top = max(held, key=lambda one: one.band.mean)
         told.append(
-            f"Phase map, D = {dimension}, N = {number(length)}, λ₀ = {number(level)}: of the numbers of tasks "
-            f"from D(D+1)/2 on, the loss on unseen tasks is highest at P = {number(top.x)} "
-            f"({number(top.band.mean)}; at P = {number(held[-1].x)}, the most, {number(held[-1].band.mean)}); "
-            f"D(D+1) is {number(spins(dimension))}."
+            f"Phase map, D = {dimension}, N = {number(length)}, λ₀ = {number(level)}: of the numbers of "
+            f"tasks from D(D+1)/2 on, the loss on unseen tasks is highest at P = {number(top.x)} "
+            f"({number(top.band.mean)}; at the most tasks, P = {number(held[-1].x)}, "
+            f"{number(held[-1].band.mean)}); D(D+1) is {number(spins(dimension))}."
         )
     return told
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmscope.report.icl_rows import Band, Point, band, points_of
 
-Row = Mapping[str, Any]
-Number = Band | float | None
+Row: TypeAlias = dict[str, Any]
 
 SIZES = ("dimension", "prompt_length", "tasks")
+
+_SOLVERS = ("population", "ground_state", "amp", "amp_without_onsager", "adam")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found under the settings `of`; a `Band` is a mean over seeds with its 95 % interval."""
+    """What was found under the settings `of`, by name; `bands` are means over seeds with 95 % intervals."""
 
     of: dict[str, Any]
-    numbers: dict[str, Number]
+    numbers: dict[str, float | None]
+    bands: dict[str, Band | None]
 
 
 def emergence(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -37,12 +39,16 @@ def emergence(rows: Sequence[Row]) -> Iterator[Finding]:
             {
                 "spins": spins,
                 "unique_from": _all_from(own, "unique"),
-                "formula_error": _largest(abs(row["zero_mode_ratio"] - row["expected_ratio"]) for row in known),
-                "few_tasks": few and few.x,
-                "spread_few": few and few.band,
-                "many_tasks": many and many.x,
-                "spread_many": many and many.band,
+                "formula_error": _largest(
+                    abs(row["zero_mode_ratio"] - row["expected_ratio"]) for row in known
+                ),
+                "few_tasks": None if few is None else few.x,
+                "many_tasks": None if many is None else many.x,
                 "sampled_error": _largest(abs(row["spread_sampled"] / row["spread"] - 1) for row in sampled),
+            },
+            {
+                "spread_few": None if few is None else few.band,
+                "spread_many": None if many is None else many.band,
             },
         )
 
@@ -61,12 +67,14 @@ def phase_map(rows: Sequence[Row]) -> Iterator[Finding]:
             {
                 "spins": _spins(of),
                 "peak_tasks": peak.x,
-                "peak_loss": peak.band,
                 "behind_tasks": behind.x,
-                "behind_loss": behind.band,
-                "fall": _paired(peak.rows, behind.rows, "loss", ratio=True),
                 "rise": _rise(points),
                 "best_loss": own[0]["best_loss"],
+            },
+            {
+                "peak_loss": peak.band,
+                "behind_loss": behind.band,
+                "fall": _paired(peak.rows, behind.rows, "loss", ratio=True),
             },
         )
 
@@ -75,14 +83,16 @@ def landscape(rows: Sequence[Row]) -> Iterator[Finding]:
     """Directions that the tasks leave free, and how alike replicas are after the descent."""
     for of, own in _groups(rows, *SIZES, "regularization"):
         names = ("zero_modes", "ground_energy", "relaxed_overlap", "relaxed_distance")
-        yield Finding(of, _over(own, *names))
+        yield Finding(of, {}, _over(own, *names))
 
 
 def amp(rows: Sequence[Row]) -> Iterator[Finding]:
-    """From how many tasks on message passing converges in every seed, and its largest errors where it does;
-    `diverges_to` is the largest number of tasks with a seed that diverges."""
+    """From how many tasks on message passing converges in every seed, and its largest errors where it does,
+    and those at the largest number of tasks; `diverges_to` is the largest one with a seed that diverges."""
     for of, own in _groups(rows, "dimension", "prompt_length", "regularization", "onsager"):
         came = [row for row in own if row["converged"]]
+        most = max(row["tasks"] for row in own)
+        last = [row for row in came if row["tasks"] == most]
         yield Finding(
             of,
             {
@@ -92,7 +102,11 @@ def amp(rows: Sequence[Row]) -> Iterator[Finding]:
                 "diverges_to": _largest(row["tasks"] for row in own if row["diverged"]),
                 "mean_error": _largest_known(came, "mean_error"),
                 "variance_error": _largest_known(came, "variance_error"),
+                "most_tasks": most,
+                "mean_error_most": _largest_known(last, "mean_error"),
+                "variance_error_most": _largest_known(last, "variance_error"),
             },
+            {},
         )
 
 
@@ -109,14 +123,14 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
     regularization: the mean over pairs of one seed, and its interval."""
     for sizes, same in _groups(rows, *columns):
         exact = [row for row in same if row["solver"] == "ground_state"]
+        same = sorted(same, key=lambda row: _SOLVERS.index(row["solver"]))
         for of, own in _groups(same, "solver", "regularization"):
             twins = [row for row in exact if row["regularization"] == of["regularization"]]
             held = of["solver"] not in ("ground_state", "population")
             yield Finding(
                 {**sizes, **of},
+                {"runs": len(own), "solved": sum(row["loss"] is not None for row in own)},
                 {
-                    "runs": len(own),
-                    "solved": sum(row["loss"] is not None for row in own),
                     **_over(own, "loss", "contrast", "diagonal"),
                     "excess": _paired(own, twins, "loss") if held else None,
                 },
@@ -126,7 +140,7 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
 def couplings(rows: Sequence[Row]) -> Iterator[Finding]:
     """Mean and standard deviation of fields and couplings by block."""
     for of, own in _groups(rows, "kind", "block", *SIZES):
-        yield Finding(of, _over(own, "mean", "sd", "divergence"))
+        yield Finding(of, {}, _over(own, "mean", "sd", "divergence"))
 
 
 def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -138,10 +152,10 @@ def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
             of,
             {
                 "eigenvalues": max(len(row["values"]) for row in own),
-                **_over(own, "n_below", "n_above", "label_outliers", "ks"),
                 "fitted": len(fitted),
                 "refuted": sum(row["p_value"] <= 0.01 for row in fitted),
             },
+            _over(own, "n_below", "n_above", "label_outliers", "ks"),
         )
 
 
@@ -152,8 +166,8 @@ def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
         excess = [row["loss"] - row["ground_loss"] for row in held]
         yield Finding(
             of,
+            {"parameters": own[0]["parameters"]},
             {
-                "parameters": own[0]["parameters"],
                 **_over(own, "loss", "training_loss"),
                 "excess": band(excess) if excess and of["model"] != "ground_state" else None,
             },
@@ -163,8 +177,15 @@ def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
 def diversity(rows: Sequence[Row]) -> Iterator[Finding]:
     """Losses on seen, unseen and dense teachers by the number of distinct ones."""
     for of, own in _groups(rows, "teacher", *SIZES, "solver", "distinct_teachers"):
-        names = ("loss_seen", "loss_unseen", "loss_isotropic", "training_loss", "distance_w11", "distance_w21")
-        yield Finding(of, _over(own, *names))
+        names = (
+            "loss_seen",
+            "loss_unseen",
+            "loss_isotropic",
+            "training_loss",
+            "distance_w11",
+            "distance_w21",
+        )
+        yield Finding(of, {}, _over(own, *names))
 
 
 FINDINGS: Mapping[str, Callable[[Sequence[Row]], Iterable[Finding]]] = {
@@ -196,7 +217,7 @@ def _spins(of: Mapping[str, Any]) -> int:
     return int(of["dimension"] * (of["dimension"] + 1))
 
 
-def _over(rows: Iterable[Row], *columns: str) -> dict[str, Number]:
+def _over(rows: Iterable[Row], *columns: str) -> dict[str, Band | None]:
     """Means over seeds, of those that have the number."""
     known = {column: [row[column] for row in rows if row[column] is not None] for column in columns}
     return {column: band(values) if values else None for column, values in known.items()}

@@ -145,8 +145,11 @@ def _raise_unknown(override: str, chosen: list[str], known: Mapping[str, Experim
 
 def _read(override: str, value: Any, own: str, name: str, experiment: Experiment) -> Any:
     """The value in the type of the presets."""
+    from lmscope.spin_glass.experiments import SINGULAR
+
     known = [settings[own] for settings in experiment.PRESETS.values() if settings[own] is not None]
-    several = any(isinstance(one, list) for one in known)
+    # None in every preset stands for a list that the experiment makes.
+    several = any(isinstance(one, list) for one in known) if known else own in SINGULAR
     examples = [piece for one in known for piece in (one if isinstance(one, list) else [one])]
     pieces = _pieces(value)
     if not pieces:

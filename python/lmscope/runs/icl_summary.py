@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,18 +15,27 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Rows of one experiment that lack a number, such as message passing that does not converge, of how many;
+    `reason` is that of the first."""
+
+    experiment: str
+    rows: int
+    of: int
+    reason: str
+
+
 @dataclass(frozen=True, repr=False)
 class IclSummary:
     """`findings`: experiment -> what it found; `seeds`: experiment -> repeats that stand.
 
-    `missing` has experiment, reason and the number of rows in which a number is missing for it, such as
-    message passing that does not converge; `failures` experiment, record and reason of cells that could not
-    be computed.
+    `failures` has experiment, record and reason of cells that could not be computed.
     """
 
     findings: dict[str, tuple[Finding, ...]]
     seeds: dict[str, int]
-    missing: tuple[dict[str, str | int], ...]
+    missing: tuple[Missing, ...]
     failures: tuple[dict[str, str], ...]
 
     def __repr__(self) -> str:
@@ -46,13 +54,12 @@ def summarise_icl(
 ) -> IclSummary:
     """Reduce the tables, by experiment."""
     rows = {name: table.to_pylist() for name, table in tables.items()}
-    missing = Counter((name, row["reason"]) for name, own in rows.items() for row in own if row["reason"])
+    reasons = {name: [row["reason"] for row in own if row["reason"]] for name, own in rows.items()}
     return IclSummary(
         findings={name: tuple(FINDINGS[name](own)) for name, own in rows.items()},
         seeds={name: len({row["seed"] for row in own}) for name, own in rows.items()},
         missing=tuple(
-            {"experiment": name, "reason": reason, "rows": number}
-            for (name, reason), number in missing.items()
+            Missing(name, len(told), len(rows[name]), told[0]) for name, told in reasons.items() if told
         ),
         failures=tuple(
             {"experiment": name, "record": record, "reason": reason}

@@ -36,7 +36,7 @@ _MOST_READ_TO_SHOW = 2000
 
 
 class Run:
-    """Records of one checkpoint: tables by analysis, the ledger, and the page.
+    """Records of one checkpoint, or of experiments without one: tables by analysis, the ledger, the page.
 
     `path` is the result folder. Reading takes no lock: a run that another process is writing shows what
     stands so far. Tables are kept, and read again once the folder has changed.
@@ -69,7 +69,7 @@ class Run:
         per pair of matrices ("similarity", its "control", "twins", "difference", "indices"); of hidden states
         per layer ("entropy"), passage, position or pair of texts; of `localize` per checkpoint and matrix
         ("vectors", "overlap"), slice or lesion; of `unembedding` per checkpoint and fit ("encoding"), edit
-        ("steering"), removal or continuation.
+        ("steering"), removal or continuation; of `icl` per experiment ("phase_map"), its sizes and seed.
 
         "spectra" has the Benjamini-Hochberg q-values over the checkpoint beside the p-values; "ledger" is
         `ledger`. Raises `UsageError` (a `ValueError`) for a name that the run does not hold.
@@ -314,10 +314,13 @@ class Run:
         return f"<Run {str(self.path)!r} of {self.manifest['checkpoint']['name']!r}: {self._states()}>"
 
     def _states(self) -> str:
-        from lmscope.results import TOKEN_ANALYSES, ResultsError
+        from lmscope.results import ICL_ANALYSES, TOKEN_ANALYSES, ResultsError
 
         try:
-            if self.manifest["settings"].keys() <= TOKEN_ANALYSES:
+            held = self.manifest["settings"].keys()
+            if held & ICL_ANALYSES:
+                return ", ".join(f"{_number(self.table(name).num_rows, 'row')} of {name}" for name in held)
+            if held <= TOKEN_ANALYSES:
                 layers, positions = (self.table(name).num_rows for name in ("entropy", "positions"))
                 return f"entropy of {_number(layers, 'layer')}, {_number(positions, 'position')}"
             statuses = self.ledger.column("status").to_pylist()
@@ -326,10 +329,14 @@ class Run:
         return ", ".join(f"{count} {status}" for status, count in Counter(statuses).most_common())
 
     def _repr_html_(self) -> str:
-        from lmscope.results import PAIR_ANALYSES, ResultsError
+        from lmscope.results import ICL_ANALYSES, PAIR_ANALYSES, ResultsError
 
         manifest = self.manifest
         checkpoint, asked = manifest["checkpoint"], manifest["settings"]
+        if ICL_ANALYSES & asked.keys():
+            facts = [("records", self._states()), ("results", self.path)]
+            hint = html_repr.line("run.icl() shows what the experiments found.")
+            return html_repr.block(checkpoint["name"], html_repr.facts(facts), hint, self._page_link())
         settings = next(iter(asked.values()), {}) if "spectra" not in asked else asked["spectra"]
         known = [("model type", checkpoint["model_type"] or "unknown"), ("results", self.path)]
         known += [(name.replace("_", " "), _in_words(value)) for name, value in settings.items()]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from lmscope.spin_glass.bend import bend
 from lmscope.spin_glass.boltzmann import Marginals, Samples, marginals, sample
+from lmscope.spin_glass.coupling_blocks import (
+    GaussianParts,
+    coupling_blocks,
+    fit_gaussians,
+    histogram_divergence,
+)
 from lmscope.spin_glass.couplings import Fields, StreamingFields, fields
+from lmscope.spin_glass.cross_task import CrossTask, cross_task
 from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
 from lmscope.spin_glass.landscape import Landscape, energy_landscape
 from lmscope.spin_glass.losses import Predictor, TestLoss, contrast_ratio, predict, test_loss
@@ -18,7 +26,9 @@ from lmscope.spin_glass.training import Training, train
 __all__ = [
     "Amp",
     "CouplingSpectrum",
+    "CrossTask",
     "Fields",
+    "GaussianParts",
     "GroundState",
     "Landscape",
     "Marginals",
@@ -35,12 +45,17 @@ __all__ = [
     "Training",
     "ZeroModes",
     "amp",
+    "bend",
     "contrast_ratio",
+    "coupling_blocks",
     "coupling_spectrum",
+    "cross_task",
     "energy",
     "energy_landscape",
     "fields",
+    "fit_gaussians",
     "ground_state",
+    "histogram_divergence",
     "make_prompts",
     "make_tasks",
     "marginals",

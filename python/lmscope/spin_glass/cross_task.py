@@ -1,4 +1,4 @@
-"""Why training on many teachers makes the weights the identity: the cross-task argument of arXiv 2408.02288."""
+"""Why training on many teachers makes the weights the identity: the cross-task argument."""
 
 from __future__ import annotations
 
@@ -62,11 +62,12 @@ class CrossTask:
 
 
 def cross_task(tasks: Tasks) -> CrossTask:
-    """Minimise the mean over tasks of |(w w21' / sqrt(D) + w11) C - I|^2, where C = X X' / N are the tokens of
-    a prompt and w is its teacher: then linear attention labels any query of any of these prompts.
+    """Minimise the mean over tasks of |(w w21' / sqrt(D) + w11) C - I|^2 (arXiv 2408.02288, Fig. S6).
 
-    The least squares are solved exactly, with the smallest norm where they do not fix the weights: one teacher
-    alone may be written into w21, many can not, so that w21 goes to 0 and w11 to the inverse of C.
+    C = X X' / N are the tokens of a prompt, w is its teacher: where that is 0, linear attention labels any
+    query of any of these prompts. The least squares are solved exactly, with the smallest norm where they do
+    not fix the weights: one teacher alone may be written into w21, many can not, so that w21 goes to 0 and
+    w11 to about the inverse of C.
 
     Raises:
         ValueError: tasks that are drawn as statistics, without tokens.
@@ -80,6 +81,7 @@ def cross_task(tasks: Tasks) -> CrossTask:
     for part in tasks.prompts():
         covariance = np.matmul(part.tokens.transpose(0, 2, 1), part.tokens) / tasks.prompt_length
         twice = np.matmul(covariance, covariance).reshape(len(part), -1)
+        assert part.teachers is not None  # drawn tasks have them
         teachers = part.teachers / math.sqrt(size)
         square += twice.sum(axis=0).reshape(size, size)
         crossed += (teachers.T @ twice).reshape(size, size, size)
@@ -97,4 +99,4 @@ def cross_task(tasks: Tasks) -> CrossTask:
     solution: Floats = np.linalg.pinv(form, hermitian=True, rcond=1e-12) @ wanted
     error = (size - 2 * wanted @ solution + solution @ form @ solution) / size**2
     weights = solution.reshape(size + 1, size)
-    return CrossTask(weights[:-1], weights[-1], float(max(error, 0.0)), tasks.tasks)
+    return CrossTask(weights[:-1], weights[-1], max(float(error), 0.0), tasks.tasks)

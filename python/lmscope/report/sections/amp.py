@@ -24,7 +24,7 @@ from lmscope.report.icl_rows import (
 from lmscope.report.pair_heatmap import HEATMAP
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
-from lmscope.report.words import as_html, count, number, percent
+from lmscope.report.words import as_html, count, number, percent, rate
 
 ORDER = 82
 
@@ -56,8 +56,8 @@ _VIEWS = {
     ),
     "loss_ratio": _View(
         "Loss beside the ground state's",
-        "Loss of the means on unseen tasks over that of the exact ground state, the worst of the seeds that did "
-        "not diverge",
+        "Loss of the means on unseen tasks over that of the exact ground state, the worst of the seeds that "
+        "did not diverge",
     ),
     "steps": _View("Steps", "Sweeps that were made, mean over seeds"),
 }
@@ -112,12 +112,13 @@ def section(records: Records) -> Section | None:
         title="Message passing: where it converges",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="Approximate message passing finds means and variances of the weights by local updates. Each cell "
-        "is a number of tasks and a regularization; a cross says that some seed diverged there. With the Onsager "
-        "term, which takes back what a weight hears of itself, means at rest are the exact ground state; without "
-        "it, as in the paper's code, they are biased. A click on a cell shows the course of its changes below.",
-        surprise="Errors of converged means above 1e-5 with the Onsager term, or of the variances above a few "
-        "percent. Divergence with many tasks and a strong regularization.",
+        shows="Approximate message passing finds means and variances of the weights by local updates. Each "
+        "cell is a number of tasks and a regularization; a cross says that some seed diverged there. With "
+        "the Onsager term, which takes back what a weight hears of itself, means at rest are the exact "
+        "ground state; without it, as in the paper's code, they are biased. A click on a cell shows the "
+        "course of its changes below.",
+        surprise="Errors of converged means above 1e-5 with the Onsager term, or of the variances above a "
+        "few percent with many tasks. Divergence with many tasks and a strong regularization.",
         figure=figure,
     )
 
@@ -150,7 +151,7 @@ def _variant(
         cells.setdefault((row["regularization"], row["tasks"]), []).append(row)
     if not cells:
         return nothing_there(label, some, 2)
-    levels, tasks = (sorted({at[side] for at in cells}) for side in (0, 1))
+    levels, tasks = sorted({level for level, _ in cells}), sorted({at for _, at in cells})
     values = {at: _value(held, settings["view"]) for at, held in cells.items()}
     least = min((value for value in values.values() if value), default=1.0)
     # An error of exactly 0 has no place on a logarithmic scale: it takes the colour of the least one.
@@ -227,7 +228,7 @@ def _colours(values: Any, view: _View) -> dict[str, Any]:
     low, high = (min(known), max(known)) if known else (1.0, 10.0)
     if high < 1.01 * low:
         low, high = low / 1.01, high * 1.01
-    ticks = log_ticks(low, high) or [low, high]
+    ticks = log_ticks(low, high)
     return {
         "zmin": math.log10(low),
         "zmax": math.log10(high),
@@ -269,12 +270,13 @@ def _said(rows: list[Row], onsager: bool) -> str:
         f"{kind} the Onsager term {number(len(held))} of {count(len(rows), 'run')} "
         f"({percent(len(held) / len(rows))}) converged, {number(diverged)} diverged."
     )
-    errors = [
-        (name, max(row[column] for row in held if row[column] is not None))
-        for column, name in (("mean_error", "a mean"), ("variance_error", "a variance, relative,"))
-        if any(row[column] is not None for row in held)
-    ]
-    if not errors:
+    means, variances = (
+        max((row[column] for row in held if row[column] is not None), default=None)
+        for column in ("mean_error", "variance_error")
+    )
+    if means is None or variances is None:
         return told
-    largest = " and ".join(f"of {name} {number(value)}" for name, value in errors)
-    return f"{told} Of those that did, the largest error {largest}."
+    return (
+        f"{told} Where it converged, means are off by {number(means)} at most, variances by "
+        f"{rate(variances)}."
+    )

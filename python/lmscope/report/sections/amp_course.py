@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from lmscope.report.figures import BLUE, VERMILLION, Figure, Variant
+from lmscope.report.figures import BLUE, VERMILLION, Figure, Variant, of_trace, packed
 from lmscope.report.icl_axes import log_axis
-from lmscope.report.icl_rows import Choice, at_settings, chosen, fixed_note, nothing_there, states_of
+from lmscope.report.icl_rows import Choice, at_settings, chosen, fixed_note, key_of, nothing_there, states_of
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.sections.amp import course_choices
-from lmscope.report.words import as_html, count, number
+from lmscope.report.words import as_html, count
 
 ORDER = 83
-_MOST_POINTS = 120
+_MOST_POINTS = 60
 """Of one course on the page: a longer one is thinned, its end kept."""
+_MOST_SEEDS = 5
+"""Of one kind on the page."""
 
 _KINDS = {True: ("with the Onsager term", BLUE, "solid"), False: ("without it", VERMILLION, "dash")}
 
@@ -35,17 +37,21 @@ def section(records: Records) -> Section | None:
         return None
     choices = course_choices(rows)
     states = states_of(choices)
+    seeds = min(_MOST_SEEDS, len({row["seed"] for row in rows}))
     figure = Figure(
         [
             {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": "lines+markers",
                 "name": name,
+                "legendgroup": name,
+                "showlegend": at == 0,
+                "marker": {"size": 3},
                 "line": {"color": colour, "width": 1.5, "dash": dash},
-                "connectgaps": False,
-                "hoverinfo": "text",
+                "hovertemplate": f"<b>{name}</b>, seed %{{meta}}<br>sweep %{{x}}: %{{y:.3g}}<extra></extra>",
             }
             for name, colour, dash in _KINDS.values()
+            for at in range(seeds)
         ],
         {
             "height": 380,
@@ -62,8 +68,8 @@ def section(records: Records) -> Section | None:
             },
         },
         states,
-        lambda key: _variant(rows, choices, key, states[key]),
-        first=next(iter(states)),
+        lambda key: _variant(rows, choices, seeds, key, states[key]),
+        first=key_of(choices, next((row for row in rows if row["converged"]), rows[0])),
         columns=["message passing", "seed", "sweep", "change"],
     )
     return Section(
@@ -71,68 +77,62 @@ def section(records: Records) -> Section | None:
         title="Course: changes from sweep to sweep",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="Mean squared change of means and variances in every sweep of message passing, one line per seed. A "
-        "straight line downwards is convergence, and its slope the rate.",
-        surprise="A line that levels off above the tolerance, or turns upwards: the updates chase each other, and "
-        "more damping or regularization is needed.",
+        shows="Mean squared change of means and variances in every sweep of message passing, one line per "
+        "seed. A straight line downwards is convergence, and its slope the rate.",
+        surprise="A line that levels off above the tolerance, or turns upwards: the updates chase each "
+        "other, and more damping or regularization is needed.",
         figure=figure,
     )
 
 
-def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -> Variant:
+def _variant(rows: list[Row], choices: Sequence[Choice], seeds: int, key: str, label: str) -> Variant:
     some = at_settings(rows, chosen(choices, key))
-    courses = {
-        kind: [(row, *_thinned(row["changes"])) for row in some if row["onsager"] is kind] for kind in _KINDS
-    }
-    sizes = [float(value) for held in courses.values() for _, _, changes in held for value in changes]
-    if not any(value > 0 for value in sizes):
-        return nothing_there(label, some, len(_KINDS))
-    thinned = any(len(row["changes"]) > _MOST_POINTS for row in some)
-    note = "Mean squared change of means and variances, one line per seed" + (
-        f"; of long courses {_MOST_POINTS} sweeps, the last among them" if thinned else ""
-    )
-    fates = "; ".join(_fate(kind, [row for row, _, _ in held]) for kind, held in courses.items() if held)
+    held = {kind: [row for row in some if row["onsager"] is kind] for kind in _KINDS}
+    courses = {kind: [(row, *_thinned(row["changes"])) for row in of[:seeds]] for kind, of in held.items()}
+    sizes = [float(one) for of in courses.values() for *_, changes in of for one in changes]
+    if not any(one > 0 for one in sizes):
+        return nothing_there(label, some, len(_KINDS) * seeds)
+    note = "Mean squared change of means and variances, one line per seed"
+    if any(len(of) > seeds for of in held.values()):
+        note += f"; of the seeds the first {seeds}"
+    if any(len(row["changes"]) > _MOST_POINTS for row in some):
+        note += f"; of long courses {_MOST_POINTS} sweeps, the last among them"
+    fates = "; ".join(_fate(kind, of) for kind, of in held.items() if of)
     below = " ".join(filter(None, [f"{note}. {fates}.", fixed_note(choices)]))
+    places = [(kind, at) for kind in _KINDS for at in range(seeds)]
     return Variant(
         label,
-        [_lines(kind, held) for kind, held in courses.items()],
+        [_line(courses[kind][at] if at < len(courses[kind]) else None) for kind, at in places],
         {"yaxis": {**log_axis(sizes, "mean squared change"), "zeroline": False}},
         html=as_html(below),
         note=note,
         parts=[
-            [_KINDS[kind][0], row["seed"], sweeps.tolist(), changes.tolist()]
-            for kind, held in courses.items()
-            for row, sweeps, changes in held
+            [_KINDS[kind][0], courses[kind][at][0]["seed"], of_trace(trace, "x"), of_trace(trace, "y")]
+            for trace, (kind, at) in enumerate(places)
+            if at < len(courses[kind])
         ],
     )
 
 
 def _thinned(changes: Any) -> tuple[Any, Any]:
-    """Numbers of sweeps, from 1, and their changes."""
-    every = np.arange(len(changes))
+    """Numbers of sweeps, from 1, and their changes, of those that a logarithmic axis has a place for."""
+    values = np.asarray(changes, dtype=np.float64)
+    every = np.arange(len(values))
     if len(every) > _MOST_POINTS:
-        every = np.unique(np.linspace(0, len(changes) - 1, _MOST_POINTS).round().astype(int))
-    return every + 1, np.asarray(changes, dtype=np.float64)[every]
+        every = np.unique(np.linspace(0, len(values) - 1, _MOST_POINTS).round().astype(int))
+    every = every[np.isfinite(values[every]) & (values[every] > 0)]
+    return every + 1, values[every]
 
 
-def _lines(kind: bool, held: list[tuple[Row, Any, Any]]) -> dict[str, Any]:
-    """All seeds of one kind as one trace with gaps."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    words: list[str] = []
-    for row, sweeps, changes in held:
-        shown = [float(value) if np.isfinite(value) and value > 0 else None for value in changes]
-        x += [*sweeps.tolist(), None]
-        y += [*shown, None]
-        words += [
-            f"<b>{_KINDS[kind][0]}</b>, seed {row['seed']}<br>sweep {sweep}: {number(value)}"
-            for sweep, value in zip(sweeps.tolist(), shown, strict=True)
-        ]
-        words.append("")
-    return {"x": x, "y": y, "hovertext": words, "visible": bool(held)}
+def _line(course: tuple[Row, Any, Any] | None) -> dict[str, Any]:
+    if course is None:
+        return {"visible": False}
+    row, sweeps, changes = course
+    return {"x": packed(sweeps, "u4"), "y": packed(changes), "meta": row["seed"], "visible": len(sweeps) > 0}
 
 
 def _fate(kind: bool, rows: list[Row]) -> str:
     converged, diverged = (sum(row[of] for row in rows) for of in ("converged", "diverged"))
     name = _KINDS[kind][0]
-    return f"{name[0].upper()}{name[1:]} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"
+    name = name[0].upper() + name[1:]
+    return f"{name} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"

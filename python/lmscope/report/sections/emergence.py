@@ -1,4 +1,4 @@
-"""When the ground state becomes unique: zero modes, spread of replicas and the least eigenvalue over tasks."""
+"""When the ground state becomes unique: zero modes, spread of replicas, least eigenvalue over tasks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lmscope.report.icl_rows import (
     line_part,
     line_traces,
     nothing_there,
+    opening,
     points_of,
     states_of,
     view_choice,
@@ -97,28 +98,29 @@ def section(records: Records) -> Section | None:
     states = states_of(choices)
     figure = Figure(
         [
-            *line_traces("measured", BLUE),
-            *line_traces("sampled replicas", GREEN, dash="dash", symbol="diamond-open"),
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": "formula",
-                "line": {"color": GREY, "width": 2, "dash": "dash"},
+                "line": {"color": GREY, "width": 9},
+                "opacity": 0.45,
                 "hoverinfo": "skip",
             },
+            *line_traces("measured", BLUE),
+            *line_traces("sampled replicas", GREEN, dash="dash", symbol="diamond-open"),
         ],
         {
             "height": 420,
             "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
             "hovermode": "closest",
             "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"},
+            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom", "traceorder": "normal"},
             "xaxis": {"showgrid": False},
             "yaxis": {"automargin": True, "fixedrange": True, "zeroline": False},
         },
         states,
         lambda key: _variant(rows, choices, key, states[key]),
-        first=next(iter(states)),
+        first=opening(choices, "prompt_length"),
         columns=["line", "tasks", *LINE_COLUMNS[2:]],
     )
     return Section(
@@ -126,12 +128,12 @@ def section(records: Records) -> Section | None:
         title="Emergence: when the tasks fix the weights",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="Tasks seen in training against what they leave open. Of the (D+1)² weights of linear attention "
-        "D(D+1) enter its prediction; fewer tasks than that leave directions in which weights change and no "
-        "training task notices. At P = D(D+1), the dotted line, the last one closes: one ground state is left, "
-        "and replicas of the system agree.",
-        surprise="A measured ratio off the formula: then tasks are not independent, or an eigenvalue was taken "
-        "for zero that is not. A spread that bends elsewhere than at the dotted line.",
+        shows="Tasks seen in training against what they leave open. Of the (D+1)² weights of linear "
+        "attention D(D+1) enter its prediction; fewer tasks than that leave directions in which weights "
+        "change and no training task notices. At P = D(D+1), the dotted line, the last one closes: one "
+        "ground state is left, and replicas of the system agree.",
+        surprise="A measured ratio off the formula: then tasks are not independent, or an eigenvalue was "
+        "taken for zero that is not. A spread that bends elsewhere than at the dotted line.",
         figure=figure,
     )
 
@@ -153,13 +155,13 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
     return Variant(
         label,
         [
-            *line_data(points, lambda one: _hover(one, view)),
-            *line_data(second, lambda one: f"<b>sampled replicas</b>, {_hover(one, view)}"),
             {
                 "x": [one.x for one in beside],
                 "y": [one.band.mean for one in beside],
                 "visible": formula,
             },
+            *line_data(points, lambda one: _hover(one, view)),
+            *line_data(second, lambda one: f"<b>sampled replicas</b>, {_hover(one, view)}"),
         ],
         {
             "xaxis": log_axis([one.x for one in points], "tasks P"),
@@ -213,6 +215,6 @@ def _said(rows: list[Row], settings: dict[str, Any]) -> str:
         side = "no number" if not closed else "every number"
         return f"<p>With {side} of tasks looked at the ground state is unique; D(D+1) is {number(at)}.</p>"
     return (
-        f"<p>The ground state is unique in some seed from P = {number(min(closed))}, and is not in some seed up "
-        f"to P = {number(max(open_))}; D(D+1) is {number(at)}.</p>"
+        f"<p>The ground state is unique in some seed from P = {number(min(closed))}, and is not in some "
+        f"seed up to P = {number(max(open_))}; D(D+1) is {number(at)}.</p>"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from lmscope.report.icl_calls import icl_calls
+from lmscope.report.icl_calls import icl_code
 from lmscope.report.icl_words import asked_of
 from lmscope.report.pairs import has_control, roles_with_indices
 from lmscope.report.records import Records
@@ -53,17 +53,6 @@ _REPEATED = ("include", "exclude", "maps")
 _FILES = ("held_out", "other_text", "frequency_text")
 _DIGESTS = {"texts", "labelled", "held_out", "other", "frequency"}
 """Of what was read: settings of records, no arguments."""
-
-_CAPTION = {
-    "shows": "The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
-    "checkpoint, settings and version give the same records.",
-    "surprise": "An identity or a version other than the one you meant to look at.",
-}
-_CAPTION_OF_EXPERIMENTS = {
-    "shows": "Nothing was read: all tasks come from the seeds. The same settings, seeds and version give the same "
-    "records.",
-    "surprise": "A preset, a seed or a version other than the one you meant to look at.",
-}
 
 Call = tuple[str, list[str], dict[str, Any]]
 """Verb, checkpoints, settings."""
@@ -117,8 +106,22 @@ def section(records: Records) -> Section:
         title="Settings, versions, identity",
         template=_TEMPLATE,
         values={"blocks": shown, "code": escape(_code(records))},
-        **(_CAPTION if not records.without_checkpoint else _CAPTION_OF_EXPERIMENTS),
+        **_caption(records),
     )
+
+
+def _caption(records: Records) -> dict[str, Any]:
+    if records.without_checkpoint:
+        return {
+            "shows": "Nothing was read: all tasks come from the seeds. The same settings, seeds and version "
+            "give the same records.",
+            "surprise": "A preset, a seed or a version other than the one you meant to look at.",
+        }
+    return {
+        "shows": "The identity is a SHA-256 over the checkpoint's files (name, size, time, header). The same "
+        "checkpoint, settings and version give the same records.",
+        "surprise": "An identity or a version other than the one you meant to look at.",
+    }
 
 
 def _settings(records: Records, analysis: str) -> list[tuple[str, Any]]:
@@ -149,16 +152,7 @@ def _words(value: Any) -> str:
 def _code(records: Records) -> str:
     """What makes the same records again: in a shell and, the same calls, from Python."""
     if records.without_checkpoint:
-        in_shell, from_python = icl_calls(records)
-        return "\n".join(
-            [
-                *in_shell,
-                "lmscope report RUN",
-                "\n# or from Python\nimport lmscope\n",
-                *from_python,
-                "run.report()",
-            ]
-        )
+        return icl_code(records)
     calls = _calls(records)
     # These build the page themselves.
     builds = calls[-1][0] in ("analyze", "compare")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from lmscope.report.figures import BLUE, COLOUR_SCALE, VERMILLION, Figure, Variant, of_trace, packed
 from lmscope.report.icl_rows import (
@@ -61,7 +62,7 @@ def section(records: Records) -> Section | None:
                 "mode": "markers",
                 "name": "random weights",
                 "marker": {"color": BLUE, "size": 3, "opacity": 0.6},
-                "hoverinfo": "text",
+                "hovertemplate": "random weights: energy %{customdata:.3g}<extra></extra>",
                 "visible": "legendonly",
             },
             {
@@ -91,12 +92,12 @@ def section(records: Records) -> Section | None:
         title="Landscape: energy over a plane of weights",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="A plane through the space of the weights, coloured by the energy of its points, and where replicas "
-        "that descend from random weights come to rest, seen from above. With few tasks they stop at many places "
-        "of one energy, as free directions lead along a level floor; with many they meet in one basin. Random "
-        "weights lie outside the plane: a click on the legend shows their places in it.",
-        surprise="Replicas apart where the ground state is unique, or together where it is not. Replicas at rest "
-        "above the energy of the ground state.",
+        shows="A plane through the space of the weights, coloured by the energy of its points, and where "
+        "replicas that descend from random weights come to rest, seen from above. With few tasks they stop "
+        "at many places of one energy, as free directions lead along a level floor; with many they meet in "
+        "one basin. Random weights lie outside the plane: a click on the legend shows their places in it.",
+        surprise="Replicas apart where the ground state is unique, or together where it is not. Replicas "
+        "at rest above the energy of the ground state.",
         figure=figure,
     )
 
@@ -108,7 +109,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
     row = some[0]
     grid = np.reshape(row["grid"], (len(row["axes_y"]), len(row["axes_x"])))
     along, up = np.meshgrid(row["axes_x"], row["axes_y"])
-    note = "Energy (W'(A + λ₀ I)W) / 2 - h'W, nats per unit of temperature"
+    note = "Energy: W'(A + λ₀ I)W / 2 - h'W, half the training loss and a penalty, up to a constant"
     below = " ".join(filter(None, [f"{note}.", fixed_note(choices)]))
     return Variant(
         label,
@@ -117,7 +118,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
             {
                 "x": packed(row["x"]),
                 "y": packed(row["y"]),
-                "hovertext": [f"random weights: energy {number(one)}" for one in row["energy"]],
+                "customdata": packed(row["energy"]),
             },
             {
                 "x": packed(row["relaxed_x"]),
@@ -128,11 +129,16 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
         html=f'<p class="note">{as_html(below)}</p><p>{as_html(said(row))}</p>',
         note=note,
         parts=[
-            ["grid", packed(along.ravel()), packed(up.ravel()), packed(grid.ravel())],
-            ["random weights", of_trace(1, "x"), of_trace(1, "y"), packed(row["energy"])],
-            ["replica at rest", of_trace(2, "x"), of_trace(2, "y"), packed(row["relaxed_energy"])],
+            ["grid", _short(along), _short(up), of_trace(0, "z")],
+            ["random weights", of_trace(1, "x"), of_trace(1, "y"), of_trace(1, "customdata")],
+            ["replica at rest", of_trace(2, "x"), of_trace(2, "y"), list(row["relaxed_energy"])],
         ],
     )
+
+
+def _short(values: npt.ArrayLike) -> list[float]:
+    """Seven digits, as the chart holds."""
+    return [float(f"{value:.7g}") for value in np.ravel(values)]
 
 
 def said(row: Row) -> str:
@@ -140,14 +146,11 @@ def said(row: Row) -> str:
     energies = row["relaxed_energy"]
     if not len(energies):
         return "No replica was relaxed."
-    between = (
-        f"between {number(float(min(energies)), 4)} and {number(float(max(energies)), 4)}"
-        if len(energies) > 1
-        else f"at {number(float(energies[0]), 4)}"
-    )
+    low, high = number(float(min(energies)), 4), number(float(max(energies)), 4)
+    between = f"an energy of {low}" if low == high else f"energies between {low} and {high}"
     ground = f" (ground state {number(row['ground_energy'], 4)})" if row["ground_energy"] is not None else ""
     apart = (
-        f", {number(row['relaxed_distance'])} times as far apart as they began"
+        f" Their mean distance is {number(row['relaxed_distance'])} of what it was before."
         if row["relaxed_distance"] is not None
         else ""
     )
@@ -158,7 +161,7 @@ def said(row: Row) -> str:
     )
     free = row["zero_modes"] - row["dimension"] - 1
     return (
-        f"{count(len(energies), 'replica')} came to rest at energies {between}{ground}{apart}.{overlap} "
+        f"{count(len(energies), 'replica')} came to rest at {between}{ground}.{apart}{overlap} "
         f"{count(free, 'direction')} of the weights that enter the prediction "
         f"{'is' if free == 1 else 'are'} left free by {count(row['tasks'], 'task')}."
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from lmscope.report.figures import BLUE, GREEN, VERMILLION, Figure, Variant, packed
+from lmscope.report.icl_axes import count_ticks
 from lmscope.report.icl_rows import Choice, at_settings, choices_of, chosen, nothing_there, states_of
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -69,7 +71,8 @@ def section(records: Records) -> Section | None:
         values={},
         shows="Energies of the random weights of the landscape above, as a histogram, with those at which "
         "replicas came to rest and that of the exact ground state as ticks below.",
-        surprise="Ticks of replicas right of that of the ground state: a descent that did not end in a minimum.",
+        surprise="Ticks of replicas right of that of the ground state: a descent that did not end in a "
+        "minimum.",
         figure=figure,
     )
 
@@ -93,7 +96,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
                 "width": float(edges[1] - edges[0]),
                 "hovertext": [
                     f"energy {number(low)} to {number(high)}: {number(how_many)}"
-                    for low, high, how_many in zip(edges, edges[1:], counts.tolist(), strict=False)
+                    for (low, high), how_many in zip(pairwise(edges.tolist()), counts.tolist(), strict=True)
                 ],
             },
             {
@@ -109,12 +112,17 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
                 "visible": bool(ground),
             },
         ],
-        {"yaxis": {"rangemode": "normal"}},
+        {
+            "yaxis": {
+                "range": [3.4 * foot, 1.05 * float(counts.max())],
+                "tickvals": count_ticks(int(counts.max())),
+            }
+        },
         html=note,
         note=note,
         parts=[
-            ["random weights", packed(edges[:-1]), packed(edges[1:]), counts.tolist()],
-            ["replica at rest", packed(row["relaxed_energy"]), packed(row["relaxed_energy"]), 1],
+            ["random weights", edges[:-1].tolist(), edges[1:].tolist(), counts.tolist()],
+            ["replica at rest", list(row["relaxed_energy"]), list(row["relaxed_energy"]), 1],
             *([["ground state", *ground, *ground, 1]] if ground else []),
         ],
     )

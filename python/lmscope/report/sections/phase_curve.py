@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
 from lmscope.report.icl_axes import boundary, log_axis, spins
@@ -21,6 +22,7 @@ from lmscope.report.icl_rows import (
     line_part,
     line_traces,
     nothing_there,
+    opening,
     points_of,
     states_of,
     view_choice,
@@ -78,13 +80,13 @@ def section(records: Records) -> Section | None:
             "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
             "hovermode": "closest",
             "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"},
+            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom", "traceorder": "normal"},
             "xaxis": {"showgrid": False},
             "yaxis": {"automargin": True, "fixedrange": True, "zeroline": False},
         },
         states,
         lambda key: _variant(rows, choices, levels, key, states[key]),
-        first=next(iter(states)),
+        first=opening(choices, "prompt_length"),
         columns=["line", "tasks", *LINE_COLUMNS[2:]],
     )
     return Section(
@@ -92,10 +94,10 @@ def section(records: Records) -> Section | None:
         title="Interpolation peak: loss over tasks",
         template=_TEMPLATE,
         values={"choices": choices},
-        shows="One row of the map, one line per regularization λ₀. With as many tasks as weights, at the dotted "
-        "line, the ground state just fits every task, its weights become huge and unseen tasks suffer; more "
-        "tasks, or a regularization, cure it. The dashed line is the best that weights of this kind can do, "
-        "with endless tasks.",
+        shows="One row of the map, one line per regularization λ₀. With as many tasks as weights, at the "
+        "dotted line, the ground state just fits every task, its weights become huge and unseen tasks "
+        "suffer; more tasks, or a regularization, cure it. The dashed line is the best that weights of "
+        "this kind can do, with endless tasks.",
         surprise="A peak beside the dotted line, or none. A line below the dashed one by more than its band.",
         figure=figure,
     )
@@ -142,7 +144,7 @@ def _variant(
             *(
                 trace
                 for level, line in lines.items()
-                for trace in line_data(line, lambda one, level=level: _hover(one, level, measure))
+                for trace in line_data(line, partial(_hover, level=level, measure=measure))
             ),
             {
                 "x": [tasks[0], tasks[-1]],
@@ -166,7 +168,7 @@ def _variant(
     )
 
 
-def _hover(point: Point, level: float, measure: PhaseMeasure) -> str:
+def _hover(point: Point, *, level: float, measure: PhaseMeasure) -> str:
     training = [row["training_loss"] for row in point.rows if row["training_loss"] is not None]
     mean = f"<br>training loss {number(sum(training) / len(training))}" if training else ""
     more = "" if measure.axis == "training loss" else mean
@@ -181,10 +183,16 @@ def peaks(lines: dict[float, list[Point]], dimension: int) -> list[str]:
         if not held or held[-1].x < 1.5 * at:
             continue
         top = max(held, key=lambda one: one.band.mean)
+        if top is held[0]:
+            told.append(
+                f"{_name(level)}: no peak; from P = {number(top.x)} ({number(top.band.mean)}) on the loss is "
+                f"nowhere higher; D(D+1) is {number(at)}."
+            )
+            continue
         twice = min(held, key=lambda one: abs(one.x - 2 * at))
         told.append(
             f"{_name(level)}: of the numbers of tasks from D(D+1)/2 on, the loss is highest at P = "
-            f"{number(top.x)} ({number(top.band.mean)}), {number(top.band.mean / twice.band.mean)} times that at "
-            f"P = {number(twice.x)} ({number(twice.band.mean)}); D(D+1) is {number(at)}."
+            f"{number(top.x)} ({number(top.band.mean)}), {number(top.band.mean / twice.band.mean)} times "
+            f"that at P = {number(twice.x)} ({number(twice.band.mean)}); D(D+1) is {number(at)}."
         )
     return told

@@ -59,10 +59,10 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"choices": choices},
         shows="The exact ground state of every number of tasks and prompt length. Left of the dotted line "
-        "there are fewer tasks than weights, and of all ground states the one of least norm is taken; right of "
-        "it there is one. A regularization makes it unique everywhere.",
-        surprise="No ridge of high loss at the dotted line without regularization, or one that a regularization "
-        "leaves. A loss that grows with the prompt length, where there are tasks enough.",
+        "there are fewer tasks than weights, and of all ground states the one of least norm is taken; "
+        "right of it there is one. A regularization makes it unique everywhere.",
+        surprise="No ridge of high loss at the dotted line without regularization, or one that a "
+        "regularization leaves. A loss that grows with the prompt length, where there are tasks enough.",
         figure=figure,
     )
 
@@ -78,7 +78,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
             cells.setdefault((row["prompt_length"], row["tasks"]), []).append(row)
     if not cells:
         return nothing_there(label, some, 1)
-    lengths, tasks = (sorted({at[side] for at in cells}) for side in (0, 1))
+    lengths, tasks = sorted({length for length, _ in cells}), sorted({at for _, at in cells})
     bands = {
         at: band([row[column] for row in held], logarithmic=measure.logarithmic) for at, held in cells.items()
     }
@@ -123,7 +123,7 @@ def _colour_ticks(bands: list[Band], *, logarithmic: bool) -> dict[str, Any]:
     if not logarithmic:
         return {"tickmode": "auto"}
     low, high = min(one.mean for one in bands), max(one.mean for one in bands)
-    ticks = log_ticks(low, high) or [low, high]
+    ticks = log_ticks(low, high)
     return {
         "tickmode": "array",
         "tickvals": [math.log10(tick) for tick in ticks],

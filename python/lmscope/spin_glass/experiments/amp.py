@@ -1,4 +1,4 @@
-"""Message passing with and without the Onsager term against the exact ground state, over tasks and regularization."""
+"""Message passing with and without the Onsager term against the exact ground state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CELLS = ("dimensions", "prompt_lengths")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=8)
     if 0 in settings["regularization"]:
         raise ValueError("regularization must be positive here, got 0: free spins would have no variance")
 

@@ -35,7 +35,7 @@ CELLS = ("dimensions", "prompt_lengths", "tasks")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=8)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:

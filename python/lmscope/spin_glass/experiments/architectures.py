@@ -10,6 +10,7 @@ from lmscope.spin_glass.experiments.cost import training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.losses import contrast_ratio, test_loss
+from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import make_tasks
@@ -74,8 +75,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 50,
     },
 }
-"""``epochs`` are full-batch steps of linear attention; softmax attention and the transformer, a thousand times as
-costly, make ``prompt_epochs`` passes over batches."""
+"""``epochs`` are full-batch steps of linear attention; softmax attention and the transformer, a thousand
+times as costly, make ``prompt_epochs`` passes over batches."""
 
 _BILINEAR = ("merged", "separate", "multi_head")
 _PROMPT = ("softmax", "transformer")
@@ -84,7 +85,16 @@ CELLS = ("dimensions", "prompt_lengths", "tasks", "models")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
+    if settings["width"] % settings["heads"]:
+        raise ValueError(f"width must be a multiple of heads, {settings['heads']}, got {settings['width']}")
+    # Prompts that training holds, and those that it is tested on.
+    tokens = max(settings["dimensions"]) * (max(settings["prompt_lengths"]) + 1)
+    check_memory(
+        f"tasks: {max(settings['tasks'])} prompts",
+        12 * tokens * (max(settings["tasks"]) + settings["test_tasks"]),
+        "take fewer or shorter ones",
+    )
     if unknown := set(settings["models"]) - set(MODELS):
         raise ValueError(f"models must be of {', '.join(MODELS)}, got {', '.join(sorted(unknown))}")
 

@@ -11,11 +11,12 @@ from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
 
-TITLE = "the same over the correlation of the tokens' entries"
+TITLE = "message passing, trained attention and the exact ground state over the tokens' correlation"
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "seconds": {
         **SOLVER_SETTINGS,
+        "regularization": [0.01, 0.03],
         "dimensions": [8],
         "prompt_lengths": [80],
         "correlations": [0.05, 0.5, 0.95],
@@ -26,6 +27,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "minutes": {
         **SOLVER_SETTINGS,
+        "regularization": [0.01, 0.03],
         "dimensions": [20],
         "prompt_lengths": [200],
         "correlations": [0.05, 0.25, 0.5, 0.75, 0.95],
@@ -33,6 +35,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "paper": {
         **SOLVER_SETTINGS,
+        "regularization": [0.01, 0.03],
         "dimensions": [20],
         "prompt_lengths": [200],
         "correlations": [round(0.05 * step, 2) for step in range(1, 20)],
@@ -43,7 +46,7 @@ CELLS = ("dimensions", "prompt_lengths", "tasks", "correlations")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=8)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:

@@ -27,4 +27,4 @@ def training_seconds(
         epoch = 3e-4 + 4e-9 * columns * size
     elif model == "transformer":
         epoch = 1e-3 + settings["layers"] * columns * (1e-7 * settings["width"] + 1e-8 * prompt_length)
-    return settings["epochs"] * float(epoch)
+    return int(settings["epochs"]) * float(epoch)

@@ -11,6 +11,7 @@ from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
+from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
@@ -50,7 +51,11 @@ CELLS = ("kinds",)
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=4)
+    size = settings["token_dimension"]
+    longest = size * max(settings["token_ratios"])
+    # The block of tasks that one prompt is drawn in.
+    check_memory(f"token_ratios: prompts of {longest} tokens", 64 * 8 * size * longest, "take smaller ratios")
     if unknown := set(settings["kinds"]) - {"tokens", "features"}:
         raise ValueError(f"kinds must be of tokens, features, got {', '.join(sorted(unknown))}")
 
@@ -58,7 +63,7 @@ def check(settings: Mapping[str, Any]) -> None:
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     if cell["kind"] == "tokens":
         size = settings["token_dimension"]
-        return sum(0.01 + 3e-9 * size**2 * size * ratio for ratio in settings["token_ratios"])
+        return float(sum(0.1 + 1e-9 * size**3 * ratio for ratio in settings["token_ratios"]))
     counts = len(settings["prompt_lengths"]) * len(settings["tasks"])
     return counts * sum(0.02 + eigen_seconds(dimension) for dimension in settings["dimensions"])
 
@@ -92,12 +97,12 @@ def _feature_sizes(settings: Mapping[str, Any]) -> list[dict[str, int]]:
     return [dict(zip(names, values, strict=True)) for values in product(*lists)]
 
 
-def _tokens(size: Mapping[str, int], seed: int) -> CouplingSpectrum:
+def _tokens(size: Mapping[str, Any], seed: int) -> CouplingSpectrum:
     (prompts,) = make_tasks(seed=seed, **size).prompts()
     return token_spectrum(prompts.tokens[0])
 
 
-def _features(size: Mapping[str, int], seed: int) -> CouplingSpectrum:
+def _features(size: Mapping[str, Any], seed: int) -> CouplingSpectrum:
     return coupling_spectrum(fields(make_tasks(seed=seed, draw="statistics", **size)))
 
 

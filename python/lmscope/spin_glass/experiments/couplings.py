@@ -1,4 +1,4 @@
-"""Distributions of fields and couplings over many sets of tasks, and how they settle with the prompt length."""
+"""Distributions of fields and couplings over sets of tasks, and how they settle with the prompt length."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dimensions": [5],
         "prompt_lengths": [20, 40, 60, 80, 100, 140, 200],
         "tasks": [1000],
-        "sets": 300,
+        "sets": 1000,
         "bins": 100,
         "seeds": 5,
     },
@@ -57,7 +57,7 @@ _PILOT = 20
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=5)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
@@ -76,9 +76,7 @@ def rows(
     lengths = sorted(settings["prompt_lengths"])
     sets = settings["sets"]
     streams = {length: _draws(cell, length, sets) for length in lengths}
-    pilots = {
-        length: [next(stream) for _ in range(min(_PILOT, sets))] for length, stream in streams.items()
-    }
+    pilots = {length: [next(stream) for _ in range(min(_PILOT, sets))] for length, stream in streams.items()}
     pooled = {
         block: np.concatenate([one[block] for pilot in pilots.values() for one in pilot]) for block in BLOCKS
     }

@@ -1,4 +1,4 @@
-"""What the diversity of the teachers does: losses on seen and on unseen teachers, and the cross-task argument."""
+"""Diversity of the teachers: losses on seen and on unseen ones, and the cross-task argument."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.cross_task import cross_task
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
+from lmscope.spin_glass.experiments.judged import training_loss
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.ridge import energy, ground_state
+from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import Tasks, make_tasks
 from lmscope.spin_glass.training import train
 
@@ -19,7 +20,7 @@ __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
 
 TITLE = "losses on seen and unseen teachers over how many there are, dense, sparse or of low rank"
 
-_TRAINING = {"regularization": [0.005], "weight_decay": 0.01, "learning_rate": 0.01, "epochs": 2000}
+_TRAINING = {"weight_decay": 0.01, "learning_rate": 0.01, "epochs": 2000}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "seconds": {
@@ -58,7 +59,7 @@ CELLS = ("dimensions", "prompt_lengths", "tasks", "teachers", "distinct_teachers
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
     if unknown := set(settings["teachers"]) - {"dense", "sparse", "low_rank"}:
         raise ValueError(f"teachers must be of dense, sparse, low_rank, got {', '.join(sorted(unknown))}")
     if settings["teacher_size"] > min(settings["dimensions"]):
@@ -71,7 +72,9 @@ def check(settings: Mapping[str, Any]) -> None:
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     tokens = cell["tasks"] * cell["prompt_length"] * cell["dimension"]
     drawing = 1e-3 + 2 * 1.5e-8 * tokens + 2e-9 * tokens * cell["dimension"]
-    return drawing + 4 * eigen_seconds(cell["dimension"]) + training_seconds(settings, cell["dimension"])
+    return (
+        float(drawing) + 4 * eigen_seconds(cell["dimension"]) + training_seconds(settings, cell["dimension"])
+    )
 
 
 def rows(
@@ -103,27 +106,25 @@ def rows(
         fields=form,
         advance=second_part(advance, 0.2),
     )
+    ground = ground_state(form, regularization=settings["weight_decay"] / 2)
     found = []
-    solved = [
-        ("ground_state", ground_state(form, regularization=regularization).weights)
-        for regularization in settings["regularization"]
-    ]
-    for solver, weights in [*solved, ("adam", trained.weights)]:
-        found.append(
-            {
-                "dimension": tasks.dimension,
-                "prompt_length": tasks.prompt_length,
-                "tasks": tasks.tasks,
-                "distinct_teachers": cell["distinct_teachers"],
-                "teacher": tasks.teacher,
-                "solver": solver,
-                **{name: limit.loss(weights) for name, limit in limits.items()},
-                "training_loss": form.target_power + 2 * float(energy(form, weights)),
-                "distance_w11": argument.distance_w11,
-                "distance_w21": argument.distance_w21,
-                "reason": "",
-            }
-        )
+    for solver, weights in (("ground_state", ground.weights), ("adam", trained.weights)):
+        row = {
+            "dimension": tasks.dimension,
+            "prompt_length": tasks.prompt_length,
+            "tasks": tasks.tasks,
+            "distinct_teachers": cell["distinct_teachers"],
+            "teacher": tasks.teacher,
+            "solver": solver,
+            **dict.fromkeys([*limits, "training_loss"]),
+            "distance_w11": argument.distance_w11,
+            "distance_w21": argument.distance_w21,
+            "reason": trained.reason,
+        }
+        if weights is not None:
+            row |= {name: limit.loss(weights) for name, limit in limits.items()}
+            row |= {"training_loss": training_loss(form, weights), "reason": ""}
+        found.append(row)
     return found
 
 

@@ -1,4 +1,4 @@
-"""When tasks leave one ground state only: zero modes, and the spread of replicas over tasks and prompt length."""
+"""When tasks leave one ground state only: zero modes and spread of replicas over tasks and prompt length."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
 
 TITLE = "uniqueness of the ground state over tasks and prompt length: zero modes and spread of replicas"
 
-# A weak prior: below the transition the spread is that of the free directions, 1 / (beta lambda0) each.
-_LAW = {"regularization": [1e-4], "inverse_temperature": 1.0}
+# A weak prior: free directions keep its variance, 1 / (beta lambda0) = 1, others lose nearly all of it.
+_LAW = {"regularization": [1e-4], "inverse_temperature": 1e4}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "seconds": {
@@ -49,7 +49,7 @@ CELLS = ("dimensions", "prompt_lengths")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
     if settings["replicas"] < 2:
         raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
     if 0 in settings["regularization"]:
@@ -61,7 +61,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     repeats = 1 + len(settings["regularization"]) * (0.3 + settings["replicas"] / 100)
-    return len(_counts(settings, cell["dimension"])) * repeats * eigen_seconds(cell["dimension"])
+    return len(_counts(settings, cell["dimension"])) * float(repeats) * eigen_seconds(cell["dimension"])
 
 
 def rows(
@@ -90,7 +90,7 @@ def rows(
                     **law,
                     "zero_modes": spectrum.zero_modes,
                     "zero_mode_ratio": spectrum.zero_mode_ratio,
-                    "expected_ratio": 1 - min(fields.tasks, spins) / weights,
+                    "expected_ratio": (weights - min(fields.tasks, spins)) / weights,
                     "unique": spectrum.zero_modes == weights - spins,
                     "smallest": spectrum.smallest,
                     "spread": spectrum.spread(**law),

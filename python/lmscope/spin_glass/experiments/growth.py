@@ -19,14 +19,16 @@ def growing_fields(tasks: Tasks, counts: Sequence[int]) -> Iterator[Fields]:
         start = 0
         while count - stream.tasks <= len(part) - start:
             stop = start + count - stream.tasks
-            stream.update(_slice(part, start, stop))
+            if start < stop:
+                stream.update(_slice(part, start, stop))
             yield stream.result()
             start = stop
             following = next(left, None)
             if following is None:
                 return
             count = following
-        stream.update(_slice(part, start, len(part)))
+        if start < len(part):
+            stream.update(_slice(part, start, len(part)))
 
 
 def second_part(advance: Callable[[float], None], begins: float) -> Callable[[float], None]:

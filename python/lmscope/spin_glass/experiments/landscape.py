@@ -9,6 +9,7 @@ from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.landscape import energy_landscape
+from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
@@ -32,13 +33,21 @@ CELLS = ("dimensions", "prompt_lengths")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
+    largest = max(settings["dimensions"])
+    check_memory(
+        f"samples: {settings['samples']} weights of dimension {largest}",
+        3 * 8 * (largest + 1) ** 2 * (settings["samples"] + settings["replicas"]),
+        "take fewer",
+    )
     if settings["replicas"] < 2:
         raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
-    return 3 * len(settings["tasks"]) * len(settings["regularization"]) * eigen_seconds(cell["dimension"]) + 0.05
+    return (
+        3 * len(settings["tasks"]) * len(settings["regularization"]) * eigen_seconds(cell["dimension"]) + 0.05
+    )
 
 
 def rows(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
+from lmscope.spin_glass.experiments.judged import judged, training_loss
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
-from lmscope.spin_glass.losses import contrast_ratio
 from lmscope.spin_glass.modes import modes
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.ridge import energy
 from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
@@ -32,7 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dimensions": [20],
         "prompt_lengths": [2, 5, 10, 20, 50, 100],
         "tasks": None,
-        "regularization": [0.0, 0.01],
+        "regularization": [0.0, 0.01, 1.0],
         "seeds": 10,
     },
     "paper": {
@@ -47,7 +44,7 @@ CELLS = ("dimensions", "prompt_lengths")
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings)
+    check_settings(settings, copies=6)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
@@ -76,10 +73,8 @@ def rows(
                     "prompt_length": cell["prompt_length"],
                     "tasks": fields.tasks,
                     "regularization": regularization,
-                    "loss": limit.loss(weights),
-                    "training_loss": fields.target_power + 2 * float(energy(fields, weights)),
-                    "contrast": contrast_ratio(weights),
-                    "diagonal": float(np.diag(weights)[:-1].mean()),
+                    "training_loss": training_loss(fields, weights),
+                    **judged(weights, limit),
                     "best_loss": limit.best_loss,
                     "reason": "",
                 }

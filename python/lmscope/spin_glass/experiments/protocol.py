@@ -21,19 +21,24 @@ SINGULAR: Mapping[str, str] = {
 
 
 class Experiment(Protocol):
-    """One named experiment: its settings, and the rows that they give.
+    """One named experiment, a module: its settings, and the rows that they give."""
 
-    Attributes:
-        TITLE: one line.
-        PRESETS: ``"seconds"``, ``"minutes"`` and ``"paper"`` -> settings, plain JSON values. ``seeds`` counts
-            the repeats; the other plurals are lists.
-        CELLS: settings that are lists of which one value each, and a seed, make a cell: what is computed and
-            recorded by itself.
-    """
+    @property
+    def TITLE(self) -> str:
+        """One line."""
+        raise NotImplementedError
 
-    TITLE: str
-    PRESETS: Mapping[str, Mapping[str, Any]]
-    CELLS: tuple[str, ...]
+    @property
+    def PRESETS(self) -> Mapping[str, Mapping[str, Any]]:
+        """``"seconds"``, ``"minutes"`` and ``"paper"`` -> settings, plain JSON values. ``seeds`` counts the
+        repeats; the other plurals are lists."""
+        raise NotImplementedError
+
+    @property
+    def CELLS(self) -> tuple[str, ...]:
+        """Settings that are lists, of which one value each, and a seed, make a cell: what is computed and
+        recorded by itself."""
+        raise NotImplementedError
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """ValueError for a setting that cannot be, or sizes that do not fit into memory."""

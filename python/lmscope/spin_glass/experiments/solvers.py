@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
-from lmscope.spin_glass.losses import contrast_ratio
+from lmscope.spin_glass.experiments.judged import judged
 from lmscope.spin_glass.message_passing import amp
 from lmscope.spin_glass.modes import modes
-from lmscope.spin_glass.population import Population, population
+from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import Tasks
 from lmscope.spin_glass.training import train
 
-__all__ = ["SOLVER_SETTINGS", "judged", "solver_seconds", "solvers"]
+__all__ = ["SOLVER_SETTINGS", "solver_seconds", "solvers"]
 
 SOLVER_SETTINGS: Mapping[str, Any] = {
     "tasks": [10000],
@@ -31,15 +28,6 @@ SOLVER_SETTINGS: Mapping[str, Any] = {
     "epochs": 5000,
 }
 """Those of arXiv 2408.02288, Fig. 4b; message passing may take longer than its hundred steps."""
-
-
-def judged(weights: npt.NDArray[np.float64], limit: Population) -> dict[str, float]:
-    """Columns on weights that all tables share."""
-    return {
-        "loss": limit.loss(weights),
-        "contrast": contrast_ratio(weights),
-        "diagonal": float(np.diag(weights)[:-1].mean()),
-    }
 
 
 def solver_seconds(settings: Mapping[str, Any], dimension: int, tasks: int) -> float:

@@ -1,0 +1,131 @@
+"""`lmscope icl` as a user meets it: the list, tables and sentences, one JSON object, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lmscope
+from lmscope.runs import icl_words
+from lmscope.spin_glass.experiments import EXPERIMENTS
+
+from .test_commands import lmscope_command
+from .test_errors import one_line
+
+QUICK = ("--dimension", 4, "--tasks", "10,20,40", "--prompt-lengths", "5,12", "--seeds", 2)
+BOTH = ("--experiment", "emergence", "--experiment", "phase-map")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        yield
+
+
+def test_the_list_tells_experiments_and_times() -> None:
+    result = lmscope_command("icl", "--list")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    for name, experiment in EXPERIMENTS.items():
+        (line,) = [line for line in lines if line[:1] == [name.replace("_", "-")]]
+        assert experiment.TITLE in " ".join(line)
+    told = json.loads(lmscope_command("icl", "--list", "--json").stdout)["experiments"]
+    assert [one["name"] for one in told] == [name.replace("_", "-") for name in EXPERIMENTS]
+    assert all(one["seconds"].keys() == {"seconds", "minutes", "paper"} for one in told)
+
+
+def test_tables_then_one_json_object(tmp_path: Path) -> None:
+    command = ("icl", *BOTH, "-o", tmp_path / "run", *QUICK)
+    result = lmscope_command(*command, COLUMNS="200")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert "Spin glass of in-context learning (linear attention)" in lines
+    summary = lmscope.open_run(tmp_path / "run").icl()
+    shown = " ".join(result.stdout.split())
+    for title, columns, rows in icl_words.tables(summary):
+        assert " ".join(title.split()) in shown
+        assert all(" ".join(columns).split()[0] in shown for _ in rows)
+    sentences = icl_words.sentences(summary)
+    assert "D = 4: the ground state is unique from P = 20 on, in every seed; D(D+1) = 20." in sentences
+    assert set(sentences) <= set(lines)
+    assert lines[-1] == f"Records: {tmp_path / 'run'}"
+
+    narrow = lmscope_command(*command, COLUMNS="60")
+    assert "nothing to compute: all 8 records stand (icl)" in narrow.stderr
+    assert not [line for line in narrow.stdout.splitlines() if "\u2500" in line and len(line) > 60]
+
+    again = lmscope_command(*command, "--json", "-q")
+    found = json.loads(again.stdout)["icl"]
+    (peak,) = [
+        one
+        for one in found["findings"]["phase_map"]
+        if (one["of"]["prompt_length"], one["of"]["regularization"]) == (12, 0)
+    ]
+    assert peak["numbers"]["spins"] == 20
+    assert peak["bands"]["fall"]["seeds"] == 2
+    assert (found["failures"], found["seeds"]) == ([], {"emergence": 2, "phase_map": 2})
+
+
+def test_the_page_is_built_from_the_records(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert lmscope_command("icl", *BOTH, "-o", run, *QUICK, "-q").stdout == f"{run}\n"
+    result = lmscope_command("report", run)
+    assert (result.returncode, result.stdout) == (0, f"{run / 'report.html'}\n"), result.stderr
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "lmscope icl --experiment emergence --experiment phase-map" in page
+    assert "--tasks 10,20,40" in page
+
+
+def test_what_fails_leaves_with_4_and_the_rest_stands(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = lmscope_command("icl", *BOTH, "-o", run, *QUICK, "--regularization", "1e-300", "-q")
+    assert result.returncode == 4
+    assert result.stdout == f"{run}\n"
+    lines = result.stderr.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("lmscope: error: emergence, dimension 4, prompt length ") for line in lines)
+    assert lmscope.open_run(run).table("phase_map").num_rows == 12
+
+
+def test_non_convergence_is_no_error(tmp_path: Path) -> None:
+    given = ("--dimension", 4, "--tasks", 10, "--regularization", 0.001, "--seeds", 1)
+    result = lmscope_command("icl", "--experiment", "amp", "-o", tmp_path / "run", *given, COLUMNS="200")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Message passing with the Onsager term converges nowhere." in result.stdout
+    assert "In 2 of 2 rows of amp a number is missing; the first: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--experiment", "spin"), "experiment: 'spin' is not known; choose from emergence, phase-map"),
+        (("--preset", "hours"), "preset: 'hours' is not known; choose from seconds, minutes, paper"),
+        (("--seeds", 0), "seeds: 0 must be at least 1"),
+        (("--inverse-temperature", "-1"), "inverse_temperature must be positive and finite, got -1"),
+        (("--prompt-lengths", 0), "prompt_lengths must be a whole number of at least 1, got 0"),
+        (("--tasks", 0), "tasks must be a whole number of at least 1, got 0"),
+        (("--experiment", "phase-map", "--dimension", 3000), "GB are free"),
+        (("--experiment", "phase-map", "--correlations", 0.5), "these have: correlated"),
+        (("--set", "replicas"), "set: 'replicas' is no NAME=VALUE, such as replicas=50"),
+        (("--set", "replicas=1", "--set", "replicas=2"), "set: replicas is given twice"),
+        (("--device", "tpu"), "device: 'tpu' is not known"),
+    ],
+)
+def test_wrong_usage_leaves_with_2(tmp_path: Path, arguments: tuple[Any, ...], problem: str) -> None:
+    result = lmscope_command("icl", "-o", tmp_path / "run", *arguments)
+    assert (result.returncode, result.stdout) == (2, ""), result.stderr
+    assert problem in one_line(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_kind_of_folder_leaves_with_2(tmp_path: Path, make_llama: Any) -> None:
+    source, run = make_llama(layers=1), tmp_path / "run"
+    assert lmscope_command("icl", "--experiment", "phase-map", "-o", run, *QUICK, "-q").returncode == 0
+    result = lmscope_command("spectra", source, "-o", run, "--draws", 1)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "holds results of experiments, not of a checkpoint; choose another folder" in one_line(result)
