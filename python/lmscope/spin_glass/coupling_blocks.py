@@ -25,9 +25,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 BLOCKS: Mapping[str, str] = {"A": "field", "B": "field", "C": "coupling", "D": "coupling", "E": "coupling"}
-"""Letters of arXiv 2408.02288, Fig. 1, and whether they are fields h_i or couplings J_ij. A: fields of the D x D
-block of W, B: of its label row. C: couplings of two spins of the block, D: of one of the block and one of the
-label row, E: of two of the label row."""
+"""Letters of arXiv 2408.02288, Fig. 1, and whether they are fields h_i or couplings J_ij. A: fields of the
+D x D block of W, B: of its label row. C: couplings of two spins of the block, D: of one of the block and one of
+the label row, E: of two of the label row."""
 
 
 def coupling_blocks(fields: Fields) -> dict[str, Floats]:
@@ -115,8 +115,8 @@ class GaussianParts:
 def fit_gaussians(counts: npt.ArrayLike, edges: npt.ArrayLike, means: Sequence[float]) -> GaussianParts:
     """Least squares of a sum of Gaussian densities, one beginning at each of ``means``, to a histogram.
 
-    As the fits of arXiv 2408.02288 (Fig. 1): to the density, so that the middle decides and not the tails; the
-    Gaussians are averaged over each bin. ``counts``: (bins,); ``edges``: (bins + 1,), ascending.
+    As the fits of arXiv 2408.02288 (Fig. 1): to the density, so that the middle decides and not the tails.
+    The Gaussians are averaged over each bin. ``counts``: (bins,); ``edges``: (bins + 1,), ascending.
 
     Raises:
         ValueError: shapes that do not go together, no counts, or fewer filled bins than free numbers.

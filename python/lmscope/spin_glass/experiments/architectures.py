@@ -75,8 +75,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "seeds": 50,
     },
 }
-"""``epochs`` are full-batch steps of linear attention; softmax attention and the transformer, a thousand times
-as costly, make ``prompt_epochs`` passes over batches."""
+"""``epochs`` are full-batch steps of linear attention; softmax attention and the transformer, a thousand
+times as costly, make ``prompt_epochs`` passes over batches."""
 
 _BILINEAR = ("merged", "separate", "multi_head")
 _PROMPT = ("softmax", "transformer")

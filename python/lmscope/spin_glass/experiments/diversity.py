@@ -9,9 +9,10 @@ from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.cross_task import cross_task
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
+from lmscope.spin_glass.experiments.judged import training_loss
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.ridge import energy, ground_state
+from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import Tasks, make_tasks
 from lmscope.spin_glass.training import train
 
@@ -122,7 +123,7 @@ def rows(
         }
         if weights is not None:
             row |= {name: limit.loss(weights) for name, limit in limits.items()}
-            row |= {"training_loss": form.target_power + 2 * float(energy(form, weights)), "reason": ""}
+            row |= {"training_loss": training_loss(form, weights), "reason": ""}
         found.append(row)
     return found
 

@@ -19,7 +19,8 @@ def growing_fields(tasks: Tasks, counts: Sequence[int]) -> Iterator[Fields]:
         start = 0
         while count - stream.tasks <= len(part) - start:
             stop = start + count - stream.tasks
-            stream.update(_slice(part, start, stop))
+            if start < stop:
+                stream.update(_slice(part, start, stop))
             yield stream.result()
             start = stop
             following = next(left, None)

@@ -7,11 +7,10 @@ from typing import Any
 
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
-from lmscope.spin_glass.experiments.judged import judged
+from lmscope.spin_glass.experiments.judged import judged, training_loss
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
 from lmscope.spin_glass.modes import modes
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.ridge import energy
 from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
@@ -30,7 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "dimensions": [20],
         "prompt_lengths": [2, 5, 10, 20, 50, 100],
         "tasks": None,
-        "regularization": [0.0, 0.01],
+        "regularization": [0.0, 0.01, 1.0],
         "seeds": 10,
     },
     "paper": {
@@ -74,7 +73,7 @@ def rows(
                     "prompt_length": cell["prompt_length"],
                     "tasks": fields.tasks,
                     "regularization": regularization,
-                    "training_loss": fields.target_power + 2 * float(energy(fields, weights)),
+                    "training_loss": training_loss(fields, weights),
                     **judged(weights, limit),
                     "best_loss": limit.best_loss,
                     "reason": "",
