@@ -98,10 +98,11 @@ def icl(
 ) -> None:
     """Linear regression in context as a spin glass: when tasks leave one ground state, and what finds it.
 
-    Tasks are drawn, models are trained here: no checkpoint is needed. Couplings and fields of linear
-    attention come from prompts; the exact ground state, message passing and training are held against each
-    other and against random matrices. A killed run continues where it stopped; more seeds or a longer list
-    compute only what is new. lmscope report RUN builds the page.
+    Nothing is read: tasks are drawn, models are trained here. Couplings and fields of linear attention come
+    from prompts; the exact ground state, message passing and training are held against each other.
+
+    A killed run continues where it stopped; more seeds or a longer list compute only what is new. The page
+    is built by lmscope report RUN.
 
     [bold]Examples[/bold]: lmscope icl --list
 
