@@ -166,6 +166,14 @@ def test_divergence_is_told_with_its_epoch():
             {"model": "transformer", "width": 10, "heads": 4},
             r"^width must be a multiple of the number of heads, 4, got 10$",
         ),
+        (
+            {"unseen": make_tasks(tasks=40, dimension=5, prompt_length=6)},
+            r"^unseen must have .* of the tasks, 4 and 'prompt', got 5 and 'prompt'$",
+        ),
+        (
+            {"unseen": make_tasks(tasks=40, dimension=4, prompt_length=6, normalization="columns")},
+            r"^unseen must have .* of the tasks, 4 and 'prompt', got 4 and 'columns'$",
+        ),
         ({"device": "cupboard"}, r"^device: 'cupboard' is not a device of torch$"),
         ({"model": "softmax", "fields": fields(TASKS)}, r"^fields go with linear attention without values"),
         (

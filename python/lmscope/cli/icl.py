@@ -98,10 +98,11 @@ def icl(
 ) -> None:
     """Linear regression in context as a spin glass: when tasks leave one ground state, and what finds it.
 
-    Tasks are drawn, models are trained here: no checkpoint is needed. Couplings and fields of linear
-    attention come from prompts; the exact ground state, message passing and training are held against each
-    other and against random matrices. A killed run continues where it stopped; more seeds or a longer list
-    compute only what is new. lmscope report RUN builds the page.
+    Nothing is read: tasks are drawn, models are trained here. Couplings and fields of linear attention come
+    from prompts; the exact ground state, message passing and training are held against each other.
+
+    A killed run continues where it stopped; more seeds or a longer list compute only what is new. The page
+    is built by lmscope report RUN.
 
     [bold]Examples[/bold]: lmscope icl --list
 
@@ -166,6 +167,8 @@ def _print_list(*, as_json: bool) -> None:
     for preset in presets:
         table.add_column(preset, justify="right", no_wrap=True)
     for one in told:
-        times = (format_seconds(one["seconds"][preset]) for preset in presets)
+        times = (
+            format_seconds(took) if (took := one["seconds"][preset]) >= 1 else "< 1 s" for preset in presets
+        )
         table.add_row(one["name"], escape(one["title"]), *times)
     out.print(table)

@@ -60,9 +60,9 @@ class Fields:
         """J of all (dimension + 1)^2 spins: minus the Gram matrix, without its diagonal (J_ij of
         arXiv 2408.02288)."""
         size = self.dimension + 1
-        whole = np.zeros((size, size, size, size))
-        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=whole[:, :-1, :, :-1])
-        couplings = whole.reshape(size * size, size * size)
+        by_pair = np.zeros((size, size, size, size))
+        np.negative(self.gram.reshape(size, size - 1, size, size - 1), out=by_pair[:, :-1, :, :-1])
+        couplings = by_pair.reshape(size * size, size * size)
         np.fill_diagonal(couplings, 0.0)
         return couplings
 
@@ -72,7 +72,15 @@ class Fields:
 
     def feature_values(self) -> SingularValues:
         """Singular values of the tasks x spins matrix of features over the root of the number of tasks, with
-        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0."""
+        bounds; their squares are the eigenvalues of A, without those that fewer tasks than spins leave 0.
+
+        ValueError where the copy of A that they are found in does not fit in memory.
+        """
+        check_memory(
+            f"singular values of the features of {self.spins} spins (dimension {self.dimension})",
+            gram_bytes(self.dimension),
+            "take a smaller dimension",
+        )
         return _values_of(self.gram, self.tasks, self.additions)
 
     def label_values(self) -> SingularValues:
@@ -119,7 +127,12 @@ class StreamingFields:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension = whole("dimension", dimension, 1)
-        _check_fit(dimension)
+        spins = dimension * (dimension + 1)
+        check_memory(
+            f"couplings of {spins} spins (dimension {dimension})",
+            gram_bytes(dimension, _COPIES),
+            "they grow with the fourth power of the dimension: take a smaller one",
+        )
         self.tasks = 0
         self._lengths: set[int | None] = set()
         contexts, queries = _pairs(dimension + 1), _pairs(dimension)
@@ -140,8 +153,7 @@ class StreamingFields:
         """Add tasks; sums over prompts are divided by their length.
 
         Raises:
-            ValueError: shapes that do not go together, or a value that is not finite, then nothing is
-                added.
+            ValueError: shapes that do not go together, or a value that is not finite; nothing is added then.
         """
         if isinstance(tasks, Prompts):
             self._add(tasks.statistics(), tasks.labels.shape[1])
@@ -255,7 +267,6 @@ def fields(
     """
     stream: StreamingFields | None = None
     if isinstance(tasks, Tasks):
-        _check_fit(tasks.dimension, tasks.prompt_length if tasks.draw == "prompts" else 0)
         stream = StreamingFields(tasks.dimension)
     for statistics, length in _blocks(tasks):
         if stream is None:
@@ -317,21 +328,3 @@ def _blocks(
             yield block, None
         else:
             raise TypeError(f"tasks must be made of Prompts or Statistics, got {type(block).__name__}")
-
-
-def _check_fit(dimension: int, prompt_length: int = 0) -> None:
-    """``prompt_length``: of prompts that will be drawn, at least one at a time."""
-    sums = gram_bytes(dimension, _COPIES)
-    # Tokens, and a copy while they are drawn.
-    prompt = 16 * prompt_length * (dimension + 1)
-    spins = dimension * (dimension + 1)
-    check_memory(
-        f"couplings of {spins} spins (dimension {dimension})",
-        sums,
-        "the memory grows with the fourth power of the dimension: take a smaller one",
-    )
-    check_memory(
-        f"a prompt of {prompt_length} tokens of dimension {dimension}, beside the couplings,",
-        sums + prompt,
-        "take shorter prompts, or draw='statistics', which needs none",
-    )

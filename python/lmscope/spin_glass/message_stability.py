@@ -151,4 +151,4 @@ def _least_solution(squared: Floats, stiffness: Floats) -> Floats | None:
         if step.min() < -1e-10 * ahead.max():
             return None
         u = u + step
-    return None
+    raise RuntimeError(f"Newton's method for the variances has not settled in {_NEWTON_STEPS} steps")

@@ -11,15 +11,11 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, of_shape
 from lmscope.spin_glass.couplings import Fields
-from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import modes, zero_modes
 
 __all__ = ["GroundState", "energy", "ground_state"]
 
 Floats = npt.NDArray[np.float64]
-
-# Beside the Gram matrix: its factor, or what its eigenvalues take before that.
-_COPIES = 1.25
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +30,7 @@ class GroundState:
         unique: no other weights have this energy, the free last column aside. Without regularization that
             takes dimension * (dimension + 1) tasks; else these are the ones of least norm.
         zero_modes: of :func:`zero_modes`: directions that the tasks say nothing of, free spins included.
-        residual: |(A + regularization) W - h|, the Euclidean norm over the spins that enter.
+        residual: Euclidean norm of (A + regularization) W - h over the spins that enter.
         condition: largest over smallest eigenvalue of A + regularization among the modes that count: relative
             errors of A and h are passed on to the weights up to so many times larger.
     """
@@ -82,16 +78,16 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
         ValueError: a regularization below 0 or not finite, or matrices that do not fit in memory.
     """
     regularization = not_negative("regularization", regularization)
-    check_memory(
-        f"the ground state of {fields.spins} spins (dimension {fields.dimension})",
-        gram_bytes(fields.dimension, _COPIES),
-        "take a smaller dimension",
-    )
     counted = zero_modes(fields)
     largest = counted.values[0] ** 2 + regularization
     known = len(counted.values) == fields.spins
     smallest = (counted.values[-1] ** 2 if known else 0.0) + regularization
-    if smallest > fields.spins * np.finfo(np.float64).eps * largest:
+    # Below either a factor would divide by rounding errors: its own, and those of A.
+    noise = max(
+        fields.spins * np.finfo(np.float64).eps * largest,
+        counted.bounds[0] * (2 * counted.values[0] + counted.bounds[0]),
+    )
+    if smallest > noise:
         spins = _solve(fields, regularization)
     else:
         found = modes(fields)
@@ -114,8 +110,8 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
 
 
 def energy(fields: Fields, weights: npt.ArrayLike, *, regularization: float = 0.0) -> float | Floats:
-    """H(W) = W'(A + regularization) W / 2 - h'W; without regularization, half the training loss
-    less half of ``target_power``.
+    """H(W) = W'(A + regularization) W / 2 - h'W; without regularization, half of the training loss less
+    ``target_power``.
 
     Args:
         fields: of the tasks.

@@ -130,7 +130,7 @@ def train(
 ) -> Training:
     """Minimise the mean squared error of the query's label by Adam.
 
-    The same seed gives the same bits on one machine with one number of threads; torch's own random state is
+    The same seed gives the same bits on one CPU with one number of threads; torch's own random state is
     neither read nor changed. Parameters start normal, with variance 1 / (number of inputs): for W,
     1 / (dimension + 1).
 
@@ -169,13 +169,21 @@ def train(
     Raises:
         ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number
             below its range, a batch larger than the number of tasks, heads that do not divide the width, a
-            width for a model that has none, fields of other tasks, tasks drawn as statistics for a model that
-            reads prompts, or tasks that do not fit in memory.
+            width for a model that has none, fields of other tasks, unseen tasks of another dimension or
+            normalization, tasks drawn as statistics for a model that reads prompts, or tasks that do not fit
+            in memory.
         TypeError: a number that is not whole where it must be.
     """
     _check(
         tasks, model, learning_rate, weight_decay, epochs, batch, heads, layers, seed, dtype, every, fields
     )
+    if unseen is not None:
+        expected, found = ((some.dimension, some.normalization) for some in (tasks, unseen))
+        if found != expected:
+            raise ValueError(
+                f"unseen must have the dimension and normalization of the tasks, {expected[0]} and "
+                f"{expected[1]!r}, got {found[0]} and {found[1]!r}"
+            )
     where = torch_device(device)
     import torch
 
