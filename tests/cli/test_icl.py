@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +133,25 @@ def test_another_kind_of_folder_leaves_with_2(tmp_path: Path, make_llama: Any) -
     result = lmscope_command("spectra", source, "-o", run, "--draws", 1)
     assert (result.returncode, result.stdout) == (2, "")
     assert "holds results of experiments, not of a checkpoint; choose another folder" in one_line(result)
+
+
+def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ("icl", "--experiment", "phase-map", "--dimension", 10, "--seeds", 400, "-o", run)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmscope", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts jobs in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(run.glob("phase_map/*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "lmscope: error: interrupted; what is done is kept" in errors
+    assert lmscope.open_run(run).table("phase_map").num_rows > 0
+    assert not list(run.rglob("*.tmp"))

@@ -167,6 +167,8 @@ def _print_list(*, as_json: bool) -> None:
     for preset in presets:
         table.add_column(preset, justify="right", no_wrap=True)
     for one in told:
-        times = (format_seconds(one["seconds"][preset]) for preset in presets)
+        times = (
+            format_seconds(took) if (took := one["seconds"][preset]) >= 1 else "< 1 s" for preset in presets
+        )
         table.add_row(one["name"], escape(one["title"]), *times)
     out.print(table)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
+_ROUNDING = 1e-12
+"""What is no larger is 0 but for rounding: shares of zero modes, distances between replicas that met."""
+
 _SETTINGS = {
     "solver": "solver",
     "model": "model",
@@ -166,7 +169,9 @@ def _value(value: Any) -> str:
         return "with" if value else "without"
     if isinstance(value, str):
         return plain(value)
-    return with_interval(value) if isinstance(value, Band) else number(value)
+    if isinstance(value, Band):
+        return "0" if abs(value.mean) < _ROUNDING else with_interval(value)
+    return "0" if abs(value) < _ROUNDING else number(value)
 
 
 def sentences(summary: IclSummary) -> list[str]:
