@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,8 @@ def densities(rows: Sequence[Row]) -> list[Found]:
 
 
 def message_passing(seeds: int) -> list[Found]:
-    """Fig. 2d,e: the released code's state after 100 steps, D = 10, N = 100, P = 5000. Our free last column is
-    exactly 0 and 1 where the code's still moves."""
+    """Fig. 2d,e: the released code's state after 100 steps, D = 10, N = 100, P = 5000. Our free last column
+    is exactly 0 and 1 where the code's still moves."""
     means, variances = [], []
     for seed in range(seeds):
         form = sg.fields(
@@ -176,8 +177,8 @@ def losses(rows: Sequence[Row]) -> list[Found]:
 
 
 def _test_noise(row: Row) -> float:
-    """A test loss over 1000 tasks less its expectation, for weights a times the identity block: the errors of the
-    solvers' weights are small beside that."""
+    """A test loss over 1000 tasks less its expectation, of weights of the mean diagonal alone: what else
+    the solvers' weights have is small beside it."""
     size, length = row["dimension"], row["prompt_length"]
     law = sg.make_tasks(tasks=1, dimension=size, prompt_length=length, seed=row["seed"], draw="statistics")
     weights = np.diag([*[row["diagonal"]] * size, 0.0])
@@ -236,7 +237,7 @@ def peaks(rows: Sequence[Row]) -> list[Found]:
                 "grid_points_from_peak": counts.index(highest) - counts.index(spins),
                 "ratio_to_twice_the_tasks": loss[spins] / loss[2 * spins],
                 "loss_falls_over_the_peak": all(
-                    loss[after] <= loss[before] for before, after in zip(near, near[1:], strict=False)
+                    loss[after] <= loss[before] for before, after in pairwise(near)
                 ),
                 "seeds": len(by(own, "seed")),
             }
@@ -323,8 +324,8 @@ def contrasts(rows: Sequence[Row]) -> Found:
     falls = [
         mean[b] - mean[a]
         for a, b in [
-            *(((p, n), (q, n)) for p, q in zip(counts, counts[1:], strict=False) for n in lengths),
-            *(((p, n), (p, m)) for p in counts for n, m in zip(lengths, lengths[1:], strict=False)),
+            *(((p, n), (q, n)) for p, q in pairwise(counts) for n in lengths),
+            *(((p, n), (p, m)) for p in counts for n, m in pairwise(lengths)),
         ]
     ]
     return {

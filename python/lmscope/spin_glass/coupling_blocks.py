@@ -26,8 +26,8 @@ Floats = npt.NDArray[np.float64]
 
 BLOCKS: Mapping[str, str] = {"A": "field", "B": "field", "C": "coupling", "D": "coupling", "E": "coupling"}
 """Letters of arXiv 2408.02288, Fig. 1, and whether they are fields h_i or couplings J_ij. A: fields of the
-D x D block of W, B: of its label row. C: couplings of two spins of the block, D: of one of the block and one of
-the label row, E: of two of the label row."""
+D x D block of W, B: of its label row. C: couplings of two spins of the block, D: of one of the block and one
+of the label row, E: of two of the label row."""
 
 
 def coupling_blocks(fields: Fields) -> dict[str, Floats]:

@@ -62,7 +62,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     spins = cell["dimension"] * (cell["dimension"] + 1)
-    one = 1e-3 + cell["tasks"] * (2e-6 + 5e-11 * spins**2) + 2e-8 * spins**2
+    one = 5e-4 + cell["tasks"] * (1e-6 + 5e-11 * spins**2) + 2e-8 * spins**2
     return float(len(settings["prompt_lengths"]) * settings["sets"] * one)
 
 

@@ -90,7 +90,7 @@ def rows(
                     **law,
                     "zero_modes": spectrum.zero_modes,
                     "zero_mode_ratio": spectrum.zero_mode_ratio,
-                    "expected_ratio": (weights - min(fields.tasks, spins)) / weights,
+                    "expected_ratio": 1 - min(fields.tasks, spins) / weights,
                     "unique": spectrum.zero_modes == weights - spins,
                     "smallest": spectrum.smallest,
                     "spread": spectrum.spread(**law),
