@@ -55,7 +55,7 @@ def test_tables_then_one_json_object(tmp_path: Path) -> None:
         assert " ".join(title.split()) in shown
         assert all(" ".join(columns).split()[0] in shown for _ in rows)
     sentences = icl_words.sentences(summary)
-    assert "D = 4: the ground state is unique from P = 20 on, in every seed; D(D+1) = 20." in sentences
+    assert "D = 4: the ground state is unique in every seed from P = 20 on; D(D+1) = 20." in sentences
     assert set(sentences) <= set(lines)
     assert lines[-1] == f"Records: {tmp_path / 'run'}"
 

@@ -39,7 +39,7 @@ def _emergence(findings: Sequence[Finding]) -> Iterator[str]:
         when = " or ".join(
             "at no P looked at" if one is None else f"from P = {number(one)} on" for one in found
         )
-        yield f"D = {size}: the ground state is unique {when}, in every seed; D(D+1) = {size * (size + 1)}."
+        yield f"D = {size}: the ground state is unique in every seed {when}; D(D+1) = {size * (size + 1)}."
 
 
 def _phase_map(findings: Sequence[Finding]) -> Iterator[str]:
