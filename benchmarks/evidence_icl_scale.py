@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from resident import forget_peak, resident
 
 from lmscope import spin_glass
 from lmscope.runs.benchmarks.fingerprint import fingerprint
+from resident import forget_peak, resident
 
 
 def main() -> int:
