@@ -115,8 +115,9 @@ def test_where_message_passing_diverges_is_told() -> None:
         passed(False, 10, False),
     ]
     assert said("amp", rows) == [
-        "Message passing with the Onsager term converges in 2 of 3 runs: means are up to 1.0e-09 off the exact "
-        "ground state; at P = 1\u202f000, the most, 1.0e-09, and variances up to 0.1 % off the exact ones.",
+        "Message passing with the Onsager term converges in 2 of 3 runs: means are up to 1.0e-09 off the "
+        "exact ground state; at P = 1\u202f000, the most, 1.0e-09, and variances up to 0.1 % off the exact "
+        "ones.",
         "Message passing without the Onsager term converges nowhere.",
         "It diverges for few tasks and weak regularization: with the most tasks at λ₀ = 0.01, P = 10 (D = 4, "
         "N = 12, with the Onsager term).",
