@@ -31,7 +31,7 @@ of the label row, E: of two of the label row."""
 
 
 def coupling_blocks(fields: Fields) -> dict[str, Floats]:
-    """Entries of h and J by block: letter of :data:`BLOCKS` -> float64, 1-D; every pair of spins once."""
+    """Entries of h and J by block: letter, A to E as in Fig. 1 -> float64, 1-D; every pair of spins once."""
     block = fields.dimension**2
     above = np.triu_indices(block, 1)
     label = np.triu_indices(fields.dimension, 1)

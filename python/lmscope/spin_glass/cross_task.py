@@ -23,7 +23,7 @@ class CrossTask:
     Attributes:
         w11: dimension x dimension: from token to token.
         w21: (dimension,): from the label to tokens; 0 where no teacher is special.
-        error: mean over tasks of |(w w21' / sqrt(dimension) + w11) C - I|^2 / dimension^2.
+        error: mean over tasks of ``|(w w21' / sqrt(dimension) + w11) C - I|^2 / dimension^2``.
         tasks: how many prompts they rest on.
     """
 
@@ -62,7 +62,7 @@ class CrossTask:
 
 
 def cross_task(tasks: Tasks) -> CrossTask:
-    """Minimise the mean over tasks of |(w w21' / sqrt(D) + w11) C - I|^2 (arXiv 2408.02288, Fig. S6).
+    """Minimise the mean over tasks of ``|(w w21' / sqrt(D) + w11) C - I|^2`` (arXiv 2408.02288, Fig. S6).
 
     C = X X' / N are the tokens of a prompt, w is its teacher: where that is 0, linear attention labels any
     query of any of these prompts. The least squares are solved exactly, with the smallest norm where they do
