@@ -352,4 +352,5 @@ def test_memory_of_a_quarter_million_tokens_is_bounded() -> None:
     # Scores of 64 positions and their changes, 64 MiB each, of one block at a time; the rest is tiles, pieces
     # of the weights and what the libraries take when they first run.
     peak = json.loads(done.stdout)
-    assert 128 << 20 <= peak <= 168 << 20
+    # Pages that were free before count for nothing, so that the least is less than both.
+    assert 96 << 20 <= peak <= 168 << 20
