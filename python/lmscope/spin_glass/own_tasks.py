@@ -26,7 +26,7 @@ def checked(name: str, tasks: Any) -> Tasks | Prompts | Statistics:
 
 
 def checked_arrays(name: str, tasks: Any) -> Prompts | Statistics:
-    """The same of tasks that are there."""
+    """Of :func:`checked`, where a law will not do."""
     if isinstance(tasks, Prompts):
         return make_prompts(**vars(tasks))
     if not isinstance(tasks, Statistics):
@@ -60,7 +60,7 @@ def prompts_of(name: str, tasks: Tasks | Prompts | Statistics, reader: str) -> I
     """
     if isinstance(tasks, Statistics):
         raise TypeError(
-            f"{name}: {reader} reads prompts, which Statistics no longer hold; give it Prompts (make_prompts)"
+            f"{name}: {reader} reads prompts, which Statistics do not hold; give it Prompts (make_prompts)"
         )
     return iter([tasks]) if isinstance(tasks, Prompts) else tasks.prompts()
 
@@ -69,8 +69,8 @@ def require_law(tasks: Any) -> None:
     """TypeError where ``tasks`` have none."""
     if not isinstance(tasks, Tasks):
         raise TypeError(
-            f"population needs the law of the tasks, as make_tasks gives it, got {_kind(tasks)}; for arrays of "
-            "your own, test_loss on tasks that were held back estimates the loss"
+            f"population needs the law of the tasks, as make_tasks gives it, got {_kind(tasks)}; for arrays "
+            "of your own, test_loss on tasks that were held back estimates the loss"
         )
 
 

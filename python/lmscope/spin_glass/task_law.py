@@ -334,8 +334,8 @@ def make_tasks(
 
 
 def make_prompts(*, tokens: Any, labels: Any, query: Any, target: Any, teachers: Any = None) -> Prompts:
-    """Tasks of one's own, from arrays or torch tensors of float64, float32, float16 or bfloat16; whole numbers
-    are refused. Labels may come from anything: noise, or other functions of the tokens.
+    """Tasks of one's own, from arrays or torch tensors of float64, float32, float16 or bfloat16; integers are
+    refused. Labels may come from anything: noise, or other functions of the tokens.
 
     Args:
         tokens: tasks x prompt length x dimension.

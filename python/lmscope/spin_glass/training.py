@@ -16,7 +16,7 @@ from lmscope.html_repr import block, facts, line, number
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
-from lmscope.spin_glass.own_tasks import checked, prompts_of, statistics_of
+from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 from lmscope.torch_device import torch_device
@@ -90,7 +90,13 @@ class Training:
         return self.gradient <= 1e-3
 
     def predict(self, prompts: Prompts) -> Floats:
-        """Labels of the queries, (tasks,) float64. ValueError where training diverged."""
+        """Labels of the queries, (tasks,) float64.
+
+        Raises:
+            ValueError: training diverged, or arrays with other shapes than they should have, NaN or Inf.
+            TypeError: anything but prompts, or another dtype.
+        """
+        (prompts,) = prompts_of("prompts", checked_arrays("prompts", prompts), "predict")
         if self.diverged:
             raise ValueError(f"nothing to predict with: {self.reason}")
         if self.weights is not None:
@@ -178,9 +184,9 @@ def train(
             attention without values, 1000 such tasks for others; arrays have no law, and no test losses then.
         every: epochs from one point of the losses to the next; a fiftieth of all without it.
         fields: couplings and fields of the same tasks, where they are there already. Refused are those of
-            another number of tasks, dimension or (where it is known) prompt length, and beside arrays those of
-            other numbers; that they are of a law's very tasks (its seed, teachers, normalization) is not
-            checked, which would take as long as making them.
+            another number of tasks, dimension or (where it is known) prompt length, and beside arrays those
+            whose means differ. That they are of a law's very tasks (its seed, teachers, normalization) is not
+            checked: that would take as long as making them.
         advance: called with the share of the training that has been done since it was called last.
 
     Raises:
@@ -189,8 +195,8 @@ def train(
             width for a model that has none, fields of other tasks, unseen tasks of another dimension or
             normalization, tasks drawn as statistics for a model that reads prompts, tasks that do not fit in
             memory, or arrays with other shapes than they should have, NaN or Inf.
-        TypeError: a number that is not whole where it must be, arrays of another dtype, statistics for a model
-            that reads prompts, or tasks of another kind.
+        TypeError: a number that is not whole where it must be, arrays of another dtype, statistics for a
+            model that reads prompts, or tasks of another kind.
     """
     tasks = checked("tasks", tasks)
     _check(
@@ -325,8 +331,8 @@ def _check_numbers(fields: Fields, tasks: Prompts | Statistics) -> None:
         and (abs(field - fields.field) <= _ROUNDING * largest).all()
     ):
         raise ValueError(
-            "fields must be those of the tasks: their means are other ones than those of the arrays; make them "
-            "with fields(tasks), or leave them out"
+            "fields must be those of the tasks: their means differ from those of the arrays; make them with "
+            "fields(tasks), or leave them out"
         )
 
 
