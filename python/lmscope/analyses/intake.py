@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 import sys
 from typing import Any
 
@@ -110,7 +111,7 @@ def whole(name: str, number: Any, least: int) -> int:
     try:
         found = operator.index(number)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {number!r}") from None
+        raise TypeError(f"{name} must be a whole number, got {_told(number)}") from None
     if not least <= found < 2**63:
         raise ValueError(f"{name} must be from {least} up, below 2**63, got {number}")
     return found
@@ -134,7 +135,14 @@ def _number(name: str, number: Any) -> float:
     try:
         return float(number)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {number!r}") from None
+        raise TypeError(f"{name} must be a number, got {_told(number)}") from None
+
+
+def _told(given: Any) -> str:
+    """In few words, however large it is."""
+    if getattr(given, "shape", ()):
+        return f"{type(given).__name__} of shape {tuple(given.shape)}"
+    return reprlib.repr(given)
 
 
 def _array(name: str, given: Any) -> npt.NDArray[Any]:

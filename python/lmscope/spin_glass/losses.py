@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import of_shape
 from lmscope.analyses.intervals import confidence_of, t_interval
+from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import square_weights
 from lmscope.spin_glass.task_law import Prompts, Statistics, Tasks
 
@@ -62,13 +63,23 @@ def predict(weights: Any, tasks: Prompts | Statistics) -> Floats:
     """Labels that linear attention gives the queries, (tasks,): context @ weights[:, :-1] @ query.
 
     Args:
-        weights: (dimension + 1) x (dimension + 1), array or torch tensor.
+        weights: (dimension + 1) x (dimension + 1), array or torch tensor of float64, float32, float16 or
+            bfloat16.
         tasks: prompts (their sums are divided by the prompt length), or statistics.
 
+    Returns:
+        float64.
+
     Raises:
-        ValueError, TypeError: weights of another shape or dtype, or not finite.
+        ValueError: arrays of another shape, or NaN or Inf in one.
+        TypeError: another dtype, or tasks of another kind: a law gives its tasks some at a time, by
+            :meth:`Tasks.statistics`.
     """
-    statistics = tasks.statistics() if isinstance(tasks, Prompts) else tasks
+    (statistics,) = statistics_of(checked_arrays("tasks", tasks))
+    return _predict(weights, statistics)
+
+
+def _predict(weights: Any, statistics: Statistics) -> Floats:
     read = square_weights(weights, statistics.dimension)[:, :-1]
     labels: Floats = np.einsum("ij,ij->i", statistics.context @ read, statistics.query)
     return labels
@@ -76,7 +87,7 @@ def predict(weights: Any, tasks: Prompts | Statistics) -> Floats:
 
 def test_loss(
     predictor: Predictor | npt.ArrayLike,
-    tasks: Tasks | Prompts,
+    tasks: Tasks | Prompts | Statistics,
     *,
     confidence: float = 0.95,  # noqa: PT028
 ) -> TestLoss:
@@ -85,15 +96,20 @@ def test_loss(
 
     Args:
         predictor: weights of linear attention, (dimension + 1) x (dimension + 1), or anything with a method
-            ``predict`` from :class:`Prompts` to labels, (tasks,).
-        tasks: as a rule :meth:`Tasks.unseen` of those that it was trained on.
+            ``predict`` from :class:`Prompts` to labels, (tasks,); arrays or torch tensors of float64,
+            float32, float16 or bfloat16.
+        tasks: as a rule :meth:`Tasks.unseen` of those that it was trained on, or tasks of one's own that were
+            held back: prompts (weights are given their sums divided by the prompt length) or, for weights,
+            statistics.
+        confidence: of the interval, between 0 and 1.
 
     Raises:
-        ValueError: weights or predictions of a wrong shape or not finite, a confidence outside (0, 1), or
+        ValueError: arrays or predictions of a wrong shape, NaN or Inf in one, a confidence outside (0, 1), or
             tasks drawn as statistics for a predictor that reads prompts.
-        TypeError: weights of another dtype.
+        TypeError: another dtype, tasks of another kind, or statistics for a predictor that reads prompts.
     """
     confidence_of(confidence)
+    tasks = checked("tasks", tasks)
     errors = np.concatenate([np.square(found - target) for found, target in _answers(predictor, tasks)])
     loss, low, high = t_interval(errors, confidence)
     return TestLoss(loss, low, high, len(errors), confidence)
@@ -104,11 +120,15 @@ test_loss.__test__ = False  # type: ignore[attr-defined]
 
 def contrast_ratio(weights: Any) -> float:
     """Cosine between weights and the identity, both (dimension + 1) x (dimension + 1): how much of the
-    weights passes the context on as it is. At most sqrt(dimension / (dimension + 1)) where the last column
-    is 0.
+    weights passes the context on as it is, from -1 to 1; at most sqrt(dimension / (dimension + 1)) where the
+    last column is 0.
+
+    Args:
+        weights: array or torch tensor of float64, float32, float16 or bfloat16.
 
     Raises:
-        ValueError, TypeError: weights of another shape or dtype, not finite, or all 0.
+        ValueError: weights that are not a square matrix of at least 2 x 2, not finite, or all 0.
+        TypeError: another dtype.
     """
     given = square_weights(weights)
     # Scaled first: squares of extreme weights overflow or vanish.
@@ -119,13 +139,13 @@ def contrast_ratio(weights: Any) -> float:
     return float(np.trace(given) / (np.linalg.norm(given) * np.sqrt(len(given))))
 
 
-def _answers(predictor: Any, tasks: Tasks | Prompts) -> Iterator[tuple[Floats, Floats]]:
+def _answers(predictor: Any, tasks: Tasks | Prompts | Statistics) -> Iterator[tuple[Floats, Floats]]:
     """Predictions and targets, some tasks at a time."""
     if not hasattr(predictor, "predict"):
         weights = square_weights(predictor, tasks.dimension)
-        for statistics in [tasks.statistics()] if isinstance(tasks, Prompts) else tasks.statistics():
-            yield predict(weights, statistics), statistics.target
+        for statistics in statistics_of(tasks):
+            yield _predict(weights, statistics), statistics.target
         return
-    for prompts in [tasks] if isinstance(tasks, Prompts) else tasks.prompts():
+    for prompts in prompts_of("tasks", tasks, "a predictor"):
         labels = of_shape("predictions", predictor.predict(prompts), (len(prompts),), "one label a task")
         yield labels, prompts.target

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, of_shape, positive
+from lmscope.spin_glass.own_tasks import require_law
 from lmscope.spin_glass.task_law import Tasks
 
 __all__ = ["Population", "population", "square_weights"]
@@ -128,7 +129,9 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
 
     Raises:
         ValueError: another word.
+        TypeError: arrays, which have no law.
     """
+    require_law(tasks)
     size, length = tasks.dimension, tasks.prompt_length
     covariance = np.full((size, size), tasks.correlation)
     np.fill_diagonal(covariance, 1.0)

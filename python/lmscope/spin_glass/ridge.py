@@ -74,8 +74,13 @@ def ground_state(fields: Fields, *, regularization: float = 0.0) -> GroundState:
     By Cholesky factors where that has one solution; where it has more, the one of least norm, from the
     eigenvectors of A.
 
+    Args:
+        fields: of the tasks (:func:`fields`), in float64.
+        regularization: one number for all spins, added to the diagonal of A.
+
     Raises:
         ValueError: a regularization below 0 or not finite, or matrices that do not fit in memory.
+        TypeError: a regularization that is not a number.
     """
     regularization = not_negative("regularization", regularization)
     counted = zero_modes(fields)

@@ -334,7 +334,8 @@ def make_tasks(
 
 
 def make_prompts(*, tokens: Any, labels: Any, query: Any, target: Any, teachers: Any = None) -> Prompts:
-    """Tasks of one's own, from arrays or torch tensors of float64, float32, float16 or bfloat16.
+    """Tasks of one's own, from arrays or torch tensors of float64, float32, float16 or bfloat16; integers are
+    refused. Labels may come from anything: noise, or other functions of the tokens.
 
     Args:
         tokens: tasks x prompt length x dimension.
@@ -343,8 +344,11 @@ def make_prompts(*, tokens: Any, labels: Any, query: Any, target: Any, teachers:
         target: (tasks,): the label of the query.
         teachers: tasks x dimension, where they are known.
 
+    Returns:
+        Prompts in float64, without a copy where that is what was given.
+
     Raises:
-        ValueError: a shape that does not fit the others, or NaN or Inf (named with its index).
+        ValueError: a shape that does not fit the others, a size of 0, or NaN or Inf (named with its index).
         TypeError: another dtype.
     """
     tokens = of_shape("tokens", tokens, (None, None, None), "tasks x prompt length x dimension")

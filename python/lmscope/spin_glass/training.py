@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from lmscope.html_repr import block, facts, line, number
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
+from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
+from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 from lmscope.torch_device import torch_device
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ _POINTS = 50
 # Apart from the streams of the tasks' own seeds.
 _INITIAL, _ORDER = 101, 102
 
+# Relative, of sums over any number of tasks that fit in memory.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Training:
@@ -50,13 +55,14 @@ class Training:
             trained in parts; None of other kinds, and where training diverged.
         steps: epochs after which losses were taken; 0 is before the first.
         losses: mean squared error on the training tasks after them.
-        test_losses: the same on unseen tasks; NaN where training had diverged.
+        test_losses: the same on unseen tasks; NaN where training had diverged, and all along where there were
+            none (tasks of one's own without ``unseen``).
         gradient: norm of the gradient of the objective (loss and weight decay) at the end, over that at the
             start; NaN where training diverged.
         reason: why training ended early; empty where it did not.
         parameters: how many numbers were trained.
         seconds: of training, the reading of tasks included.
-        normalization: of the prompts' sums, as the tasks had it.
+        normalization: of the prompts' sums, as the tasks had it; ``"prompt"`` of arrays.
         module: the trained torch module.
     """
 
@@ -84,7 +90,13 @@ class Training:
         return self.gradient <= 1e-3
 
     def predict(self, prompts: Prompts) -> Floats:
-        """Labels of the queries, (tasks,) float64. ValueError where training diverged."""
+        """Labels of the queries, (tasks,) float64.
+
+        Raises:
+            ValueError: training diverged, or arrays with other shapes than they should have, NaN or Inf.
+            TypeError: anything but prompts, or another dtype.
+        """
+        (prompts,) = prompts_of("prompts", checked_arrays("prompts", prompts), "predict")
         if self.diverged:
             raise ValueError(f"nothing to predict with: {self.reason}")
         if self.weights is not None:
@@ -93,8 +105,13 @@ class Training:
 
         return predictions(self.module, prompts, self.normalization)
 
+    @property
+    def _tested(self) -> bool:
+        return not np.isnan(self.test_losses).all()
+
     def __repr__(self) -> str:
-        told = self.reason or f"loss {self.losses[-1]:.4g}, unseen tasks {self.test_losses[-1]:.4g}"
+        unseen = f"unseen tasks {self.test_losses[-1]:.4g}" if self._tested else "no unseen tasks"
+        told = self.reason or f"loss {self.losses[-1]:.4g}, {unseen}"
         return f"Training({self.model}, {self.parameters} parameters, {self.steps[-1]} epochs: {told})"
 
     def _repr_html_(self) -> str:
@@ -102,7 +119,7 @@ class Training:
             ("parameters", self.parameters),
             ("epochs", self.steps[-1]),
             ("loss on the training tasks", number(self.losses[-1])),
-            ("loss on unseen tasks", number(self.test_losses[-1])),
+            ("loss on unseen tasks", number(self.test_losses[-1]) if self._tested else "none were given"),
             ("gradient, against the start", number(self.gradient)),
             ("seconds", number(self.seconds)),
         ]
@@ -110,7 +127,7 @@ class Training:
 
 
 def train(
-    tasks: Tasks,
+    tasks: Tasks | Prompts | Statistics,
     *,
     model: Model = "merged",
     learning_rate: float = 0.01,
@@ -123,7 +140,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     dtype: Literal["float32", "float64"] = "float32",
-    unseen: Tasks | None = None,
+    unseen: Tasks | Prompts | Statistics | None = None,
     every: int | None = None,
     fields: Fields | None = None,
     advance: Callable[[float], object] | None = None,
@@ -140,7 +157,9 @@ def train(
     the model makes of them is held for a few tasks at a time.
 
     Args:
-        tasks: training tasks; ``"full"``, ``"softmax"`` and ``"transformer"`` need ``draw="prompts"``.
+        tasks: training tasks, a law (:func:`make_tasks`) or arrays. ``"full"``, ``"softmax"`` and
+            ``"transformer"`` need prompts: a law with ``draw="prompts"``, or :func:`make_prompts`. Sums over
+            prompts of one's own are divided by their length; statistics are taken as they are.
         model: the prompt is a matrix X of columns (token; label), the last one (query; 0); the prediction is
             the last entry of the last column of what the model makes of it. ``"merged"``: linear attention
             X X' W X / N; ``"separate"``: W = Wq' Wk; ``"multi_head"``: W is the sum of that over ``heads``;
@@ -160,30 +179,33 @@ def train(
         seed: of the first parameters and of the order of batches.
         device: ``"auto"``: CUDA where torch sees it, else the CPU.
         dtype: ``"float32"`` or ``"float64"``, of parameters and arithmetic.
-        unseen: tasks that ``test_losses`` are taken on. Without them: the exact expectation over tasks of the
-            law with teachers of their own for linear attention without values, 1000 such tasks for others.
+        unseen: tasks that ``test_losses`` are taken on, of any of the three kinds that the model can read.
+            Without them: the exact expectation over tasks of the law with teachers of their own for linear
+            attention without values, 1000 such tasks for others; arrays have no law, and no test losses then.
         every: epochs from one point of the losses to the next; a fiftieth of all without it.
-        fields: couplings and fields of the same tasks, where they are there already.
+        fields: couplings and fields of the same tasks, where they are there already. Refused are those of
+            another number of tasks, dimension or (where it is known) prompt length, and beside arrays those
+            whose means differ. That they are of a law's very tasks (its seed, teachers, normalization) is not
+            checked: that would take as long as making them.
         advance: called with the share of the training that has been done since it was called last.
 
     Raises:
         ValueError: an unknown model, dtype or device, a device that is not there, a learning rate or a number
             below its range, a batch larger than the number of tasks, heads that do not divide the width, a
             width for a model that has none, fields of other tasks, unseen tasks of another dimension or
-            normalization, tasks drawn as statistics for a model that reads prompts, or tasks that do not fit
-            in memory.
-        TypeError: a number that is not whole where it must be.
+            normalization, tasks drawn as statistics for a model that reads prompts, tasks that do not fit in
+            memory, or arrays with other shapes than they should have, NaN or Inf.
+        TypeError: a number that is not whole where it must be, arrays of another dtype, statistics for a
+            model that reads prompts, or tasks of another kind.
     """
+    tasks = checked("tasks", tasks)
     _check(
         tasks, model, learning_rate, weight_decay, epochs, batch, heads, layers, seed, dtype, every, fields
     )
+    normalization: Normalization = tasks.normalization if isinstance(tasks, Tasks) else "prompt"
     if unseen is not None:
-        expected, found = ((some.dimension, some.normalization) for some in (tasks, unseen))
-        if found != expected:
-            raise ValueError(
-                f"unseen must have the dimension and normalization of the tasks, {expected[0]} and "
-                f"{expected[1]!r}, got {found[0]} and {found[1]!r}"
-            )
+        unseen = checked("unseen", unseen)
+        _check_unseen(unseen, model, tasks.dimension, normalization)
     where = torch_device(device)
     import torch
 
@@ -194,10 +216,12 @@ def train(
     start = time.perf_counter()
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
-    def samples(some: Tasks, batch: int | None) -> Samples:
+    def samples(name: str, some: Tasks | Prompts | Statistics, batch: int | None) -> Samples:
         order = np.random.default_rng([seed, _ORDER])
-        columns = some.prompt_length + 1
-        return Samples(*inputs_of_tasks(some, module), columns=columns, batch=batch, random=order)
+        inputs = inputs_of_tasks(name, some, module, normalization)
+        # Linear attention reads its context, however many columns that is of.
+        columns = 1 if isinstance(some, Statistics) else some.prompt_length + 1
+        return Samples(*inputs, columns=columns, batch=batch, random=order)
 
     objective: TrainingLoss
     if model in _LINEAR and batch is None:
@@ -205,15 +229,21 @@ def train(
             fields if fields is not None else fields_of(tasks), where, getattr(torch, dtype)
         )
     else:
-        objective = samples(tasks, batch)
+        objective = samples("tasks", tasks, batch)
     unseen_loss: Callable[[Attention], float]
-    if model in _LINEAR and unseen is None:
+    if unseen is not None:
+        unseen_loss = samples("unseen", unseen, None).loss
+    elif not isinstance(tasks, Tasks):
+
+        def unseen_loss(module: Attention) -> float:
+            return math.nan
+    elif model in _LINEAR:
         law = population(tasks)
 
         def unseen_loss(module: Attention) -> float:
             return law.loss(weights_of(module))
     else:
-        unseen_loss = samples(unseen if unseen is not None else tasks.unseen(_UNSEEN), None).loss
+        unseen_loss = samples("unseen", tasks.unseen(_UNSEEN), None).loss
     descent = descend(
         module,
         objective,
@@ -234,13 +264,13 @@ def train(
         reason=descent.reason,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         seconds=time.perf_counter() - start,
-        normalization=tasks.normalization,
+        normalization=normalization,
         module=module,
     )
 
 
 def _check(
-    tasks: Tasks,
+    tasks: Tasks | Prompts | Statistics,
     model: str,
     learning_rate: float,
     weight_decay: float,
@@ -265,17 +295,58 @@ def _check(
     whole("seed", seed, 0)
     if every is not None:
         whole("every", every, 1)
-    if batch is not None and whole("batch", batch, 1) > tasks.tasks:
-        raise ValueError(f"batch must be at most the number of tasks, {tasks.tasks}, got {batch}")
+    if model not in _LINEAR:
+        prompts_of("tasks", tasks, f"model={model!r}")
+    number = tasks.tasks if isinstance(tasks, Tasks) else len(tasks)
+    if batch is not None and whole("batch", batch, 1) > number:
+        raise ValueError(f"batch must be at most the number of tasks, {number}, got {batch}")
     if fields is not None:
         if model not in _LINEAR or batch is not None:
             raise ValueError("fields go with linear attention without values, trained on all tasks at once")
         found = (fields.tasks, fields.dimension)
-        if found != (tasks.tasks, tasks.dimension):
+        if found != (number, tasks.dimension):
             raise ValueError(
-                f"fields must be those of the tasks: {tasks.tasks} in {tasks.dimension} dimensions, "
+                f"fields must be those of the tasks: {number} in {tasks.dimension} dimensions, "
                 f"got fields of {found[0]} in {found[1]} dimensions"
             )
+        length = None if isinstance(tasks, Statistics) else tasks.prompt_length
+        if None not in (length, fields.prompt_length) and length != fields.prompt_length:
+            raise ValueError(
+                f"fields must be those of the tasks, with prompts of length {length}, "
+                f"got fields of prompts of length {fields.prompt_length}"
+            )
+        if not isinstance(tasks, Tasks):
+            _check_numbers(fields, tasks)
+
+
+def _check_numbers(fields: Fields, tasks: Prompts | Statistics) -> None:
+    """By their means, up to rounding; the couplings would take as long as making them."""
+    (statistics,) = statistics_of(tasks)
+    context, query, target = statistics.context, statistics.query, statistics.target[:, None]
+    field = (context.T @ (query * target)).ravel() / len(tasks)
+    largest = (abs(context).T @ abs(query * target)).ravel() / len(tasks)
+    power = float(np.square(target).mean())
+    if not (
+        math.isclose(power, fields.target_power, rel_tol=_ROUNDING)
+        and (abs(field - fields.field) <= _ROUNDING * largest).all()
+    ):
+        raise ValueError(
+            "fields must be those of the tasks: their means differ from those of the arrays; make them with "
+            "fields(tasks), or leave them out"
+        )
+
+
+def _check_unseen(
+    unseen: Tasks | Prompts | Statistics, model: str, dimension: int, normalization: Normalization
+) -> None:
+    if model not in _LINEAR:
+        prompts_of("unseen", unseen, f"model={model!r}")
+    own = unseen.normalization if isinstance(unseen, Tasks) else normalization
+    if (unseen.dimension, own) != (dimension, normalization):
+        raise ValueError(
+            f"unseen must have the dimension and normalization of the tasks, {dimension} and "
+            f"{normalization!r}, got {unseen.dimension} and {own!r}"
+        )
 
 
 def _module(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lmscope.spin_glass.attention import Attention, Bilinear, FullLinear
 from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.own_tasks import prompts_of, statistics_of
 from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 
 __all__ = ["inputs_of_tasks", "predictions", "weights_of"]
@@ -18,18 +20,31 @@ __all__ = ["inputs_of_tasks", "predictions", "weights_of"]
 Floats = npt.NDArray[np.float64]
 
 
-def inputs_of_tasks(tasks: Tasks, module: Attention) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Of all tasks, one row each, and their targets. ValueError where they do not fit in memory."""
+def inputs_of_tasks(
+    name: str, tasks: Tasks | Prompts | Statistics, module: Attention, normalization: Normalization
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Of all tasks, one row each, and their targets; ``normalization`` of arrays.
+
+    Raises:
+        ValueError: they do not fit in memory, or are drawn as statistics where the module reads prompts.
+        TypeError: they are statistics where it does.
+    """
+    number = tasks.tasks if isinstance(tasks, Tasks) else len(tasks)
     parameter = next(module.parameters())
+    blocks: Iterator[Prompts | Statistics]
+    if isinstance(module, Bilinear):
+        blocks = statistics_of(tasks, normalization)
+    else:
+        blocks = prompts_of(name, tasks, "this model")
     sizes = _row_shapes(tasks, module)
     if parameter.device.type == "cpu":
-        numbers = tasks.tasks * sum(map(math.prod, sizes))
+        numbers = number * sum(map(math.prod, sizes))
         way_out = "take fewer tasks, or merged, separate or multi-head attention on all of them at once"
         check_memory("what training reads of the tasks", numbers * parameter.element_size(), way_out)
-    filled = [parameter.new_empty((tasks.tasks, *shape), requires_grad=False) for shape in sizes]
+    filled = [parameter.new_empty((number, *shape), requires_grad=False) for shape in sizes]
     start = 0
-    for some in tasks.statistics() if isinstance(module, Bilinear) else tasks.prompts():
-        read = (*_read(some, module, tasks.normalization), some.target)
+    for some in blocks:
+        read = (*_read(some, module, normalization), some.target)
         for into, array in zip(filled, read, strict=True):
             into[start : start + len(some)] = torch.from_numpy(array)
         start += len(some)
@@ -60,13 +75,14 @@ def weights_of(module: Attention) -> Floats:
     return weights
 
 
-def _row_shapes(tasks: Tasks, module: Attention) -> list[tuple[int, ...]]:
+def _row_shapes(tasks: Tasks | Prompts | Statistics, module: Attention) -> list[tuple[int, ...]]:
     """Of what a task gives, its target at the end."""
     dimension = tasks.dimension
     if isinstance(module, Bilinear):
         return [(dimension + 1,), (dimension,), ()]
     if isinstance(module, FullLinear):
         return [(dimension + 1, dimension + 1), (dimension,), ()]
+    assert not isinstance(tasks, Statistics)
     return [(tasks.prompt_length + 1, dimension + 1), ()]
 
 
