@@ -137,7 +137,7 @@ def test_zero_modes_stand_beside_the_formula(run: Path) -> None:
     assert [shape.x0 for shape in chart.layout.shapes] == [SPINS]
     assert chart.layout.annotations[0].text == "P = D(D+1) = 30"
     assert chart.layout.annotations[0].x == pytest.approx(math.log10(SPINS))
-    html = figures_of(Records(run))["emergence"].variant("zero_mode_ratio:0:0:0:0").html
+    html = figures_of(Records(run))["emergence"].variant("zero_mode_ratio:N8:D5:lambda0.01:beta100").html
     assert "unique in some seed from P = 30, and is not in some seed up to P = 28" in html
 
 
@@ -180,9 +180,9 @@ def test_map_and_curve_hold_the_records(run: Path) -> None:
         line = traces(run, "phase_curve", "Loss on unseen tasks", f"N = {length}")
         np.testing.assert_allclose(line["λ₀ = 0"].y, means, rtol=1e-12)
         best = (DIMENSION + 1) / (length + DIMENSION + 1)
-        assert list(line["endless tasks"].y) == [best, best]
-        assert set(line) == {"λ₀ = 0", "λ₀ = 0.01", "endless tasks"}
-    assert "endless tasks" not in traces(run, "phase_curve", "Contrast ratio", "N = 40")
+        assert list(line["infinitely many tasks"].y) == [best, best]
+        assert set(line) == {"λ₀ = 0", "λ₀ = 0.01", "infinitely many tasks"}
+    assert "infinitely many tasks" not in traces(run, "phase_curve", "Contrast ratio", "N = 40")
     part = figures_of(Records(run))["phase_map"].variant(key).parts[0]
     assert len(part[1]) == len(TASKS) * len(LENGTHS)
     assert set(part[6]) == {len(SEEDS)}
@@ -379,25 +379,25 @@ def test_switches_clicks_and_data(run: Path, watched: Watched) -> None:
     watched.open(build(run))
     page = watched.page
     page.select_option("select[data-part=emergence] >> nth=0", "spread")
-    page.select_option("select[data-part=emergence] >> nth=1", "0")
+    page.select_option("select[data-part=emergence] >> nth=1", "N8")
     name, lines = saved(watched, "emergence")
-    assert name.startswith("icl-emergence-spread_0")
+    assert name.startswith("icl-emergence-spread-N8-D5-lambda0.01-beta100")
     assert {line["line"] for line in lines} == {"measured", "sampled replicas"}
     rows = rows_of(run, "emergence", prompt_length=LENGTHS[0], tasks=10)
     first = next(line for line in lines if line["line"] == "measured" and line["tasks"] == "10")
     assert float(first["mean"]) == pytest.approx(stats.gmean([row["spread"] for row in rows]))
-    page.select_option("select[data-part=phase_map] >> nth=1", "1")
+    page.select_option("select[data-part=phase_map] >> nth=1", "lambda0.01")
     _, lines = saved(watched, "phase_map")
     assert [line["measure"] for line in lines] == ["Loss on unseen tasks, λ₀ = 0.01, D = 5"] * len(lines)
     assert len(lines) == len(TASKS) * len(LENGTHS)
     _, lines = saved(watched, "phase_curve")
-    assert {line["line"] for line in lines} == {"λ₀ = 0", "λ₀ = 0.01", "endless tasks"}
-    page.select_option("select[data-part=landscape]", "1")
+    assert {line["line"] for line in lines} == {"λ₀ = 0", "λ₀ = 0.01", "infinitely many tasks"}
+    page.select_option("select[data-part=landscape] >> nth=0", "P60")
     assert page.inner_text("[data-title=landscape_energies]").startswith("P = 60")
     (row,) = rows_of(run, "landscape", tasks=60)
     for figure in ("landscape", "landscape_energies"):
         _, lines = saved(watched, figure)
-        rest = [line for line in lines if line["what"] == "replica at rest"]
+        rest = [line for line in lines if line["what"] == "replica after the descent"]
         column = "energy" if figure == "landscape" else "from"
         np.testing.assert_allclose([float(line[column]) for line in rest], row["relaxed_energy"], rtol=1e-6)
     _, lines = saved(watched, "landscape")
@@ -412,7 +412,7 @@ def test_switches_clicks_and_data(run: Path, watched: Watched) -> None:
     page.mouse.move(*place)
     page.locator("#amp .hoverlayer .hovertext").wait_for()
     page.mouse.click(*place)
-    chosen = "[...document.querySelectorAll('[data-part=amp_course]')].map(s => s.selectedOptions[0].text)"
+    chosen = "[...document.querySelectorAll('[data-part=amp_course]')].filter(s => !s.hidden).map(s => s.selectedOptions[0].text)"
     assert page.evaluate(chosen) == ["1\u202f600", "0.1"]
     _, lines = saved(watched, "amp_course")
     assert {int(line["seed"]) for line in lines} == set(SEEDS)
@@ -433,7 +433,7 @@ def test_fits_the_window(run: Path, watched: Watched, width: int, scheme: Any) -
 
 def test_packed_parts_are_of_traces(run: Path) -> None:
     """Lists stand once on the page: a part names the trace that holds them."""
-    variant = figures_of(Records(run))["amp_course"].variant("2:1:0:0:0")
+    variant = figures_of(Records(run))["amp_course"].variant("P400:lambda0.01:N40:D5:beta10")
     for part in variant.parts:
         x = unpacked(variant.data[part[2]["trace"]]["x"])
         assert len(x) == len(unpacked(variant.data[part[3]["trace"]]["y"])) > 1

@@ -66,7 +66,7 @@ def test_a_peak_is_told_with_its_place_and_the_fall_behind_it() -> None:
 
 
 def solved(solver: str, losses: Iterable[float | None]) -> Rows:
-    rest = {"regularization": 0.005, "contrast": 0.9, "diagonal": 0.8}
+    rest = {"converged": True, "regularization": 0.005, "contrast": 0.9, "diagonal": 0.8}
     return [
         {**SIZES, "tasks": 100, "solver": solver, "seed": seed, "loss": loss, **rest}
         for seed, loss in enumerate(losses)
@@ -82,9 +82,9 @@ def test_training_is_told_by_its_difference_seed_by_seed() -> None:
     ]
     of = "minus that of the ground state of the same tasks: "
     assert said("amp_vs_training", rows) == [
-        f"Loss of message passing {of}less than 1e-06 in size, of 1 setting.",
-        "Loss of message passing without the Onsager term: none, it came to no end in any run.",
-        f"Loss of training by Adam {of}0.1 (0.0752 to 0.125) where it is largest, of 1 setting; the 95 % "
+        f"Loss of AMP {of}less than 1e-06 in size, of 1 setting.",
+        "Loss of AMP without Onsager term: none, it came to no end in any run.",
+        f"Loss of Adam {of}0.1 (0.0752 to 0.125) where it is largest, of 1 setting; the 95 % "
         "interval leaves out 0 in 1 of them.",
     ]
     wide = [*solved("ground_state", (0.2, 0.4)), *solved("adam", (0.1, 0.6))]
@@ -119,7 +119,7 @@ def test_where_message_passing_diverges_is_told() -> None:
         "exact ground state; at P = 1\u202f000, the most, 1.0e-09, and variances up to 0.1 % off the exact "
         "ones.",
         "Message passing without the Onsager term converges nowhere.",
-        "It diverges for few tasks and weak regularization: with the most tasks at λ₀ = 0.01, P = 10 (D = 4, "
+        "It diverges for few tasks: with the most tasks at λ₀ = 0.01, P = 10 (D = 4, "
         "N = 12, with the Onsager term).",
     ]
 
@@ -136,7 +136,10 @@ def test_a_model_is_called_worse_only_where_its_interval_says_so() -> None:
         "architectures",
         [*rows("softmax", (0.5, 0.51, 0.52)), *rows("merged", (0.1, 0.2, 0.4)), *rows("full", (0.9,))],
     )
-    assert [text.partition(": ")[0] for text in told] == ["Softmax, P = 100", "Merged, P = 100"]
+    assert [text.partition(": ")[0] for text in told] == [
+        "Softmax attention, P = 100",
+        "Linear, merged weights, P = 100",
+    ]
     assert "is higher than the ground state's: 0.31 (0.285 to 0.335) above it." in told[0]
     assert "is not shown to differ from the ground state's" in told[1]
 
