@@ -228,6 +228,72 @@ def test_the_plane_lies_as_recorded(run: Path) -> None:
         assert list(bars.data[2].x) == [row["ground_energy"]]
 
 
+def test_a_descent_that_is_stopped_is_not_called_a_minimum(tmp_path: Path) -> None:
+    def both(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+        rows = ROWS["landscape"](cell)
+        return [*rows, *({**row, "regularization": 0.01, "relaxed_overlap": 0.25} for row in rows)]
+
+    folder = write_icl_run(tmp_path / "run", ["landscape"], rows={"landscape": both})
+    figures = figures_of(Records(folder))
+    for level in (0, 0.01):
+        for tasks in (10, 60):
+            words = (f"P = {tasks}", f"λ₀ = {level}")
+            stopped = level > 0 and tasks < SPINS
+            for figure in ("landscape", "landscape_energies"):
+                html = figures[figure].variant(state_of(folder, figure, *words)).html
+                assert ("stopped on the floor of the valley, before λ₀ has moved" in html) == stopped
+            html = figures["landscape"].variant(state_of(folder, "landscape", *words)).html
+            assert ("ended in a minimum" in html) != stopped
+    page = build(folder).read_text(encoding="utf-8")
+    (row,) = rows_of(folder, "landscape", tasks=10, regularization=0.0)
+    # Of the least regularization alone, not a mean over both.
+    assert "Landscape, D = 5, N = 40, λ₀ = 0: the mean cosine between replicas after the descent is" in page
+    assert f"is {row['relaxed_overlap']:.3g} at P = 10 and" in page
+
+
+def test_keys_of_states_stay_as_they_are_when_a_list_grows(tmp_path: Path) -> None:
+    few = write_icl_run(tmp_path / "few", ["amp"], rows={"amp": lambda cell: _of_level(cell, 0.01)})
+    many = write_icl_run(tmp_path / "many", ["amp"])
+    keys = [set(figures_of(Records(folder))["amp_course"].states) for folder in (few, many)]
+    assert keys[0] < keys[1]
+    assert "P400:lambda0.01:N40:D5:beta10" in keys[0]
+    files = state_files(figures_of(Records(few))["amp_course"])
+    assert files["P400:lambda0.01:N40:D5:beta10"] == "P400-lambda0.01-N40-D5-beta10"
+
+
+def _of_level(cell: Mapping[str, Any], level: float) -> list[dict[str, Any]]:
+    return [row for row in ROWS["amp"](cell) if row["regularization"] == level]
+
+
+def test_tokens_of_one_prompt_are_not_in_the_ranges_of_the_head(tmp_path: Path) -> None:
+    known = {"seed": 0, "values": [2.0, 1.0], "reason": "", "seconds": 0.1, "label_outliers": None}
+    known |= dict.fromkeys(("scale", "lower_edge", "upper_edge", "n_below", "n_above", "ks", "p_value"))
+
+    def rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {**known, "kind": "tokens", "dimension": 100, "prompt_length": 300, "tasks": 1},
+            {**known, "kind": "features", "dimension": 5, "prompt_length": 40, "tasks": 60},
+        ]
+
+    folder = write_icl_run(
+        tmp_path / "run",
+        ["coupling_spectrum"],
+        rows={"coupling_spectrum": rows},
+        lists={"coupling_spectrum": {"seed": [0]}},
+    )
+    page = build(folder).read_text(encoding="utf-8")
+    assert "D = 5 · N = 40 · P = 60 · " in page
+
+
+def test_the_foot_lists_the_tasks_of_a_preset_without_a_list(tmp_path: Path) -> None:
+    run = icl("emergence", dimension=3, prompt_lengths=5, seeds=1, out=tmp_path / "run", progress=False)
+    counts = sorted({row["tasks"] for row in run.table("emergence").to_pylist()})
+    assert len(counts) > 8
+    ends = [", ".join(map(str, some)) for some in (counts[:3], counts[-3:])]
+    page = build(tmp_path / "run").read_text(encoding="utf-8")
+    assert f"<dt>tasks</dt><dd>{ends[0]}, …, {ends[1]} ({len(counts)} numbers)</dd>" in page
+
+
 def test_where_message_passing_converges(run: Path) -> None:
     tasks, levels = CELLS["amp"]["tasks"], [0.001, 0.01, 0.1, 1.0]
     for onsager, name in ((True, "with the Onsager term"), (False, "without the Onsager term")):
@@ -412,7 +478,10 @@ def test_switches_clicks_and_data(run: Path, watched: Watched) -> None:
     page.mouse.move(*place)
     page.locator("#amp .hoverlayer .hovertext").wait_for()
     page.mouse.click(*place)
-    chosen = "[...document.querySelectorAll('[data-part=amp_course]')].filter(s => !s.hidden).map(s => s.selectedOptions[0].text)"
+    chosen = (
+        "[...document.querySelectorAll('[data-part=amp_course]')].filter(s => !s.hidden)"
+        ".map(s => s.selectedOptions[0].text)"
+    )
     assert page.evaluate(chosen) == ["1\u202f600", "0.1"]
     _, lines = saved(watched, "amp_course")
     assert {int(line["seed"]) for line in lines} == set(SEEDS)

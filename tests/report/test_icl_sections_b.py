@@ -29,6 +29,7 @@ LENGTHS = (20, 100, 200)
 CORRELATIONS = (0.05, 0.5, 0.95)
 BLOCKS = {"A": "field", "B": "field", "C": "coupling", "D": "coupling", "E": "coupling"}
 MODELS = ("ground_state", "merged", "softmax", "transformer")
+GROUND = {tasks: stats.gmean([100 / tasks + 0.001 * seed for seed in SEEDS]) for tasks in (120, 840)}
 KEYS = ["amp_vs_training", "correlated", "coupling_spectrum", "couplings", "diversity", "architectures"]
 
 
@@ -240,6 +241,12 @@ def student(values: Any) -> tuple[float, float, float]:
     return mean, float(low), float(high)
 
 
+def geometric(values: Any) -> tuple[float, float, float]:
+    """Geometric mean, and the interval of the logarithm."""
+    low, mean, high = (math.exp(one) for one in sorted(student(np.log(values))))
+    return mean, low, high
+
+
 def line(folder: Path, key: str, state: str, name: str) -> plotly.graph_objects.Scatter:
     """The line of this name in a state, with ``low`` and ``high`` of the traces before it."""
     data = lmscope.open_run(folder).plot(key, state).data
@@ -276,7 +283,7 @@ def test_training_stands_beside_its_own_ground_state_with_an_interval_over_seeds
     rows = [row for row in solver_rows() if row["prompt_length"] == 100]
     low, high, mean = line(whole, "amp_vs_training", "loss:D20:P10000", "Adam, λ₀ = 0.005")
     assert list(mean.x) == list(LENGTHS)
-    expected = student([row["loss"] for row in rows if row["solver"] == "adam"])
+    expected = geometric([row["loss"] for row in rows if row["solver"] == "adam"])
     assert (mean.y[1], low.y[1], high.y[1]) == pytest.approx(expected)
     # Seed by seed, from the ground state of half the weight decay, not from the other one.
     low, high, gap = line(whole, "amp_vs_training", "difference:D20:P10000", "Adam, λ₀ = 0.005")
@@ -310,7 +317,7 @@ def test_message_passing_without_an_end_is_left_out_and_told_of(whole: Path) -> 
     rows = [row for row in solver_rows() if row["solver"] == "amp_without_onsager"]
     known = [row["loss"] for row in rows if row["loss"] is not None and row["prompt_length"] == 20]
     assert len(known) == 3
-    assert mean.y[0] == pytest.approx(np.mean(known))
+    assert mean.y[0] == pytest.approx(stats.gmean(known))
     assert "3 seeds" in mean.hovertext[0]
     told = words(whole, "amp_vs_training", "loss:D20:P10000")
     assert "did not come to an end in 3 of 12 runs, left out: a variance is no longer positive." in told
@@ -321,7 +328,7 @@ def test_a_loss_that_message_passing_left_half_way_is_not_drawn(tmp_path: Path) 
     folder = write_experiments(tmp_path / "run", {"amp_vs_training": rows})
     _, _, mean = line(folder, "amp_vs_training", "loss:D20:P10000", "AMP")
     assert mean.y[0] == pytest.approx(
-        np.mean([row["loss"] for row in rows if row["seed"] and row["prompt_length"] == 20])
+        stats.gmean([row["loss"] for row in rows if row["seed"] and row["prompt_length"] == 20])
     )
 
 
@@ -417,8 +424,40 @@ def test_teachers_seen_and_unseen_come_together(whole: Path) -> None:
             assert (mean.y[at], low.y[at], high.y[at]) == pytest.approx(expected)
     _, _, mean = line(whole, "diversity", "loss_unseen:adam:D8:N40:P1000", "low-rank teachers")
     assert mean.y[0] == pytest.approx(0.2 + 3 + 0.015, rel=1e-4)
-    _, _, mean = line(whole, "diversity", "distance:adam:D8:N40:P1000", "sparse teachers: label row, mean W₂₁²")
+    _, _, mean = line(
+        whole, "diversity", "distance:adam:D8:N40:P1000", "sparse teachers: label row, mean W₂₁²"
+    )
     assert mean.y[1] == pytest.approx(0.05)
+
+
+def test_the_distances_of_the_weights_are_not_those_of_the_cross_task_argument(whole: Path) -> None:
+    for view, block in (("distance", 2 / 4), ("cross_task", 0.5 * 2 / 4)):
+        state = f"{view}:adam:D8:N40:P1000"
+        _, _, mean = line(whole, "diversity", state, "sparse teachers: block, mean (W₁₁ − I)²")
+        assert mean.y[1] == pytest.approx(block)
+    assert "the solver's own weights" in words(whole, "diversity", "distance:adam:D8:N40:P1000")
+    assert "the same for every solver, that minimise" in words(
+        whole, "diversity", "cross_task:adam:D8:N40:P1000"
+    )
+
+
+def test_runs_without_an_end_are_told_of_where_they_are_in_a_mean(tmp_path: Path) -> None:
+    rows = [
+        {**row, "converged": row["correlation"] < 0.9} if row["solver"] == "adam" else row
+        for row in correlated_rows()
+    ]
+    folder = write_experiments(tmp_path / "run", {"correlated": rows})
+    told = words(folder, "correlated", "loss:D20:N200:P10000")
+    assert "the mean over 3 correlations, 4 of 12 runs in it without an end: " in told
+
+
+def test_chart_and_table_of_models_hold_one_mean(whole: Path) -> None:
+    losses = [row["loss"] for row in architecture_rows() if row["model"] == "softmax" and row["tasks"] == 120]
+    found = geometric(losses)
+    told = words(whole, "architectures", "final:P120:D20:N100")
+    assert f"{found[0]:.4g} [{found[1]:.3g}, {found[2]:.3g}]" in told
+    _, _, mean = line(whole, "architectures", "test_losses:all:D20:N100", "softmax attention")
+    assert mean.y[0] == pytest.approx(found[0])
 
 
 def test_models_are_held_against_the_ground_state(whole: Path) -> None:
@@ -429,22 +468,22 @@ def test_models_are_held_against_the_ground_state(whole: Path) -> None:
         if row["model"] == "softmax" and row["tasks"] == 120
     ]
     assert mean.x[-1] == 301
-    assert mean.y[-1] == pytest.approx(np.mean(ends))
+    assert mean.y[-1] == pytest.approx(stats.gmean(ends))
     _, _, ground = line(whole, "architectures", "test_losses:P120:D20:N100", "ground state of the same tasks")
-    assert ground.y[0] == pytest.approx(100 / 120 + 0.0015)
+    assert ground.y[0] == pytest.approx(GROUND[120])
     final = lmscope.open_run(whole).plot("architectures", "final:P120:D20:N100")
     (dot,) = [trace for trace in final.data if trace.visible is not False and trace.y == ("transformer",)]
     losses = [
         row["loss"] for row in architecture_rows() if row["model"] == "transformer" and row["tasks"] == 120
     ]
-    expected = student(losses)
+    expected = geometric(losses)
     assert dot.x[0] == pytest.approx(expected[0])
     assert dot.x[0] + dot.error_x.array[0] == pytest.approx(expected[2])
     assert dot.x[0] - dot.error_x.arrayminus[0] == pytest.approx(expected[1])
-    assert final.layout.shapes[0].x0 == pytest.approx(100 / 120 + 0.0015)
+    assert final.layout.shapes[0].x0 == pytest.approx(GROUND[120])
     _, _, over = line(whole, "architectures", "test_losses:all:D20:N100", "ground state of the same tasks")
     assert list(over.x) == [120, 840]
-    assert list(over.y) == pytest.approx([100 / 120 + 0.0015, 100 / 840 + 0.0015])
+    assert list(over.y) == pytest.approx(list(GROUND.values()))
     gaps = student([0.05 * 2 + 0.002 * seed * 2 for seed in SEEDS])
     assert f"{gaps[0]:.4g} [{gaps[1]:.3g}, {gaps[2]:.3g}]" in words(
         whole, "architectures", "test_losses:P120:D20:N100"

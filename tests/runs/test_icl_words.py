@@ -93,6 +93,38 @@ def test_training_is_told_by_its_difference_seed_by_seed() -> None:
     assert "leaves out" not in said("amp_vs_training", [row for row in wide if row["seed"] == 0])[0]
 
 
+def test_the_terminal_has_the_means_of_the_page() -> None:
+    rows = solved("ground_state", (0.01, 1.0, 4.0))
+    (found,) = FINDINGS["amp_vs_training"](rows)
+    loss = found.bands["loss"]
+    assert loss is not None
+    assert loss.low is not None
+    assert loss.mean == pytest.approx(0.04 ** (1 / 3))
+    assert loss.low > 0
+    with_zero = [*rows, *({**row, "seed": 3, "loss": 0.0} for row in rows[:1])]
+    (found,) = FINDINGS["amp_vs_training"](with_zero)
+    loss = found.bands["loss"]
+    assert loss is not None
+    assert (loss.mean, loss.low, loss.seeds) == (0, None, 4)
+
+
+def test_runs_of_training_without_an_end_are_told_of() -> None:
+    rows = [
+        *solved("ground_state", (0.2, 0.4)),
+        *({**row, "converged": row["seed"] == 0} for row in solved("adam", (0.3, 0.6))),
+    ]
+    (text,) = said("amp_vs_training", rows)
+    assert text.endswith("; 1 of 2 runs in it had not come to an end.")
+
+
+def test_a_descent_before_the_regularization_acts_is_told_as_such() -> None:
+    shared = {**SIZES, "seed": 0, "ground_energy": -0.3, "relaxed_distance": 0.5, "relaxed_overlap": 0.2}
+    for level, modes in ((0.01, 15), (0.01, 5), (0.0, 15)):
+        rows = [{**shared, "tasks": 100, "regularization": level, "zero_modes": modes}]
+        (text,) = said("landscape", rows)
+        assert ("stopped on the floor of the valley" in text) == (level > 0 and modes > 5)
+
+
 def passed(onsager: bool, tasks: int, converged: bool) -> dict[str, Any]:
     return {
         **SIZES,

@@ -231,8 +231,8 @@ _LEGEND = (
     ("rise", "largest factor by which the mean loss grows with more tasks; 1: it falls throughout"),
     (
         "overlap after the descent",
-        "mean cosine between replicas: 1 where they meet; where \u03bb\u2080 > 0 and directions are free, they are "
-        "stopped on the floor of the valley",
+        "mean cosine between replicas: 1 where they meet; stopped on the floor of the valley, where "
+        "\u03bb\u2080 > 0 and directions are free",
     ),
     ("all from P", "least number of tasks from which on every run converges"),
     ("mean off", "largest |mean - exact ground state|, over the runs that converge"),

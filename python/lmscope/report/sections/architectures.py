@@ -140,8 +140,8 @@ def section(records: Records) -> Section | None:
         values={"choices": choices},
         shows="Models trained by Adam on the same tasks; the grey line is the exact ground state of these "
         "tasks. On these tasks linear attention with merged weights, with separate W_Q and W_K or with "
-        "several heads can reach and not pass it; all four matrices, whose values have a free row, and the other "
-        "models can pass it. On unseen tasks all can. Experiment architectures.",
+        "several heads can reach and not pass it; all four matrices, whose values have a free row, and the "
+        "other models can pass it. On unseen tasks all can. Experiment architectures.",
         surprise="One of merged, separate and multi-head linear attention that ends far from the other two: "
         "they can represent the same function, so that training has not ended or the learning rate does not "
         "fit. One of these below the ground state on the training tasks. Softmax attention and a transformer "

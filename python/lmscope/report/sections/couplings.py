@@ -71,7 +71,7 @@ _BELOW = """
 {% for one in rows %}
 <tr{% if one.chosen %} class="chosen"{% endif %}><td>{{ one.block }}
 <td class="n">{{ one.prompt_length | number }}
-<td class="n">{{ one.mean }}<td class="n">{{ one.sd }}<td>{{ one.parts }}
+<td class="n">{{ one.mean }}<td class="n">{{ one.sd }}<td class="wrap">{{ one.parts }}
 <td class="n">{{ one.divergence }}</tr>
 {% endfor %}
 </tbody></table></div>
