@@ -339,7 +339,7 @@ def test_tokens_follow_the_marchenko_pastur_law_features_do_not() -> None:
 
 def test_few_teachers_are_memorised_many_are_learnt_in_context() -> None:
     rows = [
-        row
+        {**row, "seed": seed}
         for teacher, number, seed in product(("dense", "sparse", "low_rank"), (1, 1000), range(2))
         for row in run(
             "diversity",
