@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lmscope.report.icl_rows import Band, Point, band, points_of
+from lmscope.report.icl_rows import Band, Point, band, band_of, points_of
 
 Row: TypeAlias = dict[str, Any]
 
@@ -129,7 +129,11 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
             held = of["solver"] not in ("ground_state", "population")
             yield Finding(
                 {**sizes, **of},
-                {"runs": len(own), "solved": sum(row["loss"] is not None for row in own)},
+                {
+                    "runs": len(own),
+                    "solved": sum(row["loss"] is not None for row in own),
+                    "unended": sum(row["loss"] is not None and row["converged"] is False for row in own),
+                },
                 {
                     **_over(own, "loss", "contrast", "diagonal"),
                     "excess": _paired(own, twins, "loss") if held else None,
@@ -160,7 +164,7 @@ def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
-    """Loss of every model on fresh tasks, and by how much it exceeds that of the ground state."""
+    """Loss of every model on unseen tasks, and by how much it exceeds that of the ground state."""
     for of, own in _groups(rows, *SIZES, "model"):
         held = [row for row in own if None not in (row["loss"], row["ground_loss"])]
         excess = [row["loss"] - row["ground_loss"] for row in held]
@@ -184,6 +188,8 @@ def diversity(rows: Sequence[Row]) -> Iterator[Finding]:
             "training_loss",
             "distance_w11",
             "distance_w21",
+            "cross_task_w11",
+            "cross_task_w21",
         )
         yield Finding(of, {}, _over(own, *names))
 
@@ -219,8 +225,8 @@ def _spins(of: Mapping[str, Any]) -> int:
 
 def _over(rows: Iterable[Row], *columns: str) -> dict[str, Band | None]:
     """Means over seeds, of those that have the number."""
-    known = {column: [row[column] for row in rows if row[column] is not None] for column in columns}
-    return {column: band(values) if values else None for column, values in known.items()}
+    rows = list(rows)
+    return {column: band_of(rows, column) for column in columns}
 
 
 def _paired(own: Sequence[Row], others: Sequence[Row], column: str, *, ratio: bool = False) -> Band | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lmscope.report.icl_descents import STOPPED
+from lmscope.report.icl_names import MODELS, SOLVERS, TEACHERS
 from lmscope.report.icl_rows import Band
 from lmscope.report.words import count, number, percent, plain
 from lmscope.runs.icl_findings import Finding
@@ -15,11 +17,7 @@ _NO_PEAK = 1.05
 _SAME = 1e-6
 """Losses that are no farther apart are told as one."""
 
-_OTHERS = {
-    "amp": "message passing",
-    "amp_without_onsager": "message passing without the Onsager term",
-    "adam": "training by Adam",
-}
+_OTHERS = {name: SOLVERS[name] for name in ("amp", "amp_without_onsager", "adam")}
 
 
 def with_interval(one: Band) -> str:
@@ -83,8 +81,10 @@ def _amp(findings: Sequence[Finding]) -> Iterator[str]:
     far = [(to, one) for one in findings if (to := one.numbers["diverges_to"]) is not None]
     if far:
         to, where = max(far, key=lambda found: found[0])
+        several = len({one.of["regularization"] for one in findings}) > 1
+        weak = " and weak regularization" if several else ""
         yield (
-            "It diverges for few tasks and weak regularization: with the most tasks at \u03bb\u2080 = "
+            f"It diverges for few tasks{weak}: with the most tasks at \u03bb\u2080 = "
             f"{number(where.of['regularization'])}, P = {number(to)} ({_in(where.of)}, "
             f"{_onsager(where.of['onsager'])})."
         )
@@ -112,6 +112,9 @@ def _solvers(findings: Sequence[Finding]) -> Iterator[str]:
         sentence += f"{with_interval(largest)} where it is largest, of {settings}"
         if largest.low is not None:
             sentence += f"; the 95 % interval leaves out 0 in {sum(_side(one) != 0 for one in told)} of them"
+        if unended := int(sum(_numbers(own, "unended"))):
+            runs = count(int(sum(_numbers(own, "solved"))), "run")
+            sentence += f"; {number(unended)} of {runs} in it had not come to an end"
         yield f"{sentence}."
 
 
@@ -120,10 +123,12 @@ def _landscape(findings: Sequence[Finding]) -> Iterator[str]:
     for one in findings:
         free, alike = one.bands["zero_modes"], one.bands["relaxed_overlap"]
         if one.of["regularization"] == least and free is not None and alike is not None:
+            level = f"λ₀ = {number(least)}"
+            short = f" ({STOPPED})" if least > 0 and free.mean > one.of["dimension"] + 1 else ""
             yield (
                 f"Landscape, {_in(one.of)}, P = {number(one.of['tasks'])}: {number(free.mean)} of "
                 f"{number((one.of['dimension'] + 1) ** 2)} directions are free; after the descent at "
-                f"\u03bb\u2080 = {number(least)} replicas have a mean cosine of {with_interval(alike)}."
+                f"{level}{short} replicas have a mean cosine of {with_interval(alike)}."
             )
 
 
@@ -143,9 +148,9 @@ def _architectures(findings: Sequence[Finding]) -> Iterator[str]:
     for one in findings:
         excess = one.bands["excess"]
         if excess is not None and excess.low is not None:
-            name = plain(one.of["model"])
+            name = MODELS.get(one.of["model"]) or plain(one.of["model"])
             yield (
-                f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}: the loss on fresh tasks is "
+                f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}: the loss on unseen tasks is "
                 f"{sides[_side(excess)]} the ground state's: {with_interval(excess)} above it."
             )
 
@@ -157,11 +162,11 @@ def _diversity(findings: Sequence[Finding]) -> Iterator[str]:
         for one in (ordered[0], ordered[-1]) if len(ordered) > 1 else ordered:
             seen, unseen = one.bands["loss_seen"], one.bands["loss_unseen"]
             if seen is not None and unseen is not None:
-                name = plain(teacher)
+                name = TEACHERS.get(teacher) or plain(teacher)
                 yield (
                     f"{name[:1].upper()}{name[1:]} teachers, {number(one.of['distinct_teachers'])} of them: "
-                    f"the ground state's loss is {with_interval(seen)} on those of the training, "
-                    f"{with_interval(unseen)} on new ones."
+                    f"the ground state's loss is {with_interval(seen)} on unseen prompts of these, "
+                    f"{with_interval(unseen)} on unseen teachers."
                 )
 
 
