@@ -46,9 +46,11 @@ def threads(number: int) -> Iterator[None]:
     before = lmscope.get_num_threads(), torch.get_num_threads()
     lmscope.set_num_threads(number)
     torch.set_num_threads(number)
-    yield
-    lmscope.set_num_threads(before[0])
-    torch.set_num_threads(before[1])
+    try:
+        yield
+    finally:
+        lmscope.set_num_threads(before[0])
+        torch.set_num_threads(before[1])
 
 
 def blas() -> list[dict[str, Any]]:
@@ -219,14 +221,16 @@ def test_no_number_of_threads_changes_a_bit(tmp_path: Path) -> None:
 
 def test_every_thread_has_one_of_blas_and_torch() -> None:
     found: list[tuple[int, set[int]]] = []
+
+    def look() -> None:
+        found.append((torch.get_num_threads(), {one["num_threads"] for one in blas()}))
+
     with threads(2), threadpool_limits(2, user_api="blas"):
-        with one_thread_each(torch_too=True):
-            look = lambda: found.append((torch.get_num_threads(), {one["num_threads"] for one in blas()}))  # noqa: E731
-            with SideBySide(2, 1) as tasks:
-                tasks.start(look, 1)
-                tasks.start(look, 1)
-        assert found == [(1, {1})] * 2
-        assert torch.get_num_threads() == 2
+        with one_thread_each(torch_too=True), SideBySide(2, 1) as tasks:
+            tasks.start(look, 1)
+            tasks.start(look, 1)
+        look()
+    assert found == [(1, {1}), (1, {1}), (2, {2})]
 
 
 def test_the_manifest_has_the_device_that_was_used(tmp_path: Path) -> None:
