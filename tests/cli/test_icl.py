@@ -160,6 +160,6 @@ def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
     assert "waiting for" in errors
     rows = lmscope.open_run(run).table("phase_map").to_pylist()
     assert {(row["prompt_length"], row["seed"]) for row in rows} == set(product((5, 20, 100), (0, 1)))
-    # Two under way at the interrupt, of six, are lost.
+    # Of six, those under way at the interrupt are lost.
     assert len(list(run.glob("amp_vs_training/*.parquet"))) < 5
     assert not list(run.rglob("*.tmp"))
