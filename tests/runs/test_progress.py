@@ -101,7 +101,7 @@ def test_lines_are_rare_and_plain():
             reporter.finish("layer", read_bytes=1_000_000)
     lines = stream.getvalue().splitlines()
     assert lines == [
-        "lmscope: 0 of 40 matrices, 0.0 MB of 40.0 MB read, about 40 s left",
+        "lmscope: 0 of 40 matrices, 0 B of 40.0 MB read, about 40 s left",
         "lmscope: 10 of 40 matrices, 10.0 MB of 40.0 MB read, about 30 s left",
         "lmscope: 20 of 40 matrices, 20.0 MB of 40.0 MB read, about 20 s left",
     ]
