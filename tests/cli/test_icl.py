@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import lmscope
+from lmscope.cli.model_verdict import print_summary
 from lmscope.runs import icl_words
 from lmscope.spin_glass.experiments import EXPERIMENTS
 
@@ -39,7 +40,9 @@ def test_the_list_tells_experiments_and_times() -> None:
     for name, experiment in EXPERIMENTS.items():
         (line,) = [line for line in lines if line[:1] == [name.replace("_", "-")]]
         assert experiment.TITLE in " ".join(line)
+        assert f"{', '.join(experiment.CELLS)}, seeds".replace("_", " ") in " ".join(line)
     told = json.loads(lmscope_command("icl", "--list", "--json").stdout)["experiments"]
+    assert [one["kept_by"] for one in told] == [[*one.CELLS, "seeds"] for one in EXPERIMENTS.values()]
     assert [one["name"] for one in told] == [name.replace("_", "-") for name in EXPERIMENTS]
     assert all(one["seconds"].keys() == {"seconds", "minutes", "paper"} for one in told)
 
@@ -97,6 +100,32 @@ def test_what_fails_leaves_with_4_and_the_rest_stands(tmp_path: Path) -> None:
     assert lmscope.open_run(run).table("phase_map").num_rows == 12
 
 
+def test_where_all_fails_the_code_is_3_and_other_calls_are_not_blamed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = lmscope_command(
+        "icl", "--experiment", "emergence", "-o", run, *QUICK, "--regularization", "1e-300", "-q"
+    )
+    assert (result.returncode, len(result.stderr.splitlines())) == (3, 4)
+    other = lmscope_command("icl", "--experiment", "phase-map", "-o", run, *QUICK, "--json")
+    assert (other.returncode, other.stderr) == (0, "")
+    assert json.loads(other.stdout)["icl"]["failures"] == []
+    # They stand in the run all the same.
+    assert len(lmscope.open_run(run).icl().failures) == 4
+
+
+def test_titles_are_not_broken_at_the_width_of_their_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    given = {"dimension": 3, "prompt_lengths": 5, "tasks": 20, "seeds": 1, "progress": False}
+    run = lmscope.icl("diversity", out=tmp_path / "run", settings={"epochs": 5}, **given)
+    summary = run.icl()
+    print_summary(run, summary, icl_words)
+    lines = capsys.readouterr().out.splitlines()
+    for title, _, _ in icl_words.tables(summary):
+        assert title in lines
+
+
 def test_non_convergence_is_no_error(tmp_path: Path) -> None:
     given = ("--dimension", 4, "--tasks", 10, "--regularization", 0.001, "--seeds", 1)
     result = lmscope_command("icl", "--experiment", "amp", "-o", tmp_path / "run", *given, COLUMNS="200")
@@ -113,6 +142,8 @@ def test_non_convergence_is_no_error(tmp_path: Path) -> None:
         (("--seeds", 0), "seeds: 0 must be at least 1"),
         (("--inverse-temperature", "-1"), "inverse_temperature must be positive and finite, got -1"),
         (("--prompt-lengths", 0), "prompt_lengths must be a whole number of at least 1, got 0"),
+        (("--experiment", "phase-map", "--tasks", "1e30"), "phase-map: tasks must be below 2**63, got 1000"),
+        (("--set", "dimensions=3", "--dimension", 4), "given twice, as dimension and as dimensions"),
         (("--tasks", 0), "tasks must be a whole number of at least 1, got 0"),
         (("--experiment", "phase-map", "--dimension", 3000), "GB are free"),
         (("--experiment", "phase-map", "--correlations", 0.5), "these have: correlated"),

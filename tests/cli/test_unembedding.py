@@ -225,7 +225,7 @@ def test_tables_fit_narrow_terminals(causal: Path, notes: Path, tmp_path: Path) 
             (unembedding_words.GENERATIONS_TITLE, ["changed"]),
             (unembedding_words.FITS_TITLE, ["fitted"]),
         ):
-            for table in fitting_tables(out, title, *found[title]):
+            for table in fitting_tables(out, *found[title]):
                 # What a row is of stands on the left of every part, and no cell is cut off.
                 head = table.columns[: len(named)]
                 assert [(one.header, one.justify) for one in head] == [(name, "left") for name in named]

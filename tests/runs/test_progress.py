@@ -101,9 +101,16 @@ def test_lines_are_rare_and_plain():
             reporter.finish("layer", read_bytes=1_000_000)
     lines = stream.getvalue().splitlines()
     assert lines == [
+        "lmscope: 0 of 40 matrices, 0 B of 40.0 MB read, about 40 s left",
         "lmscope: 10 of 40 matrices, 10.0 MB of 40.0 MB read, about 30 s left",
         "lmscope: 20 of 40 matrices, 20.0 MB of 40.0 MB read, about 20 s left",
     ]
+
+
+def test_what_takes_a_moment_has_no_line():
+    stream = io.StringIO()
+    LineReporter(stream, Clock()).start(matrices=40, total_bytes=0, seconds=9.0)
+    assert not stream.getvalue()
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
@@ -233,5 +240,6 @@ def test_lines_are_written_while_a_long_piece_is_under_way():
         clock.now += 5.0
         reporter.advance("removal", tenth / 10)
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
+    assert lines[0] == "lmscope: 0 of 2 records, about 3 min left"
     assert all(line.startswith("lmscope: 0 of 2 records, about") for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +41,8 @@ def icl(
         bool,
         typer.Option(
             "--list",
-            help="Tell the experiments with what they take on two cores, and do nothing else.",
+            help="Tell the experiments, what they take on two cores, and what their records are kept by; "
+            "do nothing else.",
             rich_help_panel=options.HOW,
         ),
     ] = False,
@@ -101,8 +103,10 @@ def icl(
     Nothing is read: tasks are drawn, models are trained here. Couplings and fields of linear attention come
     from prompts; the exact ground state, message passing and training are held against each other.
 
-    A killed run continues where it stopped; more seeds or a longer list compute only what is new. The page
-    is built by lmscope report RUN.
+    A killed run continues where it stopped. More seeds, or a longer list of what records are kept by (--list
+    tells, by experiment), compute only what is new; any other changed setting computes its experiments anew.
+    Leaves with 4 where a record of the experiments asked for failed, with 3 where all did. The page is built
+    by lmscope report RUN.
 
     [bold]Examples[/bold]: lmscope icl --list
 
@@ -116,6 +120,7 @@ def icl(
             return
         from lmscope import runs
         from lmscope.runs import icl_words
+        from lmscope.runs.icl_settings import experiment_names
 
         run = runs.icl(
             experiment,
@@ -133,7 +138,19 @@ def icl(
             device=device,
             progress=not quiet,
         )
-        finish_model_run(run, "icl", run.icl(), icl_words, as_json=json, quiet=quiet)
+        summary = run.icl()
+        # What failed in another call is no failure of this one.
+        asked = experiment_names(experiment)
+        failed = tuple(one for one in summary.failures if one["experiment"] in asked)
+        finish_model_run(
+            run,
+            "icl",
+            replace(summary, failures=failed),
+            icl_words,
+            as_json=json,
+            quiet=quiet,
+            all_failed=not any(summary.seeds[name] for name in asked),
+        )
 
 
 def _further(given: list[str]) -> dict[str, str]:
@@ -163,6 +180,7 @@ def _print_list(*, as_json: bool) -> None:
     table = plain_table("Experiments, and about what they take on two cores")
     table.add_column("experiment", no_wrap=True)
     table.add_column("what it tells")
+    table.add_column("kept by")
     presets = list(told[0]["seconds"])
     for preset in presets:
         table.add_column(preset, justify="right", no_wrap=True)
@@ -170,5 +188,10 @@ def _print_list(*, as_json: bool) -> None:
         times = (
             format_seconds(took) if (took := one["seconds"][preset]) >= 1 else "< 1 s" for preset in presets
         )
-        table.add_row(one["name"], escape(one["title"]), *times)
+        kept_by = ", ".join(name.replace("_", " ") for name in one["kept_by"])
+        table.add_row(one["name"], escape(one["title"]), kept_by, *times)
     out.print(table)
+    out.print(
+        "\nkept by: settings of which every value has records of its own. A longer list of these computes "
+        "only what is new; any other changed setting, lists too, computes the experiment anew."
+    )

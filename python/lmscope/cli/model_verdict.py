@@ -59,8 +59,10 @@ def finish_model_run(
     quiet: bool,
     warning: str = "",
     heading: Sequence[tuple[str, str]] = (),
+    all_failed: bool = False,
 ) -> None:
-    """Print the tables, `warning`, what failed, and the path; leave with 4 where something failed."""
+    """Print the tables, `warning`, what failed, and the path; leave with 4 where something failed, with 3
+    where that is all there was."""
     if as_json:
         print_json(
             {
@@ -83,7 +85,7 @@ def finish_model_run(
     if len(told) > _MOST_MESSAGES:
         message("error", f"{len(told) - _MOST_MESSAGES} more failed; --json gives each with its reason")
     if told:
-        raise typer.Exit(4)
+        raise typer.Exit(3 if all_failed else 4)
 
 
 def print_summary(run: Run, summary: Any, words: Words, heading: Sequence[tuple[str, str]] = ()) -> None:
@@ -98,7 +100,9 @@ def print_summary(run: Run, summary: Any, words: Words, heading: Sequence[tuple[
         out.print(f"{told}: {escape(visible(more))}" if more else told, soft_wrap=not out.is_terminal)
     for title, columns, rows in words.tables(summary):
         out.print()
-        for table in fitting_tables(out, title, columns, rows):
+        # Not the table's own title: that is broken into lines no wider than the table.
+        out.print(f"[bold]{escape(visible(title))}[/bold]")
+        for table in fitting_tables(out, columns, rows):
             out.print(table)
     out.print()
     for sentence in words.sentences(summary):
@@ -109,9 +113,7 @@ def print_summary(run: Run, summary: Any, words: Words, heading: Sequence[tuple[
     out.print()
 
 
-def fitting_tables(
-    out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-) -> list[Table]:
+def fitting_tables(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Table]:
     """The table, or where it is too wide with intervals below their means, or then in several parts."""
     from rich.measure import Measurement
 
@@ -121,7 +123,7 @@ def fitting_tables(
     def fits(table: Table) -> bool:
         return Measurement.get(out, unlimited, table).maximum <= out.width
 
-    whole = _table(title, columns, rows, range(len(columns)), out.width)
+    whole = _table(columns, rows, range(len(columns)), out.width)
     if fits(whole):
         return [whole]
     names = list(range(_leading(columns)))
@@ -131,14 +133,11 @@ def fitting_tables(
     parts = [list(names)]
     for place in range(len(names), len(columns)):
         wider = [*parts[-1], place]
-        if parts[-1] == names or fits(_table("", columns, low, wider, out.width, broken=True)):
+        if parts[-1] == names or fits(_table(columns, low, wider, out.width, broken=True)):
             parts[-1] = wider
         else:
             parts.append([*names, place])
-    return [
-        _table("" if number else title, columns, low, part, out.width, broken=True)
-        for number, part in enumerate(parts)
-    ]
+    return [_table(columns, low, part, out.width, broken=True) for part in parts]
 
 
 def _leading(columns: Sequence[str]) -> int:
@@ -149,7 +148,6 @@ def _leading(columns: Sequence[str]) -> int:
 
 
 def _table(
-    title: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     shown: Sequence[int],
@@ -157,7 +155,7 @@ def _table(
     *,
     broken: bool = False,
 ) -> Table:
-    table = plain_table(title)
+    table = plain_table()
     for place in shown:
         text = columns[place] in _TEXT_COLUMNS
         widest = _WIDEST_REASON if columns[place] == "refused" else width // 2 if place == 0 else None

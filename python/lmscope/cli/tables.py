@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def plain_table(title: str) -> Table:
+def plain_table(title: str | None = None) -> Table:
     """A table with a rule below its heading and nothing else."""
     from rich import box
     from rich.table import Table

@@ -74,9 +74,10 @@ def icl(
         out: result folder; the same folder goes on with a run. ``runs/icl`` when None.
         device: where models are trained: "auto", "cpu" or "cuda".
 
-    A record is a cell: one value of each list that an experiment is repeated over, such as prompt lengths,
-    and one seed. The folder keeps all that were ever computed, and shows those that were asked for last: a
-    longer list or more seeds computes only the new ones. A cell that cannot be computed is kept with its
+    A record is a cell: one value of each list that an experiment's records are kept by (`lmscope icl --list`
+    tells which, such as prompt lengths), and one seed. More seeds or longer such lists compute only what is
+    new; any other setting, lists too, computes the experiments that have it anew. The folder keeps all that
+    was ever computed, and shows what was asked for last. A cell that cannot be computed is kept with its
     reason (`Run.icl().failures`), the rest stands; solvers that do not converge are told of in the rows.
 
     Cells are computed side by side on `lmscope.get_num_threads()` threads, as many as fit into half of the
@@ -209,19 +210,17 @@ class _Cells:
 
 
 def experiments_told() -> list[dict[str, Any]]:
-    """Of every experiment: name as the command line has it, title, and by preset the seconds of all its
-    cells, estimated on two cores."""
+    """Of every experiment: name as the command line has it, title, the settings that its records are kept by,
+    and by preset the seconds of all its cells, estimated on two cores."""
     from lmscope.spin_glass.experiments import EXPERIMENTS as known
 
     return [
         {
             "name": hyphened(name),
-            "title": experiment.TITLE,
-            "seconds": {
-                preset: sum(map(one.seconds, one.cells))
-                for preset in PRESETS
-                for one in chosen_experiments(name, preset, 0, {})
-            },
+            "title": presets[0].experiment.TITLE,
+            "kept_by": presets[0].kept_by,
+            "seconds": {one.preset: sum(map(one.seconds, one.cells)) for one in presets},
         }
-        for name, experiment in known.items()
+        for name in known
+        for presets in [[one for preset in PRESETS for one in chosen_experiments(name, preset, 0, {})]]
     ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PRESETS = ("seconds", "minutes", "paper")
 _SEEDS = "seeds"
+_RECORD_BYTES = 500
+"""Of a cell in the list of what is to be computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,11 @@ class Chosen:
         from lmscope.results.icl_cells import cells
 
         return list(cells(self.asked))
+
+    @property
+    def kept_by(self) -> list[str]:
+        """Settings of which every value has records of its own, which a longer list leaves standing."""
+        return [*self.experiment.CELLS, _SEEDS]
 
     def told(self, cell: Mapping[str, Any]) -> str:
         """What the cell is called: ``phase-map, dimension 20, prompt length 5, seed 0``."""
@@ -87,7 +94,7 @@ def chosen_experiments(
     """
     from lmscope.spin_glass.experiments import EXPERIMENTS
 
-    names = _names(experiments, EXPERIMENTS)
+    names = experiment_names(experiments)
     preset, seed = one_of("preset", preset, PRESETS), checked_seed(seed)
     overrides = {name: value for name, value in overrides.items() if value is not None}
     if _SEEDS in overrides:
@@ -102,23 +109,47 @@ def _chosen(
     name: str, experiment: Experiment, preset: str, seed: int, overrides: Mapping[str, Any]
 ) -> Chosen:
     given: dict[str, Any] = {}
+    named: dict[str, str] = {}
     for override, value in overrides.items():
         own = _own_name(experiment, override)
-        if own is not None:
-            given[own] = _read(override, value, own, name, experiment)
+        if own is None:
+            continue
+        if own in named:
+            raise UsageError(f"{override}: given twice, as {named[own]} and as {override}")
+        named[own] = override
+        given[own] = _read(override, value, own, name, experiment)
     settings = {**experiment.PRESETS[preset], **given}
     try:
         experiment.check(settings)
+        _check_records(experiment, settings)
     except ValueError as error:
         raise UsageError(f"{hyphened(name)}: {error}") from error
     return Chosen(name, experiment, preset, settings, given, seed)
 
 
-def _names(given: str | Iterable[str] | None, known: Mapping[str, Experiment]) -> list[str]:
-    """In the order of `known`, each once."""
+def _check_records(experiment: Experiment, settings: Mapping[str, Any]) -> None:
+    """ValueError where the list of the cells would not fit into memory."""
+    from lmscope.spin_glass.memory import check_memory
+
+    count = math.prod(len(settings[name]) for name in experiment.CELLS) * settings[_SEEDS]
+    check_memory(f"seeds: a list of {count} records", _RECORD_BYTES * count, "take fewer")
+
+
+def experiment_names(given: str | Iterable[str] | None) -> list[str]:
+    """The experiments as their tables are named, in the order of all, each once; all of them for None.
+
+    Raises `UsageError` for a name that is not known.
+    """
+    from lmscope.spin_glass.experiments import EXPERIMENTS as known
+
     if given is None:
         return list(known)
-    pieces = [given] if isinstance(given, str) else list(given)
+    pieces = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    for piece in pieces:
+        if not isinstance(piece, str):
+            raise UsageError(
+                f"experiment: {piece!r} is no name; choose from {', '.join(map(hyphened, known))}"
+            )
     asked = [word.strip() for piece in pieces for word in piece.split(",") if word.strip()]
     for name in asked:
         if name.replace("-", "_") not in known:

@@ -158,7 +158,7 @@ class SilentReporter:
 
 
 class LineReporter(SilentReporter):
-    """A plain line at most every ten seconds, for logs."""
+    """A plain line at most every ten seconds, for logs; the first at the start of what takes longer."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -171,6 +171,8 @@ class LineReporter(SilentReporter):
     def start(self, *, matrices: int, total_bytes: int, seconds: float, noun: str = "matrices") -> None:
         self._pace = Pace(seconds, self._clock)
         self._of_matrices, self._of_bytes, self._noun = matrices, total_bytes, noun
+        if seconds >= _SECONDS_BETWEEN_LINES:
+            self._print()
 
     def stands(self, records: int, *, of: int, settings: str) -> None:
         print(_standing(records, of, settings), file=self._stream, flush=True)
@@ -190,13 +192,16 @@ class LineReporter(SilentReporter):
 
     def _tell(self) -> None:
         if self._clock() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = self._clock()
-            print(
-                f"lmscope: {self._matrices} of {self._of_matrices} {self._noun}, {self._read()}"
-                f"about {format_seconds(self._pace.left)} left",
-                file=self._stream,
-                flush=True,
-            )
+            self._print()
+
+    def _print(self) -> None:
+        self._last = self._clock()
+        print(
+            f"lmscope: {self._matrices} of {self._of_matrices} {self._noun}, {self._read()}"
+            f"about {format_seconds(self._pace.left)} left",
+            file=self._stream,
+            flush=True,
+        )
 
     def _read(self) -> str:
         if not self._of_bytes:

@@ -116,7 +116,9 @@ def _caption(records: Records) -> dict[str, Any]:
     if records.without_checkpoint:
         return {
             "shows": "Nothing was read: all tasks come from the seeds. The same settings, seeds and version "
-            "give the same records.",
+            "give the same records on the same processor, with any number of threads. Another processor "
+            "rounds otherwise, which training and iterations may enlarge; of models trained on a GPU two "
+            "runs may differ too.",
             "surprise": "A preset, a seed or a version other than the one you meant to look at.",
         }
     return {

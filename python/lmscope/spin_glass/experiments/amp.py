@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmscope.spin_glass.experiments.cost import eigen_seconds
+from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.memory import gram_bytes
@@ -48,9 +48,12 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     spins = cell["dimension"] * (cell["dimension"] + 1)
-    runs = 2 * len(_counts(settings, cell["dimension"])) * len(settings["regularization"])
+    counts = _counts(settings, cell["dimension"])
+    drawing = drawing_seconds(cell["dimension"], counts[-1])
+    runs = 2 * len(counts) * len(settings["regularization"])
     # Most runs end by themselves after some two hundred sweeps of two matrix-vector products.
-    return runs * 200 * (3e-5 + 1e-9 * float(spins) ** 2) + runs * eigen_seconds(cell["dimension"]) / 10
+    sweeps = runs * 200 * (3e-5 + 1e-9 * float(spins) ** 2)
+    return drawing + sweeps + runs * eigen_seconds(cell["dimension"]) / 10
 
 
 def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:

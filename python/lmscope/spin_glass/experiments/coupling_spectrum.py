@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from lmscope.spin_glass.couplings import fields
-from lmscope.spin_glass.experiments.cost import eigen_seconds
+from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
 from lmscope.spin_glass.memory import check_memory, gram_bytes
@@ -66,8 +66,12 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     if cell["kind"] == "tokens":
         size = settings["token_dimension"]
         return float(sum(0.1 + 1e-9 * size**3 * ratio for ratio in settings["token_ratios"]))
-    counts = len(settings["prompt_lengths"]) * len(settings["tasks"])
-    return counts * sum(0.02 + eigen_seconds(dimension) for dimension in settings["dimensions"])
+    one = sum(
+        0.02 + eigen_seconds(dimension) + drawing_seconds(dimension, tasks)
+        for dimension in settings["dimensions"]
+        for tasks in settings["tasks"]
+    )
+    return len(settings["prompt_lengths"]) * one
 
 
 def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lmscope.spin_glass.boltzmann import sample
-from lmscope.spin_glass.experiments.cost import eigen_seconds
+from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
 from lmscope.spin_glass.memory import gram_bytes
@@ -66,7 +66,8 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     repeats = 1 + len(settings["regularization"]) * (0.3 + settings["replicas"] / 100)
-    return len(_counts(settings, cell["dimension"])) * float(repeats) * eigen_seconds(cell["dimension"])
+    dimension, counts = cell["dimension"], _counts(settings, cell["dimension"])
+    return drawing_seconds(dimension, counts[-1]) + len(counts) * float(repeats) * eigen_seconds(dimension)
 
 
 def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmscope.spin_glass.experiments.cost import eigen_seconds
+from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.landscape import energy_landscape
@@ -49,9 +49,9 @@ def check(settings: Mapping[str, Any]) -> None:
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
-    return (
-        3 * len(settings["tasks"]) * len(settings["regularization"]) * eigen_seconds(cell["dimension"]) + 0.05
-    )
+    points = len(settings["tasks"]) * len(settings["regularization"])
+    drawing = drawing_seconds(cell["dimension"], max(settings["tasks"]))
+    return 0.05 + drawing + 3 * points * eigen_seconds(cell["dimension"])
 
 
 def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:

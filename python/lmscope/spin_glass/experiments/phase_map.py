@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmscope.spin_glass.experiments.cost import eigen_seconds
+from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.judged import judged, training_loss
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
@@ -54,7 +54,7 @@ def check(settings: Mapping[str, Any]) -> None:
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     counts = _counts(settings, cell["dimension"])
-    return len(counts) * eigen_seconds(cell["dimension"])
+    return drawing_seconds(cell["dimension"], counts[-1]) + len(counts) * eigen_seconds(cell["dimension"])
 
 
 def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:

@@ -35,6 +35,8 @@ _POSITIVE_WHOLE = (
     "token_ratios",
     "width",
 )
+_LARGEST = 2**63 - 1
+"""Of what tables hold, and numbers of tasks."""
 _POSITIVE = ("inverse_temperature", "learning_rate")
 _NOT_NEGATIVE = ("regularization", "weight_decay")
 
@@ -61,6 +63,8 @@ def _check_one(name: str, value: Any) -> None:
         return
     if name in _POSITIVE_WHOLE and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if name in _POSITIVE_WHOLE and value > _LARGEST:
+        raise ValueError(f"{name} must be below 2**63, got {value!r}")
     if name in _POSITIVE and not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite, got {value!r}")
     if name in _NOT_NEGATIVE and not (value >= 0 and math.isfinite(value)):
