@@ -38,9 +38,10 @@ def test_the_list_tells_experiments_and_times() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = [line.split() for line in result.stdout.splitlines()]
     for name, experiment in EXPERIMENTS.items():
-        (line,) = [line for line in lines if line[:1] == [name.replace("_", "-")]]
-        assert experiment.TITLE in " ".join(line)
-        assert f"{', '.join(experiment.CELLS)}, seeds".replace("_", " ") in " ".join(line)
+        (place,) = [at for at, line in enumerate(lines) if line[:1] == [name.replace("_", "-")]]
+        assert experiment.TITLE in " ".join(lines[place])
+        kept_by = f"kept by: {', '.join([*experiment.CELLS, 'seeds'])}".replace("_", " ")
+        assert " ".join(lines[place + 1]) == kept_by
     told = json.loads(lmscope_command("icl", "--list", "--json").stdout)["experiments"]
     assert [one["kept_by"] for one in told] == [[*one.CELLS, "seeds"] for one in EXPERIMENTS.values()]
     assert [one["name"] for one in told] == [name.replace("_", "-") for name in EXPERIMENTS]

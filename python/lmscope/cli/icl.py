@@ -180,7 +180,6 @@ def _print_list(*, as_json: bool) -> None:
     table = plain_table("Experiments, and about what they take on two cores")
     table.add_column("experiment", no_wrap=True)
     table.add_column("what it tells")
-    table.add_column("kept by")
     presets = list(told[0]["seconds"])
     for preset in presets:
         table.add_column(preset, justify="right", no_wrap=True)
@@ -189,7 +188,7 @@ def _print_list(*, as_json: bool) -> None:
             format_seconds(took) if (took := one["seconds"][preset]) >= 1 else "< 1 s" for preset in presets
         )
         kept_by = ", ".join(name.replace("_", " ") for name in one["kept_by"])
-        table.add_row(one["name"], escape(one["title"]), kept_by, *times)
+        table.add_row(one["name"], f"{escape(one['title'])}\n[dim]kept by: {kept_by}[/dim]", *times)
     out.print(table)
     out.print(
         "\nkept by: settings of which every value has records of its own. A longer list of these computes "
