@@ -16,6 +16,7 @@ from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.population import population
+from lmscope.spin_glass.streams import Stream
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
 from lmscope.torch_device import torch_device
 
@@ -35,9 +36,6 @@ _WITH_WIDTH = ("multi_head", "transformer")
 _TRANSFORMER_WIDTH = 64
 _UNSEEN = 1000
 _POINTS = 50
-
-# Apart from the streams of the tasks' own seeds.
-_INITIAL, _ORDER = 101, 102
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +193,7 @@ def train(
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(some: Tasks, batch: int | None) -> Samples:
-        order = np.random.default_rng([seed, _ORDER])
+        order = np.random.default_rng([seed, Stream.BATCHES])
         columns = some.prompt_length + 1
         return Samples(*inputs_of_tasks(some, module), columns=columns, batch=batch, random=order)
 
@@ -283,7 +281,7 @@ def _module(
 ) -> Attention:
     from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
 
-    random = np.random.default_rng([seed, _INITIAL])
+    random = np.random.default_rng([seed, Stream.FIRST_WEIGHTS])
     sized = _width(model, width, heads, size)
     if model == "merged":
         return Merged(size, random, dtype)
