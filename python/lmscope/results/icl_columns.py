@@ -56,7 +56,9 @@ _REGULARIZATION = {
 }
 _TEMPERATURE = {"inverse_temperature": _real("beta of the Boltzmann distribution")}
 _REST = {
-    "converged": _flag_or_null("the gradient fell to 1e-3 of that at the start; null where nothing is trained"),
+    "converged": _flag_or_null(
+        "the gradient fell to 1e-3 of that at the start; null where nothing is trained"
+    ),
     "gradient": _real_or_null("norm of the gradient at the end over that at the start; null if diverged"),
 }
 _END = {
@@ -85,8 +87,8 @@ EMERGENCE_COLUMNS: dict[str, Column] = {
     "spread_sampled": _real_or_null("the same over replicas drawn from it"),
     "overlap": _real_or_null("mean cosine between the weights of two replicas"),
     "bend": _real_or_null(
-        "tasks at which the spread bends: where two straight lines through it meet, the same in all rows of a "
-        "seed; null with fewer than 5 numbers of tasks"
+        "tasks at which the spread bends: where two straight lines through it meet, the same in all rows of "
+        "a seed; null with fewer than 5 numbers of tasks"
     ),
     **_END,
 }

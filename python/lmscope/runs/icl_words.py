@@ -41,10 +41,11 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "spins": "D(D+1)",
             "unique_from": "unique from P",
             "formula_error": "off formula",
-            "few_tasks": "few",
-            "spread_few": "spread at few",
-            "many_tasks": "many",
-            "spread_many": "spread at many",
+            "bend": "bends at P",
+            "few_tasks": "few P",
+            "spread_few": "spread at few P",
+            "many_tasks": "many P",
+            "spread_many": "spread at many P",
             "sampled_error": "sampled off",
         },
     ),
@@ -83,7 +84,10 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "amp_vs_training": ("Solvers on the same tasks", {}),
     "correlated": ("Solvers on tasks with correlated tokens", {}),
-    "couplings": ("Fields and couplings", {"mean": "mean", "sd": "sd", "divergence": "divergence, nats"}),
+    "couplings": (
+        "Fields and couplings",
+        {"mean": "mean", "sd": "sd", "divergence": "divergence, nats", "divergence_null": "by chance"},
+    ),
     "coupling_spectrum": (
         "Eigenvalues against the Marchenko-Pastur law",
         {
@@ -102,7 +106,10 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "parameters": "parameters",
             "loss": "loss, fresh tasks",
             "training_loss": "training loss",
-            "excess": "above ground state",
+            "ratio": "times ground state's",
+            "epochs": "epochs",
+            "at_rest": "converged",
+            "runs": "runs",
         },
     ),
     "diversity": (
@@ -112,13 +119,15 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "loss_unseen": "unseen",
             "loss_isotropic": "dense unseen",
             "training_loss": "training loss",
+            "at_rest": "converged",
+            "runs": "runs",
         },
     ),
 }
 """Experiment -> title, and number -> heading."""
 
 _SOLVED = {
-    "solved": "solved",
+    "at_rest": "converged",
     "runs": "runs",
     "loss": "loss, unseen tasks",
     "excess": "above ground state",
@@ -145,8 +154,10 @@ def _table(name: str, findings: Sequence[Finding], seeds: int) -> Table:
     own = [column for column in settings if column not in shared]
     # What has no number in any row, such as errors where nothing converged, has no column.
     shown = [key for key in headings if any(_found(one, key) is not None for one in findings)]
-    if all(one.numbers.get("solved") == one.numbers.get("runs") for one in findings):
-        shown = [key for key in shown if key not in ("solved", "runs")]
+    if "at_rest" in headings and all(
+        one.numbers["at_rest"] in (None, one.numbers["runs"]) for one in findings
+    ):
+        shown = [key for key in shown if key not in ("at_rest", "runs")]
     told = [*(f"{_SETTINGS[column]} = {_value(findings[0].of[column])}" for column in shared)]
     return (
         f"{title} ({', '.join([*told, count(seeds, 'seed')])})",
@@ -201,8 +212,14 @@ _LEGEND = (
     ("\u03bb\u2080", "regularization; 0: the ground state of least norm"),
     ("unique from P", "least number of tasks from which on every seed has one ground state only"),
     ("off formula", "largest |share of zero modes - formula|"),
-    ("spread at few", "mean variance of a weight at few tasks, D(D+1) / 2 or nearest; geometric mean"),
-    ("spread at many", "the same at 2 D(D+1) or nearest"),
+    ("bends at P", "where two straight lines through the spread over P meet, seed by seed"),
+    ("few P", "D(D+1) / 2, or the nearest number of tasks"),
+    (
+        "spread at few P",
+        "mean variance of the weights that enter, over replicas; 1 / (beta \u03bb\u2080) of a free one; "
+        "geometric mean",
+    ),
+    ("spread at many P", "the same at 2 D(D+1) tasks, or the nearest number"),
     ("sampled off", "largest relative error of the spread of sampled replicas"),
     ("loss there", "mean squared error, labels having 1; geometric mean over seeds, as all of this table"),
     ("ratio", "loss there / loss behind, seed by seed"),
@@ -212,8 +229,16 @@ _LEGEND = (
     ("mean off", "largest |mean - exact ground state|, over the runs that converge"),
     ("variance off", "largest relative error of a variance, over these"),
     ("above ground state", "loss minus that of the exact ground state of the same tasks, paired by seed"),
+    ("times ground state's", "loss over that of the ground state on the same fresh tasks; geometric mean"),
+    (
+        "epochs",
+        "full-batch steps; softmax and transformer: passes over the tasks in batches, on whose "
+        "number their loss depends",
+    ),
+    ("converged", "runs that came to rest: of training, whose gradient fell to a thousandth of the first"),
     ("contrast", "cosine between W and the identity"),
     ("divergence, nats", "Kullback-Leibler, to the distribution at the next prompt length"),
+    ("by chance", "divergence to as many sets drawn anew at the same prompt length"),
     ("refuted", "fits whose outermost eigenvalue iid noise has with probability 0.01 at most"),
 )
 _INTERVAL = ("(a to b)", "95 % interval of the mean over seeds, Student's; none of a single seed")

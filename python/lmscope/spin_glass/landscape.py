@@ -154,7 +154,9 @@ def energy_landscape(
         raise ValueError("the tasks tell nothing: A is 0, and every direction is flat")
     ground = found.ground_state(least)
     origin = ground[:, :-1].ravel()
-    starts = np.random.default_rng([seed, Stream.LANDSCAPE_REPLICAS]).standard_normal((starts_asked, fields.spins))
+    starts = np.random.default_rng([seed, Stream.LANDSCAPE_REPLICAS]).standard_normal(
+        (starts_asked, fields.spins)
+    )
     along = (starts - origin) @ found.vectors
     stiffness = np.where(flat, 0.0, found.values) + least
     relaxed = origin + (along * _kept(flat, stiffness, time)) @ found.vectors.T

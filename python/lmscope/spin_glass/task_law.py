@@ -223,7 +223,9 @@ class Tasks:
     @cached_property
     def _distinct(self) -> Floats:
         assert self.distinct_teachers is not None
-        return self._draw_teachers(self.distinct_teachers, np.random.default_rng([self.seed, Stream.TEACHERS]))
+        return self._draw_teachers(
+            self.distinct_teachers, np.random.default_rng([self.seed, Stream.TEACHERS])
+        )
 
     def _draw_teachers(self, number: int, random: np.random.Generator) -> Floats:
         if self.teacher_size is None:
