@@ -126,6 +126,13 @@ def reasons(rows: Iterable[Row]) -> str:
     return "; ".join([*words, *more])
 
 
+def not_at_rest(what: str, rows: Iterable[Row]) -> str:
+    """How many runs stopped before they came to rest; empty where none did."""
+    known = [row["converged"] for row in rows if row["converged"] is not None]
+    left = known.count(False)
+    return f"{what} had not come to rest in {number(left)} of {count(len(known), 'run')}" if left else ""
+
+
 @dataclass(frozen=True)
 class Band:
     """Mean over seeds and its Student interval; no ends where there is one seed."""

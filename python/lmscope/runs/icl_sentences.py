@@ -215,18 +215,19 @@ def _couplings(findings: Sequence[Finding]) -> Iterator[str]:
             changed, same = steps.setdefault((one.of["prompt_length"], following), ([], []))
             (changed if _side(change) > 0 else same).append(one.of["block"])
         for (length, following), (changed, same) in sorted(steps.items()):
+            differ = "differ" if len(changed) > 1 else "differs"
             told = [
-                *(
-                    [f"{listing(changed)} differ by more than sets of one prompt length do"]
-                    if changed
-                    else []
-                ),
-                *([f"of {listing(same)} no change is shown"] if same else []),
+                *([f"{_blocks(changed)} {differ} by more than chance"] if changed else []),
+                *([f"of {_blocks(same)} no change is shown"] if same else []),
             ]
             yield (
                 f"Fields and couplings, D = {dimension}, P = {number(tasks)}, N = {length} against "
-                f"{number(following)}, by block: {'; '.join(told)}."
+                f"{number(following)}: {'; '.join(told)}."
             )
+
+
+def _blocks(letters: list[str]) -> str:
+    return f"block{'s' if len(letters) > 1 else ''} {listing(letters)}"
 
 
 def _by_sizes(findings: Sequence[Finding]) -> list[tuple[tuple[int, int], list[Finding]]]:
