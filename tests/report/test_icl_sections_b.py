@@ -203,7 +203,7 @@ def architecture_rows(tasks: tuple[int, ...] = (120, 840)) -> list[dict[str, Any
                         "contrast": 0.9 if model == "merged" else None,
                         "ground_loss": ground,
                         "ground_unique": number > 420,
-                        "converged": model != "separate" if trained else None,
+                        "converged": model != "softmax" if trained else None,
                         "gradient": 1e-2 if trained else None,
                     }
                 )
