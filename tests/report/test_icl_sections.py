@@ -137,7 +137,7 @@ def test_zero_modes_stand_beside_the_formula(run: Path) -> None:
     assert [shape.x0 for shape in chart.layout.shapes] == [SPINS]
     assert chart.layout.annotations[0].text == "P = D(D+1) = 30"
     assert chart.layout.annotations[0].x == pytest.approx(math.log10(SPINS))
-    html = figures_of(Records(run))["emergence"].variant("zero_mode_ratio:0:0:0:0").html
+    html = figures_of(Records(run))["emergence"].variant("zero_mode_ratio:N8:D5:lambda0.01:beta100").html
     assert "unique in some seed from P = 30, and is not in some seed up to P = 28" in html
 
 
@@ -180,9 +180,9 @@ def test_map_and_curve_hold_the_records(run: Path) -> None:
         line = traces(run, "phase_curve", "Loss on unseen tasks", f"N = {length}")
         np.testing.assert_allclose(line["λ₀ = 0"].y, means, rtol=1e-12)
         best = (DIMENSION + 1) / (length + DIMENSION + 1)
-        assert list(line["endless tasks"].y) == [best, best]
-        assert set(line) == {"λ₀ = 0", "λ₀ = 0.01", "endless tasks"}
-    assert "endless tasks" not in traces(run, "phase_curve", "Contrast ratio", "N = 40")
+        assert list(line["infinitely many tasks"].y) == [best, best]
+        assert set(line) == {"λ₀ = 0", "λ₀ = 0.01", "infinitely many tasks"}
+    assert "infinitely many tasks" not in traces(run, "phase_curve", "Contrast ratio", "N = 40")
     part = figures_of(Records(run))["phase_map"].variant(key).parts[0]
     assert len(part[1]) == len(TASKS) * len(LENGTHS)
     assert set(part[6]) == {len(SEEDS)}
@@ -226,6 +226,72 @@ def test_the_plane_lies_as_recorded(run: Path) -> None:
         assert sum(bars.data[0].y) == len(row["energy"])
         np.testing.assert_allclose(bars.data[1].x, row["relaxed_energy"], rtol=1e-6)
         assert list(bars.data[2].x) == [row["ground_energy"]]
+
+
+def test_a_descent_that_is_stopped_is_not_called_a_minimum(tmp_path: Path) -> None:
+    def both(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+        rows = ROWS["landscape"](cell)
+        return [*rows, *({**row, "regularization": 0.01, "relaxed_overlap": 0.25} for row in rows)]
+
+    folder = write_icl_run(tmp_path / "run", ["landscape"], rows={"landscape": both})
+    figures = figures_of(Records(folder))
+    for level in (0, 0.01):
+        for tasks in (10, 60):
+            words = (f"P = {tasks}", f"λ₀ = {level}")
+            stopped = level > 0 and tasks < SPINS
+            for figure in ("landscape", "landscape_energies"):
+                html = figures[figure].variant(state_of(folder, figure, *words)).html
+                assert ("stopped on the floor of the valley, before λ₀ has moved" in html) == stopped
+            html = figures["landscape"].variant(state_of(folder, "landscape", *words)).html
+            assert ("ended in a minimum" in html) != stopped
+    page = build(folder).read_text(encoding="utf-8")
+    (row,) = rows_of(folder, "landscape", tasks=10, regularization=0.0)
+    # Of the least regularization alone, not a mean over both.
+    assert "Landscape, D = 5, N = 40, λ₀ = 0: the mean cosine between replicas after the descent is" in page
+    assert f"is {row['relaxed_overlap']:.3g} at P = 10 and" in page
+
+
+def test_keys_of_states_stay_as_they_are_when_a_list_grows(tmp_path: Path) -> None:
+    few = write_icl_run(tmp_path / "few", ["amp"], rows={"amp": lambda cell: _of_level(cell, 0.01)})
+    many = write_icl_run(tmp_path / "many", ["amp"])
+    keys = [set(figures_of(Records(folder))["amp_course"].states) for folder in (few, many)]
+    assert keys[0] < keys[1]
+    assert "P400:lambda0.01:N40:D5:beta10" in keys[0]
+    files = state_files(figures_of(Records(few))["amp_course"])
+    assert files["P400:lambda0.01:N40:D5:beta10"] == "P400-lambda0.01-N40-D5-beta10"
+
+
+def _of_level(cell: Mapping[str, Any], level: float) -> list[dict[str, Any]]:
+    return [row for row in ROWS["amp"](cell) if row["regularization"] == level]
+
+
+def test_tokens_of_one_prompt_are_not_in_the_ranges_of_the_head(tmp_path: Path) -> None:
+    known = {"seed": 0, "values": [2.0, 1.0], "reason": "", "seconds": 0.1, "label_outliers": None}
+    known |= dict.fromkeys(("scale", "lower_edge", "upper_edge", "n_below", "n_above", "ks", "p_value"))
+
+    def rows(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {**known, "kind": "tokens", "dimension": 100, "prompt_length": 300, "tasks": 1},
+            {**known, "kind": "features", "dimension": 5, "prompt_length": 40, "tasks": 60},
+        ]
+
+    folder = write_icl_run(
+        tmp_path / "run",
+        ["coupling_spectrum"],
+        rows={"coupling_spectrum": rows},
+        lists={"coupling_spectrum": {"seed": [0]}},
+    )
+    page = build(folder).read_text(encoding="utf-8")
+    assert "D = 5 · N = 40 · P = 60 · " in page
+
+
+def test_the_foot_lists_the_tasks_of_a_preset_without_a_list(tmp_path: Path) -> None:
+    run = icl("emergence", dimension=3, prompt_lengths=5, seeds=1, out=tmp_path / "run", progress=False)
+    counts = sorted({row["tasks"] for row in run.table("emergence").to_pylist()})
+    assert len(counts) > 8
+    ends = [", ".join(map(str, some)) for some in (counts[:3], counts[-3:])]
+    page = build(tmp_path / "run").read_text(encoding="utf-8")
+    assert f"<dt>tasks</dt><dd>{ends[0]}, …, {ends[1]} ({len(counts)} numbers)</dd>" in page
 
 
 def test_where_message_passing_converges(run: Path) -> None:
@@ -379,25 +445,25 @@ def test_switches_clicks_and_data(run: Path, watched: Watched) -> None:
     watched.open(build(run))
     page = watched.page
     page.select_option("select[data-part=emergence] >> nth=0", "spread")
-    page.select_option("select[data-part=emergence] >> nth=1", "0")
+    page.select_option("select[data-part=emergence] >> nth=1", "N8")
     name, lines = saved(watched, "emergence")
-    assert name.startswith("icl-emergence-spread_0")
+    assert name.startswith("icl-emergence-spread-N8-D5-lambda0.01-beta100")
     assert {line["line"] for line in lines} == {"measured", "sampled replicas"}
     rows = rows_of(run, "emergence", prompt_length=LENGTHS[0], tasks=10)
     first = next(line for line in lines if line["line"] == "measured" and line["tasks"] == "10")
     assert float(first["mean"]) == pytest.approx(stats.gmean([row["spread"] for row in rows]))
-    page.select_option("select[data-part=phase_map] >> nth=1", "1")
+    page.select_option("select[data-part=phase_map] >> nth=1", "lambda0.01")
     _, lines = saved(watched, "phase_map")
     assert [line["measure"] for line in lines] == ["Loss on unseen tasks, λ₀ = 0.01, D = 5"] * len(lines)
     assert len(lines) == len(TASKS) * len(LENGTHS)
     _, lines = saved(watched, "phase_curve")
-    assert {line["line"] for line in lines} == {"λ₀ = 0", "λ₀ = 0.01", "endless tasks"}
-    page.select_option("select[data-part=landscape]", "1")
+    assert {line["line"] for line in lines} == {"λ₀ = 0", "λ₀ = 0.01", "infinitely many tasks"}
+    page.select_option("select[data-part=landscape] >> nth=0", "P60")
     assert page.inner_text("[data-title=landscape_energies]").startswith("P = 60")
     (row,) = rows_of(run, "landscape", tasks=60)
     for figure in ("landscape", "landscape_energies"):
         _, lines = saved(watched, figure)
-        rest = [line for line in lines if line["what"] == "replica at rest"]
+        rest = [line for line in lines if line["what"] == "replica after the descent"]
         column = "energy" if figure == "landscape" else "from"
         np.testing.assert_allclose([float(line[column]) for line in rest], row["relaxed_energy"], rtol=1e-6)
     _, lines = saved(watched, "landscape")
@@ -412,7 +478,10 @@ def test_switches_clicks_and_data(run: Path, watched: Watched) -> None:
     page.mouse.move(*place)
     page.locator("#amp .hoverlayer .hovertext").wait_for()
     page.mouse.click(*place)
-    chosen = "[...document.querySelectorAll('[data-part=amp_course]')].map(s => s.selectedOptions[0].text)"
+    chosen = (
+        "[...document.querySelectorAll('[data-part=amp_course]')].filter(s => !s.hidden)"
+        ".map(s => s.selectedOptions[0].text)"
+    )
     assert page.evaluate(chosen) == ["1\u202f600", "0.1"]
     _, lines = saved(watched, "amp_course")
     assert {int(line["seed"]) for line in lines} == set(SEEDS)
@@ -433,7 +502,7 @@ def test_fits_the_window(run: Path, watched: Watched, width: int, scheme: Any) -
 
 def test_packed_parts_are_of_traces(run: Path) -> None:
     """Lists stand once on the page: a part names the trace that holds them."""
-    variant = figures_of(Records(run))["amp_course"].variant("2:1:0:0:0")
+    variant = figures_of(Records(run))["amp_course"].variant("P400:lambda0.01:N40:D5:beta10")
     for part in variant.parts:
         x = unpacked(variant.data[part[2]["trace"]]["x"])
         assert len(x) == len(unpacked(variant.data[part[3]["trace"]]["y"])) > 1

@@ -29,6 +29,7 @@ LENGTHS = (20, 100, 200)
 CORRELATIONS = (0.05, 0.5, 0.95)
 BLOCKS = {"A": "field", "B": "field", "C": "coupling", "D": "coupling", "E": "coupling"}
 MODELS = ("ground_state", "merged", "softmax", "transformer")
+GROUND = {tasks: stats.gmean([100 / tasks + 0.001 * seed for seed in SEEDS]) for tasks in (120, 840)}
 KEYS = ["amp_vs_training", "correlated", "coupling_spectrum", "couplings", "diversity", "architectures"]
 
 
@@ -167,6 +168,8 @@ def diversity_rows(solvers: tuple[str, ...] = ("ground_state", "adam")) -> list[
             "training_loss": 0.18,
             "distance_w11": step / teachers,
             "distance_w21": 0.1 * step / teachers,
+            "cross_task_w11": 0.5 * step / teachers,
+            "cross_task_w21": 0.05 * step / teachers,
             "converged": (seed > 0 or teachers > 1) if solver == "adam" else None,
             "gradient": 1e-4 if solver == "adam" else None,
         }
@@ -244,6 +247,12 @@ def student(values: Any) -> tuple[float, float, float]:
     return mean, float(low), float(high)
 
 
+def geometric(values: Any) -> tuple[float, float, float]:
+    """Geometric mean, and the interval of the logarithm."""
+    low, mean, high = (math.exp(one) for one in sorted(student(np.log(values))))
+    return mean, low, high
+
+
 def line(folder: Path, key: str, state: str, name: str) -> plotly.graph_objects.Scatter:
     """The line of this name in a state, with ``low`` and ``high`` of the traces before it."""
     data = lmscope.open_run(folder).plot(key, state).data
@@ -263,7 +272,7 @@ def test_every_state_of_every_figure_is_a_plotly_figure(whole: Path) -> None:
         "correlated": 4,
         "coupling_spectrum": 4,
         "couplings": 5 * (3 + 1),
-        "diversity": 2 * (3 + 4 + 1),
+        "diversity": 2 * (3 + 4 + 2),
         "architectures": 3 * (2 + 1),
     }
     for figure in figures.values():
@@ -278,15 +287,15 @@ def test_every_state_of_every_figure_is_a_plotly_figure(whole: Path) -> None:
 
 def test_training_stands_beside_its_own_ground_state_with_an_interval_over_seeds(whole: Path) -> None:
     rows = [row for row in solver_rows() if row["prompt_length"] == 100]
-    low, high, mean = line(whole, "amp_vs_training", "loss:0:0", "Adam, λ₀ = 0.005")
+    low, high, mean = line(whole, "amp_vs_training", "loss:D20:P10000", "Adam, λ₀ = 0.005")
     assert list(mean.x) == list(LENGTHS)
-    expected = student([row["loss"] for row in rows if row["solver"] == "adam"])
+    expected = geometric([row["loss"] for row in rows if row["solver"] == "adam"])
     assert (mean.y[1], low.y[1], high.y[1]) == pytest.approx(expected)
     # Seed by seed, from the ground state of half the weight decay, not from the other one.
-    low, high, gap = line(whole, "amp_vs_training", "difference:0:0", "Adam, λ₀ = 0.005")
+    low, high, gap = line(whole, "amp_vs_training", "difference:D20:P10000", "Adam, λ₀ = 0.005")
     expected = student([0.011, 0.009, 0.011, 0.009])
     assert (gap.y[1], low.y[1], high.y[1]) == pytest.approx(expected)
-    told = words(whole, "amp_vs_training", "difference:0:0")
+    told = words(whole, "amp_vs_training", "difference:D20:P10000")
     assert "Adam, λ₀ = 0.005 less ground state, the mean over 3 prompt lengths: 0.01 (95 % 0.00816 to" in told
     assert "training ends above the ground state" in told
     head = section_of(Records(whole), "header")
@@ -305,32 +314,32 @@ def test_an_interval_that_holds_zero_shows_no_difference(tmp_path: Path) -> None
     rows += [{**row, "loss": 0.5} for row in solver_rows() if row["solver"] == "ground_state"]
     folder = write_experiments(tmp_path / "run", {"amp_vs_training": rows})
     assert "the interval holds 0, so that no difference is shown" in words(
-        folder, "amp_vs_training", "loss:0:0"
+        folder, "amp_vs_training", "loss:D20:P10000"
     )
 
 
 def test_message_passing_without_an_end_is_left_out_and_told_of(whole: Path) -> None:
-    _, _, mean = line(whole, "amp_vs_training", "loss:0:0", "AMP without Onsager term, λ₀ = 0.01")
+    _, _, mean = line(whole, "amp_vs_training", "loss:D20:P10000", "AMP without Onsager term, λ₀ = 0.01")
     rows = [row for row in solver_rows() if row["solver"] == "amp_without_onsager"]
     known = [row["loss"] for row in rows if row["loss"] is not None and row["prompt_length"] == 20]
     assert len(known) == 3
-    assert mean.y[0] == pytest.approx(np.mean(known))
+    assert mean.y[0] == pytest.approx(stats.gmean(known))
     assert "3 seeds" in mean.hovertext[0]
-    told = words(whole, "amp_vs_training", "loss:0:0")
+    told = words(whole, "amp_vs_training", "loss:D20:P10000")
     assert "did not come to an end in 3 of 12 runs, left out: a variance is no longer positive." in told
 
 
 def test_a_loss_that_message_passing_left_half_way_is_not_drawn(tmp_path: Path) -> None:
     rows = [{**row, "converged": row["seed"] > 0} for row in solver_rows() if row["solver"] == "amp"]
     folder = write_experiments(tmp_path / "run", {"amp_vs_training": rows})
-    _, _, mean = line(folder, "amp_vs_training", "loss:0:0", "AMP")
+    _, _, mean = line(folder, "amp_vs_training", "loss:D20:P10000", "AMP")
     assert mean.y[0] == pytest.approx(
-        np.mean([row["loss"] for row in rows if row["seed"] and row["prompt_length"] == 20])
+        stats.gmean([row["loss"] for row in rows if row["seed"] and row["prompt_length"] == 20])
     )
 
 
 def test_infinitely_many_tasks_have_no_band(whole: Path) -> None:
-    low, high, mean = line(whole, "correlated", "loss:0:0:0", "infinitely many tasks")
+    low, high, mean = line(whole, "correlated", "loss:D20:N200:P10000", "infinitely many tasks")
     assert low.visible is False
     assert high.visible is False
     assert list(mean.x) == list(CORRELATIONS)
@@ -340,7 +349,7 @@ def test_infinitely_many_tasks_have_no_band(whole: Path) -> None:
 def test_sizes_are_chosen_where_there_are_several(tmp_path: Path) -> None:
     folder = write_experiments(tmp_path / "run", {"amp_vs_training": solver_rows((1000, 10000))})
     figure = figures_of(Records(folder))["amp_vs_training"]
-    assert figure.states["loss:1:0"] == "Loss on unseen tasks, P = 10\u202f000, D = 20"
+    assert figure.states["loss:D20:P10000"] == "Loss on unseen tasks, D = 20, P = 10\u202f000"
     page = build(folder).read_text(encoding="utf-8")
     assert "Tasks P <select" in page
     assert "Dimension D <select" not in page
@@ -380,38 +389,38 @@ def test_spectra_without_a_fit_say_why(tmp_path: Path) -> None:
 
 def test_histograms_are_densities_with_their_fits(whole: Path) -> None:
     row = next(row for row in coupling_rows() if row["block"] == "A" and row["prompt_length"] == 100)
-    bars, gaussian, mixture, *_ = lmscope.open_run(whole).plot("couplings", "A:1:0:0").data
+    bars, gaussian, mixture, *_ = lmscope.open_run(whole).plot("couplings", "A:N100:D5:P1000").data
     assert np.sum(np.array(bars.y) * np.array(bars.width)) == pytest.approx(1)
     assert np.array(bars.y) * np.array(bars.width) * 4000 == pytest.approx(row["counts"])
     x = np.array(mixture.x)
     parts = 0.8 * stats.norm.pdf(x, 0, 0.05) + 0.2 * stats.norm.pdf(x, 0.2, 0.05)
     assert list(mixture.y) == pytest.approx(parts)
     assert list(gaussian.y) == pytest.approx(stats.norm.pdf(x, row["mean"], row["sd"]))
-    told = words(whole, "couplings", "A:1:0:0")
+    told = words(whole, "couplings", "A:N100:D5:P1000")
     assert "80 % around 0 ± 0.05; 20 % around 0.2 ± 0.05" in told
-    assert lmscope.open_run(whole).plot("couplings", "B:1:0:0").data[2].visible is False
+    assert lmscope.open_run(whole).plot("couplings", "B:N100:D5:P1000").data[2].visible is False
 
 
 def test_divergences_are_means_over_seeds_and_end_before_the_last_length(whole: Path) -> None:
-    _, _, mean = line(whole, "couplings", "C:divergence:0:0", "C: couplings within the block")
+    _, _, mean = line(whole, "couplings", "C:divergence:D5:P1000", "C: couplings within the block")
     logs = [math.log(3e-3 / 20 * (1 + 0.1 * seed)) for seed in SEEDS]
     assert list(mean.x) == [20, 100]
     assert mean.y[0] == pytest.approx(math.exp(np.mean(logs)))
-    assert "geometric means" in words(whole, "couplings", "C:divergence:0:0")
-    _, _, chance = line(whole, "couplings", "C:divergence:0:0", "by chance, of the block chosen")
+    assert "geometric means" in words(whole, "couplings", "C:divergence:D5:P1000")
+    _, _, chance = line(whole, "couplings", "C:divergence:D5:P1000", "by chance, of the block chosen")
     assert list(chance.x) == [20, 100]
     expected = math.exp(np.mean([math.log(2e-6 * (1 + 0.1 * seed)) for seed in SEEDS]))
     assert list(chance.y) == pytest.approx([expected] * 2)
-    others = lmscope.open_run(whole).plot("couplings", "C:divergence:0:0").data[3:-3]
+    others = lmscope.open_run(whole).plot("couplings", "C:divergence:D5:P1000").data[3:-3]
     assert {trace.name for trace in others if trace.opacity == 1 and trace.name} == {mean.name}
 
 
 def test_teachers_seen_and_unseen_come_together(whole: Path) -> None:
-    state = "sparse:ground_state:0:0:0"
+    state = "sparse:ground_state:D8:N40:P1000"
     for name, column in (
-        ("new prompts of teachers seen", "loss_seen"),
-        ("new teachers of the same kind", "loss_unseen"),
-        ("new dense teachers", "loss_isotropic"),
+        ("unseen prompts of teachers seen", "loss_seen"),
+        ("unseen teachers of the same kind", "loss_unseen"),
+        ("unseen dense teachers", "loss_isotropic"),
     ):
         low, high, mean = line(whole, "diversity", state, name)
         rows = [row for row in diversity_rows(("adam",)) if row["teacher"] == "sparse"]
@@ -423,46 +432,80 @@ def test_teachers_seen_and_unseen_come_together(whole: Path) -> None:
         found = [np.exp(student(some)) for some in logs]
         for at, expected in ((0, found[0]), (-1, found[1])):
             assert (mean.y[at], low.y[at], high.y[at]) == pytest.approx(expected)
-    assert "Adam had not come to rest in 1 of 20 runs." in words(whole, "diversity", "sparse:adam:0:0:0")
+    assert "Adam had not come to rest in 1 of 20 runs." in words(
+        whole, "diversity", "sparse:adam:D8:N40:P1000"
+    )
     assert "come to rest" not in words(whole, "diversity", state)
-    _, _, mean = line(whole, "diversity", "loss_unseen:adam:0:0:0", "low-rank teachers")
+    _, _, mean = line(whole, "diversity", "loss_unseen:adam:D8:N40:P1000", "low-rank teachers")
     assert mean.y[0] == pytest.approx(0.2 + 3 + 0.015, rel=1e-4)
-    _, _, mean = line(whole, "diversity", "distance:adam:0:0:0", "sparse teachers: label row, |W₂₁|²")
+    _, _, mean = line(
+        whole, "diversity", "distance:adam:D8:N40:P1000", "sparse teachers: label row, mean W₂₁²"
+    )
     assert mean.y[1] == pytest.approx(0.05)
 
 
+def test_the_distances_of_the_weights_are_not_those_of_the_cross_task_argument(whole: Path) -> None:
+    for view, block in (("distance", 2 / 4), ("cross_task", 0.5 * 2 / 4)):
+        state = f"{view}:adam:D8:N40:P1000"
+        _, _, mean = line(whole, "diversity", state, "sparse teachers: block, mean (W₁₁ − I)²")
+        assert mean.y[1] == pytest.approx(block)
+    assert "the solver's own weights" in words(whole, "diversity", "distance:adam:D8:N40:P1000")
+    assert "the same for every solver, that minimise" in words(
+        whole, "diversity", "cross_task:adam:D8:N40:P1000"
+    )
+
+
+def test_runs_without_an_end_are_told_of_where_they_are_in_a_mean(tmp_path: Path) -> None:
+    rows = [
+        {**row, "converged": row["correlation"] < 0.9} if row["solver"] == "adam" else row
+        for row in correlated_rows()
+    ]
+    folder = write_experiments(tmp_path / "run", {"correlated": rows})
+    told = words(folder, "correlated", "loss:D20:N200:P10000")
+    assert "; Adam had not come to rest in 4 of 12 runs." in told
+
+
+def test_chart_and_table_of_models_hold_one_mean(whole: Path) -> None:
+    losses = [row["loss"] for row in architecture_rows() if row["model"] == "softmax" and row["tasks"] == 120]
+    found = geometric(losses)
+    told = words(whole, "architectures", "final:P120:D20:N100")
+    assert f"{found[0]:.4g} [{found[1]:.3g}, {found[2]:.3g}]" in told
+    _, _, mean = line(whole, "architectures", "test_losses:all:D20:N100", "softmax attention")
+    assert mean.y[0] == pytest.approx(found[0])
+
+
 def test_models_are_held_against_the_ground_state(whole: Path) -> None:
-    _, _, mean = line(whole, "architectures", "test_losses:0:0:0", "softmax attention")
+    _, _, mean = line(whole, "architectures", "test_losses:P120:D20:N100", "softmax attention")
     ends = [
         row["test_losses"][-1]
         for row in architecture_rows()
         if row["model"] == "softmax" and row["tasks"] == 120
     ]
     assert mean.x[-1] == 301
-    assert mean.y[-1] == pytest.approx(np.mean(ends))
-    _, _, ground = line(whole, "architectures", "test_losses:0:0:0", "ground state of the same tasks")
-    assert ground.y[0] == pytest.approx(100 / 120 + 0.0015)
-    final = lmscope.open_run(whole).plot("architectures", "final:0:0:0")
+    assert mean.y[-1] == pytest.approx(stats.gmean(ends))
+    _, _, ground = line(whole, "architectures", "test_losses:P120:D20:N100", "ground state of the same tasks")
+    assert ground.y[0] == pytest.approx(GROUND[120])
+    final = lmscope.open_run(whole).plot("architectures", "final:P120:D20:N100")
     (dot,) = [trace for trace in final.data if trace.visible is not False and trace.y == ("transformer",)]
     losses = [
         row["loss"] for row in architecture_rows() if row["model"] == "transformer" and row["tasks"] == 120
     ]
-    expected = student(losses)
+    expected = geometric(losses)
     assert dot.x[0] == pytest.approx(expected[0])
     assert dot.x[0] + dot.error_x.array[0] == pytest.approx(expected[2])
     assert dot.x[0] - dot.error_x.arrayminus[0] == pytest.approx(expected[1])
-    assert final.layout.shapes[0].x0 == pytest.approx(100 / 120 + 0.0015)
-    _, _, over = line(whole, "architectures", "test_losses:all:0:0", "ground state of the same tasks")
+    assert final.layout.shapes[0].x0 == pytest.approx(GROUND[120])
+    _, _, over = line(whole, "architectures", "test_losses:all:D20:N100", "ground state of the same tasks")
     assert list(over.x) == [120, 840]
-    assert list(over.y) == pytest.approx([100 / 120 + 0.0015, 100 / 840 + 0.0015])
-    told = words(whole, "architectures", "test_losses:0:0:0")
+    assert list(over.y) == pytest.approx(list(GROUND.values()))
+    told = words(whole, "architectures", "test_losses:P120:D20:N100")
     ratios = np.exp(
         student([math.log(1 + (0.05 * 2 + 0.002 * seed * 2) / (100 / 120 + 0.001 * seed)) for seed in SEEDS])
     )
     assert f"{ratios[0]:.4g} [{ratios[1]:.3g}, {ratios[2]:.3g}]" in told
     # 120 tasks leave many ground states at D = 20; of 840 there is one.
     assert "At P = 120 the ground state is not unique without weight decay" in told
-    assert "not unique" not in words(whole, "architectures", "test_losses:1:0:0")
+    assert "not unique" not in words(whole, "architectures", "test_losses:P840:D20:N100")
     held = [row for row in architecture_rows() if row["tasks"] == 120 and row["converged"] is not None]
     left = len([row for row in held if not row["converged"]])
     assert f"Training had not come to rest in {left} of {len(held)} runs" in told
@@ -488,7 +531,7 @@ def test_one_seed_has_no_bands(tmp_path: Path) -> None:
                 if base.get("fill") == "tonexty"
             ]
             assert not any(trace["visible"] for trace in banded)
-    assert "one seed" in words(folder, "amp_vs_training", "loss:0:0")
+    assert "one seed" in words(folder, "amp_vs_training", "loss:D20:P10000")
 
 
 def test_experiments_that_were_not_run_have_no_section(tmp_path: Path) -> None:

@@ -106,9 +106,9 @@ def test_training_is_told_by_its_difference_seed_by_seed() -> None:
     ]
     of = "minus that of the ground state of the same tasks: "
     assert said("amp_vs_training", rows) == [
-        f"Loss of message passing {of}less than 1e-06 in size, of 1 setting.",
-        "Loss of message passing without the Onsager term: none, it came to no end in any run.",
-        f"Loss of training by Adam {of}0.1 (0.0752 to 0.125) where it is largest, of 1 setting; the 95 % "
+        f"Loss of AMP {of}less than 1e-06 in size, of 1 setting.",
+        "Loss of AMP without Onsager term: none, it came to no end in any run.",
+        f"Loss of Adam {of}0.1 (0.0752 to 0.125) where it is largest, of 1 setting; the 95 % "
         "interval leaves out 0 in 1 of them.",
     ]
     stopped = [{**row, "converged": row["seed"] > 0} for row in solved("adam", (0.31, 0.5, 0.69))]
@@ -118,6 +118,38 @@ def test_training_is_told_by_its_difference_seed_by_seed() -> None:
     (text,) = said("amp_vs_training", wide)
     assert text.endswith("leaves out 0 in 0 of them.")
     assert "leaves out" not in said("amp_vs_training", [row for row in wide if row["seed"] == 0])[0]
+
+
+def test_the_terminal_has_the_means_of_the_page() -> None:
+    rows = solved("ground_state", (0.01, 1.0, 4.0))
+    (found,) = FINDINGS["amp_vs_training"](rows)
+    loss = found.bands["loss"]
+    assert loss is not None
+    assert loss.low is not None
+    assert loss.mean == pytest.approx(0.04 ** (1 / 3))
+    assert loss.low > 0
+    with_zero = [*rows, *({**row, "seed": 3, "loss": 0.0} for row in rows[:1])]
+    (found,) = FINDINGS["amp_vs_training"](with_zero)
+    loss = found.bands["loss"]
+    assert loss is not None
+    assert (loss.mean, loss.low, loss.seeds) == (0, None, 4)
+
+
+def test_runs_of_training_without_an_end_are_told_of() -> None:
+    rows = [
+        *solved("ground_state", (0.2, 0.4)),
+        *({**row, "converged": row["seed"] == 0} for row in solved("adam", (0.3, 0.6))),
+    ]
+    (text,) = said("amp_vs_training", rows)
+    assert text.endswith("; 1 of 2 runs in it had not come to an end.")
+
+
+def test_a_descent_before_the_regularization_acts_is_told_as_such() -> None:
+    shared = {**SIZES, "seed": 0, "ground_energy": -0.3, "relaxed_distance": 0.5, "relaxed_overlap": 0.2}
+    for level, modes in ((0.01, 15), (0.01, 5), (0.0, 15)):
+        rows = [{**shared, "tasks": 100, "regularization": level, "zero_modes": modes}]
+        (text,) = said("landscape", rows)
+        assert ("stopped on the floor of the valley" in text) == (level > 0 and modes > 5)
 
 
 def passed(onsager: bool, tasks: int, converged: bool) -> dict[str, Any]:
@@ -146,7 +178,7 @@ def test_where_message_passing_diverges_is_told() -> None:
         "exact ground state; at P = 1\u202f000, the most, 1.0e-09, and variances up to 0.1 % off the exact "
         "ones.",
         "Message passing without the Onsager term converges nowhere.",
-        "It diverges for few tasks and weak regularization: with the most tasks at λ₀ = 0.01, P = 10 (D = 4, "
+        "It diverges for few tasks: with the most tasks at λ₀ = 0.01, P = 10 (D = 4, "
         "N = 12, with the Onsager term).",
     ]
 
@@ -165,9 +197,9 @@ def test_a_model_is_called_worse_only_where_its_interval_says_so() -> None:
         [*rows("softmax", (0.5, 0.51, 0.52)), *rows("merged", (0.1, 0.2, 0.4)), *rows("full", (0.9,))],
     )
     begins = [text.partition(": ")[0] for text in told]
-    assert begins == ["Softmax, P = 100 (30 passes in batches)", "Merged, P = 100"]
+    assert begins == ["Softmax attention, P = 100 (30 passes in batches)", "Linear, merged weights, P = 100"]
     assert told[0].endswith(
-        "the loss on fresh tasks is higher than the ground state's: 2.55 (2.43 to 2.68) times it."
+        "the loss on unseen tasks is higher than the ground state's: 2.55 (2.43 to 2.68) times it."
     )
     assert "is not shown to differ from the ground state's" in told[1]
     (lower,) = said("architectures", rows("full", (0.1, 0.11, 0.12), converged=False))

@@ -368,8 +368,21 @@ def test_few_teachers_are_memorised_many_are_learnt_in_context() -> None:
     # Weights for one subspace fail outside it; those for sparse teachers, whose directions are all, do not.
     assert isotropic["low_rank", 1000] > 5 * unseen["low_rank", 1000]
     assert isotropic["sparse", 1000] == pytest.approx(unseen["sparse", 1000], rel=0.1)
-    label = mean_over(rows, "distance_w21", "distinct_teachers")
+    for row in rows:
+        form = sg.fields(_drawn(row))
+        weights = sg.ground_state(form, regularization=0.005).weights
+        assert row["distance_w11"] == pytest.approx(np.mean((weights[:8, :8] - np.eye(8)) ** 2))
+        assert row["distance_w21"] == pytest.approx(np.mean(weights[8, :8] ** 2))
+    label = mean_over(rows, "cross_task_w21", "distinct_teachers")
     assert label[1000] < 0.01 * label[1]
+
+
+def _drawn(row: Mapping[str, Any]) -> sg.Tasks:
+    return sg.make_tasks(
+        **{name: row[name] for name in ("dimension", "prompt_length", "tasks", "teacher", "seed")},
+        distinct_teachers=row["distinct_teachers"],
+        teacher_size=None if row["teacher"] == "dense" else 2,
+    )
 
 
 def test_training_that_stops_too_early_says_so() -> None:

@@ -33,6 +33,24 @@ LABELS: Mapping[str, str] = {
     "seed": "Seed",
 }
 """Column of the settings -> what its choice is called."""
+LOSSES = frozenset(("loss", "ground_loss", "loss_seen", "loss_unseen", "loss_isotropic", "training_loss"))
+"""Columns that hold a mean squared error."""
+GEOMETRIC = LOSSES | {
+    "divergence",
+    "spread",
+    "distance_w11",
+    "distance_w21",
+    "cross_task_w11",
+    "cross_task_w21",
+}
+"""Columns whose mean over seeds is the geometric one: never negative, and seeds may lie decades apart."""
+_IN_KEYS: Mapping[str, str] = {
+    "dimension": "D",
+    "prompt_length": "N",
+    "tasks": "P",
+    "regularization": "lambda",
+    "inverse_temperature": "beta",
+}
 SIGNS: Mapping[str, str] = {
     "dimension": "D",
     "prompt_length": "N",
@@ -57,16 +75,21 @@ class Choice:
 
 
 def choice_of(rows: Iterable[Row], column: str) -> Choice:
-    """The column's values, from small to large."""
-    values = {str(at): value for at, value in enumerate(sorted({row[column] for row in rows}))}
+    """The column's values, from small to large, under keys that say them."""
+    values = {value_key(column, value): value for value in sorted({row[column] for row in rows})}
     options = {key: number(value, 4) for key, value in values.items()}
     return Choice(column, LABELS.get(column, column), options, values)
 
 
+def value_key(column: str, value: float) -> str:
+    """Of a state's key: ``P336``, ``lambda0.001``; the same whatever other values there are."""
+    short = f"{value:g}"
+    return f"{_IN_KEYS.get(column, column)}{short if float(short) == value else value}"
+
+
 def choices_of(rows: Sequence[Row], columns: Iterable[str], *views: Choice) -> list[Choice]:
-    """Views first, then the columns; those with one option last, as the page shows no select for them."""
-    found = [*views, *(choice_of(rows, column) for column in columns)]
-    return sorted(found, key=lambda one: len(one.options) == 1)
+    """Views first, then the columns, in this order however many options each has: keys stay as they are."""
+    return [*views, *(choice_of(rows, column) for column in columns)]
 
 
 def view_choice(column: str, label: str, options: Mapping[str, str]) -> Choice:
@@ -144,8 +167,10 @@ class Band:
 
 
 def band(values: Sequence[float], *, logarithmic: bool = False) -> Band:
-    """Of at least one value; ``logarithmic``: of positive values, the geometric mean and the interval of the
-    logarithm."""
+    """Of at least one value; ``logarithmic``: of values that are not negative, the geometric mean and the
+    interval of the logarithm; with a 0 among them that mean is 0, and there is no interval."""
+    if logarithmic and not all(values):
+        return Band(0.0, None, None, len(values))
     if logarithmic:
         logs = band([math.log(value) for value in values])
         low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
@@ -166,9 +191,16 @@ class Point:
     rows: Sequence[Row]
 
 
-def points_of(rows: Iterable[Row], x: str, y: str, *, logarithmic: bool = False) -> list[Point]:
-    """One point per value of the column ``x``, from left to right, of the rows that have a ``y`` (on a
-    logarithmic axis a positive one)."""
+def band_of(rows: Iterable[Row], column: str) -> Band | None:
+    """Over the rows that have the number: the geometric mean of the columns `GEOMETRIC`."""
+    values = [row[column] for row in rows if row[column] is not None]
+    return band(values, logarithmic=column in GEOMETRIC) if values else None
+
+
+def points_of(rows: Iterable[Row], x: str, y: str, *, logarithmic: bool | None = None) -> list[Point]:
+    """One point per value of the column ``x``, from left to right, of the rows that have a ``y`` (for a
+    geometric mean a positive one); ``logarithmic``: as of `band`, by default of the columns `GEOMETRIC`."""
+    logarithmic = y in GEOMETRIC if logarithmic is None else logarithmic
     at: dict[float, list[Row]] = defaultdict(list)
     for row in rows:
         if row[y] is not None and (row[y] > 0 or not logarithmic):

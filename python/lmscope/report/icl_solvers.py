@@ -10,8 +10,10 @@ from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, VERMILLION, Figure, Variant
 from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_names import SOLVERS
 from lmscope.report.icl_rows import (
     BANDS,
+    GEOMETRIC,
     LINE_COLUMNS,
     LOG_BANDS,
     Band,
@@ -69,11 +71,11 @@ class _Look:
 
 
 _LOOKS = {
-    "ground_state": _Look("ground state", BLUE),
-    "amp": _Look("AMP", ORANGE, "diamond-open", "dot"),
-    "amp_without_onsager": _Look("AMP without Onsager term", GREEN, "square-open", "dash"),
-    "adam": _Look("Adam", VERMILLION, "triangle-up"),
-    "population": _Look("infinitely many tasks", GREY, "line-ew-open", "dash"),
+    "ground_state": _Look(SOLVERS["ground_state"], BLUE),
+    "amp": _Look(SOLVERS["amp"], ORANGE, "diamond-open", "dot"),
+    "amp_without_onsager": _Look(SOLVERS["amp_without_onsager"], GREEN, "square-open", "dash"),
+    "adam": _Look(SOLVERS["adam"], VERMILLION, "triangle-up"),
+    "population": _Look(SOLVERS["population"], GREY, "line-ew-open", "dash"),
 }
 
 
@@ -199,11 +201,11 @@ def differences(rows: Sequence[Row], one: Line, x: str) -> list[Row]:
     ]
 
 
-def _seen(rows: Sequence[Row], one: Line, view: str, x: str, *, log: bool = False) -> list[Point]:
+def _seen(rows: Sequence[Row], one: Line, view: str, x: str) -> list[Point]:
     if view == "difference":
         own = one.solver not in ("ground_state", "population")
         return points_of(differences(rows, one, x), x, "difference") if own else []
-    found = points_of(one.of(rows), x, view, logarithmic=log)
+    found = points_of(one.of(rows), x, view)
     if one.solver != "population":
         return found
     # The same number for every seed.
@@ -220,8 +222,8 @@ def _variant(
     label: str,
     fixed: str,
 ) -> Variant:
-    log = view == "loss" and logarithmic(_seen(rows, one, view, x) for one in lines)
-    shown = [_seen(rows, one, view, x, log=log) for one in lines]
+    shown = [_seen(rows, one, view, x) for one in lines]
+    log = view == "loss" and logarithmic(shown)
     known = [(one, points) for one, points in zip(lines, shown, strict=True) if points]
     label = label[0].upper() + label[1:]
     if not known:
@@ -233,7 +235,7 @@ def _variant(
         else value_axis(looks.axis, shown, log=log)
     )
     cells = [{point.x: cell_words(point.band) for point in points} for _, points in known]
-    note = ". ".join([looks.note, LOG_BANDS if log else BANDS, *([fixed] if fixed else [])])
+    note = ". ".join([looks.note, LOG_BANDS if view in GEOMETRIC else BANDS, *([fixed] if fixed else [])])
     return Variant(
         label,
         [
@@ -269,13 +271,14 @@ def said(rows: Sequence[Row], lines: Sequence[Line], x: str, words: str) -> list
     sentences = []
     for one in lines:
         by_seed: dict[int, list[float]] = defaultdict(list)
-        for row in differences(rows, one, x):
+        pairs = differences(rows, one, x)
+        for row in pairs:
             by_seed[row["seed"]].append(row["difference"])
         if one.solver != "adam" or not by_seed:
             continue
         places = max(map(len, by_seed.values()))
         whole = [fmean(gaps) for gaps in by_seed.values() if len(gaps) == places]
-        rest = not_at_rest("Adam", one.of(rows))
+        rest = not_at_rest("Adam", pairs)
         over = f"the mean over {count(places, words)}" if places > 1 else f"of one {words}"
         sentences.append(
             f"{one.look.name} less ground state, {over}: {band_words(band(whole))}{_judged(band(whole))}"

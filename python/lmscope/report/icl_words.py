@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmscope.report.icl_axes import spins
-from lmscope.report.icl_rows import SIGNS, points_of
+from lmscope.report.icl_descents import STOPPED, stopped
+from lmscope.report.icl_rows import SIGNS, at_settings, points_of
 from lmscope.report.icl_solvers import training_sentences
 from lmscope.report.records import Records, Row
 from lmscope.report.words import count, listing, number, plain
@@ -49,7 +50,13 @@ def _about(records: Records) -> list[str]:
     presets = list(dict.fromkeys(str(one["preset"]) for one in asked.values() if "preset" in one))
     cells = [one.get("cells", {}) for one in asked.values()]
     seeds = [len(one["seed"]) for one in cells if "seed" in one]
-    rows = [row for name in records.analyses for row in records.without_lists(name)]
+    # Tokens of one prompt have a dimension of their own, and one task.
+    rows = [
+        row
+        for name in records.analyses
+        for row in records.without_lists(name)
+        if (name, row.get("kind")) != ("coupling_spectrum", "tokens")
+    ]
     machine = manifest.get("machine")
     cpus = machine.get("cpus") if isinstance(machine, dict) else None
     words = [
@@ -136,12 +143,22 @@ def _phase_map(records: Records) -> list[str]:
 
 
 def _landscape(records: Records) -> list[str]:
+    """At the least regularization, by sizes."""
     rows = [row for row in records.without_lists("landscape") if row["relaxed_overlap"] is not None]
-    if not rows:
-        return []
-    by_tasks = points_of(rows, "tasks", "relaxed_overlap")
-    words = [f"{number(one.band.mean)} at P = {number(one.x)}" for one in by_tasks]
-    return [f"Landscape: the mean cosine between replicas at rest is {listing(words)}."]
+    level = min((row["regularization"] for row in rows), default=0.0)
+    told = []
+    for dimension, length in sorted({(row["dimension"], row["prompt_length"]) for row in rows}):
+        some = at_settings(rows, {"dimension": dimension, "prompt_length": length, "regularization": level})
+        words = [
+            f"{number(one.band.mean)} at P = {number(one.x)}{f' ({STOPPED})' if stopped(one.rows[0]) else ''}"
+            for one in points_of(some, "tasks", "relaxed_overlap")
+        ]
+        if words:
+            told.append(
+                f"Landscape, D = {number(dimension)}, N = {number(length)}, λ₀ = {number(level)}: the mean "
+                f"cosine between replicas after the descent is {listing(words)}."
+            )
+    return told
 
 
 def _amp(records: Records) -> list[str]:

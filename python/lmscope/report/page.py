@@ -90,10 +90,14 @@ def _for_script(figure: Figure) -> dict[str, Any]:
 def state_files(figure: Figure) -> dict[str, str]:
     """The part of a file's name that says which state it shows: the matrix's name and the further parts of
     the state's key, or that key."""
-    names = [
-        "-".join([str(figure.matrices[key]["name"]), *key.split(":")[1:]]) if key in figure.matrices else key
+    parts = {
+        key: [str(figure.matrices[key]["name"]) if key in figure.matrices else first, *further]
         for key in figure.states
-    ]
+        for first, *further in [key.split(":")]
+    }
+    names = ["-".join(parts[key]) for key in figure.states]
+    if len(set(names)) < len(names):
+        names = [key if key not in figure.matrices else name for key, name in zip(parts, names, strict=True)]
     return dict(zip(figure.states, file_stems(names), strict=True))
 
 

@@ -18,12 +18,14 @@ class PhaseMeasure:
 PHASE_MEASURES = {
     "loss": PhaseMeasure(
         "Loss on unseen tasks",
-        "test loss",
-        "Exact mean squared error of the ground state on new tasks; weights that are all zero have 1",
+        "mean squared error on unseen tasks",
+        "Exact mean squared error of the ground state on unseen tasks; the labels' mean square is 1",
         logarithmic=True,
     ),
     "training_loss": PhaseMeasure(
-        "Training loss", "training loss", "Mean squared error of the ground state on its own tasks"
+        "Training loss",
+        "training loss",
+        "Mean squared error of the ground state on its own tasks; arithmetic means, as it may be 0",
     ),
     "contrast": PhaseMeasure(
         "Contrast ratio",

@@ -69,7 +69,7 @@ _CONTRAST = {
     "contrast": _real_or_null("<W, I> / (|W| |I|), I of size D + 1: sqrt(D / (D + 1)) at best"),
     "diagonal": _real_or_null("mean of the D diagonal weights that multiply a token entry with its own"),
 }
-_UNIT = "the mean squared label is 1"
+_UNIT = "the labels' mean square is 1"
 
 EMERGENCE_COLUMNS: dict[str, Column] = {
     **_SEED,
@@ -101,7 +101,7 @@ PHASE_MAP_COLUMNS: dict[str, Column] = {
     "loss": _real_or_null(f"exact mean squared error of the ground state on unseen tasks; {_UNIT}"),
     "training_loss": _real_or_null("mean squared error on the tasks themselves"),
     **_CONTRAST,
-    "best_loss": _real("loss of the best weights, of infinitely many tasks"),
+    "best_loss": _real("loss of the ground state of infinitely many tasks, the best merged linear attention"),
     **_END,
 }
 """One row per seed, prompt length, number of tasks and regularization."""
@@ -116,7 +116,10 @@ LANDSCAPE_COLUMNS: dict[str, Column] = {
     "axes_x": _reals("first coordinate of the grid's points"),
     "axes_y": _reals("second coordinate of the grid's points"),
     "grid": _reals("energy over the grid; one row of axes_x after the other, by axes_y"),
-    "relaxed_x": _reals("first coordinate of replicas after descent to a minimum, one a replica"),
+    "relaxed_x": _reals(
+        "first coordinate of replicas after the descent, one a replica; stopped before "
+        "regularization has moved directions that the tasks leave free"
+    ),
     "relaxed_y": _reals("second coordinate of them"),
     "relaxed_energy": _reals("their energies"),
     "relaxed_overlap": _real_or_null("mean cosine between two of them: 1 where there is one minimum"),
@@ -147,7 +150,8 @@ AMP_COLUMNS: dict[str, Column] = {
 
 _SOLVED = {
     "solver": _text(
-        "ground_state, amp, amp_without_onsager, adam, or population: the ground state of endless tasks"
+        "ground_state, amp, amp_without_onsager, adam, or population: the ground state of infinitely "
+        "many tasks"
     ),
     **_REGULARIZATION,
     "weight_decay": _real_or_null("of Adam, twice the regularization that it amounts to; null otherwise"),
@@ -219,15 +223,15 @@ ARCHITECTURES_COLUMNS: dict[str, Column] = {
     "model": _text("merged, separate, multi_head, full, softmax or transformer; ground_state: not trained"),
     "parameters": _count("numbers that are trained"),
     "epochs": _count("steps of full-batch Adam; of softmax and transformer passes over the tasks in batches"),
-    "loss": _real_or_null(f"mean squared error on fresh tasks, the same for all models; {_UNIT}"),
+    "loss": _real_or_null(f"mean squared error on unseen tasks, the same for all models; {_UNIT}"),
     "loss_low": _real_or_null("lower end of its 95 % interval over tasks"),
     "loss_high": _real_or_null("upper end of it"),
     "training_loss": _real_or_null("mean squared error on the tasks themselves, at the end"),
     "steps": _reals("epochs at which the losses were taken"),
     "losses": _reals("training loss at these"),
-    "test_losses": _reals("loss on fresh tasks at these"),
+    "test_losses": _reals("loss on unseen tasks at these"),
     "contrast": _real_or_null("<W, I> / (|W| |I|) where the model is one matrix W; null otherwise"),
-    "ground_loss": _real("loss of the ground state of the same tasks, on the same fresh ones"),
+    "ground_loss": _real("loss of the ground state of the same tasks, on the same unseen ones"),
     "ground_unique": _flag("it is the only one; else the one of minimum norm"),
     **_REST,
     **_END,
@@ -240,12 +244,17 @@ DIVERSITY_COLUMNS: dict[str, Column] = {
     "distinct_teachers": _count("teachers that the tasks share"),
     "teacher": _text("dense, sparse or low_rank: what the teachers are"),
     "solver": _text("ground_state or adam"),
-    "loss_seen": _real_or_null("exact mean squared error on new prompts of the teachers of the training"),
-    "loss_unseen": _real_or_null("the same of new teachers of the same kind"),
-    "loss_isotropic": _real_or_null("the same of new dense teachers"),
+    "loss_seen": _real_or_null("exact mean squared error on unseen prompts of the teachers of the training"),
+    "loss_unseen": _real_or_null("the same of unseen teachers of the same kind"),
+    "loss_isotropic": _real_or_null("the same of unseen dense teachers"),
     "training_loss": _real_or_null("mean squared error on the tasks themselves"),
-    "distance_w11": _real_or_null("|W11 - I|^2 of the block that the cross-task argument makes the identity"),
-    "distance_w21": _real_or_null("|W21|^2 of the label row that it makes zero"),
+    "distance_w11": _real_or_null("mean over the D x D entries of (W11 - I)^2, the block of these weights"),
+    "distance_w21": _real_or_null("mean over the D entries of W21^2, their label row"),
+    "cross_task_w11": _real(
+        "mean (W11 - I)^2 of weights that minimise |(w W21'/sqrt(D) + W11) C - I|^2 over the tasks, C a "
+        "prompt's tokens X X'/N and w its teacher: the cross-task argument, the same for every solver"
+    ),
+    "cross_task_w21": _real("mean W21^2 of these"),
     **_REST,
     **_END,
 }

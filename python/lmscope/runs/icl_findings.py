@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lmscope.report.icl_rows import Band, Point, band, points_of
+from lmscope.report.icl_rows import Band, Point, band, band_of, points_of
 
 Row: TypeAlias = dict[str, Any]
 
@@ -182,7 +182,7 @@ def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
-    """Loss of every model on fresh tasks, and its ratio to that of the ground state on the same ones: the
+    """Loss of every model on unseen tasks, and its ratio to that of the ground state on the same ones: the
     geometric mean over seeds, as losses spread over decades near D(D+1) tasks. `unique`: seeds whose ground
     state is the only one."""
     for of, own in _groups(rows, *SIZES, "model"):
@@ -214,6 +214,8 @@ def diversity(rows: Sequence[Row]) -> Iterator[Finding]:
             "training_loss",
             "distance_w11",
             "distance_w21",
+            "cross_task_w11",
+            "cross_task_w21",
         )
         yield Finding(of, _rest(own), _over(own, *names))
 
@@ -255,8 +257,8 @@ def _spins(of: Mapping[str, Any]) -> int:
 
 def _over(rows: Iterable[Row], *columns: str) -> dict[str, Band | None]:
     """Means over seeds, of those that have the number."""
-    known = {column: [row[column] for row in rows if row[column] is not None] for column in columns}
-    return {column: band(values) if values else None for column, values in known.items()}
+    rows = list(rows)
+    return {column: band_of(rows, column) for column in columns}
 
 
 def _paired(own: Sequence[Row], others: Sequence[Row], column: str, *, ratio: bool = False) -> Band | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lmscope.report.icl_descents import STOPPED
+from lmscope.report.icl_names import MODELS, SOLVERS, TEACHERS
 from lmscope.report.icl_rows import Band
 from lmscope.report.words import count, listing, number, percent, plain
 from lmscope.runs.icl_findings import Finding
@@ -17,11 +19,7 @@ _SAME = 1e-6
 
 _IN_BATCHES = ("softmax", "transformer")
 
-_OTHERS = {
-    "amp": "message passing",
-    "amp_without_onsager": "message passing without the Onsager term",
-    "adam": "training by Adam",
-}
+_OTHERS = {name: SOLVERS[name] for name in ("amp", "amp_without_onsager", "adam")}
 
 
 def with_interval(one: Band) -> str:
@@ -118,8 +116,10 @@ def _amp(findings: Sequence[Finding]) -> Iterator[str]:
     far = [(to, one) for one in findings if (to := one.numbers["diverges_to"]) is not None]
     if far:
         to, where = max(far, key=lambda found: found[0])
+        several = len({one.of["regularization"] for one in findings}) > 1
+        weak = " and weak regularization" if several else ""
         yield (
-            "It diverges for few tasks and weak regularization: with the most tasks at \u03bb\u2080 = "
+            f"It diverges for few tasks{weak}: with the most tasks at \u03bb\u2080 = "
             f"{number(where.of['regularization'])}, P = {number(to)} ({_in(where.of)}, "
             f"{_onsager(where.of['onsager'])})."
         )
@@ -165,11 +165,12 @@ def _landscape(findings: Sequence[Finding]) -> Iterator[str]:
         free, alike = one.bands["zero_modes"], one.bands["relaxed_overlap"]
         if one.of["regularization"] == least and free is not None and alike is not None:
             last = one.of["dimension"] + 1
+            level = f"λ₀ = {number(least)}"
+            short = f" ({STOPPED})" if least > 0 and free.mean > last else ""
             yield (
                 f"Landscape, {_in(one.of)}, P = {number(one.of['tasks'])}: {number(free.mean - last)} of the "
                 f"{number(last * (last - 1))} directions that enter are free ({last} never enter); after the "
-                f"descent at "
-                f"\u03bb\u2080 = {number(least)} replicas have a mean cosine of {with_interval(alike)}."
+                f"descent at {level}{short} replicas have a mean cosine of {with_interval(alike)}."
             )
 
 
@@ -190,7 +191,7 @@ def _architectures(findings: Sequence[Finding]) -> Iterator[str]:
         ratio = one.bands["ratio"]
         if ratio is None or ratio.low is None:
             continue
-        name = plain(one.of["model"])
+        name = MODELS.get(one.of["model"]) or plain(one.of["model"])
         passes = number(one.numbers["epochs"])
         how = f" ({passes} passes in batches)" if one.of["model"] in _IN_BATCHES else ""
         rest = _not_at_rest("training", [one])
@@ -200,7 +201,7 @@ def _architectures(findings: Sequence[Finding]) -> Iterator[str]:
             else f"{with_interval(ratio)} times that of the minimum-norm ground state, one of many here"
         )
         yield (
-            f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}{how}: the loss on fresh tasks is "
+            f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}{how}: the loss on unseen tasks is "
             f"{told}{f'; {rest}' if rest else ''}."
         )
 
@@ -247,11 +248,11 @@ def _diversity(findings: Sequence[Finding]) -> Iterator[str]:
         for one in (ordered[0], ordered[-1]) if len(ordered) > 1 else ordered:
             seen, unseen = one.bands["loss_seen"], one.bands["loss_unseen"]
             if seen is not None and unseen is not None:
-                name = plain(teacher)
+                name = TEACHERS.get(teacher) or plain(teacher)
                 yield (
                     f"{name[:1].upper()}{name[1:]} teachers, {number(one.of['distinct_teachers'])} of them: "
-                    f"the ground state's loss is {with_interval(seen)} on those of the training, "
-                    f"{with_interval(unseen)} on new ones."
+                    f"the ground state's loss is {with_interval(seen)} on unseen prompts of these, "
+                    f"{with_interval(unseen)} on unseen teachers."
                 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmscope.report.icl_names import MODELS, SOLVERS, TEACHERS
 from lmscope.report.icl_rows import Band
 from lmscope.report.words import count, number, plain
 from lmscope.runs.icl_sentences import SENTENCES, with_interval
@@ -34,6 +35,8 @@ _SETTINGS = {
 }
 """Column of the settings -> heading, in the order of a table's first columns."""
 
+_NAMES = {**SOLVERS, **MODELS, **TEACHERS, "ground_state": SOLVERS["ground_state"]}
+
 _TITLES: dict[str, tuple[str, dict[str, str]]] = {
     "emergence": (
         "Uniqueness of the ground state",
@@ -59,15 +62,15 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "behind_loss": "loss behind",
             "fall": "ratio",
             "rise": "rise",
-            "best_loss": "best possible",
+            "best_loss": "infinitely many tasks",
         },
     ),
     "landscape": (
         "Energy landscape",
         {
             "zero_modes": "free directions",
-            "relaxed_overlap": "overlap at rest",
-            "relaxed_distance": "distance at rest",
+            "relaxed_overlap": "overlap after the descent",
+            "relaxed_distance": "distance after the descent",
             "ground_energy": "ground energy",
         },
     ),
@@ -104,7 +107,7 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
         "Models trained on the same tasks",
         {
             "parameters": "parameters",
-            "loss": "loss, fresh tasks",
+            "loss": "loss, unseen tasks",
             "training_loss": "training loss",
             "ratio": "times ground state's",
             "epochs": "epochs",
@@ -125,6 +128,16 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 """Experiment -> title, and number -> heading."""
+
+_GEOMETRIC = {
+    "emergence": "spreads are geometric means",
+    "couplings": "divergences are geometric means",
+    **dict.fromkeys(
+        ("phase_map", "amp_vs_training", "correlated", "architectures", "diversity"),
+        "losses are geometric means",
+    ),
+}
+"""Experiment -> what its table holds no arithmetic means of."""
 
 _SOLVED = {
     "at_rest": "converged",
@@ -159,8 +172,9 @@ def _table(name: str, findings: Sequence[Finding], seeds: int) -> Table:
     ):
         shown = [key for key in shown if key not in ("at_rest", "runs")]
     told = [*(f"{_SETTINGS[column]} = {_value(findings[0].of[column])}" for column in shared)]
+    means = [_GEOMETRIC[name]] if seeds > 1 and name in _GEOMETRIC else []
     return (
-        f"{title} ({', '.join([*told, count(seeds, 'seed')])})",
+        f"{title} ({', '.join([*told, count(seeds, 'seed'), *means])})",
         (*(_SETTINGS[column] for column in own), *(headings[key] for key in shown)),
         [
             (*(_value(one.of[column]) for column in own), *(_value(_found(one, key)) for key in shown))
@@ -179,7 +193,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "with" if value else "without"
     if isinstance(value, str):
-        return plain(value)
+        return _NAMES.get(value) or plain(value)
     if isinstance(value, Band):
         return "0" if abs(value.mean) < _ROUNDING else with_interval(value)
     return "0" if abs(value) < _ROUNDING else number(value)
@@ -221,21 +235,36 @@ _LEGEND = (
     ),
     ("spread at many P", "the same at 2 D(D+1) tasks, or the nearest number"),
     ("sampled off", "largest relative error of the spread of sampled replicas"),
-    ("loss there", "mean squared error, labels having 1; geometric mean over seeds, as all of this table"),
+    ("loss there", "mean squared error; the labels' mean square is 1"),
+    (
+        "infinitely many tasks",
+        "loss of the ground state of infinitely many tasks: the best merged linear attention",
+    ),
+    ("loss, unseen tasks", "mean squared error; the labels' mean square is 1"),
+    ("seen", "loss on unseen prompts of the teachers of the training; the labels' mean square is 1"),
+    ("unseen", "loss on unseen teachers of the same kind"),
+    ("dense unseen", "loss on unseen dense teachers"),
     ("ratio", "loss there / loss behind, seed by seed"),
     ("rise", "largest factor by which the mean loss grows with more tasks; 1: it falls throughout"),
-    ("overlap at rest", "mean cosine between replicas after the descent: 1 where they meet"),
+    (
+        "overlap after the descent",
+        "mean cosine between replicas: 1 where they meet; stopped on the floor of the valley, where "
+        "\u03bb\u2080 > 0 and directions are free",
+    ),
     ("all from P", "least number of tasks from which on every run converges"),
     ("mean off", "largest |mean - exact ground state|, over the runs that converge"),
     ("variance off", "largest relative error of a variance, over these"),
-    ("above ground state", "loss minus that of the exact ground state of the same tasks, paired by seed"),
-    ("times ground state's", "loss over that of the ground state on the same fresh tasks; geometric mean"),
+    (
+        "above ground state",
+        "loss minus that of the exact ground state of the same tasks, paired by seed; arithmetic mean",
+    ),
+    ("times ground state's", "loss over that of the ground state on the same unseen tasks; geometric mean"),
     (
         "epochs",
         "full-batch steps; softmax and transformer: passes over the tasks in batches, on whose "
         "number their loss depends",
     ),
-    ("converged", "runs that came to rest: of training, whose gradient fell to a thousandth of the first"),
+    ("converged", "runs that came to rest; of training: its gradient fell to a thousandth of the first"),
     ("contrast", "cosine between W and the identity"),
     ("divergence, nats", "Kullback-Leibler, to the distribution at the next prompt length"),
     ("by chance", "divergence to as many sets drawn anew at the same prompt length"),

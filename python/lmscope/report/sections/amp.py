@@ -116,7 +116,7 @@ def section(records: Records) -> Section | None:
         "cell is a number of tasks and a regularization; a cross says that some seed diverged there. With "
         "the Onsager term, which takes back what a weight hears of itself, means at rest are the exact "
         "ground state; without it, as in the paper's code, they are biased. A click on a cell shows the "
-        "course of its changes below.",
+        "course of its changes below. Experiment amp.",
         surprise="Errors of converged means above 1e-5 with the Onsager term, or of the variances above a "
         "few percent with many tasks. Divergence with many tasks and a strong regularization.",
         figure=figure,

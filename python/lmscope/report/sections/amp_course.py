@@ -78,7 +78,7 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"choices": choices},
         shows="Mean squared change of means and variances in every sweep of message passing, one line per "
-        "seed. A straight line downwards is convergence, and its slope the rate.",
+        "seed. A straight line downwards is convergence, and its slope the rate. Experiment amp.",
         surprise="A line that levels off above the tolerance, or turns upwards: the updates chase each "
         "other, and more damping or regularization is needed.",
         figure=figure,
@@ -98,6 +98,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], seeds: int, key: str, l
     if any(len(row["changes"]) > _MOST_POINTS for row in some):
         note += f"; of long courses {_MOST_POINTS} sweeps, the last among them"
     fates = "; ".join(_fate(kind, of) for kind, of in held.items() if of)
+    fates = fates[0].upper() + fates[1:]
     below = " ".join(filter(None, [f"{note}. {fates}.", fixed_note(choices)]))
     places = [(kind, at) for kind in _KINDS for at in range(seeds)]
     return Variant(
@@ -133,6 +134,4 @@ def _line(course: tuple[Row, Any, Any] | None) -> dict[str, Any]:
 
 def _fate(kind: bool, rows: list[Row]) -> str:
     converged, diverged = (sum(row[of] for row in rows) for of in ("converged", "diverged"))
-    name = _KINDS[kind][0]
-    name = name[0].upper() + name[1:]
-    return f"{name} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"
+    return f"{_KINDS[kind][0]} {converged} of {count(len(rows), 'seed')} converged, {diverged} diverged"

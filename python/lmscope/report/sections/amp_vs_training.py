@@ -29,13 +29,13 @@ def section(records: Records) -> Section | None:
             "key": "amp_vs_training",
             "label": "Loss on unseen tasks against the prompt length, one line per solver",
         },
-        shows="Loss on tasks with new teachers, against how many examples a prompt shows. All solvers have "
+        shows="Loss on unseen tasks, against how many examples a prompt shows. All solvers have "
         "the same tasks: the ground state is the exact minimum of the energy, AMP is message passing "
         "towards it, Adam is gradient descent with weight decay. The grey line is the ground state of "
-        "infinitely many tasks, the best that these weights can do.",
+        "infinitely many tasks, the best merged linear attention. Experiment amp-vs-training.",
         surprise="AMP with the Onsager term away from the ground state: they have the same fixed point. "
         "Without that term a gap is expected, and shrinks with the number of tasks. Adam below the ground "
         "state is no contradiction: the ground state is best on its own tasks, and early stopping or "
-        "another regularization can serve new ones better.",
+        "another regularization can serve unseen ones better.",
         figure=figure,
     )

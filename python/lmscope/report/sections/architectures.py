@@ -10,8 +10,8 @@ from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
 from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_names import MODELS
 from lmscope.report.icl_rows import (
-    BANDS,
     LINE_COLUMNS,
     LOG_BANDS,
     Band,
@@ -19,6 +19,7 @@ from lmscope.report.icl_rows import (
     Point,
     at_settings,
     band,
+    band_of,
     band_words,
     choice_of,
     choices_of,
@@ -42,14 +43,7 @@ from lmscope.report.words import as_html, listing, number, plain
 ORDER = 89
 
 _GROUND, _ALL = "ground_state", "all"
-_NAMES = {
-    "merged": "linear, merged weights",
-    "separate": "linear, separate W_Q and W_K",
-    "multi_head": "linear, multi-head",
-    "full": "linear, all four matrices",
-    "softmax": "softmax attention",
-    "transformer": "transformer",
-}
+_NAMES = {name: words for name, words in MODELS.items() if name != _GROUND}
 _LOOKS = {
     "merged": (BLUE, "circle"),
     "separate": (GREEN, "square"),
@@ -63,10 +57,15 @@ _EPOCHS = (
     "their loss depends on how many were made"
 )
 _VIEWS = {
-    "test_losses": "loss on fresh tasks during training",
+    "test_losses": "loss on unseen tasks during training",
     "losses": "loss on the training tasks during training",
-    "final": "loss on fresh tasks at the end, model by model",
+    "final": "loss on unseen tasks at the end, model by model",
 }
+
+_TABLE_NOTE = (
+    "In the table losses are geometric means over seeds too, and ratios to the ground state's, on the same "
+    "unseen tasks and seed by seed; contrast ratios are arithmetic ones"
+)
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import choice_row %}
@@ -86,7 +85,7 @@ _BELOW = """
 <th class="n"><button>Numbers trained</button><th class="n"><button>Epochs</button>
 {% if unrested %}<th class="n"><button>Came to rest</button>{% endif %}
 
-<th class="n"><button>Loss on fresh tasks</button><th class="n"><button>Times ground state's</button>
+<th class="n"><button>Loss on unseen tasks</button><th class="n"><button>Times ground state's</button>
 <th class="n"><button>Loss on the training tasks</button>
 <th class="n"><button>Contrast ratio</button></tr></thead>
 <tbody>
@@ -150,10 +149,12 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"choices": choices},
         shows="Models trained by Adam on the same tasks; the grey line is the exact ground state of these "
-        "tasks, which linear attention of any of the linear forms can reach and not pass on them. On fresh "
-        "tasks it can be passed.",
-        surprise="A linear form that ends far from the others: they can represent the same function, so "
-        "that training has not ended or the learning rate does not fit. Softmax attention and a transformer "
+        "tasks. On these tasks linear attention with merged weights, with separate W_Q and W_K or with "
+        "several heads can reach and not pass it; all four matrices, whose values have a free row, and the "
+        "other models can pass it. On unseen tasks all can. Experiment architectures.",
+        surprise="One of merged, separate and multi-head linear attention that ends far from the other two: "
+        "they can represent the same function, so that training has not ended or the learning rate does not "
+        "fit. One of these below the ground state on the training tasks. Softmax attention and a transformer "
         "that end higher have often been given fewer epochs (see the table); this is no proof that they "
         "cannot do better.",
         figure=figure,
@@ -193,7 +194,7 @@ def _curves(rows: Sequence[Row], column: str) -> list[Row]:
 
 def _ground(rows: Sequence[Row]) -> Band | None:
     """Over seeds: the rows of all models of a seed have the same one."""
-    return _band(_ground_rows(rows), "loss")
+    return band_of(_ground_rows(rows), "loss")
 
 
 def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str, fixed: str) -> Variant:
@@ -201,8 +202,8 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
     ground = _ground(rows) if view == "test_losses" else None
     ends = sorted({row["step"] for some in of_model.values() for row in some})
     beside = [Point(ends[at], ground, []) for at in (0, -1)] if ground and ends else []
-    log = logarithmic([*(points_of(some, "step", "value") for some in of_model.values()), beside])
-    lines = {name: points_of(some, "step", "value", logarithmic=log) for name, some in of_model.items()}
+    lines = {name: points_of(some, "step", "value", logarithmic=True) for name, some in of_model.items()}
+    log = logarithmic([*lines.values(), beside])
     powers = range(int(log10(max([1.0, *ends]))) + 1)
     if not any(lines.values()):
         return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
@@ -233,7 +234,7 @@ def _over_epochs(rows: list[Row], models: dict[str, str], view: str, label: str,
             },
             "yaxis": value_axis("mean squared error", [*lines.values(), beside], log=log),
         },
-        html=_below(rows, models, fixed, LOG_BANDS if log else BANDS),
+        html=_below(rows, models, fixed, LOG_BANDS),
         note=", ".join(filter(None, [fixed, "bands over seeds"])),
         parts=[
             *(line_part(models[name], points) for name, points in lines.items() if points),
@@ -252,8 +253,8 @@ def _over_tasks(rows: list[Row], models: dict[str, str], view: str, label: str, 
     of_model = {name: at_settings(rows, {"model": name}) for name in [*models, _GROUND]}
     if column == "loss":
         of_model[_GROUND] = _ground_rows(rows)
-    log = logarithmic(points_of(some, "tasks", column) for some in of_model.values())
-    lines = {name: points_of(some, "tasks", column, logarithmic=log) for name, some in of_model.items()}
+    lines = {name: points_of(some, "tasks", column) for name, some in of_model.items()}
+    log = logarithmic(lines.values())
     if not any(lines.values()):
         return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
     names = {**models, _GROUND: "ground state"}
@@ -263,7 +264,7 @@ def _over_tasks(rows: list[Row], models: dict[str, str], view: str, label: str, 
         for trace in line_data(points, _hover_of(names[name], "tasks"))
     ]
     data += [{"visible": False}] * len(models)
-    on = "the training tasks" if view == "losses" else "fresh tasks"
+    on = "the training tasks" if view == "losses" else "unseen tasks"
     return Variant(
         label,
         data,
@@ -271,7 +272,7 @@ def _over_tasks(rows: list[Row], models: dict[str, str], view: str, label: str, 
             "xaxis": size_axis((row["tasks"] for row in rows), "tasks P"),
             "yaxis": value_axis(f"mean squared error on {on}, at the end", lines.values(), log=log),
         },
-        html=_below(rows, models, fixed, LOG_BANDS if log else BANDS),
+        html=_below(rows, models, fixed, LOG_BANDS),
         note=", ".join(filter(None, [fixed, "at the end of the training, bands over seeds"])),
         parts=[line_part(names[name], points) for name, points in lines.items() if points],
     )
@@ -284,7 +285,7 @@ def _ground_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _final(rows: list[Row], models: dict[str, str], view: str, label: str, fixed: str) -> Variant:
-    found = {name: _band(at_settings(rows, {"model": name}), "loss") for name in models}
+    found = {name: band_of(at_settings(rows, {"model": name}), "loss") for name in models}
     if not any(found.values()):
         return nothing_there(label, rows, 3 * (len(models) + 1) + len(models))
     ground = _ground(rows)
@@ -313,12 +314,12 @@ def _final(rows: list[Row], models: dict[str, str], view: str, label: str, fixed
         data,
         {
             "height": height,
-            "xaxis": {"title": {"text": "mean squared error on fresh tasks"}, "rangemode": "tozero"},
+            "xaxis": {"title": {"text": "mean squared error on unseen tasks"}, "rangemode": "tozero"},
             "yaxis": {"type": "category", "autorange": "reversed"},
             "shapes": shapes,
             "annotations": named,
         },
-        html=_below(rows, models, fixed, BANDS.replace("Bands", "Brackets")),
+        html=_below(rows, models, fixed, LOG_BANDS.replace("Lines", "Dots").replace("bands", "brackets")),
         note=", ".join(filter(None, [fixed, "brackets over seeds"])),
         parts=[
             [words, None, one.mean, one.low, one.high, one.seeds]
@@ -342,26 +343,21 @@ def _across(ground: Band | None) -> tuple[list[dict[str, Any]], list[dict[str, A
     )
 
 
-def _band(rows: Sequence[Row], column: str) -> Band | None:
-    values = [row[column] for row in rows if row[column] is not None]
-    return band(values) if values else None
-
-
 def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) -> str:
     table = []
     places = sorted({row["tasks"] for row in rows})
     for name, at in product([*models, _GROUND], places):
         some = at_settings(rows, {"model": name, "tasks": at})
         found = {
-            "loss": _band(some, "loss"),
+            "loss": band_of(some, "loss"),
             "ratio": band(_ratios(some), logarithmic=True) if _ratios(some) and name != _GROUND else None,
-            "training_loss": _band(some, "training_loss"),
-            "contrast": _band(some, "contrast"),
+            "training_loss": band_of(some, "training_loss"),
+            "contrast": band_of(some, "contrast"),
         }
         if some:
             table.append(
                 {
-                    "name": models.get(name, "ground state, not trained"),
+                    "name": models.get(name, MODELS[_GROUND]),
                     "tasks": at,
                     "parameters": some[0]["parameters"] if name != _GROUND else None,
                     "epochs": some[0]["epochs"] if name != _GROUND else None,
@@ -369,8 +365,7 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
                     "bands": [(one, cell_words(one)) for one in found.values()],
                 }
             )
-    paired = "Ratios are of losses on the same fresh tasks, seed by seed; their mean is geometric"
-    note = ". ".join(filter(None, [bands, paired, _EPOCHS, fixed]))
+    note = ". ".join(filter(None, [bands, _TABLE_NOTE, _EPOCHS, fixed]))
     warned = [text for text in (not_at_rest("Training", rows), _many_ground_states(rows)) if text]
     return render(
         _BELOW,
@@ -400,5 +395,5 @@ def _many_ground_states(rows: Sequence[Row]) -> str:
     told = listing([number(at) for at in places])
     return (
         f"At P = {told} the ground state is not unique without weight decay; the one of least norm is shown, "
-        "others that fit the tasks as well have other losses on fresh ones"
+        "others that fit the tasks as well have other losses on unseen ones"
     )

@@ -107,7 +107,7 @@ def section(records: Records) -> Section | None:
         shows="Grey bars count the eigenvalues of one seed; the curve is what independent Gaussian entries "
         "of the fitted scale give, and the dotted lines are where noise of this size ends: one eigenvalue "
         "of it lies outside in 1 of 100 draws. Ticks under the chart are the values outside. The table has "
-        "every seed.",
+        "every seed. Experiment coupling-spectrum.",
         surprise="Tokens are independent entries: their bars must follow the curve, and only one prompt in "
         "a hundred may have a value outside. Features are products of tokens and labels, not independent, "
         "so values outside the edges say that this noise is no model of them, not that anything was learnt. "

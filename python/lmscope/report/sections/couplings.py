@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Figure, Variant
 from lmscope.report.icl_charts import BRACKETS, cell_words, layout, logarithmic, size_axis, value_axis
 from lmscope.report.icl_rows import (
-    BANDS,
     LOG_BANDS,
     Choice,
     Point,
     at_settings,
-    band,
+    band_of,
     band_words,
     choices_of,
     chosen,
@@ -27,6 +26,7 @@ from lmscope.report.icl_rows import (
     nothing_there,
     points_of,
     states_of,
+    value_key,
     view_choice,
 )
 from lmscope.report.records import Records, Row
@@ -71,7 +71,7 @@ _BELOW = """
 {% for one in rows %}
 <tr{% if one.chosen %} class="chosen"{% endif %}><td>{{ one.block }}
 <td class="n">{{ one.prompt_length | number }}
-<td class="n">{{ one.mean }}<td class="n">{{ one.sd }}<td>{{ one.parts }}
+<td class="n">{{ one.mean }}<td class="n">{{ one.sd }}<td class="wrap">{{ one.parts }}
 <td class="n">{{ one.divergence }}<td class="n">{{ one.divergence_null }}</tr>
 {% endfor %}
 </tbody></table></div>
@@ -129,7 +129,7 @@ def section(records: Records) -> Section | None:
         "entries of one block over all draws of tasks; the dashed line is one Gaussian of the same mean and "
         "spread, the solid one a mixture fitted to them where there is one. The divergence compares each "
         "prompt length with the next, beside that to as many sets drawn anew at the same length (dashed): "
-        "where the two agree, no change is shown.",
+        "where the two agree, no change is shown. Experiment couplings.",
         surprise="A fitted line that misses the bars: then drawing fields and couplings from it gives "
         "another spin glass. Block A has two humps for a reason: the diagonal, where a token meets itself, "
         "has the mean 1 / D, everything else 0. Entries of one block are not independent of each other, so "
@@ -140,7 +140,7 @@ def section(records: Records) -> Section | None:
 
 def _shown(rows: Sequence[Row]) -> Choice:
     lengths = sorted({row["prompt_length"] for row in rows})
-    values: dict[str, Any] = {str(at): length for at, length in enumerate(lengths)}
+    values: dict[str, Any] = {value_key("prompt_length", length): length for length in lengths}
     options = {key: f"histogram at N = {number(length)}" for key, length in values.items()}
     if any(row["divergence"] is not None for row in rows):
         options[_DIVERGENCE] = "divergence over N"
@@ -215,10 +215,8 @@ def _gaussians(x: NDArray[np.float64], shares: Any, means: Any, sds: Any) -> NDA
 def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fixed: str) -> Variant:
     of_block = {one: [row for row in rows if row["block"] == one] for one in blocks}
     log = logarithmic(points_of(some, "prompt_length", _DIVERGENCE) for some in of_block.values())
-    chance = points_of(of_block[block], "prompt_length", _NULL, logarithmic=log)
-    lines = {
-        one: points_of(some, "prompt_length", _DIVERGENCE, logarithmic=log) for one, some in of_block.items()
-    }
+    chance = points_of(of_block[block], "prompt_length", _NULL)
+    lines = {one: points_of(some, "prompt_length", _DIVERGENCE) for one, some in of_block.items()}
     if not lines[block]:
         return nothing_there(label, of_block[block], 6 + 3 * len(blocks))
 
@@ -229,7 +227,7 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
     for one, points in lines.items():
         data += [{**trace, "opacity": 1 if one == block else 0.35} for trace in line_data(points, hover(one))]
     data += line_data(chance, lambda point: f"<b>by chance</b>, {_at(point)}")
-    note = ". ".join(filter(None, [*([LOG_BANDS, BRACKETS] if log else [BANDS]), fixed]))
+    note = ". ".join(filter(None, [LOG_BANDS, fixed]))
     lengths = [row["prompt_length"] for row in rows]
     return Variant(
         label,
@@ -270,11 +268,7 @@ def _table(rows: list[Row], block: str, length: int | None) -> list[dict[str, An
     found = []
     for one, at in places:
         some = [row for row in rows if row["block"] == one and row["prompt_length"] == at]
-        known = {
-            column: [row[column] for row in some if row[column] is not None]
-            for column in ("mean", "sd", _DIVERGENCE, _NULL)
-        }
-        words = {column: cell_words(band(values) if values else None) for column, values in known.items()}
+        words = {column: cell_words(band_of(some, column)) for column in ("mean", "sd", _DIVERGENCE, _NULL)}
         parts = _parts(some[0])
         found.append(
             {**words, "block": _BLOCKS[one], "prompt_length": at, "parts": parts, "chosen": one == block}

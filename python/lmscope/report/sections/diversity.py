@@ -1,4 +1,4 @@
-"""How many teachers, and of what kind, the tasks must have before new ones are understood."""
+"""How many teachers, and of what kind, the tasks must have before unseen ones are understood."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lmscope.report.figures import BLUE, GREEN, GREY, PURPLE, VERMILLION, Figure, Variant
 from lmscope.report.icl_charts import cell_words, layout, logarithmic, size_axis, value_axis
+from lmscope.report.icl_names import SOLVERS, TEACHERS
 from lmscope.report.icl_rows import (
-    BANDS,
     LINE_COLUMNS,
     LOG_BANDS,
     Choice,
@@ -35,12 +35,12 @@ from lmscope.report.words import as_html, number, plain
 
 ORDER = 88
 
-_TEACHERS = {"dense": "dense teachers", "sparse": "sparse teachers", "low_rank": "low-rank teachers"}
-_SOLVERS = {"ground_state": "ground state", "adam": "Adam"}
+_TEACHERS = {kind: f"{name} teachers" for kind, name in TEACHERS.items()}
+_SOLVERS = {name: SOLVERS[name] for name in ("ground_state", "adam")}
 _LOSSES = {
-    "loss_seen": "new prompts of teachers seen",
-    "loss_unseen": "new teachers of the same kind",
-    "loss_isotropic": "new dense teachers",
+    "loss_seen": "unseen prompts of teachers seen",
+    "loss_unseen": "unseen teachers of the same kind",
+    "loss_isotropic": "unseen dense teachers",
     "training_loss": "the tasks themselves",
 }
 _COLOURS = {"dense": (BLUE, "circle"), "sparse": (VERMILLION, "square"), "low_rank": (GREEN, "diamond")}
@@ -50,7 +50,14 @@ _LOSS_LOOKS = {
     "loss_isotropic": (PURPLE, "square-open", "dash"),
     "training_loss": (GREY, "x", "dot"),
 }
-_DISTANCES = {"distance_w11": "block, |W₁₁ − I|²", "distance_w21": "label row, |W₂₁|²"}
+_DISTANCES = {"distance_w11": "block, mean (W₁₁ − I)²", "distance_w21": "label row, mean W₂₁²"}
+_ARGUMENT = {"cross_task_w11": "block, mean (W₁₁ − I)²", "cross_task_w21": "label row, mean W₂₁²"}
+_DISTANCE_NOTE = "Means over the entries of the solver's own weights, which minimise the loss on the tasks"
+_ARGUMENT_NOTE = (
+    "Means over the entries of weights of their own, the same for every solver, that minimise the mean over "
+    "tasks of |(w W₂₁'/√D + W₁₁) C − I|², C the tokens' covariance in a prompt and w its teacher: the "
+    "cross-task argument"
+)
 
 _TEMPLATE = """
 {% from "controls.html.jinja" import choice_row %}
@@ -84,9 +91,9 @@ class _Line:
     symbol: str
     dash: str = "solid"
 
-    def points(self, rows: Sequence[Row], *, log: bool = False) -> list[Point]:
+    def points(self, rows: Sequence[Row]) -> list[Point]:
         some = rows if self.teacher is None else at_settings(rows, {"teacher": self.teacher})
-        return points_of(some, "distinct_teachers", self.column, logarithmic=log)
+        return points_of(some, "distinct_teachers", self.column)
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ class _View:
     lines: list[_Line]
     teacher: str | None
     axis: str
+    note: str = ""
 
 
 def section(records: Records) -> Section | None:
@@ -140,9 +148,9 @@ def section(records: Records) -> Section | None:
         values={"choices": choices},
         shows="The number of tasks stays the same, but they share fewer or more teachers. With few of them "
         "it pays to remember these, with many to learn from the prompt: the loss on teachers seen and on "
-        "new ones come together where the second begins. Sparse teachers use few entries of a token, "
-        "low-rank ones lie in a subspace.",
-        surprise="New teachers as good as those seen from a single one on. Weights fitted to sparse or "
+        "unseen ones come together where the second begins. Sparse teachers use few entries of a token, "
+        "low-rank ones lie in a subspace. Experiment diversity.",
+        surprise="Unseen teachers as good as those seen from a single one on. Weights fitted to sparse or "
         "low-rank teachers that do as well on dense ones have learnt to read prompts; a gap between the two "
         "says that they have learnt the kind.",
         figure=figure,
@@ -166,21 +174,25 @@ def _views(rows: Sequence[Row], kinds: list[str]) -> dict[str, tuple[str, _View]
                 lines = [_Line(_TEACHERS[kind], column, kind, *_COLOURS[kind]) for kind in kinds]
                 view = _View(lines, None, f"mean squared error, {name}")
                 found[column] = (f"Kinds compared: {name}", view)
-    distances = [
-        _Line(
-            f"{_TEACHERS[kind]}: {name}" if len(kinds) > 1 else name,
-            column,
-            kind,
-            _COLOURS[kind][0],
-            _COLOURS[kind][1] + ("-open" if column == "distance_w21" else ""),
-            "dash" if column == "distance_w21" else "solid",
-        )
-        for kind in kinds
-        for column, name in _DISTANCES.items()
-        if held(column, kind)
-    ]
-    if distances:
-        found["distance"] = ("Distance from the identity", _View(distances, None, "squared distance"))
+    for key, title, names, note in (
+        ("distance", "Distance from the identity", _DISTANCES, _DISTANCE_NOTE),
+        ("cross_task", "Cross-task argument", _ARGUMENT, _ARGUMENT_NOTE),
+    ):
+        distances = [
+            _Line(
+                f"{_TEACHERS[kind]}: {name}" if len(kinds) > 1 else name,
+                column,
+                kind,
+                _COLOURS[kind][0],
+                _COLOURS[kind][1] + ("-open" if column.endswith("w21") else ""),
+                "dash" if column.endswith("w21") else "solid",
+            )
+            for kind in kinds
+            for column, name in names.items()
+            if held(column, kind)
+        ]
+        if distances:
+            found[key] = (title, _View(distances, None, "mean squared distance of an entry", note))
     return found
 
 
@@ -194,13 +206,13 @@ def _first_upper(text: str) -> str:
 
 
 def _variant(rows: Sequence[Row], lines: list[_Line], view: _View, label: str, fixed: str) -> Variant:
-    log = logarithmic(line.points(rows) for line in view.lines)
-    shown = {line: line.points(rows, log=log) for line in view.lines}
+    shown = {line: line.points(rows) for line in view.lines}
+    log = logarithmic(shown.values())
     known = {line: points for line, points in shown.items() if points}
     if not known:
         return nothing_there(label, rows, 3 * len(lines))
     cells = [{point.x: cell_words(point.band) for point in points} for points in known.values()]
-    note = ". ".join(filter(None, [LOG_BANDS if log else BANDS, fixed]))
+    note = ". ".join(filter(None, [LOG_BANDS, view.note, fixed]))
     why = reasons(rows)
     return Variant(
         label,

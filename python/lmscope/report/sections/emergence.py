@@ -132,7 +132,7 @@ def section(records: Records) -> Section | None:
         shows="Tasks seen in training against what they leave open. Of the (D+1)² weights of linear "
         "attention D(D+1) enter its prediction; fewer tasks than that leave directions in which weights "
         "change and no training task notices. At P = D(D+1), the dotted line, the last one closes: one "
-        "ground state is left, and replicas of the system agree.",
+        "ground state is left, and replicas of the system agree. Experiment emergence.",
         surprise="A measured ratio off the formula: then tasks are not independent, or an eigenvalue was "
         "taken for zero that is not. A spread that bends elsewhere than at the dotted line.",
         figure=figure,

@@ -48,6 +48,8 @@ _UNEMBEDDING = (
     *("dtype", "revision", "seed"),
 )
 """Its arguments, in their order."""
+_MOST_LISTED = 8
+"""Numbers of tasks; of more the first and last."""
 _REPEATED = ("include", "exclude", "maps")
 """An option for each: patterns may hold commas."""
 _FILES = ("held_out", "other_text", "frequency_text")
@@ -128,7 +130,27 @@ def _settings(records: Records, analysis: str) -> list[tuple[str, Any]]:
     """Of an experiment with the values that its records were repeated over, and the preset they come from."""
     asked = asked_of(records, analysis)
     preset = [("preset", asked["preset"])] if "preset" in asked else []
-    return [*preset, *records.settings(analysis).items(), *asked.get("cells", {}).items()]
+    settings = dict(records.settings(analysis))
+    if records.without_checkpoint and "tasks" in settings and settings["tasks"] is None:
+        settings["tasks"] = _tasks_taken(records.without_lists(analysis))
+    return [*preset, *settings.items(), *asked.get("cells", {}).items()]
+
+
+def _tasks_taken(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Of a preset without a list, by dimension: numbers of tasks around D(D+1)."""
+    taken: dict[int, set[int]] = {}
+    for row in rows:
+        taken.setdefault(row["dimension"], set()).add(row["tasks"])
+    return "; ".join(
+        f"{f'D = {dimension}: ' if len(taken) > 1 else ''}{_short(sorted(taken[dimension]))}"
+        for dimension in sorted(taken)
+    )
+
+
+def _short(values: list[int]) -> str:
+    if len(values) <= _MOST_LISTED:
+        return _words(values)
+    return f"{_words(values[:3])}, …, {_words(values[-3:])} ({len(values)} numbers)"
 
 
 def _checkpoint(records: Records) -> tuple[str, list[tuple[str, Any]]]:

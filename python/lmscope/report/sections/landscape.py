@@ -1,4 +1,4 @@
-"""The energy over a plane of weights, and where replicas come to rest."""
+"""The energy over a plane of weights, and where the descents of replicas end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope.report.figures import BLUE, COLOUR_SCALE, VERMILLION, Figure, Variant, of_trace, packed
+from lmscope.report.icl_descents import STOPPED, free_directions, stopped
 from lmscope.report.icl_rows import (
     Choice,
     at_settings,
@@ -68,7 +69,7 @@ def section(records: Records) -> Section | None:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "replicas at rest",
+                "name": "replicas after the descent",
                 "marker": {"color": VERMILLION, "size": 10, "line": {"width": 1.5, "color": "#ffffff"}},
                 "hoverinfo": "text",
             },
@@ -93,11 +94,13 @@ def section(records: Records) -> Section | None:
         template=_TEMPLATE,
         values={"choices": choices},
         shows="A plane through the space of the weights, coloured by the energy of its points, and where "
-        "replicas that descend from random weights come to rest, seen from above. With few tasks they stop "
-        "at many places of one energy, as free directions lead along a level floor; with many they meet in "
-        "one basin. Random weights lie outside the plane: a click on the legend shows their places in it.",
-        surprise="Replicas apart where the ground state is unique, or together where it is not. Replicas "
-        "at rest above the energy of the ground state.",
+        "replicas that descend from random weights end, seen from above. With few tasks they lie at many "
+        "places of the floor, along directions that the tasks leave free: level without regularization, and "
+        "with it so soft that the descent is stopped before λ₀ has moved them; with many tasks they meet in "
+        "one basin. Random weights lie outside the plane: a click on the legend shows their places in it. "
+        "Experiment landscape.",
+        surprise="Replicas apart where the tasks leave no direction free, or together where they do. Where "
+        "λ₀ = 0 or no direction is free: replicas above the energy of the ground state.",
         figure=figure,
     )
 
@@ -123,7 +126,9 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
             {
                 "x": packed(row["relaxed_x"]),
                 "y": packed(row["relaxed_y"]),
-                "hovertext": [f"replica at rest: energy {number(one, 6)}" for one in row["relaxed_energy"]],
+                "hovertext": [
+                    f"replica after the descent: energy {number(one, 6)}" for one in row["relaxed_energy"]
+                ],
             },
         ],
         html=f'<p class="note">{as_html(below)}</p><p>{as_html(said(row))}</p>',
@@ -131,7 +136,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
         parts=[
             ["grid", _short(along), _short(up), of_trace(0, "z")],
             ["random weights", of_trace(1, "x"), of_trace(1, "y"), of_trace(1, "customdata")],
-            ["replica at rest", of_trace(2, "x"), of_trace(2, "y"), list(row["relaxed_energy"])],
+            ["replica after the descent", of_trace(2, "x"), of_trace(2, "y"), list(row["relaxed_energy"])],
         ],
     )
 
@@ -142,7 +147,7 @@ def _short(values: npt.ArrayLike) -> list[float]:
 
 
 def said(row: Row) -> str:
-    """Where replicas come to rest, and beside what."""
+    """Where the descents of replicas end, and beside what."""
     energies = row["relaxed_energy"]
     if not len(energies):
         return "No replica was relaxed."
@@ -159,9 +164,11 @@ def said(row: Row) -> str:
         if row["relaxed_overlap"] is not None
         else ""
     )
-    free = row["zero_modes"] - row["dimension"] - 1
+    free = free_directions(row)
+    how = f"was {STOPPED}" if stopped(row) else "ended in a minimum"
     return (
-        f"{count(len(energies), 'replica')} came to rest at {between}{ground}.{apart}{overlap} "
+        f"The descent of {count(len(energies), 'replica')} {how}. "
+        f"They have {between}{ground}.{apart}{overlap} "
         f"{count(free, 'direction')} of the weights that enter the prediction "
         f"{'is' if free == 1 else 'are'} left free by {count(row['tasks'], 'task')}."
     )

@@ -1,4 +1,4 @@
-"""How the energies of random weights are distributed, beside those at which replicas come to rest."""
+"""How the energies of random weights are distributed, beside those of replicas after their descent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from lmscope.report.figures import BLUE, GREEN, VERMILLION, Figure, Variant, packed
 from lmscope.report.icl_axes import count_ticks
+from lmscope.report.icl_descents import STOPPED, stopped
 from lmscope.report.icl_rows import Choice, at_settings, choices_of, chosen, nothing_there, states_of
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
@@ -45,7 +46,7 @@ def section(records: Records) -> Section | None:
                 "marker": {"color": BLUE},
                 "hoverinfo": "text",
             },
-            ticks("replicas at rest", VERMILLION),
+            ticks("replicas after the descent", VERMILLION),
             ticks("ground state", GREEN),
         ],
         {
@@ -66,13 +67,15 @@ def section(records: Records) -> Section | None:
     )
     return Section(
         key="landscape_energies",
-        title="Energies: random weights beside replicas at rest",
+        title="Energies: random weights beside replicas after the descent",
         template=_TEMPLATE,
         values={},
         shows="Energies of the random weights of the landscape above, as a histogram, with those at which "
-        "replicas came to rest and that of the exact ground state as ticks below.",
-        surprise="Ticks of replicas right of that of the ground state: a descent that did not end in a "
-        "minimum.",
+        "the descents of replicas ended and that of the exact ground state as ticks below. Experiment "
+        "landscape.",
+        surprise="Where λ₀ = 0 or the tasks leave no direction free: ticks of replicas right of that of the "
+        "ground state, a descent that did not end in a minimum. Elsewhere they are to be right of it, as the "
+        "descent is stopped before λ₀ has moved the free directions.",
         figure=figure,
     )
 
@@ -87,6 +90,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
     ground = [] if row["ground_energy"] is None else [row["ground_energy"]]
     foot = -0.06 * float(counts.max())
     note = f"{count(len(row['energy']), 'draw')} of random weights in {_BINS} bins"
+    note += f". Replicas: {STOPPED}" if stopped(row) else ""
     return Variant(
         label,
         [
@@ -102,7 +106,9 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
             {
                 "x": packed(row["relaxed_energy"]),
                 "y": [foot] * len(row["relaxed_energy"]),
-                "hovertext": [f"replica at rest: {number(one, 6)}" for one in row["relaxed_energy"]],
+                "hovertext": [
+                    f"replica after the descent: {number(one, 6)}" for one in row["relaxed_energy"]
+                ],
                 "visible": len(row["relaxed_energy"]) > 0,
             },
             {
@@ -122,7 +128,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
         note=note,
         parts=[
             ["random weights", edges[:-1].tolist(), edges[1:].tolist(), counts.tolist()],
-            ["replica at rest", list(row["relaxed_energy"]), list(row["relaxed_energy"]), 1],
+            ["replica after the descent", list(row["relaxed_energy"]), list(row["relaxed_energy"]), 1],
             *([["ground state", *ground, *ground, 1]] if ground else []),
         ],
     )

@@ -70,7 +70,7 @@ def section(records: Records) -> Section | None:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": "endless tasks",
+                "name": "infinitely many tasks",
                 "line": {"color": GREY, "width": 2, "dash": "dash"},
                 "hoverinfo": "text",
             },
@@ -96,8 +96,8 @@ def section(records: Records) -> Section | None:
         values={"choices": choices},
         shows="One row of the map, one line per regularization λ₀. With as many tasks as weights, at the "
         "dotted line, the ground state just fits every task, its weights become huge and unseen tasks "
-        "suffer; more tasks, or a regularization, cure it. The dashed line is the best that weights of "
-        "this kind can do, with endless tasks.",
+        "suffer; more tasks, or a regularization, cure it. The dashed line is the ground state of "
+        "infinitely many tasks, the best merged linear attention. Experiment phase-map.",
         surprise="A peak beside the dotted line, or none. A line below the dashed one by more than its band.",
         figure=figure,
     )
@@ -149,7 +149,7 @@ def _variant(
             {
                 "x": [tasks[0], tasks[-1]],
                 "y": [best, best],
-                "hovertext": [f"endless tasks: {number(best, 4)}"] * 2,
+                "hovertext": [f"infinitely many tasks: {number(best, 4)}"] * 2,
                 "visible": across,
             },
         ],
@@ -163,7 +163,7 @@ def _variant(
         note=note,
         parts=[
             *(line_part(_name(level), line) for level, line in lines.items() if line),
-            *([["endless tasks", None, best, None, None, None]] if across else []),
+            *([["infinitely many tasks", None, best, None, None, None]] if across else []),
         ],
     )
 

@@ -60,7 +60,7 @@ def section(records: Records) -> Section | None:
         values={"choices": choices},
         shows="The exact ground state of every number of tasks and prompt length. Left of the dotted line "
         "there are fewer tasks than weights, and of all ground states the one of least norm is taken; "
-        "right of it there is one. A regularization makes it unique everywhere.",
+        "right of it there is one. A regularization makes it unique everywhere. Experiment phase-map.",
         surprise="No ridge of high loss at the dotted line without regularization, or one that a "
         "regularization leaves. A loss that grows with the prompt length, where there are tasks enough.",
         figure=figure,
@@ -139,4 +139,4 @@ def _hover(
     if at not in bands:
         return f"{head}: no number"
     best = cells[at][0]["best_loss"]
-    return f"{head}: {band_words(bands[at])}<br>endless tasks would give a loss of {number(best)}"
+    return f"{head}: {band_words(bands[at])}<br>infinitely many tasks would give a loss of {number(best)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.cross_task import cross_task
 from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
@@ -122,9 +124,9 @@ def rows(
             "distinct_teachers": cell["distinct_teachers"],
             "teacher": tasks.teacher,
             "solver": solver,
-            **dict.fromkeys([*limits, "training_loss"]),
-            "distance_w11": argument.distance_w11,
-            "distance_w21": argument.distance_w21,
+            **dict.fromkeys([*limits, "training_loss", "distance_w11", "distance_w21"]),
+            "cross_task_w11": argument.distance_w11,
+            "cross_task_w21": argument.distance_w21,
             "converged": trained.converged if solver == "adam" else None,
             "gradient": trained.gradient if solver == "adam" and not trained.diverged else None,
             "reason": trained.reason,
@@ -132,6 +134,9 @@ def rows(
         if weights is not None:
             row |= {name: limit.loss(weights) for name, limit in limits.items()}
             row |= {"training_loss": training_loss(form, weights), "reason": ""}
+            block, label = weights[:-1, :-1], weights[-1, :-1]
+            row["distance_w11"] = float(np.square(block - np.eye(tasks.dimension)).mean())
+            row["distance_w21"] = float(np.square(label).mean())
         found.append(row)
     return found
 

@@ -1,4 +1,4 @@
-"""The energy landscape of few and of many tasks, in a plane; replicas relaxed to its minimum or minima."""
+"""The energy landscape of few and of many tasks, in a plane; replicas after a descent to its floor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmscope.spin_glass.task_law import make_tasks
 
 __all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
 
-TITLE = "energy landscape of few and of many tasks, and where replicas come to rest"
+TITLE = "energy landscape of few and of many tasks, and where the descents of replicas end"
 
 _PAPER = {
     "dimensions": [10],
