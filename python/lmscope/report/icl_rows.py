@@ -37,6 +37,7 @@ LOSSES = frozenset(("loss", "ground_loss", "loss_seen", "loss_unseen", "loss_iso
 """Columns that hold a mean squared error."""
 GEOMETRIC = LOSSES | {
     "divergence",
+    "divergence_null",
     "spread",
     "distance_w11",
     "distance_w21",
