@@ -83,6 +83,7 @@ def emergence_rows(cell: Mapping[str, Any], tasks: Iterable[int] = TASKS) -> Row
                 "spread": spread,
                 "spread_sampled": spread * (1 + 0.02 * math.sin(seed)),
                 "overlap": min(1.0, len(held) / SPINS),
+                "bend": SPINS + 0.5 * (seed - SEEDS[1]),
                 **_END,
             }
         )

@@ -61,14 +61,38 @@ def test_a_peak_is_told_with_its_place_and_the_fall_behind_it() -> None:
     no_peak, peak = sorted(said("phase_map", [*peaked, *flat]), key=lambda text: "no peak" not in text)
     assert no_peak == "λ₀ = 0.01: no peak: with more tasks the mean loss grows nowhere by more than 0 %."
     # sqrt(10 * 15) of the two seeds, whose ratios are 10 and 15; 12 = sqrt(8 * 18).
-    assert "D = 4: the mean loss is largest at P = 20 (D(D+1) = 20), at least 12.2 (0.932 to 161)" in peak
+    assert (
+        "D = 4: the mean loss is largest at P = 20; D(D+1) = 20; it is there at least 12.2 (0.932 to" in peak
+    )
     assert "that at P = 40 (least at N = 12); with more tasks it grows by a factor of up to 12." in peak
 
 
+def test_peaks_are_told_by_prompt_length_and_where_there_is_none() -> None:
+    peaked = phase_rows({10: (1.0, 1.0), 20: (8.0, 18.0), 40: (0.8, 1.2)}, 0.0)
+    earlier = phase_rows({10: (9.0, 9.0), 20: (1.0, 1.0), 40: (1.2, 1.2)}, 0.0)
+    flat = phase_rows({10: (1.0, 1.0), 20: (0.9, 0.9), 40: (0.5, 0.5)}, 0.0)
+    lengths = {12: peaked, 24: earlier, 48: flat}
+    (told,) = said(
+        "phase_map",
+        [{**row, "prompt_length": length} for length, rows in lengths.items() for row in rows],
+    )
+    assert "the mean loss is largest at P = 10 (N = 24) and P = 20 (N = 12); D(D+1) = 20" in told
+    assert told.endswith("; no peak at N = 48.")
+
+
 def solved(solver: str, losses: Iterable[float | None]) -> Rows:
-    rest = {"converged": True, "regularization": 0.005, "contrast": 0.9, "diagonal": 0.8}
+    rest = {"regularization": 0.005, "contrast": 0.9, "diagonal": 0.8}
+    iterates = solver not in ("ground_state", "population")
     return [
-        {**SIZES, "tasks": 100, "solver": solver, "seed": seed, "loss": loss, **rest}
+        {
+            **SIZES,
+            "tasks": 100,
+            "solver": solver,
+            "seed": seed,
+            "loss": loss,
+            "converged": loss is not None if iterates else None,
+            **rest,
+        }
         for seed, loss in enumerate(losses)
     ]
 
@@ -114,7 +138,7 @@ def test_runs_of_training_without_an_end_are_told_of() -> None:
         *({**row, "converged": row["seed"] == 0} for row in solved("adam", (0.3, 0.6))),
     ]
     (text,) = said("amp_vs_training", rows)
-    assert text.endswith("; 1 of 2 runs in it had not come to an end.")
+    assert text.endswith("; Adam had not come to rest in 1 of 2 runs.")
 
 
 def test_a_descent_before_the_regularization_acts_is_told_as_such() -> None:
@@ -157,10 +181,11 @@ def test_where_message_passing_diverges_is_told() -> None:
 
 
 def test_a_model_is_called_worse_only_where_its_interval_says_so() -> None:
-    def rows(model: str, losses: Iterable[float]) -> Rows:
-        known = {"parameters": 25, "training_loss": 0.1, "ground_loss": 0.2}
+    def rows(model: str, losses: Iterable[float], **more: Any) -> Rows:
+        known = {"parameters": 25, "epochs": 30, "training_loss": 0.1, "ground_loss": 0.2}
+        known |= {"ground_unique": True, "converged": True}
         return [
-            {**SIZES, "tasks": 100, "model": model, "seed": seed, "loss": loss, **known}
+            {**SIZES, "tasks": 100, "model": model, "seed": seed, "loss": loss, **known, **more}
             for seed, loss in enumerate(losses)
         ]
 
@@ -168,12 +193,48 @@ def test_a_model_is_called_worse_only_where_its_interval_says_so() -> None:
         "architectures",
         [*rows("softmax", (0.5, 0.51, 0.52)), *rows("merged", (0.1, 0.2, 0.4)), *rows("full", (0.9,))],
     )
-    assert [text.partition(": ")[0] for text in told] == [
-        "Softmax attention, P = 100",
-        "Linear, merged weights, P = 100",
-    ]
-    assert "is higher than the ground state's: 0.31 (0.285 to 0.335) above it." in told[0]
+    begins = [text.partition(": ")[0] for text in told]
+    assert begins == ["Softmax attention, P = 100 (30 passes in batches)", "Linear, merged weights, P = 100"]
+    assert told[0].endswith(
+        "the loss on unseen tasks is higher than the ground state's: 2.55 (2.43 to 2.68) times it."
+    )
     assert "is not shown to differ from the ground state's" in told[1]
+    (lower,) = said("architectures", rows("full", (0.1, 0.11, 0.12), converged=False))
+    assert "is lower than the ground state's: 0.548 (" in lower
+    assert lower.endswith(" times it; training had not come to rest in 3 of 3 runs.")
+    (many,) = said("architectures", rows("merged", (0.5, 0.51, 0.52), ground_unique=False))
+    assert "times that of the minimum-norm ground state, one of many here." in many
+    assert "higher" not in many
+
+
+def test_couplings_change_only_where_they_differ_by_more_than_chance() -> None:
+    def rows(block: str, length: int, divergence: float | None, chance: float | None) -> Rows:
+        known = {"kind": "field", "block": block, "dimension": 4, "prompt_length": length, "tasks": 100}
+        rest = {"mean": 0.0, "sd": 0.1}
+        return [
+            {
+                **known,
+                **rest,
+                "seed": seed,
+                "divergence": None if divergence is None else divergence * (1 + 0.01 * seed),
+                "divergence_null": None if chance is None else chance * (1 - 0.01 * seed),
+            }
+            for seed in range(3)
+        ]
+
+    told = said(
+        "couplings",
+        [
+            *rows("A", 10, 0.03, 0.004),
+            *rows("B", 10, 0.10, 0.101),
+            *rows("A", 20, None, None),
+            *rows("B", 20, None, None),
+        ],
+    )
+    assert told == [
+        "Fields and couplings, D = 4, P = 100, N = 10 against 20: block A differs by more than chance; of "
+        "block B no change is shown."
+    ]
 
 
 def test_a_ground_state_that_is_never_unique_is_told() -> None:
@@ -186,6 +247,7 @@ def test_a_ground_state_that_is_never_unique_is_told() -> None:
             "unique": False,
             "zero_mode_ratio": 1 - tasks / 25,
             "expected_ratio": 1 - tasks / 25,
+            "bend": None,
             "spread": 1.0,
             "spread_sampled": 1.1,
         }

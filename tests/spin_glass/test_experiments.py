@@ -116,6 +116,8 @@ def test_rows_are_those_of_the_table(experiment: str) -> None:
         ("coupling_spectrum", {"token_ratios": [10**9]}, "token_ratios: prompts of 50000000000 tokens would"),
         ("diversity", {"teachers": ["kind"]}, "teachers must be of dense, sparse, low_rank, got kind"),
         ("diversity", {"teacher_size": 9}, "teacher_size must be at most the dimension, 8, got 9"),
+        ("diversity", {"tasks": [500]}, "at most the number of tasks, 500, .* got 1000: give more tasks, or"),
+        ("couplings", {"dimensions": [1]}, "dimensions must be at least 2"),
         ("architectures", {"models": ["rnn"]}, "models must be of ground_state, .*, got rnn"),
         ("architectures", {"heads": 3}, "width must be a multiple of heads, 3, got 16"),
         ("architectures", {"tasks": [10**12]}, "tasks: 1000000000000 prompts would take"),
@@ -205,6 +207,8 @@ def test_the_spread_of_replicas_bends_where_the_ground_state_becomes_unique() ->
         for spread in ("spread", "spread_sampled"):
             where = sg.bend(counts, [row[spread] for row in rows])
             assert counts[around - 1] <= where <= counts[around + 1]
+            if spread == "spread":
+                assert {row["bend"] for row in rows} == {where}
         for row in rows:
             # 20 replicas of at least some effective directions: five standard errors.
             free = max(row["zero_modes"] - 11, 5)
@@ -379,6 +383,61 @@ def _drawn(row: Mapping[str, Any]) -> sg.Tasks:
         distinct_teachers=row["distinct_teachers"],
         teacher_size=None if row["teacher"] == "dense" else 2,
     )
+
+
+def test_training_that_stops_too_early_says_so() -> None:
+    sizes = {"dimension": 4, "prompt_length": 12, "tasks": 100, "seed": 0}
+    for epochs, there in ((5, False), (600, True)):
+        exact, trained = run(
+            "diversity",
+            {**sizes, "teacher": "dense", "distinct_teachers": 100},
+            epochs=epochs,
+            learning_rate=0.03,
+            distinct_teachers=[100],
+        )
+        assert exact["converged"] is None
+        assert trained["converged"] is there
+        assert (trained["gradient"] <= 1e-3) is there
+        (model,) = run("architectures", {**sizes, "model": "merged"}, epochs=epochs, learning_rate=0.03)
+        assert model["converged"] is there
+        assert (model["gradient"] <= 1e-3) is there
+
+
+def test_models_and_ground_state_are_held_to_the_same_fresh_tasks() -> None:
+    """Ten of them: what these add to both losses is gone from the ratio."""
+    sizes = {"dimension": 4, "prompt_length": 12, "tasks": 100, "seed": 0}
+    settings = {"epochs": 1000, "learning_rate": 0.03, "test_tasks": 10}
+    (ground,) = run("architectures", {**sizes, "model": "ground_state"}, **settings)
+    (merged,) = run("architectures", {**sizes, "model": "merged"}, **settings)
+    assert ground["loss"] == ground["ground_loss"] == merged["ground_loss"]
+    assert ground["loss_low"] < ground["loss"] < ground["loss_high"]
+    assert merged["loss"] == pytest.approx(merged["ground_loss"], rel=1e-3)
+    assert merged["ground_unique"]
+    (few,) = run("architectures", {**sizes, "tasks": 10, "model": "ground_state"}, weight_decay=0.0)
+    assert not few["ground_unique"]
+
+
+def test_divergences_stand_beside_those_of_equal_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmscope.spin_glass.experiments import couplings
+
+    seeds: list[int] = []
+
+    def watched(*, seed: int, **more: Any) -> sg.Tasks:
+        seeds.append(seed)
+        return sg.make_tasks(seed=seed, **more)
+
+    monkeypatch.setattr(couplings, "make_tasks", watched)
+    settings = {"prompt_lengths": [5, 50], "sets": 60}
+    rows = run("couplings", {"dimension": 4, "tasks": 200, "seed": 0}, **settings)
+    found = {(row["prompt_length"], row["block"]): row for row in rows}
+    for block in "ABCDE":
+        assert found[50, block]["divergence"] is found[50, block]["divergence_null"] is None
+        # 60 sets twice, over at most a hundred bins, whose entries hang together.
+        assert 0 < found[5, block]["divergence_null"] < 0.25
+    assert found[5, "C"]["divergence"] > 5 * found[5, "C"]["divergence_null"]
+    # Both lengths, and the first again, all with seeds of their own, which 32 bits do not hold.
+    assert len(set(seeds)) == len(seeds) == 3 * 60
+    assert max(seeds) > 2**60
 
 
 def test_linear_attention_trains_to_the_ground_state_softmax_does_worse() -> None:

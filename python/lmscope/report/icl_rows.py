@@ -37,6 +37,7 @@ LOSSES = frozenset(("loss", "ground_loss", "loss_seen", "loss_unseen", "loss_iso
 """Columns that hold a mean squared error."""
 GEOMETRIC = LOSSES | {
     "divergence",
+    "divergence_null",
     "spread",
     "distance_w11",
     "distance_w21",
@@ -147,6 +148,13 @@ def reasons(rows: Iterable[Row]) -> str:
     ]
     more = [f"{count(len(told) - len(words), 'further reason')}"] if len(told) > len(words) else []
     return "; ".join([*words, *more])
+
+
+def not_at_rest(what: str, rows: Iterable[Row]) -> str:
+    """How many runs stopped before they came to rest; empty where none did."""
+    known = [row["converged"] for row in rows if row["converged"] is not None]
+    left = known.count(False)
+    return f"{what} had not come to rest in {number(left)} of {count(len(known), 'run')}" if left else ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from lmscope.report.icl_rows import (
     line_data,
     line_part,
     line_traces,
+    not_at_rest,
     nothing_there,
     points_of,
     reasons,
@@ -277,12 +278,11 @@ def said(rows: Sequence[Row], lines: Sequence[Line], x: str, words: str) -> list
             continue
         places = max(map(len, by_seed.values()))
         whole = [fmean(gaps) for gaps in by_seed.values() if len(gaps) == places]
+        rest = not_at_rest("Adam", pairs)
         over = f"the mean over {count(places, words)}" if places > 1 else f"of one {words}"
-        short = sum(row["converged"] is False for row in pairs)
-        within = f", {number(short)} of {count(len(pairs), 'run')} in it without an end" if short else ""
         sentences.append(
-            f"{one.look.name} less ground state, {over}{within}: "
-            f"{band_words(band(whole))}{_judged(band(whole))}."
+            f"{one.look.name} less ground state, {over}: {band_words(band(whole))}{_judged(band(whole))}"
+            f"{f'; {rest}' if rest else ''}."
         )
     return sentences
 

@@ -55,6 +55,12 @@ _REGULARIZATION = {
     "regularization": _real("lambda0: weight of |W|^2 / 2 in the energy; 0: the minimum-norm ground state"),
 }
 _TEMPERATURE = {"inverse_temperature": _real("beta of the Boltzmann distribution")}
+_REST = {
+    "converged": _flag_or_null(
+        "the gradient fell to 1e-3 of that at the start; null where nothing is trained"
+    ),
+    "gradient": _real_or_null("norm of the gradient at the end over that at the start; null if diverged"),
+}
 _END = {
     "seconds": _real("time that the cell took, all of its rows together"),
     "reason": _text("why a number is missing, in words; empty where all are there"),
@@ -80,6 +86,10 @@ EMERGENCE_COLUMNS: dict[str, Column] = {
     "spread": _real_or_null("exact mean variance of the weights that enter, under the Boltzmann law"),
     "spread_sampled": _real_or_null("the same over replicas drawn from it"),
     "overlap": _real_or_null("mean cosine between the weights of two replicas"),
+    "bend": _real_or_null(
+        "tasks at which the spread bends: where two straight lines through it meet, the same in all rows of "
+        "a seed; null with fewer than 5 numbers of tasks"
+    ),
     **_END,
 }
 """One row per seed, prompt length and number of tasks: when the ground state becomes unique."""
@@ -179,6 +189,9 @@ COUPLINGS_COLUMNS: dict[str, Column] = {
     "divergence": _real_or_null(
         "Kullback-Leibler divergence to the distribution at the next prompt length, nats; null for the last"
     ),
+    "divergence_null": _real_or_null(
+        "the same to as many sets drawn anew at this prompt length: what equal distributions give"
+    ),
     "draws": _count("sets of tasks that were drawn"),
     "mixture_share": _reals_or_null("share of each Gaussian part, where a mixture was fitted"),
     "mixture_mean": _reals_or_null("mean of each part"),
@@ -209,16 +222,18 @@ ARCHITECTURES_COLUMNS: dict[str, Column] = {
     **_SIZES,
     "model": _text("merged, separate, multi_head, full, softmax or transformer; ground_state: not trained"),
     "parameters": _count("numbers that are trained"),
-    "epochs": _count("steps of full-batch Adam, or passes over the tasks"),
-    "loss": _real_or_null(f"mean squared error on unseen tasks; {_UNIT}"),
-    "loss_low": _real_or_null("lower end of its 95 % interval over tasks; null where exact"),
+    "epochs": _count("steps of full-batch Adam; of softmax and transformer passes over the tasks in batches"),
+    "loss": _real_or_null(f"mean squared error on unseen tasks, the same for all models; {_UNIT}"),
+    "loss_low": _real_or_null("lower end of its 95 % interval over tasks"),
     "loss_high": _real_or_null("upper end of it"),
     "training_loss": _real_or_null("mean squared error on the tasks themselves, at the end"),
     "steps": _reals("epochs at which the losses were taken"),
     "losses": _reals("training loss at these"),
     "test_losses": _reals("loss on unseen tasks at these"),
     "contrast": _real_or_null("<W, I> / (|W| |I|) where the model is one matrix W; null otherwise"),
-    "ground_loss": _real_or_null("exact loss of the ground state of the same tasks on unseen ones"),
+    "ground_loss": _real("loss of the ground state of the same tasks, on the same unseen ones"),
+    "ground_unique": _flag("it is the only one; else the one of minimum norm"),
+    **_REST,
     **_END,
 }
 """One row per seed and model."""
@@ -240,6 +255,7 @@ DIVERSITY_COLUMNS: dict[str, Column] = {
         "prompt's tokens X X'/N and w its teacher: the cross-task argument, the same for every solver"
     ),
     "cross_task_w21": _real("mean W21^2 of these"),
+    **_REST,
     **_END,
 }
 """One row per seed, number of distinct teachers, kind of teacher and solver."""

@@ -60,7 +60,8 @@ def icl(
     Args:
         experiments: one or several names; all when None.
         preset: "seconds", "minutes" or "paper": sizes and repeats, and about the time that they take; "paper"
-            takes the settings of the paper's figures, and may take days: `lmscope icl --list` tells.
+            takes the settings of the paper's figures, but for more steps of message passing and for batches
+            ("architectures"), and may take days: `lmscope icl --list` tells.
         seeds: repeats of everything with other tasks; the preset's number when None.
         seed: the first of them.
         dimension: D, of tokens and teachers.

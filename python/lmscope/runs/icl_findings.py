@@ -27,7 +27,8 @@ class Finding:
 
 def emergence(rows: Sequence[Row]) -> Iterator[Finding]:
     """From how many tasks on the ground state is unique in every seed, zero modes beside their formula, and
-    the spread of replicas at half and at twice D(D+1) tasks, or at the tasks nearest to these."""
+    where the spread of replicas bends, and the spread at half and at twice D(D+1) tasks, or at the tasks
+    nearest to these."""
     for of, own in _groups(rows, "dimension", "prompt_length", "regularization"):
         spins = _spins(of)
         spread = points_of(own, "tasks", "spread", logarithmic=True)
@@ -49,6 +50,8 @@ def emergence(rows: Sequence[Row]) -> Iterator[Finding]:
             {
                 "spread_few": None if few is None else few.band,
                 "spread_many": None if many is None else many.band,
+                # All rows of a seed have the same one.
+                **_over({row["seed"]: row for row in own}.values(), "bend"),
             },
         )
 
@@ -129,11 +132,7 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
             held = of["solver"] not in ("ground_state", "population")
             yield Finding(
                 {**sizes, **of},
-                {
-                    "runs": len(own),
-                    "solved": sum(row["loss"] is not None for row in own),
-                    "unended": sum(row["loss"] is not None and row["converged"] is False for row in own),
-                },
+                _rest(own),
                 {
                     **_over(own, "loss", "contrast", "diagonal"),
                     "excess": _paired(own, twins, "loss") if held else None,
@@ -142,9 +141,28 @@ def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:
 
 
 def couplings(rows: Sequence[Row]) -> Iterator[Finding]:
-    """Mean and standard deviation of fields and couplings by block."""
+    """Mean and standard deviation of fields and couplings by block; `change` is by how much the divergence to
+    the next prompt length, `next_length`, exceeds that of equal distributions."""
     for of, own in _groups(rows, "kind", "block", *SIZES):
-        yield Finding(of, {}, _over(own, "mean", "sd", "divergence"))
+        longer = [
+            row["prompt_length"]
+            for row in rows
+            if all(row[name] == of[name] for name in ("dimension", "tasks"))
+            and row["prompt_length"] > of["prompt_length"]
+        ]
+        change = [
+            row["divergence"] - row["divergence_null"]
+            for row in own
+            if None not in (row["divergence"], row["divergence_null"])
+        ]
+        yield Finding(
+            of,
+            {"next_length": min(longer, default=None)},
+            {
+                **_over(own, "mean", "sd", "divergence", "divergence_null"),
+                "change": band(change) if change else None,
+            },
+        )
 
 
 def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -164,16 +182,24 @@ def coupling_spectrum(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def architectures(rows: Sequence[Row]) -> Iterator[Finding]:
-    """Loss of every model on unseen tasks, and by how much it exceeds that of the ground state."""
+    """Loss of every model on unseen tasks, and its ratio to that of the ground state on the same ones: the
+    geometric mean over seeds, as losses spread over decades near D(D+1) tasks. `unique`: seeds whose ground
+    state is the only one."""
     for of, own in _groups(rows, *SIZES, "model"):
-        held = [row for row in own if None not in (row["loss"], row["ground_loss"])]
-        excess = [row["loss"] - row["ground_loss"] for row in held]
+        ratios = [row["loss"] / row["ground_loss"] for row in own if row["loss"] is not None]
         yield Finding(
             of,
-            {"parameters": own[0]["parameters"]},
+            {
+                "parameters": own[0]["parameters"],
+                "epochs": own[0]["epochs"],
+                "unique": sum(row["ground_unique"] for row in own),
+                **_rest(own),
+            },
             {
                 **_over(own, "loss", "training_loss"),
-                "excess": band(excess) if excess and of["model"] != "ground_state" else None,
+                "ratio": (
+                    band(ratios, logarithmic=True) if ratios and of["model"] != "ground_state" else None
+                ),
             },
         )
 
@@ -191,7 +217,7 @@ def diversity(rows: Sequence[Row]) -> Iterator[Finding]:
             "cross_task_w11",
             "cross_task_w21",
         )
-        yield Finding(of, {}, _over(own, *names))
+        yield Finding(of, _rest(own), _over(own, *names))
 
 
 FINDINGS: Mapping[str, Callable[[Sequence[Row]], Iterable[Finding]]] = {
@@ -216,6 +242,12 @@ def _groups(rows: Iterable[Row], *columns: str) -> Iterator[tuple[dict[str, Any]
         found.setdefault(tuple(row[column] for column in columns), []).append(row)
     for values, own in found.items():
         yield dict(zip(columns, values, strict=True)), own
+
+
+def _rest(rows: Sequence[Row]) -> dict[str, float | None]:
+    """`at_rest`: runs that came to rest, of `runs`; None where there is nothing to iterate."""
+    known = [row["converged"] for row in rows if row["converged"] is not None]
+    return {"runs": len(rows), "at_rest": sum(known) if known else None}
 
 
 def _spins(of: Mapping[str, Any]) -> int:

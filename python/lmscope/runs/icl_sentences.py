@@ -8,7 +8,7 @@ from typing import Any
 from lmscope.report.icl_descents import STOPPED
 from lmscope.report.icl_names import MODELS, SOLVERS, TEACHERS
 from lmscope.report.icl_rows import Band
-from lmscope.report.words import count, number, percent, plain
+from lmscope.report.words import count, listing, number, percent, plain
 from lmscope.runs.icl_findings import Finding
 
 _NO_PEAK = 1.05
@@ -16,6 +16,8 @@ _NO_PEAK = 1.05
 
 _SAME = 1e-6
 """Losses that are no farther apart are told as one."""
+
+_IN_BATCHES = ("softmax", "transformer")
 
 _OTHERS = {name: SOLVERS[name] for name in ("amp", "amp_without_onsager", "adam")}
 
@@ -37,7 +39,22 @@ def _emergence(findings: Sequence[Finding]) -> Iterator[str]:
         when = " or ".join(
             "at no P looked at" if one is None else f"from P = {number(one)} on" for one in found
         )
-        yield f"D = {size}: the ground state is unique in every seed {when}; D(D+1) = {size * (size + 1)}."
+        yield (
+            f"D = {size}: the ground state is unique in every seed {when}; D(D+1) = {size * (size + 1)}"
+            f"{_bends(own)}."
+        )
+
+
+def _bends(findings: Sequence[Finding]) -> str:
+    known = [(bend.mean, bend, one) for one in findings if (bend := one.bands["bend"]) is not None]
+    if not known:
+        return ""
+    ends = [min(known, key=lambda found: found[0]), max(known, key=lambda found: found[0])]
+    told = [
+        f"{with_interval(bend)} (N = {one.of['prompt_length']})"
+        for _, bend, one in (ends if len(known) > 1 else ends[:1])
+    ]
+    return f"; the spread of replicas bends at P = {' to '.join(told)}"
 
 
 def _phase_map(findings: Sequence[Finding]) -> Iterator[str]:
@@ -48,15 +65,33 @@ def _phase_map(findings: Sequence[Finding]) -> Iterator[str]:
             yield f"{of}: no peak: with more tasks the mean loss grows nowhere by more than {told}."
             continue
         for size, here in _by(own, "dimension"):
-            falls = [(fall.mean, fall, one) for one in here if (fall := one.bands["fall"]) is not None]
-            _, fall, least = min(falls, key=lambda found: found[0])
-            peaks = [number(tasks) for tasks in sorted(set(_numbers(here, "peak_tasks")))]
-            yield (
-                f"{of}, D = {size}: the mean loss is largest at P = {' or '.join(peaks)} (D(D+1) = "
-                f"{size * (size + 1)}), at least {with_interval(fall)} times that at "
-                f"P = {number(least.numbers['behind_tasks'])} (least at N = {least.of['prompt_length']}); "
-                f"with more tasks it grows by a factor of up to {number(max(_numbers(here, 'rise')))}."
-            )
+            yield f"{of}, D = {size}: {_peaks(size, here)}."
+
+
+def _peaks(size: int, findings: Sequence[Finding]) -> str:
+    """Of one dimension and regularization, with a peak at some prompt length at least or at another size."""
+    peaked = [one for one in findings if any(rise >= _NO_PEAK for rise in _numbers([one], "rise"))]
+    gone = [str(one.of["prompt_length"]) for one in findings if one not in peaked]
+    none = f"no peak at N = {listing(gone)}" if gone else ""
+    if not peaked:
+        return none
+    lengths: dict[float, list[str]] = {}
+    for one in peaked:
+        for tasks in _numbers([one], "peak_tasks"):
+            lengths.setdefault(tasks, []).append(str(one.of["prompt_length"]))
+    several = len(findings) > 1
+    places = [
+        f"P = {number(tasks)}{f' (N = {listing(own)})' if several else ''}"
+        for tasks, own in sorted(lengths.items())
+    ]
+    falls = [(fall.mean, fall, one) for one in peaked if (fall := one.bands["fall"]) is not None]
+    _, fall, least = min(falls, key=lambda found: found[0])
+    return (
+        f"the mean loss is largest at {listing(places)}; D(D+1) = {size * (size + 1)}; it is there at least "
+        f"{with_interval(fall)} times that at P = {number(least.numbers['behind_tasks'])} (least at N = "
+        f"{least.of['prompt_length']}); with more tasks it grows by a factor of up to "
+        f"{number(max(_numbers(peaked, 'rise')))}{f'; {none}' if none else ''}"
+    )
 
 
 def _amp(findings: Sequence[Finding]) -> Iterator[str]:
@@ -105,17 +140,23 @@ def _solvers(findings: Sequence[Finding]) -> Iterator[str]:
             continue
         sentence = f"{over} of {words} minus that of the ground state of the same tasks: "
         settings = count(len(told), "setting")
+        rest = f"; {solver_rest}" if solver == "adam" and (solver_rest := _not_at_rest("Adam", own)) else ""
         if max(_reach(one) for one in told) < _SAME:
-            yield f"{sentence}less than {_SAME:g} in size, of {settings}."
+            yield f"{sentence}less than {_SAME:g} in size, of {settings}{rest}."
             continue
         largest = max(told, key=lambda one: abs(one.mean))
         sentence += f"{with_interval(largest)} where it is largest, of {settings}"
         if largest.low is not None:
             sentence += f"; the 95 % interval leaves out 0 in {sum(_side(one) != 0 for one in told)} of them"
-        if unended := int(sum(_numbers(own, "unended"))):
-            runs = count(int(sum(_numbers(own, "solved"))), "run")
-            sentence += f"; {number(unended)} of {runs} in it had not come to an end"
-        yield f"{sentence}."
+        yield f"{sentence}{rest}."
+
+
+def _not_at_rest(what: str, findings: Sequence[Finding]) -> str:
+    """Empty where every run came to rest."""
+    held = [one for one in findings if one.numbers["at_rest"] is not None]
+    runs = int(sum(_numbers(held, "runs")))
+    left = runs - int(sum(_numbers(held, "at_rest")))
+    return f"{what} had not come to rest in {left} of {count(runs, 'run')}" if left else ""
 
 
 def _landscape(findings: Sequence[Finding]) -> Iterator[str]:
@@ -123,12 +164,13 @@ def _landscape(findings: Sequence[Finding]) -> Iterator[str]:
     for one in findings:
         free, alike = one.bands["zero_modes"], one.bands["relaxed_overlap"]
         if one.of["regularization"] == least and free is not None and alike is not None:
+            last = one.of["dimension"] + 1
             level = f"λ₀ = {number(least)}"
-            short = f" ({STOPPED})" if least > 0 and free.mean > one.of["dimension"] + 1 else ""
+            short = f" ({STOPPED})" if least > 0 and free.mean > last else ""
             yield (
-                f"Landscape, {_in(one.of)}, P = {number(one.of['tasks'])}: {number(free.mean)} of "
-                f"{number((one.of['dimension'] + 1) ** 2)} directions are free; after the descent at "
-                f"{level}{short} replicas have a mean cosine of {with_interval(alike)}."
+                f"Landscape, {_in(one.of)}, P = {number(one.of['tasks'])}: {number(free.mean - last)} of the "
+                f"{number(last * (last - 1))} directions that enter are free ({last} never enter); after the "
+                f"descent at {level}{short} replicas have a mean cosine of {with_interval(alike)}."
             )
 
 
@@ -146,16 +188,60 @@ def _coupling_spectrum(findings: Sequence[Finding]) -> Iterator[str]:
 def _architectures(findings: Sequence[Finding]) -> Iterator[str]:
     sides = {1: "higher than", -1: "lower than", 0: "not shown to differ from"}
     for one in findings:
-        excess = one.bands["excess"]
-        if excess is not None and excess.low is not None:
-            name = MODELS.get(one.of["model"]) or plain(one.of["model"])
+        ratio = one.bands["ratio"]
+        if ratio is None or ratio.low is None:
+            continue
+        name = MODELS.get(one.of["model"]) or plain(one.of["model"])
+        passes = number(one.numbers["epochs"])
+        how = f" ({passes} passes in batches)" if one.of["model"] in _IN_BATCHES else ""
+        rest = _not_at_rest("training", [one])
+        told = (
+            f"{sides[_side(ratio, 1)]} the ground state's: {with_interval(ratio)} times it"
+            if one.numbers["unique"] == one.numbers["runs"]
+            else f"{with_interval(ratio)} times that of the minimum-norm ground state, one of many here"
+        )
+        yield (
+            f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}{how}: the loss on unseen tasks is "
+            f"{told}{f'; {rest}' if rest else ''}."
+        )
+
+
+def _couplings(findings: Sequence[Finding]) -> Iterator[str]:
+    for (dimension, tasks), own in _by_sizes(findings):
+        steps: dict[tuple[int, float], tuple[list[str], list[str]]] = {}
+        for one in own:
+            change, following = one.bands["change"], one.numbers["next_length"]
+            if change is None or change.low is None or following is None:
+                continue
+            changed, same = steps.setdefault((one.of["prompt_length"], following), ([], []))
+            (changed if _side(change) > 0 else same).append(one.of["block"])
+        for (length, following), (changed, same) in sorted(steps.items()):
+            differ = "differ" if len(changed) > 1 else "differs"
+            told = [
+                *([f"{_blocks(changed)} {differ} by more than chance"] if changed else []),
+                *([f"of {_blocks(same)} no change is shown"] if same else []),
+            ]
             yield (
-                f"{name[:1].upper()}{name[1:]}, P = {number(one.of['tasks'])}: the loss on unseen tasks is "
-                f"{sides[_side(excess)]} the ground state's: {with_interval(excess)} above it."
+                f"Fields and couplings, D = {dimension}, P = {number(tasks)}, N = {length} against "
+                f"{number(following)}: {'; '.join(told)}."
             )
 
 
+def _blocks(letters: list[str]) -> str:
+    return f"block{'s' if len(letters) > 1 else ''} {listing(letters)}"
+
+
+def _by_sizes(findings: Sequence[Finding]) -> list[tuple[tuple[int, int], list[Finding]]]:
+    return [
+        ((dimension, tasks), same)
+        for dimension, own in _by(findings, "dimension")
+        for tasks, same in _by(own, "tasks")
+    ]
+
+
 def _diversity(findings: Sequence[Finding]) -> Iterator[str]:
+    if rest := _not_at_rest("Adam", findings):
+        yield f"Diversity of the teachers: {rest}."
     own = [one for one in findings if one.of["solver"] == "ground_state"]
     for teacher, same in _by(own, "teacher"):
         ordered = sorted(same, key=lambda one: one.of["distinct_teachers"])
@@ -177,6 +263,7 @@ SENTENCES: Mapping[str, Callable[[Sequence[Finding]], Iterable[str]]] = {
     "amp_vs_training": _solvers,
     "correlated": _solvers,
     "landscape": _landscape,
+    "couplings": _couplings,
     "coupling_spectrum": _coupling_spectrum,
     "architectures": _architectures,
     "diversity": _diversity,
@@ -204,8 +291,8 @@ def _reach(one: Band) -> float:
     return max(abs(end) for end in (one.mean, one.low, one.high) if end is not None)
 
 
-def _side(one: Band) -> int:
-    """Of 0 that the interval lies on; 0 where it holds it or there is none."""
+def _side(one: Band, of: float = 0.0) -> int:
+    """On which side of a number the interval lies; 0 where it holds it or there is none."""
     if one.low is None or one.high is None:
         return 0
-    return 1 if one.low > 0 else -1 if one.high < 0 else 0
+    return 1 if one.low > of else -1 if one.high < of else 0

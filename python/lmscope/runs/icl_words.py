@@ -44,10 +44,11 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "spins": "D(D+1)",
             "unique_from": "unique from P",
             "formula_error": "off formula",
-            "few_tasks": "few",
-            "spread_few": "spread at few",
-            "many_tasks": "many",
-            "spread_many": "spread at many",
+            "bend": "bends at P",
+            "few_tasks": "few P",
+            "spread_few": "spread at few P",
+            "many_tasks": "many P",
+            "spread_many": "spread at many P",
             "sampled_error": "sampled off",
         },
     ),
@@ -86,7 +87,10 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "amp_vs_training": ("Solvers on the same tasks", {}),
     "correlated": ("Solvers on tasks with correlated tokens", {}),
-    "couplings": ("Fields and couplings", {"mean": "mean", "sd": "sd", "divergence": "divergence, nats"}),
+    "couplings": (
+        "Fields and couplings",
+        {"mean": "mean", "sd": "sd", "divergence": "divergence, nats", "divergence_null": "by chance"},
+    ),
     "coupling_spectrum": (
         "Eigenvalues against the Marchenko-Pastur law",
         {
@@ -105,7 +109,10 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "parameters": "parameters",
             "loss": "loss, unseen tasks",
             "training_loss": "training loss",
-            "excess": "above ground state",
+            "ratio": "times ground state's",
+            "epochs": "epochs",
+            "at_rest": "converged",
+            "runs": "runs",
         },
     ),
     "diversity": (
@@ -115,6 +122,8 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
             "loss_unseen": "unseen",
             "loss_isotropic": "dense unseen",
             "training_loss": "training loss",
+            "at_rest": "converged",
+            "runs": "runs",
         },
     ),
 }
@@ -131,7 +140,7 @@ _GEOMETRIC = {
 """Experiment -> what its table holds no arithmetic means of."""
 
 _SOLVED = {
-    "solved": "solved",
+    "at_rest": "converged",
     "runs": "runs",
     "loss": "loss, unseen tasks",
     "excess": "above ground state",
@@ -158,8 +167,10 @@ def _table(name: str, findings: Sequence[Finding], seeds: int) -> Table:
     own = [column for column in settings if column not in shared]
     # What has no number in any row, such as errors where nothing converged, has no column.
     shown = [key for key in headings if any(_found(one, key) is not None for one in findings)]
-    if all(one.numbers.get("solved") == one.numbers.get("runs") for one in findings):
-        shown = [key for key in shown if key not in ("solved", "runs")]
+    if "at_rest" in headings and all(
+        one.numbers["at_rest"] in (None, one.numbers["runs"]) for one in findings
+    ):
+        shown = [key for key in shown if key not in ("at_rest", "runs")]
     told = [*(f"{_SETTINGS[column]} = {_value(findings[0].of[column])}" for column in shared)]
     means = [_GEOMETRIC[name]] if seeds > 1 and name in _GEOMETRIC else []
     return (
@@ -215,8 +226,14 @@ _LEGEND = (
     ("\u03bb\u2080", "regularization; 0: the ground state of least norm"),
     ("unique from P", "least number of tasks from which on every seed has one ground state only"),
     ("off formula", "largest |share of zero modes - formula|"),
-    ("spread at few", "mean variance of a weight at few tasks, D(D+1) / 2 or nearest; geometric mean"),
-    ("spread at many", "the same at 2 D(D+1) or nearest"),
+    ("bends at P", "where two straight lines through the spread over P meet, seed by seed"),
+    ("few P", "D(D+1) / 2, or the nearest number of tasks"),
+    (
+        "spread at few P",
+        "mean variance of the weights that enter, over replicas; 1 / (beta \u03bb\u2080) of a free one; "
+        "geometric mean",
+    ),
+    ("spread at many P", "the same at 2 D(D+1) tasks, or the nearest number"),
     ("sampled off", "largest relative error of the spread of sampled replicas"),
     ("loss there", "mean squared error; the labels' mean square is 1"),
     (
@@ -241,8 +258,16 @@ _LEGEND = (
         "above ground state",
         "loss minus that of the exact ground state of the same tasks, paired by seed; arithmetic mean",
     ),
+    ("times ground state's", "loss over that of the ground state on the same unseen tasks; geometric mean"),
+    (
+        "epochs",
+        "full-batch steps; softmax and transformer: passes over the tasks in batches, on whose "
+        "number their loss depends",
+    ),
+    ("converged", "runs that came to rest; of training: its gradient fell to a thousandth of the first"),
     ("contrast", "cosine between W and the identity"),
     ("divergence, nats", "Kullback-Leibler, to the distribution at the next prompt length"),
+    ("by chance", "divergence to as many sets drawn anew at the same prompt length"),
     ("refuted", "fits whose outermost eigenvalue iid noise has with probability 0.01 at most"),
 )
 _INTERVAL = ("(a to b)", "95 % interval of the mean over seeds, Student's; none of a single seed")

@@ -14,6 +14,7 @@ from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import Modes, zero_modes
 from lmscope.spin_glass.replicas import mean_overlap
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Marginals", "Samples", "marginals", "sample"]
 
@@ -21,8 +22,6 @@ Floats = npt.NDArray[np.float64]
 
 # Draws, the noise that they are made of, and the triangular solve's copy.
 _COPIES = 3
-_SAMPLES = 102
-"""A stream of its own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,7 +195,7 @@ def sample(
         8 * _COPIES * number * rows**2,
         "draw fewer at a time, with other seeds",
     )
-    weights = np.random.default_rng([seed, _SAMPLES]).standard_normal((number, rows, rows))
+    weights = np.random.default_rng([seed, Stream.SAMPLES]).standard_normal((number, rows, rows))
     noise = weights[:, :, :-1].reshape(number, -1)
     if modes is None:
         from scipy.linalg import solve_triangular

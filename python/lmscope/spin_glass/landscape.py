@@ -16,6 +16,7 @@ from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Landscape", "energy_landscape"]
 
@@ -23,8 +24,6 @@ Floats = npt.NDArray[np.float64]
 
 # Weights, with their last column, times A, and a product of both.
 _COPIES = 4
-_WEIGHTS, _REPLICAS = 103, 104
-"""Streams of their own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,12 +154,14 @@ def energy_landscape(
         raise ValueError("the tasks tell nothing: A is 0, and every direction is flat")
     ground = found.ground_state(least)
     origin = ground[:, :-1].ravel()
-    starts = np.random.default_rng([seed, _REPLICAS]).standard_normal((starts_asked, fields.spins))
+    starts = np.random.default_rng([seed, Stream.LANDSCAPE_REPLICAS]).standard_normal(
+        (starts_asked, fields.spins)
+    )
     along = (starts - origin) @ found.vectors
     stiffness = np.where(flat, 0.0, found.values) + least
     relaxed = origin + (along * _kept(flat, stiffness, time)) @ found.vectors.T
     axes = _axes(found, flat, along)
-    random = np.random.default_rng([seed, _WEIGHTS]).standard_normal((number, fields.spins))
+    random = np.random.default_rng([seed, Stream.LANDSCAPE_WEIGHTS]).standard_normal((number, fields.spins))
     points, relaxed_points = (random - origin) @ axes.T, (relaxed - origin) @ axes.T
     curvatures = stiffness[[-1, 0]]
     ground_energy = energy(fields, ground, regularization=least)

@@ -13,6 +13,7 @@ from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, of_shape, positive, vector, whole
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -27,8 +28,6 @@ _GROWING = 10
 """Steps that must grow one after the other before the means are said to diverge."""
 # Beside the Gram matrix: couplings, their squares, and a mask while they are checked.
 _COPIES = 2.125
-_RANDOM_START = 101
-"""A stream of its own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,7 +217,7 @@ def pass_messages(
     if start == "prior":
         mean, variance = np.zeros(len(h)), 1 / (beta * stiff)
     else:
-        random = np.random.default_rng([seed, _RANDOM_START])
+        random = np.random.default_rng([seed, Stream.MESSAGES])
         mean, variance = random.standard_normal(len(h)), random.standard_normal(len(h))
 
     squared = j * j

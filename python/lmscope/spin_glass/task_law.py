@@ -14,6 +14,7 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import of_shape, whole
 from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -25,8 +26,6 @@ Normalization = Literal["prompt", "columns"]
 _BLOCK, _BLOCK_NUMBERS = 64, 2**21
 """Tasks drawn from one generator, fewer where their tokens are more numbers than this: the first tasks are
 the same whatever number is asked for."""
-
-_TASKS, _UNSEEN, _TEACHERS, _SUBSPACE = range(4)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -209,7 +208,7 @@ class Tasks:
 
     def _blocks(self) -> Iterator[tuple[int, int, np.random.Generator]]:
         """First task of a block, how many of its tasks are wanted, and its own generator."""
-        stream = _UNSEEN if self.unseen_teachers else _TASKS
+        stream = Stream.UNSEEN if self.unseen_teachers else Stream.TASKS
         for number, first in enumerate(range(0, self.tasks, self._block)):
             random = np.random.default_rng([self.seed, stream, number])
             yield first, min(self._block, self.tasks - first), random
@@ -224,7 +223,9 @@ class Tasks:
     @cached_property
     def _distinct(self) -> Floats:
         assert self.distinct_teachers is not None
-        return self._draw_teachers(self.distinct_teachers, np.random.default_rng([self.seed, _TEACHERS]))
+        return self._draw_teachers(
+            self.distinct_teachers, np.random.default_rng([self.seed, Stream.TEACHERS])
+        )
 
     def _draw_teachers(self, number: int, random: np.random.Generator) -> Floats:
         if self.teacher_size is None:
@@ -244,7 +245,7 @@ class Tasks:
         """Orthonormal columns that span all teachers of low rank, dimension x teacher_size."""
         if self.teacher != "low_rank":
             raise ValueError(f"subspace: only teachers of low rank have one, these are {self.teacher}")
-        random = np.random.default_rng([self.seed, _SUBSPACE])
+        random = np.random.default_rng([self.seed, Stream.SUBSPACE])
         basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, self.teacher_size or 0)))[0]
         return basis
 

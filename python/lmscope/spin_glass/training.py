@@ -18,6 +18,7 @@ from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import population
+from lmscope.spin_glass.streams import Stream
 from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 from lmscope.torch_device import torch_device
 
@@ -37,9 +38,6 @@ _WITH_WIDTH = ("multi_head", "transformer")
 _TRANSFORMER_WIDTH = 64
 _UNSEEN = 1000
 _POINTS = 50
-
-# Apart from the streams of the tasks' own seeds.
-_INITIAL, _ORDER = 101, 102
 
 # Relative, of sums over any number of tasks that fit in memory.
 _ROUNDING = 1e-9
@@ -217,7 +215,7 @@ def train(
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(name: str, some: Tasks | Prompts | Statistics, batch: int | None) -> Samples:
-        order = np.random.default_rng([seed, _ORDER])
+        order = np.random.default_rng([seed, Stream.BATCHES])
         inputs = inputs_of_tasks(name, some, module, normalization)
         # Linear attention reads its context, however many columns that is of.
         columns = 1 if isinstance(some, Statistics) else some.prompt_length + 1
@@ -354,7 +352,7 @@ def _module(
 ) -> Attention:
     from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
 
-    random = np.random.default_rng([seed, _INITIAL])
+    random = np.random.default_rng([seed, Stream.FIRST_WEIGHTS])
     sized = _width(model, width, heads, size)
     if model == "merged":
         return Merged(size, random, dtype)

@@ -28,6 +28,7 @@ from lmscope.report.icl_rows import (
     line_data,
     line_part,
     line_traces,
+    not_at_rest,
     nothing_there,
     points_of,
     reasons,
@@ -37,7 +38,7 @@ from lmscope.report.icl_rows import (
 from lmscope.report.records import Records, Row
 from lmscope.report.sections import Section
 from lmscope.report.templates import render
-from lmscope.report.words import as_html, number, plain
+from lmscope.report.words import as_html, listing, number, plain
 
 ORDER = 89
 
@@ -51,6 +52,10 @@ _LOOKS = {
     "softmax": (ORANGE, "triangle-down"),
     "transformer": (VERMILLION, "star"),
 }
+_EPOCHS = (
+    "An epoch is a step on all tasks; of softmax attention and the transformer it is a pass in batches, and "
+    "their loss depends on how many were made"
+)
 _VIEWS = {
     "test_losses": "loss on unseen tasks during training",
     "losses": "loss on the training tasks during training",
@@ -58,8 +63,8 @@ _VIEWS = {
 }
 
 _TABLE_NOTE = (
-    "In the table losses are geometric means over seeds too, differences from the ground state and contrast "
-    "ratios arithmetic ones; differences are taken seed by seed"
+    "In the table losses are geometric means over seeds too, and ratios to the ground state's, on the same "
+    "unseen tasks and seed by seed; contrast ratios are arithmetic ones"
 )
 
 _TEMPLATE = """
@@ -72,12 +77,15 @@ aria-label="Loss of trained models over epochs, or at the end"></div>
 
 _BELOW = """
 <p class="note">{{ note }}.</p>
+{% for text in warned %}<p class="warning">{{ text }}.</p>{% endfor %}
 {% if why %}<p class="warning">{{ why }}.</p>{% endif %}
 <div class="scroll"><table class="sortable"><thead><tr><th><button>Model</button>
 {% if several %}<th class="n"><button>Tasks P</button>{% endif %}
 
 <th class="n"><button>Numbers trained</button><th class="n"><button>Epochs</button>
-<th class="n"><button>Loss on unseen tasks</button><th class="n"><button>Less ground state's</button>
+{% if unrested %}<th class="n"><button>Came to rest</button>{% endif %}
+
+<th class="n"><button>Loss on unseen tasks</button><th class="n"><button>Times ground state's</button>
 <th class="n"><button>Loss on the training tasks</button>
 <th class="n"><button>Contrast ratio</button></tr></thead>
 <tbody>
@@ -87,6 +95,8 @@ _BELOW = """
 
 <td class="n" data-sort="{{ one.parameters or 0 }}">{{ one.parameters | number }}
 <td class="n" data-sort="{{ one.epochs or 0 }}">{{ one.epochs | number }}
+{% if unrested %}<td class="n">{{ one.rest }}{% endif %}
+
 {% for found, words in one.bands %}
 <td class="n" data-sort="{{ found.mean if found }}">{{ words }}{% endfor %}</tr>
 {% endfor %}
@@ -340,7 +350,7 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
         some = at_settings(rows, {"model": name, "tasks": at})
         found = {
             "loss": band_of(some, "loss"),
-            "gap": band(_gaps(some)) if _gaps(some) and name != _GROUND else None,
+            "ratio": band(_ratios(some), logarithmic=True) if _ratios(some) and name != _GROUND else None,
             "training_loss": band_of(some, "training_loss"),
             "contrast": band_of(some, "contrast"),
         }
@@ -351,16 +361,39 @@ def _below(rows: Sequence[Row], models: dict[str, str], fixed: str, bands: str) 
                     "tasks": at,
                     "parameters": some[0]["parameters"] if name != _GROUND else None,
                     "epochs": some[0]["epochs"] if name != _GROUND else None,
+                    "rest": _rest(some),
                     "bands": [(one, cell_words(one)) for one in found.values()],
                 }
             )
-    note = ". ".join(filter(None, [bands, _TABLE_NOTE, fixed]))
-    return render(_BELOW, note=note, why=reasons(rows), rows=table, several=len(places) > 1)
+    note = ". ".join(filter(None, [bands, _TABLE_NOTE, _EPOCHS, fixed]))
+    warned = [text for text in (not_at_rest("Training", rows), _many_ground_states(rows)) if text]
+    return render(
+        _BELOW,
+        note=note,
+        warned=warned,
+        unrested=any(row["converged"] is False for row in rows),
+        why=reasons(rows),
+        rows=table,
+        several=len(places) > 1,
+    )
 
 
-def _gaps(rows: Sequence[Row]) -> list[float]:
-    return [
-        row["loss"] - row["ground_loss"]
-        for row in rows
-        if row["loss"] is not None and row["ground_loss"] is not None
-    ]
+def _ratios(rows: Sequence[Row]) -> list[float]:
+    return [row["loss"] / row["ground_loss"] for row in rows if row["loss"] is not None]
+
+
+def _rest(rows: Sequence[Row]) -> str:
+    known = [row["converged"] for row in rows if row["converged"] is not None]
+    return f"{sum(known)} of {len(known)}" if known else "\u2013"
+
+
+def _many_ground_states(rows: Sequence[Row]) -> str:
+    """Where no model can be called better or worse than \"the\" ground state."""
+    places = sorted({row["tasks"] for row in rows if not row["ground_unique"]})
+    if not places:
+        return ""
+    told = listing([number(at) for at in places])
+    return (
+        f"At P = {told} the ground state is not unique without weight decay; the one of least norm is shown, "
+        "others that fit the tasks as well have other losses on unseen ones"
+    )

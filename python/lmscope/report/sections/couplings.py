@@ -50,7 +50,7 @@ _LOOKS = {
     "D": (PURPLE, "triangle-up"),
     "E": (ORANGE, "x"),
 }
-_DIVERGENCE = "divergence"
+_DIVERGENCE, _NULL = "divergence", "divergence_null"
 _CURVE_POINTS = 240
 _ENTRIES = {"field": "fields h", "coupling": "couplings J"}
 
@@ -66,13 +66,13 @@ _BELOW = """
 <p class="note">{{ note }}.</p>
 <div class="scroll"><table><thead><tr><th>Block<th class="n">Prompt length N<th class="n">Mean
 <th class="n">Standard deviation<th>Parts of the fitted mixture
-<th class="n">Divergence to the next N (nats)</tr>
+<th class="n">Divergence to the next N (nats)<th class="n">By chance</tr>
 </thead><tbody>
 {% for one in rows %}
 <tr{% if one.chosen %} class="chosen"{% endif %}><td>{{ one.block }}
 <td class="n">{{ one.prompt_length | number }}
 <td class="n">{{ one.mean }}<td class="n">{{ one.sd }}<td class="wrap">{{ one.parts }}
-<td class="n">{{ one.divergence }}</tr>
+<td class="n">{{ one.divergence }}<td class="n">{{ one.divergence_null }}</tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -112,6 +112,7 @@ def section(records: Records) -> Section | None:
                 for block in held
                 for trace in line_traces(as_html(_BLOCKS[block]), _LOOKS[block][0], symbol=_LOOKS[block][1])
             ),
+            *line_traces("by chance, of the block chosen", GREY, dash="dash", symbol="line-ew"),
         ],
         {**layout({}), "bargap": 0},
         states,
@@ -127,7 +128,8 @@ def section(records: Records) -> Section | None:
         shows="The energy of the weights W is that of spins with fields h and couplings J. Bars are the "
         "entries of one block over all draws of tasks; the dashed line is one Gaussian of the same mean and "
         "spread, the solid one a mixture fitted to them where there is one. The divergence compares each "
-        "prompt length with the next: 0 where the distribution no longer changes. Experiment couplings.",
+        "prompt length with the next, beside that to as many sets drawn anew at the same length (dashed): "
+        "where the two agree, no change is shown. Experiment couplings.",
         surprise="A fitted line that misses the bars: then drawing fields and couplings from it gives "
         "another spin glass. Block A has two humps for a reason: the diagonal, where a token meets itself, "
         "has the mean 1 / D, everything else 0. Entries of one block are not independent of each other, so "
@@ -156,7 +158,7 @@ def _histogram(
 ) -> Variant:
     here = [row for row in rows if row["block"] == block and row["prompt_length"] == length]
     if not any(len(row["counts"]) for row in here):
-        return nothing_there(label, here, 3 + 3 * len(blocks))
+        return nothing_there(label, here, 6 + 3 * len(blocks))
     row = next(row for row in here if len(row["counts"]))
     edges, counts = row["edges"], row["counts"]
     width = np.diff(edges)
@@ -179,7 +181,7 @@ def _histogram(
         },
         {"x": x.tolist(), "y": gaussian.tolist(), "visible": row["sd"] > 0},
         {"x": x.tolist(), "y": mixture.tolist(), "visible": fitted},
-        *[{"visible": False}] * (3 * len(blocks)),
+        *[{"visible": False}] * (3 * len(blocks) + 3),
     ]
     what = _ENTRIES[row["kind"]]
     of = f"seed {row['seed']}" + (f" of {count(len(here), 'seed')}" if len(here) > 1 else "")
@@ -213,9 +215,10 @@ def _gaussians(x: NDArray[np.float64], shares: Any, means: Any, sds: Any) -> NDA
 def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fixed: str) -> Variant:
     of_block = {one: [row for row in rows if row["block"] == one] for one in blocks}
     log = logarithmic(points_of(some, "prompt_length", _DIVERGENCE) for some in of_block.values())
+    chance = points_of(of_block[block], "prompt_length", _NULL)
     lines = {one: points_of(some, "prompt_length", _DIVERGENCE) for one, some in of_block.items()}
     if not lines[block]:
-        return nothing_there(label, of_block[block], 3 + 3 * len(blocks))
+        return nothing_there(label, of_block[block], 6 + 3 * len(blocks))
 
     def hover(one: str) -> Any:
         return lambda point: _said(one, point)
@@ -223,6 +226,7 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
     data: list[dict[str, Any]] = [{"visible": False}] * 3
     for one, points in lines.items():
         data += [{**trace, "opacity": 1 if one == block else 0.35} for trace in line_data(points, hover(one))]
+    data += line_data(chance, lambda point: f"<b>by chance</b>, {_at(point)}")
     note = ". ".join(filter(None, [LOG_BANDS, fixed]))
     lengths = [row["prompt_length"] for row in rows]
     return Variant(
@@ -230,19 +234,26 @@ def _divergences(rows: list[Row], blocks: list[str], block: str, label: str, fix
         data,
         {
             "xaxis": size_axis(lengths, "prompt length N"),
-            "yaxis": value_axis("divergence to the next N (nats)", lines.values(), log=log),
+            "yaxis": value_axis("divergence to the next N (nats)", [*lines.values(), chance], log=log),
         },
         html=render(_BELOW, note=note, rows=_table(rows, block, None)),
         note="Kullback–Leibler divergence between histograms at one prompt length and the next",
         parts=[
             [f"divergence of {name}", x, None, mean, low, high, seeds]
-            for name, x, mean, low, high, seeds in (line_part(one, lines[one]) for one in blocks)
+            for name, x, mean, low, high, seeds in (
+                *(line_part(one, lines[one]) for one in blocks),
+                line_part(f"{block}, by chance", chance),
+            )
         ],
     )
 
 
 def _said(block: str, point: Point) -> str:
-    return f"<b>{as_html(_BLOCKS[block])}</b>, N {number(point.x)}<br>{band_words(point.band)} nats"
+    return f"<b>{as_html(_BLOCKS[block])}</b>, {_at(point)}"
+
+
+def _at(point: Point) -> str:
+    return f"N {number(point.x)}<br>{band_words(point.band)} nats"
 
 
 def _table(rows: list[Row], block: str, length: int | None) -> list[dict[str, Any]]:
@@ -257,7 +268,7 @@ def _table(rows: list[Row], block: str, length: int | None) -> list[dict[str, An
     found = []
     for one, at in places:
         some = [row for row in rows if row["block"] == one and row["prompt_length"] == at]
-        words = {column: cell_words(band_of(some, column)) for column in ("mean", "sd", _DIVERGENCE)}
+        words = {column: cell_words(band_of(some, column)) for column in ("mean", "sd", _DIVERGENCE, _NULL)}
         parts = _parts(some[0])
         found.append(
             {**words, "block": _BLOCKS[one], "prompt_length": at, "parts": parts, "chosen": one == block}

@@ -21,6 +21,7 @@ from lmscope.report.icl_rows import (
     line_data,
     line_part,
     line_traces,
+    not_at_rest,
     nothing_there,
     points_of,
     reasons,
@@ -68,6 +69,7 @@ aria-label="Losses against the number of distinct teachers"></div>
 
 _BELOW = """
 <p class="note">{{ note }}.</p>
+{% if unrested %}<p class="warning">{{ unrested }}.</p>{% endif %}
 {% if why %}<p class="warning">{{ why }}.</p>{% endif %}
 <div class="scroll"><table><thead><tr><th class="n">Distinct teachers
 {% for name in names %}<th class="n">{{ name[0] | upper }}{{ name[1:] }}{% endfor %}</tr></thead><tbody>
@@ -220,6 +222,7 @@ def _variant(rows: Sequence[Row], lines: list[_Line], view: _View, label: str, f
             _BELOW,
             note=note,
             why=why,
+            unrested=not_at_rest("Adam", rows),
             names=[line.name for line in known],
             rows=[
                 (at, [of_line.get(at, "–") for of_line in cells])

@@ -16,6 +16,7 @@ from lmscope.report.icl_rows import (
     Choice,
     Point,
     at_settings,
+    band,
     band_words,
     choices_of,
     chosen,
@@ -149,6 +150,7 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
     beside = points_of(some, "tasks", view.beside, logarithmic=view.logarithmic) if view.beside else []
     second = [] if formula else beside
     line, name = boundary(settings["dimension"])
+    bend = _bend(some) if settings["view"] == "spread" else None
     bands = f". {LOG_BANDS if view.logarithmic else BANDS}" if settings["view"] != "unique" else ""
     fixed = fixed_words(choices)
     note = f"{view.note}{bands}{f'. Everything at {fixed}' if fixed else ''}"
@@ -166,10 +168,10 @@ def _variant(rows: list[Row], choices: Sequence[Choice], key: str, label: str) -
         {
             "xaxis": log_axis([one.x for one in points], "tasks P"),
             "yaxis": _y_axis([*points, *second], view),
-            "shapes": [line],
+            "shapes": [line, *([] if bend is None else [_mark(bend)])],
             "annotations": [name],
         },
-        html=f'<p class="note">{as_html(note)}.</p>{_said(some, settings)}',
+        html=f'<p class="note">{as_html(note)}.</p>{_said(some, settings)}{_bends(some)}',
         note=note,
         parts=[
             line_part("measured", points),
@@ -203,6 +205,29 @@ def _hover(point: Point, view: _View) -> str:
         of_modes = f"<br>{known} zero modes of {number((row['dimension'] + 1) ** 2)}; formula "
         of_modes += number(row["expected_ratio"], 4)
     return f"P = {number(point.x)}: {told}{of_modes}"
+
+
+def _bend(rows: list[Row]) -> Band | None:
+    """Over seeds: all rows of one have the same."""
+    known = {row["seed"]: row["bend"] for row in rows if row["bend"] is not None}
+    return band(list(known.values())) if known else None
+
+
+def _mark(bend: Band) -> dict[str, Any]:
+    """Where the spread bends: its interval over seeds, or a line of one seed."""
+    low, high = (bend.mean if end is None else end for end in (bend.low, bend.high))
+    box = {"type": "rect", "x0": low, "x1": high, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    return {**box, "fillcolor": GREEN, "opacity": 0.3, "line": {"color": GREEN, "width": 1}}
+
+
+def _bends(rows: list[Row]) -> str:
+    bend = _bend(rows)
+    if bend is None:
+        return ""
+    return (
+        f"<p>The spread bends at P = {band_words(bend)}, the green strip of its chart, where two straight "
+        "lines through it meet.</p>"
+    )
 
 
 def _said(rows: list[Row], settings: dict[str, Any]) -> str:

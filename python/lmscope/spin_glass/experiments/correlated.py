@@ -23,7 +23,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "correlations": [0.05, 0.5, 0.95],
         "tasks": [2000],
         "learning_rate": 5e-3,
-        "epochs": 1000,
+        "epochs": 2000,
         "seeds": 3,
     },
     "minutes": {

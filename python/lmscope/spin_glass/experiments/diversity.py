@@ -74,6 +74,12 @@ def check(settings: Mapping[str, Any]) -> None:
             f"teacher_size must be at most the dimension, {min(settings['dimensions'])}, "
             f"got {settings['teacher_size']}"
         )
+    most, tasks = max(settings["distinct_teachers"]), min(settings["tasks"])
+    if most > tasks:
+        raise ValueError(
+            f"distinct_teachers must be at most the number of tasks, {tasks}, as every task has one teacher, "
+            f"got {most}: give more tasks, or fewer distinct_teachers"
+        )
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
@@ -130,6 +136,8 @@ def rows(
             **dict.fromkeys([*limits, "training_loss", "distance_w11", "distance_w21"]),
             "cross_task_w11": argument.distance_w11,
             "cross_task_w21": argument.distance_w21,
+            "converged": trained.converged if solver == "adam" else None,
+            "gradient": trained.gradient if solver == "adam" and not trained.diverged else None,
             "reason": trained.reason,
         }
         if weights is not None:
@@ -147,7 +155,6 @@ def _tasks(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> Tasks:
     return make_tasks(
         teacher=cell["teacher"],
         teacher_size=None if cell["teacher"] == "dense" else settings["teacher_size"],
-        # As many as tasks: each has its own.
-        distinct_teachers=min(cell["distinct_teachers"], cell["tasks"]),
+        distinct_teachers=cell["distinct_teachers"],
         **sizes,
     )

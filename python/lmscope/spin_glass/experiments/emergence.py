@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lmscope.spin_glass.bend import bend
 from lmscope.spin_glass.boltzmann import sample
 from lmscope.spin_glass.experiments.cost import drawing_seconds, eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
@@ -110,7 +111,14 @@ def rows(
                 }
             )
         advance(fields.tasks / counts[-1])
-    return found
+    return [row | {"bend": _bend(found, row["regularization"])} for row in found]
+
+
+def _bend(found: list[dict[str, Any]], regularization: float) -> float | None:
+    own = [row for row in found if row["regularization"] == regularization]
+    if len(own) < 5:
+        return None
+    return bend([row["tasks"] for row in own], [row["spread"] for row in own])
 
 
 def _counts(settings: Mapping[str, Any], dimension: int) -> list[int]:
