@@ -79,7 +79,7 @@ def solver_rows(tasks: tuple[int, ...] = (10000,)) -> list[dict[str, Any]]:
 
 def correlated_rows() -> list[dict[str, Any]]:
     return [
-        {**sizes(seed, 200), "correlation": c, **row}
+        {**sizes(seed, 200), "correlated": "tokens", "correlation": c, **row}
         for seed in SEEDS
         for c in CORRELATIONS
         for row in solved(0.4 * (1.02 - c), seed)

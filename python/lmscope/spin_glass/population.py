@@ -118,14 +118,15 @@ class Population:
 
     @cached_property
     def _modes(self) -> Modes:
-        """Of A with ``dependence``."""
+        """Of A as a whole, for tasks whose A is no Kronecker product."""
         check_memory(
             f"the modes of tasks with correlated tokens, dimension {self.dimension},",
             gram_bytes(self.dimension, 4),
             "take a smaller dimension",
         )
         gram = np.kron(self.context_gram, self.query_covariance)
-        gram += self.dependence
+        if self.dependence is not None:
+            gram += self.dependence
         values, vectors = np.linalg.eigh(gram)
         values, vectors = values[::-1], vectors[:, ::-1]
         bounds = np.full(len(values), len(values) * np.finfo(np.float64).eps * values[0])
@@ -179,6 +180,11 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
 
 def _of_shared_tokens(tasks: Tasks, *, seen: bool) -> Population:
     size, length, correlation = tasks.dimension, tasks.prompt_length, tasks.correlation
+    check_memory(
+        f"the Gram matrix of tasks with correlated tokens, dimension {size},",
+        gram_bytes(size),
+        "take a smaller dimension",
+    )
     if seen:
         moments = _seen_higher_moments(tasks)
     else:

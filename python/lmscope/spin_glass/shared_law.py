@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lmscope.spin_glass.memory import check_memory, gram_bytes
-
 __all__ = ["TeacherMoments", "shared_dependence", "shared_field", "shared_gram"]
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +26,8 @@ class TeacherMoments:
     @property
     def cubic(self) -> Floats:
         """|a|^2 a, (dimension,)."""
-        return np.einsum("ijj->i", self.third)
+        cubic: Floats = np.einsum("ijj->i", self.third)
+        return cubic
 
 
 def shared_gram(moments: TeacherMoments, length: int, correlation: float) -> Floats:
@@ -54,16 +53,8 @@ def shared_dependence(moments: TeacherMoments, length: int, correlation: float) 
     """Gram matrix of the features less what it would be if context and query were independent, spins x spins:
     Gaussian moments of the shared part, with each pairing of one index of the contexts and one of the
     queries.
-
-    Raises:
-        ValueError: it does not fit in memory.
     """
     size = len(moments.second)
-    check_memory(
-        f"the Gram matrix of tasks with correlated tokens, dimension {size},",
-        gram_bytes(size),
-        "take a smaller dimension",
-    )
     c, s = correlation, 1 - correlation
     second, power, third, cubic = moments.second, np.trace(moments.second), moments.third, moments.cubic
     whole = np.zeros((size + 1, size, size + 1, size))

@@ -264,7 +264,7 @@ class Tasks:
         return basis
 
     def _colour(self, white: Floats) -> Floats:
-        """``white``, which it may overwrite, with its last axis times the root of the coordinates' covariance."""
+        """``white``, which it may overwrite, with its last axis times the root of its covariance."""
         if self.correlation and self.correlated == "coordinates":
             alone = math.sqrt(1 - self.correlation)
             together = math.sqrt(1 - self.correlation + self.correlation * self.dimension)
