@@ -230,21 +230,25 @@ def correlated_tokens(rows: Sequence[Row]) -> Found:
     order = sorted(ground)
     highest = max(order, key=lambda correlation: ground[correlation])
     steps = [(one, ground[two] - ground[one]) for one, two in pairwise(order)]
-    ratios, counts = {}, {}
+    points = []
     for correlation in order:
         trained = {row["seed"]: row["loss"] for row in own["adam", 0.005, correlation]}
         passing = own["amp", 0.01, correlation]
-        there = [row for row in passing if row["converged"]]
-        counts[correlation] = [len(there), len(passing)]
-        if there:
-            ratios[correlation] = float(np.mean([row["loss"] / trained[row["seed"]] for row in there]))
+        ratios = [row["loss"] / trained[row["seed"]] for row in passing if row["converged"]]
+        points.append(
+            {
+                "correlation": correlation,
+                "ground_state_loss": ground[correlation],
+                "message_passing_converged": len(ratios),
+                "seeds": len(passing),
+                "message_passing_over_training": float(np.mean(ratios)) if ratios else None,
+            }
+        )
     return {
         "figure": "S4",
-        "ground_state_loss": ground,
         "highest_at": highest,
         "rises_before_and_falls_behind": all((step > 0) == (at < highest) for at, step in steps),
-        "message_passing_converged_of": counts,
-        "message_passing_over_training": ratios,
+        "points": points,
     }
 
 

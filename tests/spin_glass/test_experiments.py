@@ -303,7 +303,7 @@ def test_correlation_of_tokens_makes_the_loss_rise_and_then_fall() -> None:
     assert loss[0.95] < 0.15
     for correlation, solved in found.items():
         passing, trained = solved["amp", 0.01], solved["adam", 0.005]["loss"]
-        assert trained == pytest.approx(solved["ground_state", 0.005]["loss"], rel=0.01)
+        assert trained == pytest.approx(solved["ground_state", 0.005]["loss"], rel=0.02)
         assert passing["correlated"] == "tokens"
         if correlation > 0.2:
             assert passing["loss"] is None
