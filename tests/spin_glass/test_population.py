@@ -209,6 +209,23 @@ def test_shared_tokens_have_four_modes(size: int, length: int, c: float) -> None
     np.testing.assert_allclose(variance[0, 1], halves / 100, rtol=1e-10)
 
 
+def test_message_passing_ends_where_shared_tokens_couple_the_diagonal() -> None:
+    """D weights, each coupled to all others by q: v = 1 / (stiffness - (D - 1) q^2 v) has no solution where
+    2 sqrt(D - 1) q exceeds the stiffness."""
+    size = 6
+    of = sg.population(law(size, 60, correlation=0.8))
+    gram = whole_gram(of)
+    coupled, own = gram[0, size + 1], gram[0, 0]
+    least = 2 * np.sqrt(size - 1) * coupled - own
+    assert least > 0
+    couplings = np.diag(np.diag(gram)) - gram
+    for factor, there in ((0.95, False), (1.05, True)):
+        stiffness = np.diag(gram) + factor * least
+        found = sg.pass_messages(couplings, of.field.ravel(), stiffness, inverse_temperature=1.0)
+        assert found.converged is there
+        assert found.diverged is not there
+
+
 def test_equal_tokens_leave_the_loss_that_their_length_causes() -> None:
     """All tokens are one g: the label times |g|^2 comes back, which varies."""
     for size in (1, 4, 20):
