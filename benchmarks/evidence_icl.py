@@ -72,8 +72,9 @@ def minutes(run: lmscope.Run, seeds: int) -> dict[str, Any]:
         "message_passing": published.converged(tables["amp"]),
         "adam_against_ground_state": published.against_ground_state(tables["amp_vs_training"]),
         "correlated": published.means(
-            tables["correlated"], "loss", "correlation", "solver", "regularization"
+            tables["correlated"], "loss", "correlated", "correlation", "solver", "regularization"
         ),
+        "correlated_tokens": published.correlated_tokens(tables["correlated"]),
         "settling": published.means(tables["couplings"], "divergence", "block", "prompt_length"),
         "architectures": published.means(tables["architectures"], "loss", "tasks", "model"),
         "seen": published.means(tables["diversity"], "loss_seen", "teacher", "distinct_teachers", "solver"),

@@ -54,6 +54,31 @@ def test_the_difference_has_its_interval(published: ModuleType) -> None:
     )
 
 
+def test_correlated_tokens_are_told_as_rise_and_fall(published: ModuleType) -> None:
+    def row(correlation: float, solver: str, regularization: float, loss: float | None) -> dict[str, Any]:
+        return {
+            "correlated": "tokens",
+            "seed": 0,
+            "correlation": correlation,
+            "solver": solver,
+            "regularization": regularization,
+            "loss": loss,
+            "converged": loss is not None,
+        }
+
+    losses = {0.1: 0.3, 0.5: 0.5, 0.9: 0.2}
+    rows = [row(at, "ground_state", 0.01, loss) for at, loss in losses.items()]
+    rows += [row(at, "adam", 0.005, 2 * loss) for at, loss in losses.items()]
+    rows += [row(at, "amp", 0.01, loss if at < 0.5 else None) for at, loss in losses.items()]
+    found = published.correlated_tokens(rows)
+    assert found["highest_at"] == 0.5
+    assert found["rises_before_and_falls_behind"]
+    assert [point["message_passing_converged"] for point in found["points"]] == [1, 0, 0]
+    assert [point["message_passing_over_training"] for point in found["points"]] == [0.5, None, None]
+    rows += [row(0.95, "ground_state", 0.01, 0.3), row(0.95, "adam", 0.005, 0.3), row(0.95, "amp", 0.01, 0.3)]
+    assert not published.correlated_tokens(rows)["rises_before_and_falls_behind"]
+
+
 def test_a_peak_is_told_with_its_grid_point(published: ModuleType) -> None:
     losses = {4: 1.0, 5: 2.0, 6: 9.0, 7: 3.0, 12: 1.5}
     rows = [

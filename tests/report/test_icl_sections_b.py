@@ -80,7 +80,7 @@ def solver_rows(tasks: tuple[int, ...] = (10000,)) -> list[dict[str, Any]]:
 
 def correlated_rows() -> list[dict[str, Any]]:
     return [
-        {**sizes(seed, 200), "correlation": c, **row}
+        {**sizes(seed, 200), "correlated": "tokens", "correlation": c, **row}
         for seed in SEEDS
         for c in CORRELATIONS
         for row in solved(0.4 * (1.02 - c), seed)
@@ -572,3 +572,17 @@ def test_legible_on_a_phone(whole: Path, watched: Watched, scheme: Any) -> None:
         )
         assert all(one["left"] >= 0 and one["right"] <= 390 for one in ends)
     assert watched.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("of", "axis"), [("tokens", "tokens of a prompt"), ("coordinates", "coordinates of a token")]
+)
+def test_what_is_correlated_is_named(tmp_path: Path, of: str, axis: str) -> None:
+    rows = [{**row, "correlated": of} for row in correlated_rows()]
+    records = Records(write_experiments(tmp_path / "run", {"correlated": rows}))
+    section = section_of(records, "correlated")
+    assert section is not None
+    assert section.title == f"Correlated {of}"
+    assert axis in section.shows
+    assert section.figure is not None
+    assert section.figure.layout["xaxis"]["title"]["text"] == f"correlation c of two {axis}"

@@ -50,7 +50,7 @@ def test_the_papers_prompts(ratio: int) -> None:
 
 
 def test_correlated_tokens_have_one_value_above() -> None:
-    found = sg.token_spectrum(tokens(60, 240, correlation=0.5, seed=1))
+    found = sg.token_spectrum(tokens(60, 240, correlation=0.5, correlated="coordinates", seed=1))
     assert found.above == 1
     assert found.values[0] == pytest.approx(0.5 + 0.5 * 60, rel=0.4)
     assert repr(found).startswith("CouplingSpectrum(tokens, 240 x 60: 1 above")

@@ -54,7 +54,15 @@ def test_the_papers_ratios(dimension: int, tasks: int, published: float) -> None
     assert found == pytest.approx(published, abs=5e-5)
 
 
-@pytest.mark.parametrize("more", [{"correlation": 0.95}, {"distinct_teachers": 2}, {"teacher": "low_rank"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"correlation": 0.95},
+        {"correlation": 0.95, "correlated": "coordinates"},
+        {"distinct_teachers": 2},
+        {"teacher": "low_rank"},
+    ],
+)
 def test_other_laws_leave_no_more_modes(more: dict[str, Any]) -> None:
     if "teacher" in more:
         more = {**more, "teacher_size": 1}
@@ -66,7 +74,7 @@ def test_other_laws_leave_no_more_modes(more: dict[str, Any]) -> None:
 def test_modes_that_no_number_of_tasks_tells_of_are_told() -> None:
     """Tokens along one line: contexts along it and labels, times queries along it: two spins."""
     stream = sg.StreamingFields(5)
-    for prompts in law(400, correlation=1.0).prompts():
+    for prompts in law(400, correlation=1.0, correlated="coordinates").prompts():
         stream.update(prompts)
     found = sg.zero_modes(stream)
     assert found.count == 34
@@ -74,7 +82,7 @@ def test_modes_that_no_number_of_tasks_tells_of_are_told() -> None:
     assert found.expected == pytest.approx(1 / 6)
     assert repr(found) == "ZeroModes(34, 28 of them ambiguous: ratio 0.944444, expected 0.166667)"
     assert "<td" in found._repr_html_()
-    few = sg.zero_modes(sg.fields(law(1, correlation=1.0)))
+    few = sg.zero_modes(sg.fields(law(1, correlation=1.0, correlated="coordinates")))
     assert (few.count, few.ambiguous) == (35, 0)
     assert repr(few) == "ZeroModes(35: ratio 0.972222, expected 0.972222)"
 

@@ -17,16 +17,36 @@ import lmscope.spin_glass as sg
 # Chance that one test fails although all is right, shared out among its comparisons.
 RATE = 1e-6
 
-LAWS: dict[str, dict[str, Any]] = {
+INDEPENDENT: dict[str, dict[str, Any]] = {
     "dense": {},
-    "correlated": {"correlation": 0.6},
-    "equal coordinates": {"correlation": 1.0},
+    "correlated": {"correlation": 0.6, "correlated": "coordinates"},
+    "equal coordinates": {"correlation": 1.0, "correlated": "coordinates"},
     "sparse": {"teacher": "sparse", "teacher_size": 2},
-    "one coordinate": {"teacher": "sparse", "teacher_size": 1, "correlation": 0.5},
-    "sparse correlated": {"teacher": "sparse", "teacher_size": 2, "correlation": 0.5},
-    "low rank": {"teacher": "low_rank", "teacher_size": 2, "correlation": 0.5},
-    "columns": {"normalization": "columns", "correlation": 0.5},
+    "one coordinate": {
+        "teacher": "sparse",
+        "teacher_size": 1,
+        "correlation": 0.5,
+        "correlated": "coordinates",
+    },
+    "sparse correlated": {
+        "teacher": "sparse",
+        "teacher_size": 2,
+        "correlation": 0.5,
+        "correlated": "coordinates",
+    },
+    "low rank": {"teacher": "low_rank", "teacher_size": 2, "correlation": 0.5, "correlated": "coordinates"},
+    "columns": {"normalization": "columns", "correlation": 0.5, "correlated": "coordinates"},
 }
+
+SHARED: dict[str, dict[str, Any]] = {
+    "shared tokens": {"correlation": 0.6},
+    "equal tokens": {"correlation": 1.0},
+    "sparse shared": {"teacher": "sparse", "teacher_size": 2, "correlation": 0.5},
+    "low rank shared": {"teacher": "low_rank", "teacher_size": 2, "correlation": 0.5},
+    "columns shared": {"normalization": "columns", "correlation": 0.5},
+}
+LAWS = INDEPENDENT | SHARED
+FEW: dict[str, Any] = {"distinct_teachers": 3, "correlation": 0.5}
 
 
 def law(dimension: int, length: int, tasks: int = 1, **more: Any) -> sg.Tasks:
@@ -34,7 +54,8 @@ def law(dimension: int, length: int, tasks: int = 1, **more: Any) -> sg.Tasks:
 
 
 def whole_gram(of: sg.Population) -> np.ndarray:
-    return np.kron(of.context_gram, of.query_covariance)
+    product = np.kron(of.context_gram, of.query_covariance)
+    return product if of.dependence is None else product + of.dependence
 
 
 @pytest.mark.parametrize("size", [1, 5, 20])
@@ -108,7 +129,7 @@ def teacher_points(tasks: sg.Tasks, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("length", [1, 7])
 @pytest.mark.parametrize("kind", ["seen", "unseen"])
-@pytest.mark.parametrize("given_law", LAWS.values(), ids=LAWS)
+@pytest.mark.parametrize("given_law", INDEPENDENT.values(), ids=INDEPENDENT)
 def test_moments_are_exact(given_law: dict[str, Any], kind: str, length: int) -> None:
     """Against sums over quadrature points: polynomials of Gaussians, so exact but for rounding."""
     tasks = law(3, length, tasks=4, seed=9, **given_law)
@@ -131,8 +152,103 @@ def test_moments_are_exact(given_law: dict[str, Any], kind: str, length: int) ->
     assert of.target_power == pytest.approx(power, rel=1e-12)
 
 
+@pytest.mark.parametrize("length", [1, 7])
+@pytest.mark.parametrize("kind", ["seen", "unseen"])
+@pytest.mark.parametrize("given_law", SHARED.values(), ids=SHARED)
+def test_moments_of_shared_tokens_are_exact(given_law: dict[str, Any], kind: str, length: int) -> None:
+    """The same, over the shared part as well: given it, context and query are independent."""
+    tasks = law(3, length, tasks=2, seed=9, **given_law)
+    of = sg.population(tasks, teachers=kind)
+    white, mass = gaussian_points(3)
+    tokens = np.sqrt(tasks.correlation) * white[:, None] + np.sqrt(1 - tasks.correlation) * white
+    queries = np.einsum("gti,gtj,t->gij", tokens, tokens, mass)
+    gram, field, power = np.zeros((4, 3, 4, 3)), np.zeros((4, 3)), 0.0
+    for teacher, share in zip(*teacher_points(tasks, kind), strict=True):
+        labels = tokens @ teacher / np.sqrt(3)
+        terms = labels[:, :, None] * np.concatenate([tokens, labels[:, :, None]], axis=2)
+        mean = np.einsum("gti,t->gi", terms, mass)
+        contexts = (terms * mass[:, None]).transpose(0, 2, 1) @ terms / length
+        contexts += (1 - 1 / length) * mean[:, :, None] * mean[:, None, :]
+        gram += share * np.einsum("gik,gjl,g->ijkl", contexts, queries, mass, optimize=True)
+        field += share * (mean * mass[:, None]).T @ mean[:, :-1]
+        power += share * mass @ labels**2 @ mass
+    scale = length / (length + 1) if tasks.normalization == "columns" else 1
+    np.testing.assert_allclose(whole_gram(of), gram.reshape(12, 12) * scale**2, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(of.field, field * scale, rtol=1e-12, atol=1e-13)
+    assert of.target_power == pytest.approx(power, rel=1e-12)
+
+
+@pytest.mark.parametrize(("size", "length", "c"), [(2, 1, 0.3), (5, 20, 0.5), (20, 200, 0.95), (6, 9, 1.0)])
+def test_shared_tokens_have_four_modes(size: int, length: int, c: float) -> None:
+    """Of dense teachers: the identity, other symmetric weights, antisymmetric ones, and the label row. The
+    ground state is a multiple of the identity."""
+    of = sg.population(law(size, length, correlation=c))
+    own, more = 1 - c, 1 + 1 / length
+    straight = c**2 + 2 * c * own / length + own**2 / length
+    straight += (2 * c**2 + more * (1 - c**2) + 2 * c**2 * (c + own / length)) / size
+    crossed = c**2 * (c + own / length + 2 * (2 * c + more * own) / size)
+    label = 3 * c**2 + (1 + 2 / length) * (1 - c**2)
+    label = (1 + 2 / size) * (label + 4 * c**2 * (3 * c + (1 + 2 / length) * own) / size)
+    whole, symmetric = straight + (size + 1) * crossed, straight + crossed
+    expected = [whole]
+    expected += [symmetric] * (size * (size + 1) // 2 - 1) + [straight - crossed] * (size * (size - 1) // 2)
+    expected += [label] * size
+    values = np.linalg.eigvalsh(whole_gram(of))
+    np.testing.assert_allclose(values, sorted(expected), rtol=1e-11, atol=1e-12)
+
+    along = c**2 + (1 + c**2) / size
+    for regularization in (0.0, 0.01):
+        ground = np.diag([along / (whole + regularization)] * size + [0.0])
+        np.testing.assert_allclose(of.ground_state(regularization), ground, rtol=1e-10, atol=1e-12)
+    assert of.best_loss == pytest.approx(1 - size * along**2 / whole, rel=1e-10)
+    _, variance = of.marginals(0.01, 100.0)
+    np.testing.assert_allclose(variance[-1, :-1], 1 / (100 * (label + 0.01)), rtol=1e-10)
+    np.testing.assert_allclose(variance[:, -1], 1, rtol=1e-12)
+    # E_mn + E_nm and E_mn - E_nm, each half of the weight m, n.
+    halves = 0.5 / (symmetric + 0.01) + 0.5 / (straight - crossed + 0.01)
+    np.testing.assert_allclose(variance[0, 1], halves / 100, rtol=1e-10)
+
+
+def test_message_passing_ends_where_shared_tokens_couple_the_diagonal() -> None:
+    """D weights, each coupled to all others by q: v = 1 / (stiffness - (D - 1) q^2 v) has no solution where
+    2 sqrt(D - 1) q exceeds the stiffness."""
+    size = 6
+    of = sg.population(law(size, 60, correlation=0.8))
+    gram = whole_gram(of)
+    coupled, own = gram[0, size + 1], gram[0, 0]
+    least = 2 * np.sqrt(size - 1) * coupled - own
+    assert least > 0
+    couplings = np.diag(np.diag(gram)) - gram
+    for factor, there in ((0.95, False), (1.05, True)):
+        stiffness = np.diag(gram) + factor * least
+        found = sg.pass_messages(couplings, of.field.ravel(), stiffness, inverse_temperature=1.0)
+        assert found.converged is there
+        assert found.diverged is not there
+
+
+def test_equal_tokens_leave_the_loss_that_their_length_causes() -> None:
+    """All tokens are one g: the label times |g|^2 comes back, which varies."""
+    for size in (1, 4, 20):
+        of = sg.population(law(size, 10, correlation=1.0))
+        assert of.best_loss == pytest.approx(2 / (size + 4), rel=1e-9)
+
+
+def test_weakly_shared_tokens_are_nearly_independent() -> None:
+    weak, none = sg.population(law(4, 6, correlation=1e-9)), sg.population(law(4, 6))
+    np.testing.assert_allclose(whole_gram(weak), whole_gram(none), atol=1e-8)
+    np.testing.assert_allclose(weak.field, none.field, atol=1e-8)
+    assert none.dependence is None
+
+
+def test_shared_tokens_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"Gram matrix of tasks with correlated tokens, dimension 3000, would"
+    ):
+        sg.population(law(3000, 10, correlation=0.5))
+
+
 @pytest.mark.parametrize("draw", ["prompts", "statistics"])
-@pytest.mark.parametrize("given_law", [*LAWS.values(), {"distinct_teachers": 3, "correlation": 0.5}], ids=str)
+@pytest.mark.parametrize("given_law", [*LAWS.values(), FEW, {**FEW, "correlated": "coordinates"}], ids=str)
 def test_moments_of_drawn_tasks_are_the_closed_forms(given_law: dict[str, Any], draw: str) -> None:
     tasks = law(3, 4, tasks=20_000, seed=4, draw=draw, **given_law)
     of = sg.population(tasks, teachers="seen" if tasks.distinct_teachers else "unseen")

@@ -93,7 +93,7 @@ def test_the_least_regularization_picks_the_least_norm(regularization: float) ->
 
 def test_tokens_that_are_all_alike() -> None:
     """Perfectly correlated coordinates: two spins are left, however many the tasks."""
-    couplings = sg.fields(law(500, 3, 10, correlation=1.0, seed=1))
+    couplings = sg.fields(law(500, 3, 10, correlation=1.0, correlated="coordinates", seed=1))
     found = sg.ground_state(couplings)
     assert not found.unique
     assert found.zero_modes == 14

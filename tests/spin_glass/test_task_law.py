@@ -13,12 +13,16 @@ from lmscope.spin_glass import Prompts, Statistics, Tasks, make_prompts, make_ta
 
 LAWS = {
     "dense": {},
-    "correlated": {"correlation": 0.6},
-    "equal coordinates": {"correlation": 1.0},
-    "sparse": {"teacher": "sparse", "teacher_size": 2, "correlation": 0.3},
-    "low rank": {"teacher": "low_rank", "teacher_size": 2, "correlation": 0.3},
-    "few teachers": {"distinct_teachers": 3, "correlation": 0.3},
+    "correlated": {"correlation": 0.6, "correlated": "coordinates"},
+    "equal coordinates": {"correlation": 1.0, "correlated": "coordinates"},
+    "sparse": {"teacher": "sparse", "teacher_size": 2, "correlation": 0.3, "correlated": "coordinates"},
+    "low rank": {"teacher": "low_rank", "teacher_size": 2, "correlation": 0.3, "correlated": "coordinates"},
+    "few teachers": {"distinct_teachers": 3, "correlation": 0.3, "correlated": "coordinates"},
     "columns": {"normalization": "columns"},
+    "shared tokens": {"correlation": 0.6},
+    "equal tokens": {"correlation": 1.0},
+    "sparse shared": {"teacher": "sparse", "teacher_size": 2, "correlation": 0.3},
+    "columns shared": {"correlation": 0.3, "normalization": "columns", "distinct_teachers": 3},
 }
 
 # Chance that a test of one law fails although all is right, shared out among its comparisons.
@@ -121,7 +125,9 @@ def test_teachers_of_low_rank_fill_one_subspace_evenly() -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.4, 1.0])
 def test_tokens_and_queries_have_the_covariance_asked_for(correlation: float) -> None:
-    tasks = make_tasks(tasks=6400, dimension=3, prompt_length=2, correlation=correlation)
+    tasks = make_tasks(
+        tasks=6400, dimension=3, prompt_length=2, correlation=correlation, correlated="coordinates"
+    )
     tokens, _, queries, _, _ = arrays_of(tasks)
     expected = (1 - correlation) * np.eye(3) + correlation
     for drawn in (tokens[:, 0], tokens[:, 1], queries):
@@ -129,6 +135,19 @@ def test_tokens_and_queries_have_the_covariance_asked_for(correlation: float) ->
         assert_means_agree(products.reshape(6400, 9), expected.ravel())
         assert_means_agree(drawn, np.zeros(3))
     assert_means_agree((tokens[:, 0, :, None] * queries[:, None, :]).reshape(6400, 9), np.zeros(9))
+
+
+@pytest.mark.parametrize("correlation", [0.4, 1.0])
+def test_tokens_of_a_prompt_and_its_query_share_a_part(correlation: float) -> None:
+    tasks = make_tasks(tasks=6400, dimension=3, prompt_length=2, correlation=correlation)
+    tokens, _, queries, _, _ = arrays_of(tasks)
+    drawn = [tokens[:, 0], tokens[:, 1], queries]
+    for one, two in itertools.product(range(3), repeat=2):
+        products = drawn[one][:, :, None] * drawn[two][:, None, :]
+        expected = np.eye(3) * (1.0 if one == two else correlation)
+        assert_means_agree(products.reshape(6400, 9), expected.ravel())
+    assert_means_agree(np.hstack(drawn), np.zeros(9))
+    assert_means_agree(drawn[0][1:] * drawn[0][:-1], np.zeros(3))
 
 
 def assert_means_agree(values: np.ndarray, expected: np.ndarray) -> None:
@@ -211,6 +230,11 @@ def vars_of(tasks: Tasks) -> dict:
         ({"seed": -1}, ValueError, "seed must be from 0 up"),
         ({"correlation": 1.01}, ValueError, "correlation must lie between 0 and 1, got 1.01"),
         ({"correlation": float("nan")}, ValueError, "correlation must lie between 0 and 1, got nan"),
+        (
+            {"correlated": "labels"},
+            ValueError,
+            "correlated must be one of 'tokens', 'coordinates', got 'labels'",
+        ),
         ({"teacher": "deep"}, ValueError, "teacher must be one of 'dense', 'sparse', 'low_rank', got 'deep'"),
         ({"teacher": "sparse"}, ValueError, "teacher_size must say"),
         ({"teacher_size": 2}, ValueError, "a dense one has none"),

@@ -81,7 +81,10 @@ def icl(
             show_default=False,
         ),
     ] = None,
-    correlations: Annotated[str | None, _several("Of the entries of a token, 0 to 1.")] = None,
+    correlations: Annotated[
+        str | None,
+        _several("Of the tokens of a prompt, 0 to 1; with --set correlated=coordinates of theirs."),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(

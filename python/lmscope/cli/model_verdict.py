@@ -24,14 +24,14 @@ _MOST_MESSAGES = 10
 _TEXT_COLUMNS = (
     *("checkpoint", "method", "form", "refused", "role", "side", "score", "held against"),
     *("edit", "text", "fitted", "changed"),
-    *("solver", "model", "teachers", "of", "block", "Onsager term"),
+    *("solver", "model", "teachers", "of", "block", "Onsager term", "correlated"),
 )
 _NAMES = {"checkpoint": 2, "method": 1, "form": 1, "role": 1, "score": 2, "edit": 2, "series": 1}
 """First column -> how many columns say what a row is of, 1 unless named: they stand in every part of a
 table."""
 
 _SIZES = {"D", "N", "P", "\u03bb\u2080", "correlation", "distinct", "solver", "teachers", "of", "block"}
-_SIZES |= {"Onsager term", "model"}
+_SIZES |= {"Onsager term", "model", "correlated"}
 """Columns of experiments that say what a row is of; which of them lead a table depends on the run."""
 
 _WIDEST_REASON = 48

@@ -169,10 +169,11 @@ AMP_VS_TRAINING_COLUMNS: dict[str, Column] = {**_SEED, **_SIZES, **_SOLVED}
 CORRELATED_COLUMNS: dict[str, Column] = {
     **_SEED,
     **_SIZES,
-    "correlation": _real("c: every two entries of a token are correlated by it"),
+    "correlated": _text("tokens: of a prompt, the query one of them; coordinates: of every token"),
+    "correlation": _real("c: of any two of them"),
     **_SOLVED,
 }
-"""One row per seed, correlation of the tokens and solver."""
+"""One row per seed, correlation and solver."""
 
 COUPLINGS_COLUMNS: dict[str, Column] = {
     **_SEED,
@@ -280,7 +281,7 @@ ICL_ORDER: dict[str, tuple[str, ...]] = {
     "landscape": ("dimension", "prompt_length", "tasks", "seed"),
     "amp": ("dimension", "regularization", "prompt_length", "tasks", "onsager", "seed"),
     "amp_vs_training": ("dimension", "tasks", "prompt_length", "solver", "seed"),
-    "correlated": ("dimension", "tasks", "correlation", "solver", "seed"),
+    "correlated": ("correlated", "dimension", "tasks", "correlation", "solver", "seed"),
     "couplings": ("dimension", "tasks", "prompt_length", "block", "seed"),
     "coupling_spectrum": ("kind", "dimension", "prompt_length", "tasks", "seed"),
     "architectures": ("dimension", "prompt_length", "tasks", "model", "seed"),

@@ -69,7 +69,8 @@ def icl(
         tasks: P, prompts that the couplings come from.
         regularization: lambda0.
         inverse_temperature: beta.
-        correlations: of the entries of a token.
+        correlations: of the tokens of a prompt; of their coordinates with the setting ``{"correlated":
+            "coordinates"}``.
         settings: further ones by name, such as ``{"replicas": 50}``. Each of these goes to every chosen
             experiment that has it.
         out: result folder; the same folder goes on with a run. ``runs/icl`` when None.

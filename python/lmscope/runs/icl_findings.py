@@ -118,7 +118,7 @@ def amp_vs_training(rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def correlated(rows: Sequence[Row]) -> Iterator[Finding]:
-    return _solvers(rows, *SIZES, "correlation")
+    return _solvers(rows, "correlated", *SIZES, "correlation")
 
 
 def _solvers(rows: Sequence[Row], *columns: str) -> Iterator[Finding]:

@@ -130,7 +130,8 @@ def _onsager(there: bool) -> str:
 
 
 def _solvers(findings: Sequence[Finding]) -> Iterator[str]:
-    over = "Correlated tokens: loss" if "correlation" in findings[0].of else "Loss"
+    which = findings[0].of.get("correlated")
+    over = f"Correlated {which}: loss" if which else "Loss"
     for solver, words in _OTHERS.items():
         own = [one for one in findings if one.of["solver"] == solver]
         told = [excess for one in own if (excess := one.bands["excess"]) is not None]

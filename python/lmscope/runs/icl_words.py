@@ -29,6 +29,7 @@ _SETTINGS = {
     "dimension": "D",
     "prompt_length": "N",
     "tasks": "P",
+    "correlated": "correlated",
     "correlation": "correlation",
     "distinct_teachers": "distinct",
     "regularization": "\u03bb\u2080",
@@ -86,7 +87,7 @@ _TITLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "amp_vs_training": ("Solvers on the same tasks", {}),
-    "correlated": ("Solvers on tasks with correlated tokens", {}),
+    "correlated": ("Solvers on correlated tokens or coordinates", {}),
     "couplings": (
         "Fields and couplings",
         {"mean": "mean", "sd": "sd", "divergence": "divergence, nats", "divergence_null": "by chance"},

@@ -149,7 +149,8 @@ def amp(
     if found.spin is not None:
         spin = divmod(found.spin[0], fields.dimension)
         cause = (
-            f"too few tasks ({fields.tasks}, {fields.spins} spins) or too little regularization ({least:g})"
+            f"too few tasks ({fields.tasks}, {fields.spins} spins), too little regularization ({least:g}), "
+            "or features too alike, as those of correlated tokens are"
             if start == "prior"
             else "from this random start; start='prior' finds the fixed point where there is one"
         )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import of_shape, whole
+from lmscope.spin_glass.context_law import context_of_independent, context_of_shared
 from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.streams import Stream
 
@@ -21,6 +22,7 @@ __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 Floats = npt.NDArray[np.float64]
 Teacher = Literal["dense", "sparse", "low_rank"]
 Draw = Literal["prompts", "statistics"]
+Correlated = Literal["tokens", "coordinates"]
 Normalization = Literal["prompt", "columns"]
 
 _BLOCK, _BLOCK_NUMBERS = 64, 2**21
@@ -122,6 +124,7 @@ class Tasks:
     prompt_length: int
     seed: int = 0
     correlation: float = 0.0
+    correlated: Correlated = "tokens"
     teacher: Teacher = "dense"
     teacher_size: int | None = None
     distinct_teachers: int | None = None
@@ -137,7 +140,7 @@ class Tasks:
             ("prompt length", self.prompt_length),
             ("teachers", teacher),
             ("distinct teachers", self.distinct_teachers or "one for every task"),
-            ("correlation of tokens", self.correlation),
+            (f"correlation of {self.correlated}", self.correlation),
             ("seed", f"{self.seed}, unseen" if self.unseen_teachers else self.seed),
         ]
         return html_repr.block("Tasks of linear regression in context", html_repr.facts(pairs))
@@ -159,8 +162,7 @@ class Tasks:
         check_memory("prompts drawn at once", 16 * numbers, "shorten them, or take draw='statistics'")
         for first, wanted, random in self._blocks():
             teachers = self._block_teachers(first, random)
-            tokens = self._colour(random.standard_normal((self._block, self.prompt_length, self.dimension)))
-            query = self._colour(random.standard_normal((self._block, self.dimension)))
+            tokens, query = self._draw_tokens(random)
             # Labels scale with the small array, not with the large one.
             scaled = teachers / math.sqrt(self.dimension)
             labels = np.matmul(tokens, scaled[:, :, None])[:, :, 0]
@@ -184,23 +186,36 @@ class Tasks:
         for first, wanted, random in self._blocks():
             yield self._block_teachers(first, random)[:wanted]
 
+    def _draw_tokens(self, random: np.random.Generator) -> tuple[Floats, Floats]:
+        """Tokens and query of each task of a block."""
+        tokens = random.standard_normal((self._block, self.prompt_length, self.dimension))
+        query = random.standard_normal((self._block, self.dimension))
+        if not self.shares_tokens:
+            return self._colour(tokens), self._colour(query)
+        shared = math.sqrt(self.correlation) * random.standard_normal((self._block, self.dimension))
+        for part in (tokens, query):
+            part *= math.sqrt(1 - self.correlation)
+        tokens += shared[:, None]
+        query += shared
+        return tokens, query
+
     def _draw_statistics(self, teachers: Floats, random: np.random.Generator) -> Statistics:
-        """Their exact law given the teachers. With tokens Rz for standard normal z, labels are z . u for
-        u = Rw / sqrt(dimension): only the part of z along u meets them, the others average freely."""
+        """Their exact law given the teachers. With tokens Rz of independent z, labels are z . Rw /
+        sqrt(dimension), and what holds of z holds of the tokens times R."""
         along = self._colour(teachers / math.sqrt(self.dimension))
-        length2 = np.einsum("ij,ij->i", along, along)
-        power = random.chisquare(self.prompt_length, self._block) / self.prompt_length
-        across = random.standard_normal((self._block, self.dimension))
-        query = self._colour(random.standard_normal((self._block, self.dimension)))
-        # A teacher of no effect on the labels has along = 0, and nothing to be taken out.
-        across -= along * (np.einsum("ij,ij->i", along, across) / np.where(length2 > 0, length2, 1))[:, None]
-        across *= np.sqrt(length2 * power / self.prompt_length)[:, None]
-        context = np.empty((self._block, self.dimension + 1))
-        context[:, :-1] = self._colour(along * power[:, None] + across)
-        context[:, -1] = length2 * power
+        if self.shares_tokens:
+            context, query = context_of_shared(along, self.prompt_length, self.correlation, random)
+        else:
+            context, query = context_of_independent(along, self.prompt_length, random)
+            context[:, :-1], query = self._colour(context[:, :-1]), self._colour(query)
         context *= self.prompt_length / (self.prompt_length + (self.normalization == "columns"))
         target = np.einsum("ij,ij->i", teachers, query) / math.sqrt(self.dimension)
         return Statistics(context, query, target)
+
+    @property
+    def shares_tokens(self) -> bool:
+        """Whether the tokens of a prompt, its query with them, have a part in common."""
+        return self.correlated == "tokens" and self.correlation > 0
 
     @property
     def _block(self) -> int:
@@ -250,8 +265,8 @@ class Tasks:
         return basis
 
     def _colour(self, white: Floats) -> Floats:
-        """``white``, which it may overwrite, with its last axis times the root of the tokens' covariance."""
-        if self.correlation:
+        """``white``, which it may overwrite, with its last axis times the root of its covariance."""
+        if self.correlation and self.correlated == "coordinates":
             alone = math.sqrt(1 - self.correlation)
             together = math.sqrt(1 - self.correlation + self.correlation * self.dimension)
             mean = white.mean(axis=-1, keepdims=True)
@@ -267,6 +282,7 @@ def make_tasks(
     prompt_length: int,
     seed: int = 0,
     correlation: float = 0.0,
+    correlated: Correlated = "tokens",
     teacher: Teacher = "dense",
     teacher_size: int | None = None,
     distinct_teachers: int | None = None,
@@ -284,8 +300,11 @@ def make_tasks(
         prompt_length: tokens with labels in each prompt; the query comes on top.
         seed: the same tasks for the same seed, where only their number may differ: more tasks begin with
             the same ones.
-        correlation: of any two coordinates of a token, from 0 to 1: their covariance is
+        correlation: from 0 to 1, of what ``correlated`` names, whose covariance is
             (1 - correlation) I + correlation 11'.
+        correlated: ``"tokens"``: any two tokens of a prompt, the query one of them, have correlated entries:
+            they share a part that is drawn anew for every task, and coordinates are independent.
+            ``"coordinates"``: any two coordinates of a token are correlated, and tokens are independent.
         teacher: ``"dense"``: standard normal. ``"sparse"``: ``teacher_size`` coordinates, chosen anew for
             every task, others 0. ``"low_rank"``: in one random subspace of ``teacher_size`` dimensions, the
             same for all tasks of a seed. Both are scaled so that the squared length is ``dimension`` on
@@ -308,6 +327,7 @@ def make_tasks(
         distinct_teachers = whole("distinct_teachers", distinct_teachers, 1)
     if not 0 <= correlation <= 1:
         raise ValueError(f"correlation must lie between 0 and 1, got {correlation}")
+    _one_of("correlated", correlated, get_args(Correlated))
     _one_of("teacher", teacher, get_args(Teacher))
     _one_of("draw", draw, get_args(Draw))
     _one_of("normalization", normalization, get_args(Normalization))
@@ -326,6 +346,7 @@ def make_tasks(
         prompt_length=whole("prompt_length", prompt_length, 1),
         seed=whole("seed", seed, 0),
         correlation=float(correlation),
+        correlated=correlated,
         teacher=teacher,
         teacher_size=teacher_size,
         distinct_teachers=distinct_teachers,
