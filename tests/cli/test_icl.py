@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ def test_another_kind_of_folder_leaves_with_2(tmp_path: Path, make_llama: Any) -
 
 def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ("icl", "--experiment", "phase-map", "--dimension", 10, "--seeds", 400, "-o", run)
+    chosen = ("--experiment", "phase-map", "--experiment", "amp-vs-training")
+    # The first take a moment, the last would take days.
+    command = ("icl", *chosen, "--dimension", 6, "--seeds", 2, "--set", "epochs=1000000000", "-o", run)
     process = subprocess.Popen(
         [sys.executable, "-m", "lmscope", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -146,12 +149,15 @@ def test_ctrl_c_keeps_the_records_and_leaves_with_1(tmp_path: Path) -> None:
         # A shell that starts jobs in the background has them ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not list(run.glob("phase_map/*.parquet")):
+    while len(list(run.glob("phase_map/*.parquet"))) < 6:
         assert process.poll() is None
         time.sleep(0.05)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "lmscope: error: interrupted; what is done is kept" in errors
-    assert lmscope.open_run(run).table("phase_map").num_rows > 0
+    assert "waiting for" in errors
+    rows = lmscope.open_run(run).table("phase_map").to_pylist()
+    assert {(row["prompt_length"], row["seed"]) for row in rows} == set(product((5, 20, 100), (0, 1)))
     assert not list(run.rglob("*.tmp"))

@@ -11,19 +11,20 @@ from pathlib import Path
 
 # The command line itself; it stops behind the record whose number is given.
 STOPPED = """
-import sys, time
+import sys, threading, time
 from lmscope.cli import main
 from lmscope.runs.record_store import RecordStore
 
 last, mark = int(sys.argv.pop(1)), sys.argv.pop(1)
-write, written = RecordStore.write, []
+write, written, one_at_a_time = RecordStore.write, [], threading.Lock()
 
 def counted(self, *arguments):
-    write(self, *arguments)
-    written.append(arguments[:2])
-    if len(written) == last:
-        open(mark, "w").close()
-        time.sleep(600)
+    with one_at_a_time:
+        write(self, *arguments)
+        written.append(arguments[:2])
+        if len(written) == last:
+            open(mark, "w").close()
+            time.sleep(600)
 
 RecordStore.write = counted
 main()

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import lmscope
-from lmscope.results import ICL_ANALYSES, SCHEMAS, WrongCheckpoint
+from lmscope.results import ICL_ANALYSES, SCHEMAS, RunFolder, WrongCheckpoint
 from lmscope.results.icl_columns import ICL_COLUMNS, ICL_ORDER
 from lmscope.runs import UsageError
 from lmscope.runs.icl import experiments_told
 from lmscope.runs.icl_settings import chosen_experiments
+from lmscope.runs.one_thread import one_thread_each
+from lmscope.runs.side_by_side import SideBySide
 from lmscope.spin_glass import fields, ground_state, make_tasks, population
-from lmscope.spin_glass.experiments import EXPERIMENTS
+from lmscope.spin_glass.experiments import EXPERIMENTS, architectures
 
 from .killed_runs import kill_behind, run_whole, states
 
@@ -31,6 +38,25 @@ def one_thread() -> Any:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         yield
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Of our kernels, cells side by side among them, and of torch."""
+    before = lmscope.get_num_threads(), torch.get_num_threads()
+    lmscope.set_num_threads(number)
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        lmscope.set_num_threads(before[0])
+        torch.set_num_threads(before[1])
+
+
+def blas() -> list[dict[str, Any]]:
+    """Of numpy and scipy; that of our kernels is on one thread always."""
+    found = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    return [one for one in found if "scipy_openblas64" not in one["filepath"].split("/")]
 
 
 def run_of(path: Path, experiments: Any = "phase_map", **given: Any) -> lmscope.Run:
@@ -135,6 +161,83 @@ def test_what_fails_is_kept_with_its_reason_while_others_go_on(tmp_path: Path) -
     fewer = run_of(path, "emergence", regularization=1e-300, seeds=1, prompt_lengths=[12])
     assert [one["record"] for one in fewer.icl().failures] == [failures[1]["record"]]
     assert not run_of(path, "emergence", seeds=1).icl().failures
+
+
+def test_cells_that_fail_at_once_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = RunFolder.failures
+
+    def slowly(folder: RunFolder, analysis: str) -> dict[str, str]:
+        found = read(folder, analysis)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(RunFolder, "failures", slowly)
+    with threads(4):
+        run = run_of(tmp_path / "run", "emergence", regularization=1e-300, tasks=10, seeds=4)
+    assert len(run.icl().failures) == 8
+
+
+def test_memory_that_torch_does_not_get_is_the_failure_of_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = architectures.train
+
+    def train(*arguments: Any, model: Any, **given: Any) -> Any:
+        if model == "separate":
+            torch.empty(1 << 55)
+        return trained(*arguments, model=model, **given)
+
+    monkeypatch.setattr(architectures, "train", train)
+    settings = {"models": ["separate", "merged"], "epochs": 5, "test_tasks": 10}
+    run = run_of(tmp_path / "run", "architectures", settings=settings, tasks=20, seeds=1, prompt_lengths=5)
+    assert run.table("architectures").column("model").to_pylist() == ["merged"]
+    (failure,) = run.icl().failures
+    assert "model separate" in failure["record"]
+    assert "allocate" in failure["reason"]
+
+
+def test_no_number_of_threads_changes_a_bit(tmp_path: Path) -> None:
+    """Sizes at which OpenBLAS on two threads gives other bits than on one."""
+    given: dict[str, Any] = {"dimension": 20, "prompt_lengths": [20, 100], "seeds": 1, "tasks": [420, 900]}
+    chosen = ("phase_map", "landscape", "amp_vs_training")
+    runs = []
+    for number in (1, 2):
+        with threads(number), threadpool_limits(number, user_api="blas"):
+            run = lmscope.icl(
+                chosen,
+                out=tmp_path / str(number),
+                progress=False,
+                settings={"epochs": 30, "samples": 50},
+                **given,
+            )
+            assert {one["num_threads"] for one in blas()} == {number}
+            assert torch.get_num_threads() == number
+        runs.append(run)
+    for name in chosen:
+        tables = [run.table(name).drop_columns(["seconds"]).to_pylist() for run in runs]
+        assert tables[0]
+        assert repr(tables[0]) == repr(tables[1])
+
+
+def test_every_thread_has_one_of_blas_and_torch() -> None:
+    found: list[tuple[int, set[int]]] = []
+
+    def look() -> None:
+        found.append((torch.get_num_threads(), {one["num_threads"] for one in blas()}))
+
+    with threads(2), threadpool_limits(2, user_api="blas"):
+        with one_thread_each(torch_too=True), SideBySide(2, 1) as tasks:
+            tasks.start(look, 1)
+            tasks.start(look, 1)
+        look()
+    assert found == [(1, {1}), (1, {1}), (2, {2})]
+
+
+def test_the_manifest_has_the_device_that_was_used(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"seeds": 1, "tasks": 10, "prompt_lengths": 5}
+    assert run_of(tmp_path / "drawn", **few).manifest["device"] == "cpu"
+    trained = run_of(tmp_path / "trained", "amp_vs_training", settings={"epochs": 2}, **few)
+    assert trained.manifest["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_findings_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -265,8 +368,8 @@ def test_a_kill_costs_one_cell(tmp_path: Path) -> None:
     kill_behind(5, command, run)
     standing = states(run)
     shown = lmscope.open_run(run)
-    assert shown.table("emergence").num_rows == 12
-    assert shown.table("phase_map").num_rows == 6
+    # Cells side by side: which of them are done is not told.
+    assert shown.table("emergence").num_rows / 3 + shown.table("phase_map").num_rows / 6 == 5
     run_whole(command)
     assert standing.items() <= states(run).items()
     assert states(run).keys() == states(undisturbed).keys()

@@ -113,6 +113,29 @@ def test_interrupt_waits_for_what_is_under_way(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.usefixtures("interruptible")
+def test_tasks_may_end_early_on_an_interrupt(caplog: pytest.LogCaptureFixture) -> None:
+    def run() -> None:
+        with SideBySide(2, 10, one="record", many="records") as tasks:
+
+            def task() -> None:
+                deadline = time.monotonic() + 30
+                while not tasks.interrupted and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert tasks.interrupted
+
+            assert not tasks.interrupted
+            tasks.start(task, 1)
+            tasks.start(task, 1)
+            interrupt_after(0.1)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert time.monotonic() - began < 20
+    assert "waiting for 2 records under way" in caplog.text
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_another_interrupt_leaves_it_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SideBySide, "left_behind", False)
     gate, left = threading.Event(), threading.Event()

@@ -34,8 +34,8 @@ def icl_code(records: Records) -> str:
             groups.append((asked, [name]))
         else:
             alike.append(name)
-    device = str(records.manifest.get("device") or "auto")
-    of = {} if device == "auto" else {"device": device}
+    # The device that was used: without CUDA it is the one that there is.
+    of = {"device": "cuda"} if records.manifest.get("device") == "cuda" else {}
     return "\n".join(
         [
             *(_shell(names, asked, of) for asked, names in groups),

@@ -86,7 +86,7 @@ def _failed(records: Records) -> list[str]:
     for name in records.analyses:
         failures = records.failures(name)
         if failures:
-            cell, reason = next(iter(failures.items()))
+            cell, reason = min(failures.items())
             more = f", and {count(len(failures) - 1, 'more cell')}" if len(failures) > 1 else ""
             told.append(f"No record of {cell}{more}: {reason}")
     return told

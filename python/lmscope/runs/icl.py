@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from lmscope.runs.errors import UsageError
 from lmscope.runs.icl_settings import PRESETS, Chosen, chosen_experiments, hyphened
 from lmscope.runs.machine import machine
+from lmscope.runs.memory import memory_budget
+from lmscope.runs.one_thread import one_thread_each
 from lmscope.runs.progress import Reporter, reporter_for
 from lmscope.runs.record_store import RecordStore
 from lmscope.runs.run import Run, open_run
 from lmscope.runs.settings import one_of
+from lmscope.runs.side_by_side import SideBySide
 from lmscope.runs.streaming import reason_of
 from lmscope.runs.token_settings import DEVICES
 
@@ -91,23 +96,28 @@ def icl(
         if overrides[name] is not None:
             raise UsageError(f"settings: {name!r} is given twice")
     chosen = chosen_experiments(experiments, preset, seed, {**overrides, **further})
-    place = _place(one_of("device", device, DEVICES))
+    place = _place(one_of("device", device, DEVICES), chosen)
     path = DEFAULT_RUN if out is None else Path(out)
     _run(path, chosen, place, reporter_for(progress))
     return open_run(path)
 
 
-def _place(device: str) -> str:
-    if device != "cuda":
-        return device
-    import torch
+def _place(device: str, chosen: Sequence[Chosen]) -> str:
+    """The device that cells compute on: the one of torch where models are trained."""
+    trains = any(one.experiment.TRAINS for one in chosen)
+    if device != "cuda" and not trains:
+        return "cpu"
+    from lmscope.torch_device import torch_device
 
-    if not torch.cuda.is_available():
-        raise UsageError("device: 'cuda', but torch sees no CUDA device; auto takes one where there is one")
-    return device
+    try:
+        place = str(torch_device(device))
+    except ValueError as error:
+        raise UsageError(f"{error}; auto takes one where there is one") from error
+    return place if trains else "cpu"
 
 
 def _run(path: Path, chosen: Sequence[Chosen], device: str, tell: Reporter) -> None:
+    from lmscope.kernels.runtime import get_num_threads
     from lmscope.results import RunFolder
     from lmscope.results.icl_cells import record_name
     from lmscope.results.run_folder import EXPERIMENTS
@@ -119,12 +129,16 @@ def _run(path: Path, chosen: Sequence[Chosen], device: str, tell: Reporter) -> N
         left = [(one, cell) for one, cell in wanted if not store.has(one.name, record_name(cell))]
         if len(left) < len(wanted):
             tell.stands(len(wanted) - len(left), of=len(wanted), settings="icl")
-        with tell:
-            if left:
-                seconds = sum(one.seconds(cell) for one, cell in left)
-                tell.start(matrices=len(left), total_bytes=0, seconds=seconds, noun="records")
+        if not left:
+            return
+        trains = any(one.experiment.TRAINS for one, _ in left)
+        workers = SideBySide(get_num_threads(), memory_budget(None), one="record", many="records")
+        with tell, one_thread_each(torch_too=trains), workers:
+            seconds = sum(one.seconds(cell) for one, cell in left)
+            tell.start(matrices=len(left), total_bytes=0, seconds=seconds, noun="records")
+            cells = _Cells(store, device, tell, workers)
             for one, cell in left:
-                _write_cell(store, one, cell, device, tell)
+                workers.start(partial(cells.write, one, cell), one.need(cell))
 
 
 def _begin(folder: RunFolder, chosen: Sequence[Chosen], device: str) -> None:
@@ -146,25 +160,48 @@ def _begin(folder: RunFolder, chosen: Sequence[Chosen], device: str) -> None:
         folder.write_ledger([])
 
 
-def _write_cell(store: RecordStore, one: Chosen, cell: Cell, device: str, tell: Reporter) -> None:
-    """Write the record of a cell; what fails is kept with its reason at once: the rest may be interrupted."""
-    import numpy as np
+@dataclass(frozen=True)
+class _Cells:
+    """Writes records of cells, on several threads at a time."""
 
-    from lmscope.results.icl_cells import record_name
+    store: RecordStore
+    device: str
+    tell: Reporter
+    workers: SideBySide
+    alone: Lock = field(default_factory=Lock)
+    """Held where threads would meet: in the reporter, and in the file of failures."""
 
-    text = one.told(cell)
-    tell.begin(text, seconds=one.seconds(cell))
-    began = time.perf_counter()
-    failed: dict[str, str] = {}
-    try:
-        rows = one.experiment.rows(one.settings, cell, device=device, advance=partial(tell.advance, text))
-    except (ValueError, MemoryError, np.linalg.LinAlgError) as error:
-        failed[text] = reason_of(error)
-    else:
-        own = {"seed": cell["seed"], "seconds": time.perf_counter() - began}
-        store.write(one.name, record_name(cell), [{**row, **own} for row in rows])
-    store.settle(one.name, [text], failed)
-    tell.finish(text, read_bytes=0)
+    def write(self, one: Chosen, cell: Cell) -> None:
+        """Write the record of a cell; what fails is kept with its reason at once: the rest may be
+        interrupted."""
+        import numpy as np
+
+        from lmscope.results.icl_cells import record_name
+
+        text = one.told(cell)
+        with self.alone:
+            self.tell.begin(text, seconds=one.seconds(cell))
+        began = time.perf_counter()
+        failed: dict[str, str] = {}
+        try:
+            rows = one.experiment.rows(
+                one.settings, cell, device=self.device, advance=partial(self._advance, text)
+            )
+        # RuntimeError: torch's, of memory that it does not get.
+        except (ValueError, MemoryError, RuntimeError, np.linalg.LinAlgError) as error:
+            failed[text] = reason_of(error)
+        else:
+            own = {"seed": cell["seed"], "seconds": time.perf_counter() - began}
+            self.store.write(one.name, record_name(cell), [{**row, **own} for row in rows])
+        with self.alone:
+            self.store.settle(one.name, [text], failed)
+            self.tell.finish(text, read_bytes=0)
+
+    def _advance(self, text: str, share: float) -> None:
+        if self.workers.interrupted:
+            raise KeyboardInterrupt
+        with self.alone:
+            self.tell.advance(text, share)
 
 
 def experiments_told() -> list[dict[str, Any]]:

@@ -59,6 +59,10 @@ class Chosen:
     def seconds(self, cell: Mapping[str, Any]) -> float:
         return self.experiment.seconds(self.settings, cell)
 
+    def need(self, cell: Mapping[str, Any]) -> int:
+        """Bytes."""
+        return self.experiment.need(self.settings, cell)
+
 
 def told(experiment: str, cell: Mapping[str, Any]) -> str:
     values = (f"{name.replace('_', ' ')} {value}" for name, value in cell.items())

@@ -72,20 +72,26 @@ class Pace:
     @property
     def correction(self) -> float:
         measured, learnt = self._measured, self._learnt
-        if len(self._under_way) == 1 and self._shares:
+        under_way, shares = self._now()
+        if len(under_way) == 1 and shares:
             # A long piece shows its pace before it is done.
-            ((name, (began, estimate)),) = self._under_way.items()
+            ((name, (began, estimate)),) = under_way.items()
             measured += self._clock() - began
-            learnt += self._shares[name] * estimate
+            learnt += shares.get(name, 0.0) * estimate
         return (measured + _PRIOR_SECONDS) / (learnt + _PRIOR_SECONDS)
 
+    def _now(self) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
+        """Copies: pieces begin and end on other threads while the bar is drawn."""
+        return self._under_way.copy(), self._shares.copy()
+
     def _in_pieces(self) -> float:
-        pace = self.correction * max(len(self._under_way), 1)
+        under_way, shares = self._now()
+        pace = self.correction * max(len(under_way), 1)
         return sum(
-            estimate * self._shares[name]
-            if name in self._shares
+            estimate * shares[name]
+            if name in shares
             else min(0.95 * estimate, (self._clock() - began) / pace)
-            for name, (began, estimate) in self._under_way.items()
+            for name, (began, estimate) in under_way.items()
         )
 
     @property

@@ -218,9 +218,9 @@ class Run:
         asked = self.manifest["asked"]["icl"]
         failures = {}
         for name in held:
-            own = {told(name, cell) for cell in cells(asked[name])}
-            found = self._folder.failures(name).items()
-            failures[name] = {record: reason for record, reason in found if record in own}
+            found = self._folder.failures(name)
+            own = [told(name, cell) for cell in cells(asked[name])]
+            failures[name] = {record: found[record] for record in own if record in found}
         return summarise_icl({name: self.table(name) for name in held}, failures)
 
     def _failures(self, analysis: str, verb: str = "tokens") -> dict[str, str]:

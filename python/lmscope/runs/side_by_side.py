@@ -19,7 +19,8 @@ class SideBySide:
 
     A task that needs more runs alone. Usable in ``with``, which ends when all tasks have; the first exception
     of a task is raised by the next call, or at the end. An interrupt (KeyboardInterrupt) waits for the tasks
-    under way; another one leaves them behind.
+    under way, which may look at `interrupted` and end early; another one leaves them behind. `one` and `many`
+    are what the message calls them.
 
     An interrupt may come between any two lines: the locks of `threading` and `concurrent.futures`, taken in
     Python, may then stay locked for ever. Here threads meet in SimpleQueue only, whose calls are whole.
@@ -28,9 +29,13 @@ class SideBySide:
     left_behind = False
     """Whether an interrupt has left tasks behind in this process."""
 
-    def __init__(self, workers: int, budget: int) -> None:
+    interrupted = False
+    """Whether an interrupt has come that waits for the tasks under way."""
+
+    def __init__(self, workers: int, budget: int, *, one: str = "matrix", many: str = "matrices") -> None:
         self._workers = workers
         self._budget = budget
+        self._one, self._many = one, many
         self._tasks: SimpleQueue[tuple[int, Callable[[], None]] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
@@ -68,10 +73,11 @@ class SideBySide:
         interrupt = error if isinstance(error, KeyboardInterrupt) else None
         while True:
             try:
+                self.interrupted = interrupt is not None
                 if interrupt is not None and (left := self._tasks_under_way()):
                     _LOG.warning(
                         "interrupted: waiting for %s under way; interrupt again to leave now",
-                        "1 matrix" if left == 1 else f"{left} matrices",
+                        f"1 {self._one}" if left == 1 else f"{left} {self._many}",
                     )
                 self._dismiss()
                 self._wait_for_all()

@@ -10,12 +10,13 @@ import numpy as np
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.message_passing import amp
 from lmscope.spin_glass.modes import modes
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "message passing with and without the Onsager term: error, and where it diverges"
 
@@ -33,10 +34,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"dimensions": [10, 20], "prompt_lengths": [20, 100], "seeds": 10, **_COMMON},
 }
 CELLS = ("dimensions", "prompt_lengths")
+TRAINS = False
+
+_COPIES = 8
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=8)
+    check_settings(settings, copies=_COPIES)
     if 0 in settings["regularization"]:
         raise ValueError("regularization must be positive here, got 0: free spins would have no variance")
 
@@ -46,6 +51,10 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     runs = 2 * len(_counts(settings, cell["dimension"])) * len(settings["regularization"])
     # Most runs end by themselves after some two hundred sweeps of two matrix-vector products.
     return runs * 200 * (3e-5 + 1e-9 * float(spins) ** 2) + runs * eigen_seconds(cell["dimension"]) / 10
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

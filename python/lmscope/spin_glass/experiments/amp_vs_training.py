@@ -7,9 +7,10 @@ from typing import Any
 
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.experiments.solvers import SOLVER_SETTINGS, solver_seconds, solvers
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "message passing, trained attention and the exact ground state over prompt lengths"
 
@@ -32,14 +33,22 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("dimensions", "prompt_lengths", "tasks")
+TRAINS = True
+
+_COPIES = 8
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=8)
+    check_settings(settings, copies=_COPIES)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     return solver_seconds(settings, cell["dimension"], cell["tasks"])
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

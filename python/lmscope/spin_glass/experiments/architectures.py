@@ -10,13 +10,13 @@ from lmscope.spin_glass.experiments.cost import training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.losses import contrast_ratio, test_loss
-from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import make_tasks
 from lmscope.spin_glass.training import train
 
-__all__ = ["CELLS", "MODELS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "MODELS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "linear attention in several forms, softmax attention and a transformer, trained on the same tasks"
 
@@ -82,17 +82,23 @@ _BILINEAR = ("merged", "separate", "multi_head")
 _PROMPT = ("softmax", "transformer")
 
 CELLS = ("dimensions", "prompt_lengths", "tasks", "models")
+TRAINS = True
+
+_COPIES = 6
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=6)
+    check_settings(settings, copies=_COPIES)
     if settings["width"] % settings["heads"]:
         raise ValueError(f"width must be a multiple of heads, {settings['heads']}, got {settings['width']}")
-    # Prompts that training holds, and those that it is tested on.
-    tokens = max(settings["dimensions"]) * (max(settings["prompt_lengths"]) + 1)
     check_memory(
         f"tasks: {max(settings['tasks'])} prompts",
-        12 * tokens * (max(settings["tasks"]) + settings["test_tasks"]),
+        _prompt_bytes(
+            max(settings["dimensions"]),
+            max(settings["prompt_lengths"]),
+            max(settings["tasks"]) + settings["test_tasks"],
+        ),
         "take fewer or shorter ones",
     )
     if unknown := set(settings["models"]) - set(MODELS):
@@ -104,6 +110,12 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
         return 0.05
     sizes = (cell["dimension"], cell["model"], cell["tasks"], cell["prompt_length"])
     return training_seconds({**settings, "epochs": _epochs(settings, cell["model"])}, *sizes)
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES) + _prompt_bytes(
+        cell["dimension"], cell["prompt_length"], cell["tasks"] + settings["test_tasks"]
+    )
 
 
 def rows(
@@ -170,6 +182,11 @@ def rows(
         return [row]
     found = test_loss(trained, fresh)
     return [row | {"loss": found.loss, "loss_low": found.low, "loss_high": found.high}]
+
+
+def _prompt_bytes(dimension: int, prompt_length: int, tasks: int) -> int:
+    """Of prompts that training holds, and of those that it is tested on."""
+    return 12 * dimension * (prompt_length + 1) * tasks
 
 
 def _epochs(settings: Mapping[str, Any], model: str) -> int:

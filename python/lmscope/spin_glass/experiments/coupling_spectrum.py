@@ -11,10 +11,10 @@ from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.feature_spectrum import CouplingSpectrum, coupling_spectrum, token_spectrum
-from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "spectra of tokens and of couplings against the Marchenko-Pastur law"
 
@@ -48,14 +48,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("kinds",)
+TRAINS = False
+
+_COPIES = 4
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=4)
-    size = settings["token_dimension"]
-    longest = size * max(settings["token_ratios"])
-    # The block of tasks that one prompt is drawn in.
-    check_memory(f"token_ratios: prompts of {longest} tokens", 64 * 8 * size * longest, "take smaller ratios")
+    check_settings(settings, copies=_COPIES)
+    longest = settings["token_dimension"] * max(settings["token_ratios"])
+    check_memory(f"token_ratios: prompts of {longest} tokens", _token_bytes(settings), "take smaller ratios")
     if unknown := set(settings["kinds"]) - {"tokens", "features"}:
         raise ValueError(f"kinds must be of tokens, features, got {', '.join(sorted(unknown))}")
 
@@ -66,6 +68,12 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
         return float(sum(0.1 + 1e-9 * size**3 * ratio for ratio in settings["token_ratios"]))
     counts = len(settings["prompt_lengths"]) * len(settings["tasks"])
     return counts * sum(0.02 + eigen_seconds(dimension) for dimension in settings["dimensions"])
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    if cell["kind"] == "tokens":
+        return _token_bytes(settings)
+    return gram_bytes(max(settings["dimensions"]), _COPIES)
 
 
 def rows(
@@ -82,6 +90,11 @@ def rows(
         found.append({"kind": cell["kind"], **size, **_columns(find(size, cell["seed"]))})
         advance(done / len(sizes))
     return found
+
+
+def _token_bytes(settings: Mapping[str, Any]) -> int:
+    """Of the block of tasks that one prompt is drawn in."""
+    return int(64 * 8 * settings["token_dimension"] ** 2 * max(settings["token_ratios"]))
 
 
 def _token_sizes(settings: Mapping[str, Any]) -> list[dict[str, int]]:

@@ -18,9 +18,10 @@ from lmscope.spin_glass.coupling_blocks import (
 )
 from lmscope.spin_glass.couplings import fields
 from lmscope.spin_glass.experiments.settings import check_settings
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "distributions of fields and couplings over sets of tasks, and how they settle with the prompt length"
 
@@ -51,19 +52,27 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("dimensions", "tasks")
+TRAINS = False
+
+_COPIES = 5
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 _PILOT = 20
 """Sets whose values set the range of the bins."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=5)
+    check_settings(settings, copies=_COPIES)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     spins = cell["dimension"] * (cell["dimension"] + 1)
     one = 5e-4 + cell["tasks"] * (1e-6 + 5e-11 * spins**2) + 2e-8 * spins**2
     return float(len(settings["prompt_lengths"]) * settings["sets"] * one)
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

@@ -11,12 +11,13 @@ from lmscope.spin_glass.experiments.cost import eigen_seconds, training_seconds
 from lmscope.spin_glass.experiments.growth import second_part
 from lmscope.spin_glass.experiments.judged import training_loss
 from lmscope.spin_glass.experiments.settings import check_settings
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.ridge import ground_state
 from lmscope.spin_glass.task_law import Tasks, make_tasks
 from lmscope.spin_glass.training import train
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "losses on seen and unseen teachers over how many there are, dense, sparse or of low rank"
 
@@ -56,10 +57,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("dimensions", "prompt_lengths", "tasks", "teachers", "distinct_teachers")
+TRAINS = True
+
+_COPIES = 6
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=6)
+    check_settings(settings, copies=_COPIES)
     if unknown := set(settings["teachers"]) - {"dense", "sparse", "low_rank"}:
         raise ValueError(f"teachers must be of dense, sparse, low_rank, got {', '.join(sorted(unknown))}")
     if settings["teacher_size"] > min(settings["dimensions"]):
@@ -75,6 +80,10 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     return (
         float(drawing) + 4 * eigen_seconds(cell["dimension"]) + training_seconds(settings, cell["dimension"])
     )
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

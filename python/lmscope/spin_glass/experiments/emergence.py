@@ -9,10 +9,11 @@ from lmscope.spin_glass.boltzmann import sample
 from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.modes import modes
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "uniqueness of the ground state over tasks and prompt length: zero modes and spread of replicas"
 
@@ -46,10 +47,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("dimensions", "prompt_lengths")
+TRAINS = False
+
+_COPIES = 6
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=6)
+    check_settings(settings, copies=_COPIES)
     if settings["replicas"] < 2:
         raise ValueError("replicas must be at least 2: they are compared with each other, got 1")
     if 0 in settings["regularization"]:
@@ -62,6 +67,10 @@ def check(settings: Mapping[str, Any]) -> None:
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     repeats = 1 + len(settings["regularization"]) * (0.3 + settings["replicas"] / 100)
     return len(_counts(settings, cell["dimension"])) * float(repeats) * eigen_seconds(cell["dimension"])
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

@@ -9,10 +9,10 @@ from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.settings import check_settings
 from lmscope.spin_glass.landscape import energy_landscape
-from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "energy landscape of few and of many tasks, and where replicas come to rest"
 
@@ -30,14 +30,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {**_PAPER, "regularization": [0.0, 0.01], "seeds": 10},
 }
 CELLS = ("dimensions", "prompt_lengths")
+TRAINS = False
+
+_COPIES = 6
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=6)
+    check_settings(settings, copies=_COPIES)
     largest = max(settings["dimensions"])
     check_memory(
         f"samples: {settings['samples']} weights of dimension {largest}",
-        3 * 8 * (largest + 1) ** 2 * (settings["samples"] + settings["replicas"]),
+        _sample_bytes(settings, largest),
         "take fewer",
     )
     if settings["replicas"] < 2:
@@ -48,6 +52,10 @@ def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     return (
         3 * len(settings["tasks"]) * len(settings["regularization"]) * eigen_seconds(cell["dimension"]) + 0.05
     )
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES) + _sample_bytes(settings, cell["dimension"])
 
 
 def rows(
@@ -93,3 +101,8 @@ def rows(
             )
         advance(done / len(counts))
     return found
+
+
+def _sample_bytes(settings: Mapping[str, Any], dimension: int) -> int:
+    count = settings["samples"] + settings["replicas"]
+    return int(3 * 8 * (dimension + 1) ** 2 * count)

@@ -9,11 +9,12 @@ from lmscope.spin_glass.experiments.cost import eigen_seconds
 from lmscope.spin_glass.experiments.growth import growing_fields
 from lmscope.spin_glass.experiments.judged import judged, training_loss
 from lmscope.spin_glass.experiments.settings import around_peak, check_settings
+from lmscope.spin_glass.memory import gram_bytes
 from lmscope.spin_glass.modes import modes
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import make_tasks
 
-__all__ = ["CELLS", "PRESETS", "TITLE", "check", "rows", "seconds"]
+__all__ = ["CELLS", "PRESETS", "TITLE", "TRAINS", "check", "need", "rows", "seconds"]
 
 TITLE = "test loss over tasks, prompt length and regularization: the interpolation peak"
 
@@ -41,15 +42,23 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 CELLS = ("dimensions", "prompt_lengths")
+TRAINS = False
+
+_COPIES = 6
+"""Of the Gram matrix, which a cell holds at its peak."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    check_settings(settings, copies=6)
+    check_settings(settings, copies=_COPIES)
 
 
 def seconds(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
     counts = _counts(settings, cell["dimension"])
     return len(counts) * eigen_seconds(cell["dimension"])
+
+
+def need(settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+    return gram_bytes(cell["dimension"], _COPIES)
 
 
 def rows(

@@ -40,11 +40,20 @@ class Experiment(Protocol):
         recorded by itself."""
         raise NotImplementedError
 
+    @property
+    def TRAINS(self) -> bool:
+        """Whether its cells train models with torch."""
+        raise NotImplementedError
+
     def check(self, settings: Mapping[str, Any]) -> None:
         """ValueError for a setting that cannot be, or sizes that do not fit into memory."""
 
     def seconds(self, settings: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
         """Estimated time of a cell on two cores."""
+
+    def need(self, settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
+        """Estimated bytes that a cell holds at its peak."""
+        raise NotImplementedError
 
     def rows(
         self,
