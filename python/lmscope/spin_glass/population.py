@@ -16,11 +16,15 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, of_shape, positive
+from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.task_law import Tasks
 
 __all__ = ["Population", "population", "square_weights"]
 
 Floats = npt.NDArray[np.float64]
+
+# Matrices, dimension x dimension: moments, the Gram matrix of contexts and what they are multiplied in.
+_COPIES = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,9 +131,10 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
             ``"seen"``: over the teachers that the tasks have, each as often as they have it.
 
     Raises:
-        ValueError: another word.
+        ValueError: another word, or matrices that do not fit in memory.
     """
     size, length = tasks.dimension, tasks.prompt_length
+    check_memory(f"moments of dimension {size}", 8 * _COPIES * size**2, "take a smaller dimension")
     covariance = np.full((size, size), tasks.correlation)
     np.fill_diagonal(covariance, 1.0)
     if teachers == "unseen":

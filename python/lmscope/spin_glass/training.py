@@ -14,6 +14,7 @@ from lmscope.analyses.intake import not_negative, positive, whole
 from lmscope.html_repr import block, facts, line, number
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
+from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.population import population
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
@@ -195,7 +196,7 @@ def train(
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(some: Tasks, batch: int | None) -> Samples:
-        order = np.random.default_rng([seed, _ORDER])
+        order = generator(seed, _ORDER)
         columns = some.prompt_length + 1
         return Samples(*inputs_of_tasks(some, module), columns=columns, batch=batch, random=order)
 
@@ -262,7 +263,7 @@ def _check(
     whole("epochs", epochs, 1)
     whole("heads", heads, 1)
     whole("layers", layers, 1)
-    whole("seed", seed, 0)
+    seed_of(seed)
     if every is not None:
         whole("every", every, 1)
     if batch is not None and whole("batch", batch, 1) > tasks.tasks:
@@ -283,7 +284,7 @@ def _module(
 ) -> Attention:
     from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
 
-    random = np.random.default_rng([seed, _INITIAL])
+    random = generator(seed, _INITIAL)
     sized = _width(model, width, heads, size)
     if model == "merged":
         return Merged(size, random, dtype)
