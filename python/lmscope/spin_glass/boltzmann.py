@@ -15,6 +15,7 @@ from lmscope.spin_glass.generators import generator
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import Modes, zero_modes
 from lmscope.spin_glass.replicas import mean_overlap
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Marginals", "Samples", "marginals", "sample"]
 

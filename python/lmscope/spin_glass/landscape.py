@@ -17,6 +17,7 @@ from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Landscape", "energy_landscape"]
 
@@ -24,8 +25,6 @@ Floats = npt.NDArray[np.float64]
 
 # Weights, with their last column, times A, and a product of both.
 _COPIES = 4
-_WEIGHTS, _REPLICAS = 103, 104
-"""Streams of their own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

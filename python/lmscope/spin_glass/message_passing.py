@@ -14,6 +14,7 @@ from lmscope.analyses.intake import as_number, not_negative, of_shape, positive,
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.memory import check_memory, gram_bytes
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -28,8 +29,6 @@ _GROWING = 10
 """Steps that must grow one after the other before the means are said to diverge."""
 # Beside the Gram matrix: couplings, their squares, and a mask while they are checked.
 _COPIES = 2.125
-_RANDOM_START = 101
-"""A stream of its own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

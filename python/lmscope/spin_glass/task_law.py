@@ -15,6 +15,7 @@ from lmscope import html_repr
 from lmscope.analyses.intake import as_number, of_shape, whole
 from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.memory import check_memory
+from lmscope.spin_glass.streams import Stream
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -223,7 +224,7 @@ class Tasks:
 
     def _blocks(self) -> Iterator[tuple[int, int, np.random.Generator]]:
         """First task of a block, how many of its tasks are wanted, and its own generator."""
-        stream = _UNSEEN if self.unseen_teachers else _TASKS
+        stream = Stream.UNSEEN if self.unseen_teachers else Stream.TASKS
         for number, first in enumerate(range(0, self.tasks, self._block)):
             random = generator(self.seed, stream, number)
             yield first, min(self._block, self.tasks - first), random

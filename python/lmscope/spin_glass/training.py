@@ -17,6 +17,7 @@ from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.population import population
+from lmscope.spin_glass.streams import Stream
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
 from lmscope.torch_device import torch_device
 
@@ -36,9 +37,6 @@ _WITH_WIDTH = ("multi_head", "transformer")
 _TRANSFORMER_WIDTH = 64
 _UNSEEN = 1000
 _POINTS = 50
-
-# Apart from the streams of the tasks' own seeds.
-_INITIAL, _ORDER = 101, 102
 
 
 @dataclass(frozen=True, eq=False)
