@@ -11,11 +11,10 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import not_negative, positive, whole
 from lmscope.spin_glass.couplings import BLOCK, Fields
-from lmscope.spin_glass.generators import generator
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.modes import Modes, zero_modes
 from lmscope.spin_glass.replicas import mean_overlap
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator
 
 __all__ = ["Marginals", "Samples", "marginals", "sample"]
 
@@ -25,8 +24,6 @@ Floats = npt.NDArray[np.float64]
 _COPIES = 3
 _ABOVE_ROUNDING = 100
 """Regularization over rounding errors: variances are off by no more than its inverse, 1 %."""
-_SAMPLES = 102
-"""A stream of its own: with the same seed tasks draw from others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,8 +133,8 @@ class Samples:
 def marginals(fields: Fields, *, regularization: float, inverse_temperature: float = 1.0) -> Marginals:
     """Exact mean and variance of every weight under exp(-beta H), H the regularised quadratic energy.
 
-    From the Cholesky factor of A + lambda0; no eigenvectors. Rounding, of A too, moves variances by 1 % at the
-    least regularization that is taken, and by less in proportion above it.
+    From the Cholesky factor of A + lambda0; no eigenvectors. Rounding, that of A too, moves variances by at
+    most 1 % at the least regularization that is taken, and by less in proportion above it.
 
     Args:
         fields: of the tasks.
@@ -202,7 +199,7 @@ def sample(
         8 * _COPIES * number * rows**2,
         "draw fewer at a time, with other seeds",
     )
-    weights = generator(seed, _SAMPLES).standard_normal((number, rows, rows))
+    weights = generator(seed, Stream.SAMPLES).standard_normal((number, rows, rows))
     noise = weights[:, :, :-1].reshape(number, -1)
     if modes is None:
         from scipy.linalg import solve_triangular
@@ -231,7 +228,7 @@ def _held(fields: Fields, regularization: float) -> float:
     rounding = summed * np.finfo(np.float64).eps * float(np.trace(fields.gram))
     if least > _ABOVE_ROUNDING * rounding:
         return least
-    lost = f", lost in the rounding of A: {_ABOVE_ROUNDING} times {rounding:.3g}" if least else ""
+    lost = f", less than {_ABOVE_ROUNDING} times the rounding errors of A, {rounding:.3g}" if least else ""
     flat = zero_modes(fields).count
     raise ValueError(
         f"regularization is {least:g}{lost}: the Boltzmann distribution has {flat} flat directions among "

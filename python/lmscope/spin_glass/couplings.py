@@ -201,8 +201,8 @@ class StreamingFields:
         gram = self._gram()
         if self._largest.all() and min(*np.square(self._largest), float(np.trace(gram))) < _LEAST_POWER:
             raise ValueError(
-                "tasks: the squares of their features vanish in float64, whose digits end at 1e-308; multiply "
-                "tokens and labels by a power of 2"
+                "tasks: the squares of their features vanish in float64; multiply what they are made of by a "
+                "power of 2"
             )
         (length,) = self._lengths if len(self._lengths) == 1 else (None,)
         return Fields(

@@ -12,12 +12,11 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import as_number, not_negative, whole
 from lmscope.spin_glass.couplings import Fields
-from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Landscape", "energy_landscape"]
 
@@ -156,12 +155,12 @@ def energy_landscape(
         raise ValueError("the tasks tell nothing: A is 0, and every direction is flat")
     ground = found.ground_state(least)
     origin = ground[:, :-1].ravel()
-    starts = generator(seed, _REPLICAS).standard_normal((starts_asked, fields.spins))
+    starts = generator(seed, Stream.LANDSCAPE_REPLICAS).standard_normal((starts_asked, fields.spins))
     along = (starts - origin) @ found.vectors
     stiffness = np.where(flat, 0.0, found.values) + least
     relaxed = origin + (along * _kept(flat, stiffness, time)) @ found.vectors.T
     axes = _axes(found, flat, along)
-    random = generator(seed, _WEIGHTS).standard_normal((number, fields.spins))
+    random = generator(seed, Stream.LANDSCAPE_WEIGHTS).standard_normal((number, fields.spins))
     points, relaxed_points = (random - origin) @ axes.T, (relaxed - origin) @ axes.T
     curvatures = stiffness[[-1, 0]]
     ground_energy = energy(fields, ground, regularization=least)

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from lmscope import html_repr
 from lmscope.analyses.intake import as_number, not_negative, of_shape, positive, vector, whole
 from lmscope.spin_glass.couplings import Fields
-from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.memory import check_memory, gram_bytes
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -150,8 +149,8 @@ def amp(
     if found.spin is not None:
         spin = divmod(found.spin[0], fields.dimension)
         cause = (
-            f"too few tasks ({fields.tasks}, {fields.spins} spins), too little regularization ({least:g}), or "
-            "couplings too strong for any number of tasks (correlated tokens, few distinct teachers)"
+            f"too few tasks ({fields.tasks}, {fields.spins} spins), too little regularization ({least:g}) or "
+            "couplings that stay strong with any number of tasks (correlated tokens, few distinct teachers)"
             if start == "prior"
             else "from this random start; start='prior' finds the fixed point where there is one"
         )
@@ -220,7 +219,7 @@ def pass_messages(
     if start == "prior":
         mean, variance = np.zeros(len(h)), 1 / (beta * stiff)
     else:
-        random = generator(seed, _RANDOM_START)
+        random = generator(seed, Stream.MESSAGES)
         mean, variance = random.standard_normal(len(h)), random.standard_normal(len(h))
 
     squared = j * j

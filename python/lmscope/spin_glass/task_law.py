@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from lmscope import html_repr
 from lmscope.analyses.intake import as_number, of_shape, whole
-from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.memory import check_memory
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -33,8 +32,6 @@ _DRAWN = 8
 
 _SUBSPACE_COPIES = 4
 """Of the basis: drawn, factored, and the factor taken apart."""
-
-_TASKS, _UNSEEN, _TEACHERS, _SUBSPACE = range(4)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -177,8 +174,8 @@ class Tasks:
             yield Prompts(tokens[kept], labels[kept], query[kept], target[kept], teachers[kept])
 
     def statistics(self) -> Iterator[Statistics]:
-        """What linear attention sees of the tasks, some at a time; ValueError where a single one does not fit in
-        memory."""
+        """What linear attention sees of the tasks, some at a time; ValueError where a single one does not fit
+        in memory."""
         if self.draw == "prompts":
             for prompts in self.prompts():
                 yield prompts.statistics(self.normalization)
@@ -247,7 +244,7 @@ class Tasks:
             8 * self.dimension * (2 * number + _DRAWN * _BLOCK),
             "take fewer, or a smaller dimension",
         )
-        random = generator(self.seed, _TEACHERS)
+        random = generator(self.seed, Stream.TEACHERS)
         blocks = [self._draw_teachers(_BLOCK, random) for _ in range(0, number, _BLOCK)]
         return np.concatenate(blocks)[:number]
 
@@ -275,7 +272,7 @@ class Tasks:
             8 * _SUBSPACE_COPIES * self.dimension * size,
             "take a smaller dimension or teacher_size",
         )
-        random = generator(self.seed, _SUBSPACE)
+        random = generator(self.seed, Stream.SUBSPACE)
         basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, size)))[0]
         return basis
 
@@ -329,8 +326,8 @@ def make_tasks(
             by ``prompt_length + 1``.
 
     Raises:
-        ValueError: a size below 1, a seed below 0 or from 2**32 up, a correlation outside [0, 1], a teacher size that is
-            missing, superfluous or larger than ``dimension``, or an unknown word.
+        ValueError: a size below 1, a seed below 0 or from 2**32 up, a correlation outside [0, 1], a teacher
+            size that is missing, superfluous or larger than ``dimension``, or an unknown word.
         TypeError: a size or seed that is not a whole number, a correlation that is none.
     """
     dimension = whole("dimension", dimension, 1)

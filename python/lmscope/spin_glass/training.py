@@ -14,10 +14,9 @@ from lmscope.analyses.intake import not_negative, positive, whole
 from lmscope.html_repr import block, facts, line, number
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.couplings import fields as fields_of
-from lmscope.spin_glass.generators import generator, seed_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 from lmscope.spin_glass.task_law import Normalization, Prompts, Tasks
 from lmscope.torch_device import torch_device
 
@@ -194,7 +193,7 @@ def train(
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(some: Tasks, batch: int | None) -> Samples:
-        order = generator(seed, _ORDER)
+        order = generator(seed, Stream.BATCHES)
         columns = some.prompt_length + 1
         return Samples(*inputs_of_tasks(some, module), columns=columns, batch=batch, random=order)
 
@@ -282,7 +281,7 @@ def _module(
 ) -> Attention:
     from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
 
-    random = generator(seed, _INITIAL)
+    random = generator(seed, Stream.FIRST_WEIGHTS)
     sized = _width(model, width, heads, size)
     if model == "merged":
         return Merged(size, random, dtype)
