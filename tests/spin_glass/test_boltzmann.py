@@ -150,6 +150,12 @@ def test_regularization_within_the_rounding_of_many_additions(call: object) -> N
         call(of, regularization=1.01 * factored)  # type: ignore[operator]
 
 
+def test_an_eigenvalue_rounded_below_zero_makes_no_variance_larger_than_without_tasks() -> None:
+    of = Fields(np.diag([1.0, -1e-14]), np.zeros(2), 1.0, 10, 1, None)
+    found = marginals(of, regularization=1e-11, inverse_temperature=4.0).variance
+    assert (found[1] == 1 / 4e-11).all()
+
+
 @pytest.mark.parametrize("tasks", [1, 5, 20_000])
 @pytest.mark.parametrize("dimension", [1, 4])
 def test_variances_at_the_least_regularization(tasks: int, dimension: int) -> None:
