@@ -134,8 +134,44 @@ def test_flat_directions_have_no_distribution(call: object, tasks: int, flat: in
     )
     with pytest.raises(ValueError, match=re.escape(f"regularization is 0: {said}")):
         call(couplings_of(tasks), regularization=0.0)  # type: ignore[operator]
-    with pytest.raises(ValueError, match=r"regularization is 1e-18, lost in the rounding of A, \d"):
+    with pytest.raises(
+        ValueError, match=r"regularization is 1e-18, less than 100 times the rounding errors of A, \d"
+    ):
         call(couplings_of(tasks), regularization=1e-18)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("call", [sample, marginals])
+def test_regularization_within_the_rounding_of_many_additions(call: object) -> None:
+    """One teacher for one coordinate: A has an eigenvalue of 0, which 200 000 tasks round to less."""
+    law = make_tasks(tasks=200_000, dimension=1, prompt_length=10, distinct_teachers=1, draw="statistics")
+    of = fields(law)
+    factored = of.spins * np.finfo(np.float64).eps * np.trace(of.gram)
+    with pytest.raises(ValueError, match=r"less than 100 times the rounding errors of A, \d.*flat dir"):
+        call(of, regularization=1.01 * factored)  # type: ignore[operator]
+
+
+def test_an_eigenvalue_rounded_below_zero_makes_no_variance_larger_than_without_tasks() -> None:
+    of = Fields(np.diag([1.0, -1e-14]), np.zeros(2), 1.0, 10, 1, None)
+    found = marginals(of, regularization=1e-11, inverse_temperature=4.0).variance
+    assert (found[1] == 1 / 4e-11).all()
+
+
+@pytest.mark.parametrize("tasks", [1, 5, 20_000])
+@pytest.mark.parametrize("dimension", [1, 4])
+def test_variances_at_the_least_regularization(tasks: int, dimension: int) -> None:
+    """Never more than without tasks, and within the 1 % that are promised."""
+    law = make_tasks(
+        tasks=tasks, dimension=dimension, prompt_length=10, distinct_teachers=1, draw="statistics"
+    )
+    of = fields(law)
+    rounding = (of.spins + of.additions + 256) * np.finfo(np.float64).eps * np.trace(of.gram)
+    least = 100.01 * rounding
+    found = marginals(of, regularization=least, inverse_temperature=2.0).variance
+    assert found.max() <= 1 / (2.0 * least)
+    known = modes(of)
+    # Modes within their bounds are flat here: few distinct teachers leave no others that are so soft.
+    assert (known.values[known.values > known.bounds] > 1e6 * least).all()
+    np.testing.assert_allclose(found, known.variances(least, 2.0), rtol=0.01)
 
 
 @pytest.mark.parametrize("call", [sample, marginals])
@@ -157,6 +193,10 @@ def test_temperatures_and_regularizations_out_of_range(call: object, argument: s
 
 def test_draws_and_modes_that_do_not_fit() -> None:
     of = couplings_of(50)
+    with pytest.raises(ValueError, match="seed must be from 0 up"):
+        sample(of, regularization=0.1, seed=-1)
+    with pytest.raises(ValueError, match=r"seed must be below 2\*\*32"):
+        sample(of, regularization=0.1, seed=2**32)
     with pytest.raises(ValueError, match="draws must be from 1 up"):
         sample(of, regularization=0.1, draws=0)
     with pytest.raises(TypeError, match="draws must be a whole number"):

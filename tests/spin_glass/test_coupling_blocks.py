@@ -56,6 +56,44 @@ def test_a_fit_says_what_does_not_fit(counts: list[int], edges: list[int], told:
         sg.fit_gaussians(counts, edges, [0.0])
 
 
+@pytest.mark.parametrize(
+    ("counts", "edges", "means", "told"),
+    [
+        ([1, -2, 3, 4], range(5), [0.0], "counts must be at least 0, got -2 in bin 1"),
+        ([1, np.nan, 3, 4], range(5), [0.0], "counts has nan"),
+        ([1, 2, 3, 4], [0, 1, 1, 2, 3], [0.0], "edges must ascend, got 1 before 1"),
+        ([1, 2, 3, 4], [0, 1, np.inf, 2, 3], [0.0], "edges has inf"),
+        ([1, 2, 3, 4], range(5), [], "means must be one-dimensional"),
+        ([1, 2, 3, 4], range(5), [np.nan], "means has nan"),
+        ([], [0], [0.0], "counts must be one-dimensional"),
+    ],
+)
+def test_a_fit_refuses_what_is_no_histogram(counts: object, edges: object, means: object, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        sg.fit_gaussians(counts, edges, means)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "other", "told"),
+    [
+        ([1, -1], [1, 1], "counts must be at least 0, got -1 in bin 1"),
+        ([1, 1], [1, np.nan], "other has nan"),
+        ([], [], r"counts must be one-dimensional, got shape \(0,\)"),
+        ([1, 1], [1, 1, 1], "other must have the 2 bins of counts, got 3"),
+        ([1, 1], [[1, 1]], r"other must be one-dimensional, got shape \(1, 2\)"),
+    ],
+)
+def test_a_divergence_refuses_what_are_no_histograms(counts: object, other: object, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        sg.histogram_divergence(counts, other)  # type: ignore[arg-type]
+
+
+def test_half_a_count_is_added_to_every_bin() -> None:
+    """Of (2, 0) and (1, 1): shares 5/6, 1/6 and 1/2, 1/2."""
+    expected = 5 / 6 * np.log(5 / 3) + 1 / 6 * np.log(1 / 3)
+    assert sg.histogram_divergence([2, 0], [1, 1]) == pytest.approx(expected, rel=1e-14)
+
+
 def test_divergence_is_that_of_two_gaussians() -> None:
     """log(s2 / s1) + s1^2 / (2 s2^2) - 1/2, and next to nothing between draws of one law."""
     random = np.random.default_rng(5)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -118,6 +120,25 @@ def test_streams_merge() -> None:
         one.merge(sg.StreamingFields(2))
 
 
+def test_streams_merge_before_anyone_asks_for_a_result() -> None:
+    """Neither has ended a block of its own accord: the other's half block is counted, as a sum of its own."""
+    (first, second), direct = itertools.islice(SMALL.prompts(), 2), sg.StreamingFields(3)
+    one, other = sg.StreamingFields(3), sg.StreamingFields(3)
+    one.update(first)
+    other.update(second)
+    one.merge(other)
+    for block in (first, second):
+        direct.update(block)
+    found = one.result()
+    same(found, direct.result())
+    # The sum of each, and of both; together they fit in one block.
+    assert (found.additions, direct.result().additions, other.result().additions) == (3, 1, 1)
+    # Merging with a stream that has seen nothing adds its empty sum.
+    one.merge(sg.StreamingFields(3))
+    same(one.result(), found, 0)
+    assert one.result().additions == 4
+
+
 def test_a_result_does_not_end_a_stream() -> None:
     stream = sg.StreamingFields(3)
     for block in SMALL.prompts():
@@ -164,10 +185,87 @@ def test_a_wrong_block_is_named_and_not_added(wrong: sg.Statistics, words: str) 
 def test_other_wrong_input() -> None:
     with pytest.raises(TypeError, match="Prompts or Statistics, got ndarray"):
         sg.fields([np.zeros((3, 3))])  # type: ignore[list-item]
+    for given in (None, 5):
+        with pytest.raises(TypeError, match=f"tasks must be Tasks, Prompts, .* got {given}"):
+            sg.fields(given)  # type: ignore[arg-type]
+    stream = sg.StreamingFields(3)
+    with pytest.raises(TypeError, match="tasks must be made of Prompts or Statistics, got Tasks"):
+        stream.update(SMALL)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="other must be StreamingFields, got NoneType"):
+        stream.merge(None)  # type: ignore[arg-type]
+    assert stream.tasks == 0
     with pytest.raises(ValueError, match="dimension must be from 1 up"):
         sg.StreamingFields(0)
     with pytest.raises(ValueError, match="do not fit in float64"):
         sg.fields(changed(context=np.full((5, 4), 1e200)))
+
+
+@pytest.mark.parametrize(
+    ("context", "query"), [(1e-120, 1e-40), (1e-40, 1e-120), (1e-170, 1e100), (1e-160, 1.0), (1.0, 1e-200)]
+)
+def test_features_whose_squares_vanish_are_refused(context: float, query: float) -> None:
+    """Also where the square of a context alone vanishes, and the query would bring A back."""
+    given = whole(SMALL.first(20))
+    small = sg.Statistics(given.context * context, given.query * query, given.target)
+    with pytest.raises(ValueError, match="squares of their features vanish in float64; multiply"):
+        sg.fields(small)
+    one, other = sg.StreamingFields(3), sg.StreamingFields(3)
+    other.update(small)
+    one.merge(other)
+    with pytest.raises(ValueError, match="vanish"):
+        one.result()
+
+
+def test_small_features_keep_their_digits_and_those_of_zero_are_zero() -> None:
+    given = whole(SMALL)
+    small = sg.fields(sg.Statistics(given.context * 2.0**-300, given.query * 2.0**-150, given.target))
+    np.testing.assert_allclose(np.ldexp(small.gram, 900), sg.fields(given).gram, rtol=1e-13)
+    # Every feature is 0 where a context meets a query of 0, or the other way round.
+    one = np.array([[1.0, 0.0], [0.0, 0.0]])
+    zeros = sg.Statistics(one, one[::-1, :1].copy(), np.ones(2))
+    assert not sg.fields(zeros).gram.any()
+
+
+THREADS = """
+import hashlib
+import sys
+import numpy as np
+import lmscope
+import lmscope.spin_glass as sg
+lmscope.set_num_threads(int(sys.argv[1]))
+for size in (10, 20, 40):
+    law = sg.make_tasks(tasks=300, dimension=size, prompt_length=9, seed=2, draw="statistics")
+    found = sg.fields(law)
+    print(hashlib.sha256(found.gram.tobytes() + found.field.tobytes()).hexdigest())
+"""
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+    told = []
+    for threads in ("1", "2", "3"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", THREADS, threads]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.split())
+    assert len(set(told[0])) == 3
+    assert told[0] == told[1] == told[2]
+
+
+def test_the_blas_has_its_threads_back() -> None:
+    """Also where streams on several threads enter and leave in any order."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: sg.fields(SMALL).gram, range(20)))
+        assert threads() == before
+    for gram in found[1:]:
+        np.testing.assert_array_equal(gram, found[0])
 
 
 def test_sizes_that_cannot_fit_are_refused_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

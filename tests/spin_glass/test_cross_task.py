@@ -50,3 +50,11 @@ def test_one_teacher_is_written_into_the_label_row_many_are_not() -> None:
 def test_tasks_without_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="draw"):
         sg.cross_task(sg.make_tasks(tasks=2, dimension=3, prompt_length=4, draw="statistics"))
+
+
+def test_dimensions_that_cannot_fit_are_refused() -> None:
+    """Four matrices of 2000 * 2001 squared, and 2000 cubed numbers."""
+    with pytest.raises(
+        ValueError, match=r"argument of dimension 2000 would take 512576\.\d\d GB, .* smaller"
+    ):
+        sg.cross_task(sg.make_tasks(tasks=2, dimension=2000, prompt_length=4))

@@ -162,10 +162,14 @@ def test_reproducible_and_shown(many: Fields) -> None:
         ("resolution", 1),
         ("time", -1.0),
         ("time", math.nan),
+        ("time", "x"),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("seed", None),
     ],
 )
-def test_arguments_out_of_range(many: Fields, argument: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{argument} must"):
+def test_arguments_out_of_range(many: Fields, argument: str, value: object) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"^{argument} must"):
         energy_landscape(many, **{argument: value})  # type: ignore[arg-type]
 
 

@@ -213,10 +213,19 @@ def test_few_tasks_diverge_and_say_where() -> None:
         f"step {found.steps + 1}: beta * lambda - V is {found.stiffness_left:.3g} at spin ({row}, {column})"
     )
     assert told in found.reason
-    assert "too few tasks (400, 110 spins), too little regularization (0.01), or" in found.reason
+    assert "too few tasks (400, 110 spins), too little regularization (0.01) or couplings" in found.reason
     with pytest.raises(RuntimeError, match=r"has not converged: step \d+: beta"):
         amp(couplings_of(400, 0), regularization=0.01, strict=True)
     assert amp(couplings_of(400, 0), regularization=0.5).converged
+
+
+def test_few_distinct_teachers_diverge_with_any_number_of_tasks() -> None:
+    law = make_tasks(
+        tasks=20_000, dimension=5, prompt_length=100, seed=1, distinct_teachers=2, draw="statistics"
+    )
+    found = amp(fields(law), regularization=0.01)
+    assert found.diverged
+    assert "couplings that stay strong with any number of tasks (correlated tokens, few dist" in found.reason
 
 
 def test_means_that_move_ever_faster_are_told() -> None:
@@ -291,11 +300,16 @@ def test_shown_in_a_line(many: list[Fields]) -> None:
         ("max_steps", 0),
         ("tol", -1.0),
         ("start", "zero"),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("damping", "x"),
+        ("damping", None),
+        ("seed", 0.5),
     ],
 )
 def test_arguments_out_of_range(many: list[Fields], argument: str, value: object) -> None:
     settings = {"regularization": 0.01} | {argument: value}
-    with pytest.raises(ValueError, match=f"^{argument} must"):
+    with pytest.raises((ValueError, TypeError), match=f"^{argument} must"):
         amp(many[0], **settings)  # type: ignore[arg-type]
 
 

@@ -93,8 +93,17 @@ def test_equal_couplings_by_hand() -> None:
     assert "exists" in found._repr_html_()
 
 
-@pytest.mark.parametrize(("argument", "value"), [("regularization", -1.0), ("damping", 1.0)])
-def test_arguments_out_of_range(argument: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("regularization", -1.0),
+        ("damping", 1.0),
+        ("damping", None),
+        ("damping", "x"),
+        ("regularization", None),
+    ],
+)
+def test_arguments_out_of_range(argument: str, value: object) -> None:
     settings = {"regularization": 0.01} | {argument: value}
-    with pytest.raises(ValueError, match=f"^{argument} must"):
+    with pytest.raises((ValueError, TypeError), match=f"^{argument} must"):
         message_stability(couplings_of(2, 5), **settings)  # type: ignore[arg-type]

@@ -344,6 +344,14 @@ def test_what_cannot_be_is_refused_by_name() -> None:
         sg.population(law(3, 4), teachers="all")  # type: ignore[arg-type]
 
 
+def test_dimensions_that_cannot_fit_are_refused() -> None:
+    for teachers in ("seen", "unseen"):
+        with pytest.raises(
+            ValueError, match=r"moments of dimension 1000000 would take 48000\.00 GB, .* smaller"
+        ):
+            sg.population(sg.make_tasks(tasks=1, dimension=10**6, prompt_length=1), teachers=teachers)  # type: ignore[arg-type]
+
+
 def test_results_say_what_they_are() -> None:
     of = sg.population(law(10, 100))
     assert repr(of) == "Population(dimension=10, best_loss=0.0991)"

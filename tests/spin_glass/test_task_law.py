@@ -228,6 +228,9 @@ def vars_of(tasks: Tasks) -> dict:
         ({"prompt_length": 0}, ValueError, "prompt_length must be from 1 up"),
         ({"prompt_length": 2.5}, TypeError, "prompt_length must be a whole number, got 2.5"),
         ({"seed": -1}, ValueError, "seed must be from 0 up"),
+        ({"seed": 2**32}, ValueError, r"seed must be below 2\*\*32, got 4294967296"),
+        ({"correlation": "x"}, TypeError, "correlation must be a number, got 'x'"),
+        ({"correlation": None}, TypeError, "correlation must be a number, got None"),
         ({"correlation": 1.01}, ValueError, "correlation must lie between 0 and 1, got 1.01"),
         ({"correlation": float("nan")}, ValueError, "correlation must lie between 0 and 1, got nan"),
         (
@@ -257,8 +260,44 @@ def test_prompts_of_statistics_are_refused() -> None:
 
 def test_prompts_that_cannot_fit_are_refused_with_their_size() -> None:
     tasks = make_tasks(tasks=1, dimension=10**5, prompt_length=10**8)
-    with pytest.raises(ValueError, match=r"would take 160000\.00 GB, and .* are free; shorten them"):
+    with pytest.raises(ValueError, match=r"would take 160000\.01 GB, and .* are free; shorten them"):
         next(tasks.prompts())
+
+
+def test_statistics_and_teachers_that_cannot_fit_are_refused_with_their_size() -> None:
+    huge = {"tasks": 2, "dimension": 10**12, "prompt_length": 5}
+    drawn = make_tasks(**huge, draw="statistics")
+    with pytest.raises(ValueError, match=r"statistics drawn at once would take 64000\.00 GB, .* smaller"):
+        next(drawn.statistics())
+    with pytest.raises(ValueError, match=r"teachers drawn at once would take 64000\.00 GB, .* smaller"):
+        next(drawn.teachers())
+    few = make_tasks(tasks=10**9, dimension=10**6, prompt_length=1, distinct_teachers=10**9)
+    with pytest.raises(ValueError, match=r"1000000000 distinct teachers would take \d+\.\d\d GB, .* fewer"):
+        next(few.teachers())
+    low = make_tasks(tasks=1, dimension=10**7, prompt_length=1, teacher="low_rank", teacher_size=10**6)
+    with pytest.raises(ValueError, match=r"the subspace of 1000000 dimensions would take 320000\.00 GB"):
+        next(low.statistics())
+
+
+@pytest.mark.parametrize("law", ["dense", "sparse", "low rank"])
+def test_only_the_distinct_teachers_that_tasks_have_are_drawn(law: str) -> None:
+    """And they are the same whatever number of tasks or of teachers there is."""
+    given = {"dimension": 5, "prompt_length": 2, "seed": 3, **LAWS[law]}
+    many = make_tasks(tasks=200, distinct_teachers=150, **given)
+    teachers = np.concatenate(list(many.teachers()))
+    for number in (1, 2, 63, 64, 65, 149):
+        np.testing.assert_array_equal(np.concatenate(list(many.first(number).teachers())), teachers[:number])
+        some = make_tasks(tasks=200, distinct_teachers=number, **given)
+        np.testing.assert_array_equal(np.concatenate(list(some.teachers()))[:number], teachers[:number])
+    endless = make_tasks(tasks=70, distinct_teachers=10**15, **given)
+    np.testing.assert_array_equal(np.concatenate(list(endless.teachers())), teachers[:70])
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 1.0])
+def test_colour_is_the_root_of_the_covariance(correlation: float) -> None:
+    tasks = make_tasks(tasks=1, dimension=5, prompt_length=2, correlation=correlation)
+    root = tasks._colour(np.eye(5))
+    np.testing.assert_allclose(root.T @ root, (1 - correlation) * np.eye(5) + correlation, rtol=0, atol=1e-15)
 
 
 def own_arrays() -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "as_number",
     "finite_rows",
     "matrix",
     "not_negative",
@@ -118,20 +119,20 @@ def whole(name: str, number: Any, least: int) -> int:
 
 
 def positive(name: str, number: Any) -> float:
-    found = _number(name, number)
+    found = as_number(name, number)
     if not (found > 0 and math.isfinite(found)):
         raise ValueError(f"{name} must be above 0 and finite, got {number}")
     return found
 
 
 def not_negative(name: str, number: Any) -> float:
-    found = _number(name, number)
+    found = as_number(name, number)
     if not (found >= 0 and math.isfinite(found)):
         raise ValueError(f"{name} must be at least 0 and finite, got {number}")
     return found
 
 
-def _number(name: str, number: Any) -> float:
+def as_number(name: str, number: Any) -> float:
     try:
         return float(number)
     except (TypeError, ValueError):

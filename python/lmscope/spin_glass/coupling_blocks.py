@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.analyses.intake import real, vector
 from lmscope.spin_glass.couplings import Fields
 
 __all__ = [
@@ -77,8 +78,13 @@ def histogram_divergence(counts: npt.ArrayLike, other: npt.ArrayLike) -> float:
 
     Half a count is added to every bin (Jeffreys' prior), so that it is finite; equal laws then give about
     (filled bins - 1) (1 / n + 1 / m) / 2 for n and m independent values.
+
+    Raises:
+        ValueError: counts that are not (bins,), negative or not finite, or of another number of bins.
     """
-    first, second = (np.asarray(each, dtype=np.float64) + 0.5 for each in (counts, other))
+    first, second = _counts("counts", counts) + 0.5, _counts("other", other) + 0.5
+    if len(first) != len(second):
+        raise ValueError(f"other must have the {len(first)} bins of counts, got {len(second)}")
     first /= first.sum()
     second /= second.sum()
     return float(first @ np.log(first / second))
@@ -119,18 +125,23 @@ def fit_gaussians(counts: npt.ArrayLike, edges: npt.ArrayLike, means: Sequence[f
     The Gaussians are averaged over each bin. ``counts``: (bins,); ``edges``: (bins + 1,), ascending.
 
     Raises:
-        ValueError: shapes that do not go together, no counts, or fewer filled bins than free numbers.
+        ValueError: shapes that do not go together, counts that are negative or not finite, edges that do not
+            ascend, no means, or fewer filled bins than free numbers.
         RuntimeError: the fit does not converge.
     """
     from scipy.optimize import curve_fit
     from scipy.special import ndtr
 
-    many, ends = np.asarray(counts, dtype=np.float64), np.asarray(edges, dtype=np.float64)
-    if many.ndim != 1 or ends.shape != (len(many) + 1,):
+    many, ends = _counts("counts", counts), real(edges)
+    if ends.shape != (len(many) + 1,):
         raise ValueError(f"edges must be one more than the {many.size} counts, got shape {ends.shape}")
+    ends, starts = vector("edges", ends), vector("means", real(means))
+    if not (np.diff(ends) > 0).all():
+        at = int(np.argmin(np.diff(ends)))
+        raise ValueError(f"edges must ascend, got {ends[at]:g} before {ends[at + 1]:g}")
     filled = int(np.count_nonzero(many))
-    if filled < 3 * len(means):
-        raise ValueError(f"counts: {filled} filled bins are too few for {3 * len(means)} free numbers")
+    if filled < 3 * len(starts):
+        raise ValueError(f"counts: {filled} filled bins are too few for {3 * len(starts)} free numbers")
     width = np.diff(ends)
     total = many.sum()
 
@@ -141,9 +152,9 @@ def fit_gaussians(counts: npt.ArrayLike, edges: npt.ArrayLike, means: Sequence[f
         return found
 
     centres = (ends[:-1] + ends[1:]) / 2
-    nearest = np.abs(centres[:, None] - np.asarray(means)).argmin(axis=1)
+    nearest = np.abs(centres[:, None] - starts).argmin(axis=1)
     begin: list[float] = []
-    for part, mean in enumerate(means):
+    for part, mean in enumerate(starts):
         here = many * (nearest == part)
         share = float(here.sum() / total)
         spread = float(here @ np.square(centres - mean)) / max(float(here.sum()), 1.0)
@@ -151,3 +162,11 @@ def fit_gaussians(counts: npt.ArrayLike, edges: npt.ArrayLike, means: Sequence[f
     found, _ = curve_fit(density, centres, many / total / width, p0=begin, maxfev=10_000)
     share, mean, sd = found.reshape(-1, 3).T
     return GaussianParts(share, mean, np.abs(sd))
+
+
+def _counts(name: str, given: npt.ArrayLike) -> Floats:
+    counts = vector(name, real(given))
+    if counts.min() < 0:
+        bin_ = int(np.argmin(counts))
+        raise ValueError(f"{name} must be at least 0, got {counts[bin_]:g} in bin {bin_}")
+    return counts

@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
+from lmscope.spin_glass.memory import check_memory, gram_bytes
 from lmscope.spin_glass.task_law import Tasks
 
 __all__ = ["CrossTask", "cross_task"]
 
 Floats = npt.NDArray[np.float64]
+
+# The form, and what its pseudo-inverse takes.
+_COPIES = 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,9 +74,14 @@ def cross_task(tasks: Tasks) -> CrossTask:
     w11 to about the inverse of C.
 
     Raises:
-        ValueError: tasks that are drawn as statistics, without tokens.
+        ValueError: tasks that are drawn as statistics, without tokens; matrices that do not fit in memory.
     """
     size = tasks.dimension
+    check_memory(
+        f"the cross-task argument of dimension {size}",
+        gram_bytes(size, _COPIES) + 8 * size**3,
+        "it grows with the fourth power of the dimension: take a smaller one",
+    )
     square = np.zeros((size, size))  # mean of C C
     crossed = np.zeros((size, size, size))  # mean of a_i C C, a = w / sqrt(D)
     last = np.zeros((size, size))  # mean of |a|^2 C C

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import not_negative, whole
+from lmscope.analyses.intake import as_number, not_negative, whole
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Landscape", "energy_landscape"]
 
@@ -141,7 +141,8 @@ def energy_landscape(
     least = not_negative("regularization", regularization)
     number, starts_asked = whole("samples", samples, 1), whole("replicas", replicas, 1)
     side = whole("resolution", resolution, 2)
-    if time is not None and not time >= 0:
+    seed_of(seed)
+    if time is not None and not as_number("time", time) >= 0:
         raise ValueError(f"time must be at least 0, got {time}")
     check_memory(
         f"{number} samples and {starts_asked} replicas of {fields.spins} spins",
@@ -154,14 +155,12 @@ def energy_landscape(
         raise ValueError("the tasks tell nothing: A is 0, and every direction is flat")
     ground = found.ground_state(least)
     origin = ground[:, :-1].ravel()
-    starts = np.random.default_rng([seed, Stream.LANDSCAPE_REPLICAS]).standard_normal(
-        (starts_asked, fields.spins)
-    )
+    starts = generator(seed, Stream.LANDSCAPE_REPLICAS).standard_normal((starts_asked, fields.spins))
     along = (starts - origin) @ found.vectors
     stiffness = np.where(flat, 0.0, found.values) + least
     relaxed = origin + (along * _kept(flat, stiffness, time)) @ found.vectors.T
     axes = _axes(found, flat, along)
-    random = np.random.default_rng([seed, Stream.LANDSCAPE_WEIGHTS]).standard_normal((number, fields.spins))
+    random = generator(seed, Stream.LANDSCAPE_WEIGHTS).standard_normal((number, fields.spins))
     points, relaxed_points = (random - origin) @ axes.T, (relaxed - origin) @ axes.T
     curvatures = stiffness[[-1, 0]]
     ground_energy = energy(fields, ground, regularization=least)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import not_negative, of_shape, positive, vector, whole
+from lmscope.analyses.intake import as_number, not_negative, of_shape, positive, vector, whole
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -149,8 +149,8 @@ def amp(
     if found.spin is not None:
         spin = divmod(found.spin[0], fields.dimension)
         cause = (
-            f"too few tasks ({fields.tasks}, {fields.spins} spins), too little regularization ({least:g}), "
-            "or features too alike, as those of correlated tokens are"
+            f"too few tasks ({fields.tasks}, {fields.spins} spins), too little regularization ({least:g}) or "
+            "couplings that stay strong with any number of tasks (correlated tokens, few distinct teachers)"
             if start == "prior"
             else "from this random start; start='prior' finds the fixed point where there is one"
         )
@@ -209,16 +209,17 @@ def pass_messages(
     """
     j, h, stiff = _checked(couplings, external, stiffness)
     beta = positive("inverse_temperature", inverse_temperature)
-    if not 0 <= damping < 1:
+    if not 0 <= as_number("damping", damping) < 1:
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     limit = whole("max_steps", max_steps, 1)
     tolerance = not_negative("tol", tol)
+    seed_of(seed)
     if start not in ("prior", "random"):
         raise ValueError(f"start must be 'prior' or 'random', got {start!r}")
     if start == "prior":
         mean, variance = np.zeros(len(h)), 1 / (beta * stiff)
     else:
-        random = np.random.default_rng([seed, Stream.MESSAGES])
+        random = generator(seed, Stream.MESSAGES)
         mean, variance = random.standard_normal(len(h)), random.standard_normal(len(h))
 
     squared = j * j

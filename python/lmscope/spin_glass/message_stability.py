@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import not_negative
+from lmscope.analyses.intake import as_number, not_negative
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
 
@@ -90,7 +90,7 @@ def message_stability(
         ValueError: regularization below 0, damping outside [0, 1), or matrices that do not fit in memory.
     """
     least = not_negative("regularization", regularization)
-    if not 0 <= damping < 1:
+    if not 0 <= as_number("damping", damping) < 1:
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     check_memory(
         f"the stability of message passing between {fields.spins} spins (dimension {fields.dimension})",

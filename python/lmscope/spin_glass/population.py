@@ -27,6 +27,9 @@ __all__ = ["Population", "population", "square_weights"]
 
 Floats = npt.NDArray[np.float64]
 
+# Matrices, dimension x dimension: moments, the Gram matrix of contexts and what they are multiplied in.
+_COPIES = 6
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Population:
@@ -158,7 +161,7 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
             ``"seen"``: over the teachers that the tasks have, each as often as they have it.
 
     Raises:
-        ValueError: another word, or a Gram matrix of correlated tokens that does not fit in memory.
+        ValueError: another word, or matrices that do not fit in memory.
         TypeError: arrays, which have no law.
     """
     require_law(tasks)
@@ -167,6 +170,7 @@ def population(tasks: Tasks, *, teachers: Literal["unseen", "seen"] = "unseen") 
     if tasks.shares_tokens:
         return _of_shared_tokens(tasks, seen=teachers == "seen")
     size, length = tasks.dimension, tasks.prompt_length
+    check_memory(f"moments of dimension {size}", 8 * _COPIES * size**2, "take a smaller dimension")
     covariance = np.full((size, size), tasks.correlation if tasks.correlated == "coordinates" else 0.0)
     np.fill_diagonal(covariance, 1.0)
     moments = (_seen_moments if teachers == "seen" else _law_moments)(tasks, covariance)

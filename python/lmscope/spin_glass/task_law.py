@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lmscope import html_repr
-from lmscope.analyses.intake import of_shape, whole
+from lmscope.analyses.intake import as_number, of_shape, whole
 from lmscope.spin_glass.context_law import context_of_independent, context_of_shared
 from lmscope.spin_glass.memory import check_memory
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -28,6 +28,12 @@ Normalization = Literal["prompt", "columns"]
 _BLOCK, _BLOCK_NUMBERS = 64, 2**21
 """Tasks drawn from one generator, fewer where their tokens are more numbers than this: the first tasks are
 the same whatever number is asked for."""
+
+_DRAWN = 8
+"""Rows of ``dimension`` numbers that a task takes beside its prompt while it is drawn."""
+
+_SUBSPACE_COPIES = 4
+"""Of the basis: drawn, factored, and the factor taken apart."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,8 +164,7 @@ class Tasks:
         does not fit in memory."""
         if self.draw != "prompts":
             raise ValueError("prompts: these tasks are drawn as statistics; make them with draw='prompts'")
-        numbers = self._block * self.prompt_length * self.dimension
-        check_memory("prompts drawn at once", 16 * numbers, "shorten them, or take draw='statistics'")
+        self._check_memory("prompts", 2 * self.prompt_length, "shorten them, or take draw='statistics'")
         for first, wanted, random in self._blocks():
             teachers = self._block_teachers(first, random)
             tokens, query = self._draw_tokens(random)
@@ -171,11 +176,13 @@ class Tasks:
             yield Prompts(tokens[kept], labels[kept], query[kept], target[kept], teachers[kept])
 
     def statistics(self) -> Iterator[Statistics]:
-        """What linear attention sees of the tasks, some at a time."""
+        """What linear attention sees of the tasks, some at a time; ValueError where a single one does not fit
+        in memory."""
         if self.draw == "prompts":
             for prompts in self.prompts():
                 yield prompts.statistics(self.normalization)
             return
+        self._check_memory("statistics", 0, "take a smaller dimension")
         for first, wanted, random in self._blocks():
             drawn = self._draw_statistics(self._block_teachers(first, random), random)
             kept = slice(0, wanted)
@@ -183,6 +190,7 @@ class Tasks:
 
     def teachers(self) -> Iterator[Floats]:
         """The teachers of the tasks, tasks x dimension, some at a time, without prompts."""
+        self._check_memory("teachers", 0, "take a smaller dimension")
         for first, wanted, random in self._blocks():
             yield self._block_teachers(first, random)[:wanted]
 
@@ -221,26 +229,39 @@ class Tasks:
     def _block(self) -> int:
         return min(_BLOCK, max(1, _BLOCK_NUMBERS // (self.prompt_length * self.dimension)))
 
+    def _check_memory(self, what: str, rows: int, way_out: str) -> None:
+        """Of what is drawn at once, with so many rows of ``dimension`` numbers a task."""
+        rows = self._block * (rows + _DRAWN)
+        check_memory(f"{what} drawn at once", 8 * rows * self.dimension, way_out)
+
     def _blocks(self) -> Iterator[tuple[int, int, np.random.Generator]]:
         """First task of a block, how many of its tasks are wanted, and its own generator."""
         stream = Stream.UNSEEN if self.unseen_teachers else Stream.TASKS
         for number, first in enumerate(range(0, self.tasks, self._block)):
-            random = np.random.default_rng([self.seed, stream, number])
+            random = generator(self.seed, stream, number)
             yield first, min(self._block, self.tasks - first), random
 
     def _block_teachers(self, first: int, random: np.random.Generator) -> Floats:
         """One for each task of a block."""
         if self.distinct_teachers is None:
             return self._draw_teachers(self._block, random)
-        teachers: Floats = self._distinct[np.arange(first, first + self._block) % self.distinct_teachers]
+        teachers: Floats = self._distinct[np.arange(first, first + self._block) % len(self._distinct)]
         return teachers
 
     @cached_property
     def _distinct(self) -> Floats:
+        """Those that the tasks have. In blocks of one size, so that the first are the same whatever number is
+        drawn."""
         assert self.distinct_teachers is not None
-        return self._draw_teachers(
-            self.distinct_teachers, np.random.default_rng([self.seed, Stream.TEACHERS])
+        number = min(self.distinct_teachers, self.tasks)
+        check_memory(
+            f"{number} distinct teachers",
+            8 * self.dimension * (2 * number + _DRAWN * _BLOCK),
+            "take fewer, or a smaller dimension",
         )
+        random = generator(self.seed, Stream.TEACHERS)
+        blocks = [self._draw_teachers(_BLOCK, random) for _ in range(0, number, _BLOCK)]
+        return np.concatenate(blocks)[:number]
 
     def _draw_teachers(self, number: int, random: np.random.Generator) -> Floats:
         if self.teacher_size is None:
@@ -260,8 +281,14 @@ class Tasks:
         """Orthonormal columns that span all teachers of low rank, dimension x teacher_size."""
         if self.teacher != "low_rank":
             raise ValueError(f"subspace: only teachers of low rank have one, these are {self.teacher}")
-        random = np.random.default_rng([self.seed, Stream.SUBSPACE])
-        basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, self.teacher_size or 0)))[0]
+        size = self.teacher_size or 0
+        check_memory(
+            f"the subspace of {size} dimensions",
+            8 * _SUBSPACE_COPIES * self.dimension * size,
+            "take a smaller dimension or teacher_size",
+        )
+        random = generator(self.seed, Stream.SUBSPACE)
+        basis: Floats = np.linalg.qr(random.standard_normal((self.dimension, size)))[0]
         return basis
 
     def _colour(self, white: Floats) -> Floats:
@@ -318,14 +345,14 @@ def make_tasks(
             by ``prompt_length + 1``.
 
     Raises:
-        ValueError: a size below 1, a seed below 0, a correlation outside [0, 1], a teacher size that is
-            missing, superfluous or larger than ``dimension``, or an unknown word.
-        TypeError: a size or seed that is not a whole number.
+        ValueError: a size below 1, a seed below 0 or from 2**32 up, a correlation outside [0, 1], a teacher
+            size that is missing, superfluous or larger than ``dimension``, or an unknown word.
+        TypeError: a size or seed that is not a whole number, a correlation that is none.
     """
     dimension = whole("dimension", dimension, 1)
     if distinct_teachers is not None:
         distinct_teachers = whole("distinct_teachers", distinct_teachers, 1)
-    if not 0 <= correlation <= 1:
+    if not 0 <= as_number("correlation", correlation) <= 1:
         raise ValueError(f"correlation must lie between 0 and 1, got {correlation}")
     _one_of("correlated", correlated, get_args(Correlated))
     _one_of("teacher", teacher, get_args(Teacher))
@@ -344,7 +371,7 @@ def make_tasks(
         tasks=whole("tasks", tasks, 1),
         dimension=dimension,
         prompt_length=whole("prompt_length", prompt_length, 1),
-        seed=whole("seed", seed, 0),
+        seed=seed_of(seed),
         correlation=float(correlation),
         correlated=correlated,
         teacher=teacher,

@@ -18,7 +18,7 @@ from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.streams import Stream
+from lmscope.spin_glass.streams import Stream, generator, seed_of
 from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 from lmscope.torch_device import torch_device
 
@@ -215,7 +215,7 @@ def train(
     module = _module(tasks.dimension + 1, model, heads, layers, width, seed, getattr(torch, dtype)).to(where)
 
     def samples(name: str, some: Tasks | Prompts | Statistics, batch: int | None) -> Samples:
-        order = np.random.default_rng([seed, Stream.BATCHES])
+        order = generator(seed, Stream.BATCHES)
         inputs = inputs_of_tasks(name, some, module, normalization)
         # Linear attention reads its context, however many columns that is of.
         columns = 1 if isinstance(some, Statistics) else some.prompt_length + 1
@@ -290,7 +290,7 @@ def _check(
     whole("epochs", epochs, 1)
     whole("heads", heads, 1)
     whole("layers", layers, 1)
-    whole("seed", seed, 0)
+    seed_of(seed)
     if every is not None:
         whole("every", every, 1)
     if model not in _LINEAR:
@@ -352,7 +352,7 @@ def _module(
 ) -> Attention:
     from lmscope.spin_glass.attention import Factored, FullLinear, Merged, Softmax, Transformer
 
-    random = np.random.default_rng([seed, Stream.FIRST_WEIGHTS])
+    random = generator(seed, Stream.FIRST_WEIGHTS)
     sized = _width(model, width, heads, size)
     if model == "merged":
         return Merged(size, random, dtype)
