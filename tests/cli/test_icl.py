@@ -119,7 +119,9 @@ def test_titles_are_not_broken_at_the_width_of_their_table(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     given = {"dimension": 3, "prompt_lengths": 5, "tasks": 20, "seeds": 1, "progress": False}
-    run = lmscope.icl("diversity", out=tmp_path / "run", settings={"epochs": 5}, **given)
+    run = lmscope.icl(
+        "diversity", out=tmp_path / "run", settings={"epochs": 5, "distinct_teachers": [5]}, **given
+    )
     summary = run.icl()
     print_summary(run, summary, icl_words)
     lines = capsys.readouterr().out.splitlines()

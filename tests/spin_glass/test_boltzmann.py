@@ -195,8 +195,8 @@ def test_draws_and_modes_that_do_not_fit() -> None:
     of = couplings_of(50)
     with pytest.raises(ValueError, match="seed must be from 0 up"):
         sample(of, regularization=0.1, seed=-1)
-    with pytest.raises(ValueError, match=r"seed must be below 2\*\*32"):
-        sample(of, regularization=0.1, seed=2**32)
+    with pytest.raises(ValueError, match=r"seed must be from 0 up, below 2\*\*63"):
+        sample(of, regularization=0.1, seed=2**63)
     with pytest.raises(ValueError, match="draws must be from 1 up"):
         sample(of, regularization=0.1, draws=0)
     with pytest.raises(TypeError, match="draws must be a whole number"):

@@ -142,12 +142,23 @@ def test_the_densities_of_the_paper() -> None:
 
 
 def test_couplings_settle_with_the_prompt_length() -> None:
-    """Fig. S2: the divergence to the next prompt length falls where there are draws enough to tell."""
+    """Fig. S2: the divergence to the next prompt length falls where there are draws enough to tell. A single
+    seed's falls by 3.6 to 10 times over these lengths (eight seeds), and is noisy in between."""
     settings = {**couplings.PRESETS["minutes"], "prompt_lengths": [10, 20, 40, 80], "sets": 100}
-    cell = {"dimension": 5, "tasks": 1000, "seed": 1}
-    rows = couplings.rows(settings, cell, device="cpu", advance=lambda share: None)
+    drawn = [
+        couplings.rows(
+            settings,
+            {"dimension": 5, "tasks": 1000, "seed": seed},
+            device="cpu",
+            advance=lambda share: None,
+        )
+        for seed in range(3)
+    ]
     for letter in "CD":
-        falling = [row["divergence"] for row in rows if row["block"] == letter]
-        assert falling.pop() is None
+        found = [[row for row in rows if row["block"] == letter] for rows in drawn]
+        assert all(of_a_seed.pop()["divergence"] is None for of_a_seed in found)
+        falling = [np.mean([row["divergence"] for row in same]) for same in zip(*found, strict=True)]
+        by_chance = [np.mean([row["divergence_null"] for row in same]) for same in zip(*found, strict=True)]
         assert falling == sorted(falling, reverse=True)
-        assert falling[0] > 5 * falling[-1]
+        assert falling[0] > 3 * falling[-1]
+        assert all(there > chance for there, chance in zip(falling, by_chance, strict=True))

@@ -301,7 +301,7 @@ def test_shown_in_a_line(many: list[Fields]) -> None:
         ("tol", -1.0),
         ("start", "zero"),
         ("seed", -1),
-        ("seed", 2**32),
+        ("seed", 2**63),
         ("damping", "x"),
         ("damping", None),
         ("seed", 0.5),

@@ -228,7 +228,7 @@ def vars_of(tasks: Tasks) -> dict:
         ({"prompt_length": 0}, ValueError, "prompt_length must be from 1 up"),
         ({"prompt_length": 2.5}, TypeError, "prompt_length must be a whole number, got 2.5"),
         ({"seed": -1}, ValueError, "seed must be from 0 up"),
-        ({"seed": 2**32}, ValueError, r"seed must be below 2\*\*32, got 4294967296"),
+        ({"seed": 2**63}, ValueError, r"seed must be from 0 up, below 2\*\*63, got 9223372036854775808"),
         ({"correlation": "x"}, TypeError, "correlation must be a number, got 'x'"),
         ({"correlation": None}, TypeError, "correlation must be a number, got None"),
         ({"correlation": 1.01}, ValueError, "correlation must lie between 0 and 1, got 1.01"),
@@ -295,7 +295,9 @@ def test_only_the_distinct_teachers_that_tasks_have_are_drawn(law: str) -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 1.0])
 def test_colour_is_the_root_of_the_covariance(correlation: float) -> None:
-    tasks = make_tasks(tasks=1, dimension=5, prompt_length=2, correlation=correlation)
+    tasks = make_tasks(
+        tasks=1, dimension=5, prompt_length=2, correlation=correlation, correlated="coordinates"
+    )
     root = tasks._colour(np.eye(5))
     np.testing.assert_allclose(root.T @ root, (1 - correlation) * np.eye(5) + correlation, rtol=0, atol=1e-15)
 

@@ -188,7 +188,7 @@ def sample(
 
     Raises:
         ValueError: as :func:`marginals`; draws below 1 or too many for the memory; a seed below 0 or from
-            2**32 up; modes of another dimension.
+            2**63 up; modes of another dimension.
     """
     beta = positive("inverse_temperature", inverse_temperature)
     least = _held(fields, regularization)

@@ -16,7 +16,7 @@ from lmscope.spin_glass.memory import check_memory
 from lmscope.spin_glass.modes import Modes, modes
 from lmscope.spin_glass.replicas import mean_overlap, scatter
 from lmscope.spin_glass.ridge import energy
-from lmscope.spin_glass.streams import Stream, generator, seed_of
+from lmscope.spin_glass.streams import Stream, generator
 
 __all__ = ["Landscape", "energy_landscape"]
 
@@ -141,7 +141,7 @@ def energy_landscape(
     least = not_negative("regularization", regularization)
     number, starts_asked = whole("samples", samples, 1), whole("replicas", replicas, 1)
     side = whole("resolution", resolution, 2)
-    seed_of(seed)
+    whole("seed", seed, 0)
     if time is not None and not as_number("time", time) >= 0:
         raise ValueError(f"time must be at least 0, got {time}")
     check_memory(

@@ -13,7 +13,7 @@ from lmscope import html_repr
 from lmscope.analyses.intake import as_number, not_negative, of_shape, positive, vector, whole
 from lmscope.spin_glass.couplings import Fields
 from lmscope.spin_glass.memory import check_memory, gram_bytes
-from lmscope.spin_glass.streams import Stream, generator, seed_of
+from lmscope.spin_glass.streams import Stream, generator
 
 __all__ = ["Amp", "amp", "pass_messages"]
 
@@ -213,7 +213,7 @@ def pass_messages(
         raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     limit = whole("max_steps", max_steps, 1)
     tolerance = not_negative("tol", tol)
-    seed_of(seed)
+    whole("seed", seed, 0)
     if start not in ("prior", "random"):
         raise ValueError(f"start must be 'prior' or 'random', got {start!r}")
     if start == "prior":

@@ -9,10 +9,9 @@ import numpy as np
 
 from lmscope.analyses.intake import whole
 
-__all__ = ["Stream", "generator", "seed_of"]
+__all__ = ["Stream", "generator"]
 
-_SEEDS = 2**32
-"""numpy cuts a larger seed into two words, which are a smaller seed and a stream of its."""
+_ONE_WORD = 2**32
 
 
 @unique
@@ -31,20 +30,16 @@ class Stream(IntEnum):
     SAMPLES = 106
 
 
-def seed_of(seed: Any) -> int:
-    """A seed whose streams no other seed has.
+def generator(seed: Any, stream: Stream, block: int | None = None) -> np.random.Generator:
+    """Of one stream of a seed, or of a block of it, which no other seed has.
 
     Raises:
-        ValueError: below 0, or 2**32 and above.
-        TypeError: not a whole number.
+        ValueError: a seed below 0, or from 2**63 up.
+        TypeError: a seed that is no whole number.
     """
     found = whole("seed", seed, 0)
-    if found >= _SEEDS:
-        raise ValueError(f"seed must be below 2**32, got {found}")
-    return found
-
-
-def generator(seed: Any, stream: Stream, block: int | None = None) -> np.random.Generator:
-    """Of one stream of a seed, or of a block of it, with the errors of :func:`seed_of`."""
-    numbers = [seed_of(seed), stream]
-    return np.random.default_rng(numbers if block is None else [*numbers, block])
+    numbers = [stream] if block is None else [stream, block]
+    if found < _ONE_WORD:
+        return np.random.default_rng([found, *numbers])
+    # In a list its two words would be those of a smaller seed and its stream.
+    return np.random.default_rng(np.random.SeedSequence(found, spawn_key=numbers))

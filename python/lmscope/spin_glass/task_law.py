@@ -15,7 +15,7 @@ from lmscope import html_repr
 from lmscope.analyses.intake import as_number, of_shape, whole
 from lmscope.spin_glass.context_law import context_of_independent, context_of_shared
 from lmscope.spin_glass.memory import check_memory
-from lmscope.spin_glass.streams import Stream, generator, seed_of
+from lmscope.spin_glass.streams import Stream, generator
 
 __all__ = ["Prompts", "Statistics", "Tasks", "make_prompts", "make_tasks"]
 
@@ -345,7 +345,7 @@ def make_tasks(
             by ``prompt_length + 1``.
 
     Raises:
-        ValueError: a size below 1, a seed below 0 or from 2**32 up, a correlation outside [0, 1], a teacher
+        ValueError: a size below 1, a seed below 0 or from 2**63 up, a correlation outside [0, 1], a teacher
             size that is missing, superfluous or larger than ``dimension``, or an unknown word.
         TypeError: a size or seed that is not a whole number, a correlation that is none.
     """
@@ -371,7 +371,7 @@ def make_tasks(
         tasks=whole("tasks", tasks, 1),
         dimension=dimension,
         prompt_length=whole("prompt_length", prompt_length, 1),
-        seed=seed_of(seed),
+        seed=whole("seed", seed, 0),
         correlation=float(correlation),
         correlated=correlated,
         teacher=teacher,

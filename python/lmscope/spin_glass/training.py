@@ -18,7 +18,7 @@ from lmscope.spin_glass.couplings import fields as fields_of
 from lmscope.spin_glass.losses import predict
 from lmscope.spin_glass.own_tasks import checked, checked_arrays, prompts_of, statistics_of
 from lmscope.spin_glass.population import population
-from lmscope.spin_glass.streams import Stream, generator, seed_of
+from lmscope.spin_glass.streams import Stream, generator
 from lmscope.spin_glass.task_law import Normalization, Prompts, Statistics, Tasks
 from lmscope.torch_device import torch_device
 
@@ -290,7 +290,7 @@ def _check(
     whole("epochs", epochs, 1)
     whole("heads", heads, 1)
     whole("layers", layers, 1)
-    seed_of(seed)
+    whole("seed", seed, 0)
     if every is not None:
         whole("every", every, 1)
     if model not in _LINEAR:
