@@ -20,8 +20,8 @@ _SHOWS = {
 _SURPRISE = {
     "tokens": "A line that does not rise at the left and fall at the right. It rises as the part that all "
     "tokens share adds to every context what a longer prompt does not average out, and falls as the query "
-    "becomes the same token; with endless tasks 2 / (D + 4) is left at 1. AMP ends where features are too "
-    "alike for it, however many the tasks; larger λ₀ moves that to the right.",
+    "becomes the same token; with infinitely many tasks 2 / (D + 4) is left at 1. AMP ends where features "
+    "are too alike for it, however many the tasks; larger λ₀ moves that to the right.",
     "coordinates": "A line that does not fall towards 0 at the right: one direction then holds nearly all of "
     "the variance, and a prompt shows it well. A rise at the left is expected: weights fitted to many equal "
     "directions have to serve one strong and many weak ones.",
