@@ -87,8 +87,8 @@ def densities(rows: Sequence[Row]) -> list[Found]:
 
 def message_passing(seeds: int) -> list[Found]:
     """Fig. 2d,e: the released code's state after 100 steps, D = 10, N = 100, P = 5000. Our free last column
-    is exactly 0 and 1 where the code's still moves; ours starts at the prior, as random starts lose a variance
-    at the first step for some seeds."""
+    is exactly 0 and 1 where the code's still moves; ours starts at the prior, as random starts lose a
+    variance at the first step for some seeds."""
     means, variances = [], []
     for seed in range(seeds):
         form = sg.fields(
