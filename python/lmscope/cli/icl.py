@@ -107,9 +107,9 @@ def icl(
     from prompts; the exact ground state, message passing and training are held against each other.
 
     A killed run continues where it stopped. More seeds, or a longer list of what records are kept by (--list
-    tells, by experiment), compute only what is new; any other changed setting computes its experiments anew.
-    Leaves with 4 where a record of the experiments asked for failed, with 3 where all did. The page is built
-    by lmscope report RUN.
+    tells), compute only what is new; any other changed setting computes its experiments anew.
+
+    Leaves with 4 where a record failed, with 3 where all did. The page is built by lmscope report RUN.
 
     [bold]Examples[/bold]: lmscope icl --list
 
