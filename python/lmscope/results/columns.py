@@ -18,3 +18,35 @@ class Column(NamedTuple):
 
 def schema_of(columns: Mapping[str, Column]) -> pa.Schema:
     return pa.schema([pa.field(name, column.kind, column.nullable) for name, column in columns.items()])
+
+
+def real(meaning: str) -> Column:
+    return Column(pa.float64(), meaning)
+
+
+def real_or_null(meaning: str) -> Column:
+    return Column(pa.float64(), meaning, nullable=True)
+
+
+def text(meaning: str) -> Column:
+    return Column(pa.string(), meaning)
+
+
+def text_or_null(meaning: str) -> Column:
+    return Column(pa.string(), meaning, nullable=True)
+
+
+def count(meaning: str) -> Column:
+    return Column(pa.int64(), meaning)
+
+
+def count_or_null(meaning: str) -> Column:
+    return Column(pa.int64(), meaning, nullable=True)
+
+
+def flag(meaning: str) -> Column:
+    return Column(pa.bool_(), meaning)
+
+
+def flag_or_null(meaning: str) -> Column:
+    return Column(pa.bool_(), meaning, nullable=True)

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lmscope.results.columns import Column
+from lmscope.results.columns import Column, real, real_or_null
 
 _REALS = pa.list_(pa.float64())
 _BY_RANK = "one a singular value, in descending order"
-
-
-def _real(meaning: str) -> Column:
-    return Column(pa.float64(), meaning)
-
-
-def _real_or_null(meaning: str) -> Column:
-    return Column(pa.float64(), meaning, nullable=True)
 
 
 def _by_rank(meaning: str) -> Column:
@@ -63,14 +55,12 @@ VECTOR_COLUMNS: dict[str, Column] = {
     **_SIZES,
     "dtype": Column(pa.string(), "stored type of its elements"),
     "singular_values": _by_rank("in the matrix's units"),
-    "residual": _real(
-        "largest |W v - s u| and |W^T u - s v| of its vectors, over the largest singular value"
-    ),
-    "orthogonality": _real("largest absolute entry of V^T V - 1 and U^T U - 1"),
+    "residual": real("largest |W v - s u| and |W^T u - s v| of its vectors, over the largest singular value"),
+    "orthogonality": real("largest absolute entry of V^T V - 1 and U^T U - 1"),
     "method": Column(pa.string(), "how the singular vectors were computed"),
-    "scale": _real_or_null("standard deviation of one entry of the iid noise, from the median value"),
-    "lower_edge": _real_or_null("iid noise has a value below it, or above upper_edge, ..."),
-    "upper_edge": _real_or_null("... with probability 0.01, both together"),
+    "scale": real_or_null("standard deviation of one entry of the iid noise, from the median value"),
+    "lower_edge": real_or_null("iid noise has a value below it, or above upper_edge, ..."),
+    "upper_edge": real_or_null("... with probability 0.01, both together"),
     "n_below": Column(pa.int64(), "singular values below lower_edge; null without verdict", nullable=True),
     "n_above": Column(pa.int64(), "singular values above upper_edge; null without verdict", nullable=True),
     "mp_reason": Column(pa.string(), "why there is no verdict under iid noise; empty if there is one"),
@@ -83,8 +73,8 @@ VECTOR_COLUMNS: dict[str, Column] = {
     "deviation_left": _by_rank("the same of the left singular vector"),
     "windowed_right": _by_rank("mean of p_right over the window of neighbouring singular values"),
     "windowed_left": _by_rank("mean of p_left over it"),
-    "windowed_low": _real("lower end of the band in which such a mean lies under random vectors"),
-    "windowed_high": _real("upper end of it"),
+    "windowed_low": real("lower end of the band in which such a mean lies under random vectors"),
+    "windowed_high": real("upper end of it"),
     "window": Column(pa.int32(), "singular values in such a mean; fewer at the ends"),
     "draws": Column(pa.int64(), "random vectors that the test is calibrated with"),
     "untrained_singular_values": _by_rank_or_null(
@@ -94,7 +84,7 @@ VECTOR_COLUMNS: dict[str, Column] = {
     "untrained_p_left": _by_rank_or_null("p_left of the twin"),
     "untrained_windowed_right": _by_rank_or_null("windowed_right of the twin"),
     "untrained_windowed_left": _by_rank_or_null("windowed_left of the twin"),
-    "levels": _real_or_null("median count of distinct values among 32 neighbouring entries: 16 after 4 bits"),
+    "levels": real_or_null("median count of distinct values among 32 neighbouring entries: 16 after 4 bits"),
     "warning": Column(pa.string(), "what limits the verdict, in words; empty where nothing does"),
     **_SECONDS,
 }
@@ -104,7 +94,7 @@ OVERLAP_COLUMNS: dict[str, Column] = {
     **_MATRIX,
     **_SIZES,
     "tokens": Column(pa.int64(), "tokens that the covariance of the matrix's inputs rests on"),
-    "effective_sample": _real_or_null(
+    "effective_sample": real_or_null(
         "independent inputs that would estimate it as well, as neighbouring tokens are alike; null unknown"
     ),
     "covariance_rank": Column(pa.int64(), "highest rank that the covariance can have with these tokens"),
@@ -115,16 +105,16 @@ OVERLAP_COLUMNS: dict[str, Column] = {
         pa.list_(pa.int64()), f"number of that eigenvector, 0 of the largest variance; {_BY_RANK}"
     ),
     "p_value": _by_rank("how often a random direction has as large an overlap"),
-    "null_location": _real("overlap that half of all random directions reach, about"),
-    "null_low": _real("lower end of the band in which the overlap of a random direction lies"),
-    "null_high": _real("upper end of it"),
-    "false_positive_rate": _real("share of random directions outside the band"),
+    "null_location": real("overlap that half of all random directions reach, about"),
+    "null_low": real("lower end of the band in which the overlap of a random direction lies"),
+    "null_high": real("upper end of it"),
+    "false_positive_rate": real("share of random directions outside the band"),
     "signed": Column(pa.bool_(), "whether cosines were taken with their sign, as the paper's code does"),
     "top": Column(pa.int64(), "eigenvectors of largest variance that span the top space"),
     "top_share": _by_rank("squared length of the right singular vector's part in the top space: 0 to 1"),
-    "top_location": _real("top_share of a random direction: its mean"),
-    "top_low": _real("lower end of the band of it"),
-    "top_high": _real("upper end of it"),
+    "top_location": real("top_share of a random direction: its mean"),
+    "top_low": real("lower end of the band of it"),
+    "top_high": real("upper end of it"),
     "untrained_overlap": _by_rank_or_null("overlap of the untrained twin's vectors with its own activations"),
     "untrained_top_share": _by_rank_or_null("top_share of the twin"),
     **_SECONDS,
@@ -157,19 +147,19 @@ LESION_COLUMNS: dict[str, Column] = {
     "matrices": Column(pa.int32(), "matrices that were changed"),
     "of_matrices": Column(pa.int32(), "matrices that the target has; fewer are changed where some cannot be"),
     "directions": Column(pa.int64(), "directions that were removed, of all of them together"),
-    "removed_energy": _real("removed share of the squared norm of the matrices that were changed"),
-    "rounding": _real_or_null(
+    "removed_energy": real("removed share of the squared norm of the matrices that were changed"),
+    "rounding": real_or_null(
         "squared norm of what rounding to the weights' type in memory did besides, over that of what was "
         "removed; null where nothing was"
     ),
     "measure": Column(pa.string(), "what was measured: loss, embedding, retrieval, ..."),
     "unit": Column(pa.string(), "unit of value, baseline and impact"),
-    "value": _real("the measure with the part removed"),
-    "baseline": _real("the measure of the untouched model"),
-    "impact": _real("harm done by the removal: the change of the measure, positive where it got worse"),
-    "impact_low": _real_or_null("lower end of its 95 % interval over units, paired; null below two units"),
-    "impact_high": _real_or_null("upper end of it"),
-    "per_energy": _real_or_null("impact / removed_energy; null where nothing was removed"),
+    "value": real("the measure with the part removed"),
+    "baseline": real("the measure of the untouched model"),
+    "impact": real("harm done by the removal: the change of the measure, positive where it got worse"),
+    "impact_low": real_or_null("lower end of its 95 % interval over units, paired; null below two units"),
+    "impact_high": real_or_null("upper end of it"),
+    "per_energy": real_or_null("impact / removed_energy; null where nothing was removed"),
     "units": Column(pa.int64(), "windows or texts that the interval rests on"),
     **_SECONDS,
 }
@@ -180,14 +170,14 @@ SLICE_COLUMNS: dict[str, Column] = {
     **_SLICE,
     "first_rank": Column(pa.int64(), "number of its largest singular value, 0 the largest of the matrix"),
     "last_rank": Column(pa.int64(), "number of its smallest one"),
-    "energy_share": _real_or_null("its share of the matrix's squared norm; null where that is 0"),
-    "vector_deviation": _real_or_null(
+    "energy_share": real_or_null("its share of the matrix's squared norm; null where that is 0"),
+    "vector_deviation": real_or_null(
         "mean of deviation_right and deviation_left over it: 0 for random vectors; null below 8 entries"
     ),
-    "value_deviation": _real_or_null(
+    "value_deviation": real_or_null(
         "mean |ln| of its values over the Marchenko-Pastur quantiles, less that of noise; null without fit"
     ),
-    "value_noise_sd": _real_or_null(
+    "value_noise_sd": real_or_null(
         "standard deviation of value_deviation for noise of this shape, drawn; null without fit"
     ),
     "value_noise_draws": Column(
@@ -199,11 +189,11 @@ SLICE_COLUMNS: dict[str, Column] = {
     "outside": Column(
         pa.int64(), "its values outside the Marchenko-Pastur edges; null without a fit", nullable=True
     ),
-    "overlap_excess": _real_or_null(
+    "overlap_excess": real_or_null(
         "its mean overlap over null_location, less 1: 0 for random vectors; null without overlaps"
     ),
-    "top_share": _real_or_null("mean of its top_share; null without overlaps"),
-    "principal": _real_or_null(
+    "top_share": real_or_null("mean of its top_share; null without overlaps"),
+    "principal": real_or_null(
         "mean squared cosine of the principal angles between its right singular vectors and the top space; "
         "null without overlaps"
     ),
@@ -226,16 +216,16 @@ CLAIM_COLUMNS: dict[str, Column] = {
         "what it is held against: role, layer, overlap_excess, per_energy: MEASURE, or another checkpoint",
     ),
     "statistic": Column(pa.string(), "what value is: a share of variance or a rank correlation"),
-    "value": _real_or_null("the statistic; null where there are too few points"),
-    "low": _real_or_null("lower end of its 95 % interval; null without one"),
-    "high": _real_or_null("upper end of it"),
-    "shared": _real_or_null(
+    "value": real_or_null("the statistic; null where there are too few points"),
+    "low": real_or_null("lower end of its 95 % interval; null without one"),
+    "high": real_or_null("upper end of it"),
+    "shared": real_or_null(
         "what value is, on average, for groups (roles; of beyond_roles matrices within a role) paired at "
         "random: of profiles that all of them have"
     ),
-    "beyond_low": _real_or_null("lower end of the 95 % interval of value - shared; null without one"),
-    "beyond_high": _real_or_null("upper end of it"),
-    "p_value": _real_or_null("under permutations; null without them"),
+    "beyond_low": real_or_null("lower end of the 95 % interval of value - shared; null without one"),
+    "beyond_high": real_or_null("upper end of it"),
+    "p_value": real_or_null("under permutations; null without them"),
     "points": Column(pa.int64(), "points that it rests on"),
     "point": Column(pa.string(), "what one of them is, such as a matrix and slice"),
     "reason": Column(pa.string(), "why there is no value, or empty"),

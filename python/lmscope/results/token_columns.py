@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lmscope.results.columns import Column
+from lmscope.results.columns import Column, real, real_or_null
 
 _TEXT = Column(pa.int32(), "number of the text, from 0, as the files and their parts come")
 _WINDOW = Column(pa.int32(), "number of the window of that text, from 0: 0 where it is read whole")
@@ -12,20 +12,12 @@ _POSITION = Column(pa.int32(), "the token's place in its window, from 0, special
 _SNIPPET = "beginning of the text, at most 80 characters"
 
 
-def _real(meaning: str) -> Column:
-    return Column(pa.float64(), meaning)
-
-
-def _real_or_null(meaning: str) -> Column:
-    return Column(pa.float64(), meaning, nullable=True)
-
-
 def _with_interval(name: str, meaning: str) -> dict[str, Column]:
     """The value and the ends of its 95 % interval over texts, over passages of a single text."""
     return {
-        name: _real_or_null(meaning),
-        f"{name}_low": _real_or_null(f"lower end of the 95 % interval of {name}"),
-        f"{name}_high": _real_or_null("upper end of it"),
+        name: real_or_null(meaning),
+        f"{name}_low": real_or_null(f"lower end of the 95 % interval of {name}"),
+        f"{name}_high": real_or_null("upper end of it"),
     }
 
 
@@ -48,23 +40,23 @@ ENTROPY_COLUMNS: dict[str, Column] = {
     ),
     "tokens": Column(pa.int64(), "tokens in them: rows of the pooled matrix of states"),
     "dimensions": Column(pa.int64(), "hidden size: its columns"),
-    "epsilon2": _real("squared distortion of the coding length"),
+    "epsilon2": real("squared distortion of the coding length"),
     "centered": Column(pa.bool_(), "whether the mean over tokens was subtracted"),
     "rows_normalized": Column(pa.bool_(), "whether every row was then scaled to norm 1"),
     "special_tokens": Column(pa.string(), "keep or drop: whether special tokens are among the rows"),
-    "normalized": _real("coding length over its largest possible one, all tokens pooled: above 0, up to cap"),
-    "coding_length": _real("coding length of the pooled states, nats"),
-    "matrix_entropy": _real("von Neumann entropy of their covariance of trace 1, nats"),
-    "effective_rank": _real("exponential of matrix_entropy: 1 to dimensions"),
-    "directions": _real("equally strong directions that would have the same normalized entropy"),
-    "cap": _real("largest normalized entropy that so many tokens in so many dimensions can have"),
-    "iid_normalized": _real("normalized entropy of independent Gaussian rows, as many and as wide"),
-    "iid_effective_rank": _real("their effective rank"),
-    "untrained_normalized": _real_or_null(
+    "normalized": real("coding length over its largest possible one, all tokens pooled: above 0, up to cap"),
+    "coding_length": real("coding length of the pooled states, nats"),
+    "matrix_entropy": real("von Neumann entropy of their covariance of trace 1, nats"),
+    "effective_rank": real("exponential of matrix_entropy: 1 to dimensions"),
+    "directions": real("equally strong directions that would have the same normalized entropy"),
+    "cap": real("largest normalized entropy that so many tokens in so many dimensions can have"),
+    "iid_normalized": real("normalized entropy of independent Gaussian rows, as many and as wide"),
+    "iid_effective_rank": real("their effective rank"),
+    "untrained_normalized": real_or_null(
         "normalized entropy of the untrained twin: same configuration and text, random weights; null without"
     ),
-    "untrained_effective_rank": _real_or_null("its effective rank"),
-    "diff_erank": _real_or_null("untrained_effective_rank - effective_rank, both pooled"),
+    "untrained_effective_rank": real_or_null("its effective rank"),
+    "diff_erank": real_or_null("untrained_effective_rank - effective_rank, both pooled"),
     **_with_interval("mean_normalized", "mean of each passage's normalized entropy"),
     **_with_interval("mean_effective_rank", "exponential of the mean of the passages' matrix entropies"),
     **_with_interval(
@@ -80,16 +72,16 @@ ENTROPY_COLUMNS: dict[str, Column] = {
 ENTROPY_LAW_COLUMNS: dict[str, Column] = {
     "form": Column(pa.string(), "power or power_offset: without or with a constant added"),
     "layer": Column(pa.int32(), "-1: the last layer of every model"),
-    "exponent": _real_or_null(
+    "exponent": real_or_null(
         "of the number of parameters, in normalized over iid_normalized; null where refused, as what follows"
     ),
-    "exponent_low": _real_or_null("lower end of its 95 % interval"),
-    "exponent_high": _real_or_null("upper end of it"),
-    "coefficient": _real_or_null("factor of the power, for one parameter"),
-    "offset": _real_or_null("constant added to it; 0 for power"),
-    "r2": _real_or_null("share of the variance of the logarithms that the fit explains"),
-    "aic": _real_or_null("Akaike's criterion, uncorrected"),
-    "aicc": _real_or_null(
+    "exponent_low": real_or_null("lower end of its 95 % interval"),
+    "exponent_high": real_or_null("upper end of it"),
+    "coefficient": real_or_null("factor of the power, for one parameter"),
+    "offset": real_or_null("constant added to it; 0 for power"),
+    "r2": real_or_null("share of the variance of the logarithms that the fit explains"),
+    "aic": real_or_null("Akaike's criterion, uncorrected"),
+    "aicc": real_or_null(
         "the same corrected for few models: the smaller is the better of two forms; null where infinite, at "
         "4 models or fewer for power, 5 for power_offset"
     ),
@@ -114,13 +106,13 @@ POSITION_COLUMNS: dict[str, Column] = {
     "window": _WINDOW,
     "position": _POSITION,
     "token": Column(pa.string(), "the text of the token there"),
-    "loss": _real_or_null("-log of its probability given the tokens before it, nats; null for encoders"),
+    "loss": real_or_null("-log of its probability given the tokens before it, nats; null for encoders"),
     "attention": Column(
         pa.list_(pa.float64()),
         "in the last block, mean over heads, from here to tokens 0 to position; null where there is none",
         nullable=True,
     ),
-    "sink_share": _real_or_null("share of that attention that goes to special tokens and other sinks"),
+    "sink_share": real_or_null("share of that attention that goes to special tokens and other sinks"),
     "lasso_order": Column(
         pa.list_(pa.int64()), "tokens before it in the order in which the Lasso's path takes them in"
     ),
@@ -136,15 +128,15 @@ SELECTION_COLUMNS: dict[str, Column] = {
     "method": Column(pa.string(), "what chose the tokens: lasso, attention, cosine, random, ..., all"),
     "k": Column(pa.int32(), "how many were asked for; fewer where fewer come before the position"),
     "selected": Column(pa.list_(pa.int64()), "places of the chosen tokens, ascending"),
-    "ridge_residual": _real("squared residual of the ridge fit of the token's state by theirs"),
-    "information_gain": _real("what the token's state adds to theirs, nats"),
-    "cosine": _real("between the token's state and that fit"),
-    "kl_last_layer": _real_or_null(
+    "ridge_residual": real("squared residual of the ridge fit of the token's state by theirs"),
+    "information_gain": real("what the token's state adds to theirs, nats"),
+    "cosine": real("between the token's state and that fit"),
+    "kl_last_layer": real_or_null(
         "divergence from the next token's distribution after the whole prompt, nats, where the last "
         "block attends only to the chosen tokens; null for encoders and without --divergence"
     ),
-    "kl_all_layers": _real_or_null("the same where every block attends only to them"),
-    "kl_deleted": _real_or_null(
+    "kl_all_layers": real_or_null("the same where every block attends only to them"),
+    "kl_deleted": real_or_null(
         "the same where the others are deleted from the prompt; null for all_but_lasso and all"
     ),
 }
@@ -155,10 +147,10 @@ DISTANCE_COLUMNS: dict[str, Column] = {
     "text_y": _TEXT,
     "snippet_x": Column(pa.string(), _SNIPPET),
     "snippet_y": Column(pa.string(), _SNIPPET),
-    "mean": _real("Euclidean distance of the means of their states in the last layer"),
-    "frobenius": _real("Frobenius norm of the difference of their states' second moments"),
-    "bures_wasserstein": _real("Bures-Wasserstein distance of these moments"),
-    "log_det": _real("log-determinant divergence of these moments, nats"),
+    "mean": real("Euclidean distance of the means of their states in the last layer"),
+    "frobenius": real("Frobenius norm of the difference of their states' second moments"),
+    "bures_wasserstein": real("Bures-Wasserstein distance of these moments"),
+    "log_det": real("log-determinant divergence of these moments, nats"),
 }
 """One row per pair of texts."""
 
