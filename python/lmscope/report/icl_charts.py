@@ -56,13 +56,14 @@ def cell_words(found: Band | None) -> str:
     return f"{number(found.mean, 4)}{ends}"
 
 
-def layout(xaxis: Mapping[str, Any]) -> dict[str, Any]:
+def layout(xaxis: Mapping[str, Any], *, legend: float = 1.02) -> dict[str, Any]:
+    """``legend`` is its height over the plot, more where labels stand between."""
     return {
         "height": 440,
         "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
         "hovermode": "closest",
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "legend": {"orientation": "h", "x": 0, "y": legend, "yanchor": "bottom", "traceorder": "normal"},
         "xaxis": dict(xaxis),
         "yaxis": {"automargin": True, "fixedrange": True, "zeroline": False},
     }

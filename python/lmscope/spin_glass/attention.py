@@ -7,6 +7,7 @@ tells is the last entry of its last column. Modules take what that entry depends
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ _ACTIVATION_BYTES = 1 << 24
 """Of tasks that are read together: more gains no speed."""
 
 
-class Attention(nn.Module):
+class _Drawn(nn.Module):
     """Parameters are drawn in float64 from ``random``: the same ones for every dtype and device."""
 
     def __init__(self, random: np.random.Generator, dtype: torch.dtype) -> None:
@@ -36,9 +37,13 @@ class Attention(nn.Module):
     def constant(self, value: float, size: int) -> nn.Parameter:
         return nn.Parameter(torch.full((size,), value, dtype=self._dtype))
 
+
+class Attention(_Drawn, ABC):
+    """A model that is trained on some tasks at a time."""
+
+    @abstractmethod
     def activations(self, columns: int) -> int:
         """About how many numbers are kept of a task for the gradient."""
-        raise NotImplementedError
 
     def tasks_at_once(self, columns: int) -> int:
         """So many that their activations stay small, whatever the batch."""
@@ -48,9 +53,9 @@ class Attention(nn.Module):
 class Bilinear(Attention):
     """Linear attention X X' W X / N: context' W query, whatever W is made of."""
 
+    @abstractmethod
     def weights(self) -> Tensor:
         """W, (dimension + 1) x (dimension + 1)."""
-        raise NotImplementedError
 
     def forward(self, context: Tensor, query: Tensor) -> Tensor:
         """Of contexts (tasks x (dimension + 1)) and queries (tasks x dimension)."""
@@ -153,7 +158,7 @@ class Transformer(Attention):
         return columns * len(self.gain) * (2 + 16 * len(self.blocks))
 
 
-class _Block(Attention):
+class _Block(_Drawn):
     def __init__(self, width: int, heads: int, random: np.random.Generator, dtype: torch.dtype) -> None:
         super().__init__(random, dtype)
         self._heads = heads

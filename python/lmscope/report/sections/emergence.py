@@ -8,6 +8,7 @@ from typing import Any
 
 from lmscope.report.figures import BLUE, GREEN, GREY, Figure, Variant
 from lmscope.report.icl_axes import boundary, log_axis, spins
+from lmscope.report.icl_charts import layout
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -110,15 +111,7 @@ def section(records: Records) -> Section | None:
             *line_traces("measured", BLUE),
             *line_traces("sampled replicas", GREEN, dash="dash", symbol="diamond-open"),
         ],
-        {
-            "height": 420,
-            "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
-            "hovermode": "closest",
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom", "traceorder": "normal"},
-            "xaxis": {"showgrid": False},
-            "yaxis": {"automargin": True, "fixedrange": True, "zeroline": False},
-        },
+        layout({"showgrid": False}, legend=1.08),
         states,
         lambda key: _variant(rows, choices, key, states[key]),
         first=opening(choices, "prompt_length"),

@@ -7,6 +7,7 @@ from functools import partial
 
 from lmscope.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Figure, Variant
 from lmscope.report.icl_axes import boundary, log_axis, spins
+from lmscope.report.icl_charts import layout
 from lmscope.report.icl_rows import (
     BANDS,
     LINE_COLUMNS,
@@ -75,15 +76,7 @@ def section(records: Records) -> Section | None:
                 "hoverinfo": "text",
             },
         ],
-        {
-            "height": 440,
-            "margin": {"l": 10, "r": 20, "t": 54, "b": 44},
-            "hovermode": "closest",
-            "showlegend": True,
-            "legend": {"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom", "traceorder": "normal"},
-            "xaxis": {"showgrid": False},
-            "yaxis": {"automargin": True, "fixedrange": True, "zeroline": False},
-        },
+        layout({"showgrid": False}, legend=1.08),
         states,
         lambda key: _variant(rows, choices, levels, key, states[key]),
         first=opening(choices, "prompt_length"),

@@ -26,24 +26,20 @@ class Experiment(Protocol):
     @property
     def TITLE(self) -> str:
         """One line."""
-        raise NotImplementedError
 
     @property
     def PRESETS(self) -> Mapping[str, Mapping[str, Any]]:
         """``"seconds"``, ``"minutes"`` and ``"paper"`` -> settings, plain JSON values. ``seeds`` counts the
         repeats; the other plurals are lists."""
-        raise NotImplementedError
 
     @property
     def CELLS(self) -> tuple[str, ...]:
         """Settings that are lists, of which one value each, and a seed, make a cell: what is computed and
         recorded by itself."""
-        raise NotImplementedError
 
     @property
     def TRAINS(self) -> bool:
         """Whether its cells train models with torch."""
-        raise NotImplementedError
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """ValueError for a setting that cannot be, or sizes that do not fit into memory."""
@@ -53,7 +49,6 @@ class Experiment(Protocol):
 
     def need(self, settings: Mapping[str, Any], cell: Mapping[str, Any]) -> int:
         """Estimated bytes that a cell holds at its peak."""
-        raise NotImplementedError
 
     def rows(
         self,
@@ -68,4 +63,3 @@ class Experiment(Protocol):
         ``cell`` holds one value for each of :data:`CELLS`, by its singular, and ``seed``; ``advance`` is told
         the share that is done, from 0 to 1.
         """
-        raise NotImplementedError

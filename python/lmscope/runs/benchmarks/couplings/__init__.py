@@ -10,6 +10,7 @@ import numpy as np
 
 from lmscope.runs.benchmarks.couplings import competitors
 from lmscope.runs.benchmarks.family import OURS, Arrays, Case, Competitor, Family, Target, Verdict
+from lmscope.runs.benchmarks.memory_aims import extra_memory, speed_and_memory
 from lmscope.runs.benchmarks.results import CaseResult
 
 _PROMPT_LENGTH = 100
@@ -69,17 +70,10 @@ class CouplingsFamily(Family):
         if not rivals:
             return []
         best = min(rivals, key=result.seconds)
-        found = [Target(f"times as fast as {best}, the fastest", 1.0, float(np.median(result.ratios(best))))]
-        ours, theirs = result.extra_bytes(OURS), result.extra_bytes(best)
-        if ours is not None and theirs:
-            found.append(Target(f"of the extra memory of {best}", _MEMORY_SHARE, ours / theirs, most=True))
-        return found
+        return speed_and_memory(result, best, _MEMORY_SHARE)
 
     def remarks(self, result: CaseResult) -> Iterator[str]:
-        for name in result.competitors():
-            extra = result.extra_bytes(name)
-            if extra is not None:
-                yield f"{name}: {extra / 1e6:.1f} MB beyond the input"
+        return extra_memory(result)
 
 
 def _dimension(case: Case) -> int:

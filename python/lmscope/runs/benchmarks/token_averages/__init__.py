@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from lmscope.runs.benchmarks.family import OURS, Arrays, Case, Competitor, Family, Target, Verdict
+from lmscope.runs.benchmarks.memory_aims import extra_memory, speed_and_memory
 from lmscope.runs.benchmarks.results import CaseResult
 from lmscope.runs.benchmarks.token_averages import competitors
 from lmscope.runs.benchmarks.token_averages.dense import log_averages
@@ -66,17 +67,10 @@ class TokenAveragesFamily(Family):
         best = _fastest_chunks(result)
         if best is None:
             return []
-        found = [Target(f"times as fast as {best}, the fastest", 1.0, float(np.median(result.ratios(best))))]
-        ours, theirs = result.extra_bytes(OURS), result.extra_bytes(best)
-        if ours is not None and theirs:
-            found.append(Target(f"of the extra memory of {best}", _MEMORY_SHARE, ours / theirs, most=True))
-        return found
+        return speed_and_memory(result, best, _MEMORY_SHARE)
 
     def remarks(self, result: CaseResult) -> Iterator[str]:
-        for name in result.competitors():
-            extra = result.extra_bytes(name)
-            if extra is not None:
-                yield f"{name}: {extra / 1e6:.0f} MB beyond the input"
+        return extra_memory(result)
 
 
 def _fastest_chunks(result: CaseResult) -> str | None:
