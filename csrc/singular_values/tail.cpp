@@ -6,10 +6,10 @@
 
 #include "runtime/blas.h"
 #include "runtime/products.h"
+#include "runtime/random_fill.h"
 #include "runtime/thread_pool.h"
-#include "singular_values/band_reduction.h"
+#include "singular_values/cholesky.h"
 #include "singular_values/error_model.h"
-#include "singular_values/random_fill.h"
 
 namespace lmscope {
 namespace {

@@ -3,9 +3,9 @@
 
 #include "runtime/aligned_buffer.h"
 #include "runtime/products.h"
+#include "runtime/random_fill.h"
 #include "runtime/thread_pool.h"
 #include "singular_values/error_model.h"
-#include "singular_values/random_fill.h"
 #include "singular_values/vectors.h"
 
 namespace lmscope {

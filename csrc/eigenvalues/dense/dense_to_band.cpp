@@ -1,12 +1,13 @@
-#include "singular_values/band_reduction.h"
+#include "eigenvalues/dense/dense_to_band.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/aligned_buffer.h"
 #include "runtime/blas.h"
 #include "runtime/thread_pool.h"
 
-namespace lmscope {
+namespace lmscope::eigenvalues {
 namespace {
 
 using blas::Op;
@@ -128,47 +129,17 @@ private:
 
 }  // namespace
 
-Tridiagonal tridiagonalize_lower(int64_t order, double* matrix) {
-    const int64_t band = std::min(band_width(order), std::max<int64_t>(1, order - 1));
-    Tridiagonal result{std::vector<double>(static_cast<size_t>(order)),
-                       std::vector<double>(static_cast<size_t>(order - 1))};
-    AlignedBuffer banded((band + 1) * order);
+Band dense_to_band(int64_t order, double* matrix) {
+    const int64_t width = std::min(band_width(order), std::max<int64_t>(1, order - 1));
     {
-        PanelUpdate panel(order, band, matrix);
-        for (int64_t first = band; first < order; first += band) panel.run(first);
+        PanelUpdate panel(order, width, matrix);
+        for (int64_t first = width; first < order; first += width) panel.run(first);
     }
-    std::fill_n(banded.data(), (band + 1) * order, 0.0);
+    Band band{order, width, AlignedBuffer((width + 1) * order)};
+    std::fill_n(band.entries.data(), (width + 1) * order, 0.0);
     for (int64_t j = 0; j < order; ++j)
-        std::copy_n(matrix + j + j * order, std::min(band + 1, order - j), banded.data() + j * (band + 1));
-    blas::band_to_tridiagonal(order, band, banded.data(), result.diagonal.data(), result.off_diagonal.data());
-    return result;
+        std::copy_n(matrix + j + j * order, std::min(width + 1, order - j), band.entries.data() + j * (width + 1));
+    return band;
 }
 
-bool blocked_cholesky_lower(int64_t order, double* matrix) {
-    constexpr int64_t block = 256;
-    for (int64_t first = 0; first < order; first += block) {
-        const int64_t width = std::min(block, order - first);
-        double* corner = matrix + first + first * order;
-        if (!blas::cholesky_lower(width, corner, order)) return false;
-        const int64_t below = order - first - width;
-        const int64_t blocks = block_count(below, block);
-        double* panel = corner + width;
-        parallel_for(blocks, [&](int64_t row) {
-            blas::solve_right_transposed(std::min(block, below - row * block), width, corner, order,
-                                         panel + row * block, order);
-        });
-        parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
-            const auto [row, column] = lower_block(task);
-            const int64_t height = std::min(block, below - row * block);
-            double* target = corner + width * (order + 1) + row * block + column * block * order;
-            if (row == column)
-                blas::syrk_lower(Op::none, height, width, -1.0, panel + row * block, order, target, order);
-            else
-                blas::gemm(Op::none, Op::transpose, height, block, width, -1.0, panel + row * block, order,
-                           panel + column * block, order, 1.0, target, order);
-        });
-    }
-    return true;
-}
-
-}  // namespace lmscope
+}  // namespace lmscope::eigenvalues

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "eigenvalues/band/band.h"
+#include "eigenvalues/tridiagonal/tridiagonal.h"
+
+namespace lmscope::eigenvalues {
+
+// The tridiagonal form of a band matrix, whose entries are destroyed. The same bits for any number of threads.
+Tridiagonal band_to_tridiagonal(Band& band);
+
+}  // namespace lmscope::eigenvalues
