@@ -5,8 +5,8 @@
 
 namespace lmscope::eigenvalues {
 
-// Ascending eigenvalues of a symmetric matrix stored whole (column-major, without gaps), whose lower triangle is
-// destroyed; the strict upper one is left alone. The same bits for any number of threads.
-std::vector<double> values_of_symmetric(int64_t order, double* matrix);
+// Ascending eigenvalues of the symmetric matrix whose lower triangle is given (column-major). The same bits for any
+// number of threads.
+std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride);
 
 }  // namespace lmscope::eigenvalues

@@ -71,7 +71,7 @@ struct ColumnsGram {
 
     // After the last chunk of rows.
     void complete(int64_t samples, int64_t rows_at_once) {
-        copy_triangle(order, gram.data(), true);
+        copy_lower_to_upper(order, gram.data());
         for (int64_t j = 0; j < order; ++j) {
             const double square = gram[j + j * order];
             inverse.push_back(square > 0 ? 1 / square : 0);

@@ -21,7 +21,7 @@ AlignedBuffer whole_gram(const MatrixView& x, int exponent) {
     std::fill_n(gram.data(), x.columns * x.columns, 0.0);
     for_each_chunk(x, elements::chunk_rows(x.columns), exponent,
                    [&](const elements::Chunk& chunk) { add_chunk(chunk, x.columns, gram.data()); });
-    copy_triangle(x.columns, gram.data(), true);
+    copy_lower_to_upper(x.columns, gram.data());
     return gram;
 }
 

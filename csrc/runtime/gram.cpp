@@ -4,6 +4,7 @@
 
 #include "runtime/aligned_buffer.h"
 #include "runtime/blas.h"
+#include "runtime/lower_blocks.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -25,7 +26,7 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
     const auto part = [&](int64_t first_row, int64_t column) {
         return chunk.data + (chunk.transposed ? column + first_row * chunk.stride : first_row + column * chunk.stride);
     };
-    parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
+    parallel_for(lower_blocks(blocks), [&](int64_t task) {
         // The chunk's own sum first: the library adds to its target every few hundred rows, and where all rows are
         // alike the rounding errors of so many additions to one growing sum all have one sign.
         thread_local AlignedBuffer sum;
@@ -34,10 +35,9 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram) {
             sum = AlignedBuffer(block * block);
             capacity = block * block;
         }
-        int64_t block_row = 0;
-        while ((block_row + 1) * (block_row + 2) / 2 <= task) ++block_row;
+        const auto [block_row, block_column] = lower_block(task);
         const int64_t row = block_row * block;
-        const int64_t column = (task - block_row * (block_row + 1) / 2) * block;
+        const int64_t column = block_column * block;
         const int64_t height = std::min(block, columns - row);
         double* target = gram + row + column * columns;
         const int64_t width = row == column ? height : block;
@@ -84,18 +84,14 @@ void add_products(const elements::Chunk& x, int64_t x_columns, const elements::C
     });
 }
 
-void copy_triangle(int64_t order, double* matrix, bool lower_to_upper) {
+void copy_lower_to_upper(int64_t order, double* matrix) {
     constexpr int64_t block = 64;
     const int64_t blocks = (order + block - 1) / block;
     parallel_for(blocks, [&](int64_t block_column) {
         for (int64_t block_row = block_column; block_row < blocks; ++block_row)
             for (int64_t j = block_column * block; j < std::min(order, (block_column + 1) * block); ++j)
-                for (int64_t i = std::max(j + 1, block_row * block); i < std::min(order, (block_row + 1) * block);
-                     ++i) {
-                    double& lower = matrix[i + j * order];
-                    double& upper = matrix[j + i * order];
-                    (lower_to_upper ? upper : lower) = lower_to_upper ? lower : upper;
-                }
+                for (int64_t i = std::max(j + 1, block_row * block); i < std::min(order, (block_row + 1) * block); ++i)
+                    matrix[j + i * order] = matrix[i + j * order];
     });
 }
 

@@ -20,8 +20,8 @@ void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram);
 void add_products(const elements::Chunk& x, int64_t x_columns, const elements::Chunk& y, int64_t y_columns,
                   double* products, double* squares);
 
-// Makes both triangles of a column-major matrix equal.
-void copy_triangle(int64_t order, double* matrix, bool lower_to_upper);
+// Makes both triangles of a column-major matrix equal to its lower one.
+void copy_lower_to_upper(int64_t order, double* matrix);
 
 // Calls visit(chunk) for consecutive chunks of rows times 2^-exponent; visit may overwrite the chunk.
 template <typename Visit>

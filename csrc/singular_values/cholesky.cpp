@@ -1,9 +1,9 @@
 #include "singular_values/cholesky.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "runtime/blas.h"
+#include "runtime/lower_blocks.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -12,13 +12,6 @@ namespace {
 using blas::Op;
 
 int64_t block_count(int64_t order, int64_t block) { return (order + block - 1) / block; }
-
-// Row and column of the task-th block of a lower triangle of blocks.
-std::pair<int64_t, int64_t> lower_block(int64_t task) {
-    int64_t row = 0;
-    while ((row + 1) * (row + 2) / 2 <= task) ++row;
-    return {row, task - row * (row + 1) / 2};
-}
 
 }  // namespace
 
@@ -35,7 +28,7 @@ bool blocked_cholesky_lower(int64_t order, double* matrix) {
             blas::solve_right_transposed(std::min(block, below - row * block), width, corner, order,
                                          panel + row * block, order);
         });
-        parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
+        parallel_for(lower_blocks(blocks), [&](int64_t task) {
             const auto [row, column] = lower_block(task);
             const int64_t height = std::min(block, below - row * block);
             double* target = corner + width * (order + 1) + row * block + column * block * order;

@@ -22,18 +22,8 @@ void Gram::merge(const Gram& other) {
     additions += other.additions + 1;
 }
 
-std::vector<double> Gram::eigenvalues() {
-    std::vector<double> diagonal(static_cast<size_t>(columns));
-    for (int64_t i = 0; i < columns; ++i) diagonal[static_cast<size_t>(i)] = triangle[i + i * columns];
-    // The solver overwrites the lower triangle only: the copy that the second pass needs waits in the upper one.
-    copy_triangle(columns, triangle.data(), true);
-    std::vector<double> values = eigenvalues::values_of_symmetric(columns, triangle.data());
-    copy_triangle(columns, triangle.data(), false);
-    for (int64_t j = 0; j < columns; ++j) {
-        triangle[j + j * columns] = diagonal[static_cast<size_t>(j)];
-        std::fill_n(triangle.data() + j * columns, j, 0.0);
-    }
-    return values;
+std::vector<double> Gram::eigenvalues() const {
+    return eigenvalues::values_of_symmetric(columns, triangle.data(), columns);
 }
 
 }  // namespace lmscope

@@ -15,8 +15,8 @@ struct Gram : ScaledTriangle {
     void add(const MatrixView& matrix);
     void merge(const Gram& other);
 
-    // Ascending eigenvalues; the triangle is unchanged afterwards.
-    std::vector<double> eigenvalues();
+    // Ascending.
+    std::vector<double> eigenvalues() const;
 };
 
 }  // namespace lmscope

@@ -27,7 +27,7 @@ Spectrum combined(const Spectrum& gram, Spectrum qr) {
 
 }  // namespace
 
-Spectrum spectrum_of(Gram& gram, int64_t count) {
+Spectrum spectrum_of(const Gram& gram, int64_t count) {
     const std::vector<double> eigenvalues = gram.eigenvalues();
     const double largest = std::max(0.0, eigenvalues.back());
     const double error = error_model::gram(gram.columns, gram.additions) * largest;

@@ -7,7 +7,7 @@
 namespace lmscope {
 
 // The `count` largest values with their bounds.
-Spectrum spectrum_of(Gram& gram, int64_t count);
+Spectrum spectrum_of(const Gram& gram, int64_t count);
 Spectrum spectrum_of(const TriangularFactor& factor, int64_t count);
 
 // rows >= columns, both positive, all elements finite.

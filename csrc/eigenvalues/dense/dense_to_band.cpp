@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
-#include "runtime/aligned_buffer.h"
+#include "eigenvalues/dense/panel.h"
+#include "lmscope/isa.h"
 #include "runtime/blas.h"
+#include "runtime/lower_blocks.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::eigenvalues {
@@ -12,133 +15,160 @@ namespace {
 
 using blas::Op;
 
-// Wide bands make the dense stage level 3, narrow ones make the band stage, 6 band order^2 operations, cheap.
-int64_t band_width(int64_t order) { return order <= 1024 ? 32 : 64; }
+// Wide bands make the dense stage level 3, narrow ones make the band stage, 6 width order^2 operations, cheap.
+constexpr int64_t band_width = 48;
+static_assert(tile_order % band_width == 0 && band_width % multiple_of == 0);
 
-// A multiple of short_sum.
-int64_t tile_order(int64_t order) { return order <= 1024 ? 128 : 256; }
+// Rows of A V that one task computes.
+constexpr int64_t rows_per_task = 48;
+static_assert(tile_order % rows_per_task == 0 && rows_per_task % multiple_of == 0);
 
-constexpr int64_t short_sum = 128;
+// Tiles of one row that one task updates.
+constexpr int64_t columns_per_strip = 4;
 
-int64_t block_count(int64_t order, int64_t block) { return (order + block - 1) / block; }
-
-// Row and column of the task-th block of a lower triangle of blocks.
-std::pair<int64_t, int64_t> lower_block(int64_t task) {
-    int64_t row = 0;
-    while ((row + 1) * (row + 2) / 2 <= task) ++row;
-    return {row, task - row * (row + 1) / 2};
+const TileKernels& tile_kernels() {
+    [[maybe_unused]] const Isa isa = active_isa();
+#ifdef LMSCOPE_HAVE_AVX512
+    if (isa >= Isa::avx512) return tile_kernels_avx512;
+#endif
+#ifdef LMSCOPE_HAVE_AVX2
+    if (isa >= Isa::avx2) return tile_kernels_avx2;
+#endif
+    return tile_kernels_scalar;
 }
 
-// One panel: A[first:, first - band:first] = Q R is annihilated below R, and the trailing block becomes Q^T A Q.
-class PanelUpdate {
+// The trailing block A from row and column `first` on becomes Q^T A Q = A - V W^T - W V^T with
+// W = A V T - 1/2 V (T^T V^T A V T), panel by panel.
+class Reduction {
 public:
-    PanelUpdate(int64_t order, int64_t band, double* matrix)
-        : order_(order),
-          band_(band),
-          matrix_(matrix),
-          reflectors_(order * band),
-          update_(order * band),
-          scale_(band * band),
-          small_(band * band) {}
+    Reduction(Tiles& tiles, int64_t width)
+        : tiles_(tiles),
+          width_(width),
+          padded_(tiles.blocks * tile_order),
+          panel_(tiles, width),
+          w_(padded_ * width),
+          v_packed_(padded_ * width),
+          w_packed_(padded_ * width),
+          partial_(padded_ / rows_per_task * width * width),
+          small_(width * width) {}
 
-    void run(int64_t first) {
-        const int64_t rows = order_ - first;
-        const int64_t count = std::min(rows, band_);
-        double* panel = matrix_ + first + (first - band_) * order_;
-        blas::qr_compact(rows, band_, count, panel, order_, scale_.data(), band_);
-        for (int64_t j = 0; j < count; ++j) {
-            double* column = reflectors_.data() + j * rows;
-            std::fill_n(column, rows, 0.0);
-            // A zero factor stands for the identity, here a zero vector.
-            if (scale_[j + j * band_] == 0.0) continue;
-            column[j] = 1.0;
-            std::copy_n(panel + j * order_ + j + 1, rows - j - 1, column + j + 1);
+    Band run() {
+        Band band{tiles_.order, width_, AlignedBuffer((width_ + 1) * tiles_.order)};
+        std::fill_n(band.entries.data(), (width_ + 1) * tiles_.order, 0.0);
+        panel_.factor(width_, band);
+        for (int64_t first = width_; first < tiles_.order; first += width_) {
+            multiply(first);
+            complete(first);
+            update(first, band);
         }
-        invert_scale(rows, count);
-        double* trailing = matrix_ + first + first * order_;
-        const int64_t tile = tile_order(rows);
-        const int64_t tiles = block_count(rows, tile);
-        // W = A V T - 1/2 V (T^T V^T A V T); then Q^T A Q = A - V W^T - W V^T.
-        parallel_for(tiles, [&](int64_t row) { multiply_row(trailing, rows, count, tile, row); });
-        deep_product(rows, count, reflectors_.data(), update_.data(), small_.data());
-        blas::solve_lower(Op::none, count, count, scale_.data(), band_, small_.data(), band_);
-        parallel_for(tiles, [&](int64_t row) {
-            const int64_t start = row * tile;
-            blas::gemm(Op::none, Op::none, std::min(tile, rows - start), count, count, -0.5, reflectors_.data() + start,
-                       rows, small_.data(), band_, 1.0, update_.data() + start, rows);
-        });
-        parallel_for(tiles * (tiles + 1) / 2, [&](int64_t task) {
-            const auto [row, column] = lower_block(task);
-            const int64_t top = row * tile;
-            const int64_t left = column * tile;
-            const int64_t height = std::min(tile, rows - top);
-            double* target = trailing + top + left * order_;
-            if (row == column) {
-                blas::syr2k_lower(height, count, -1.0, reflectors_.data() + top, rows, update_.data() + top, rows,
-                                  target, order_);
-                return;
-            }
-            blas::gemm(Op::none, Op::transpose, height, tile, count, -1.0, reflectors_.data() + top, rows,
-                       update_.data() + left, rows, 1.0, target, order_);
-            blas::gemm(Op::none, Op::transpose, height, tile, count, -1.0, update_.data() + top, rows,
-                       reflectors_.data() + left, rows, 1.0, target, order_);
-        });
+        return band;
     }
 
 private:
-    // X^T Y over a long depth. Short partial sums: where all terms have one sign, as in a matrix near rank one, the
-    // rounding errors of a long sum do too, and add up.
-    void deep_product(int64_t depth, int64_t count, const double* x, const double* y, double* product) {
-        for (int64_t start = 0; start < depth; start += short_sum)
-            blas::gemm(Op::transpose, Op::none, count, count, std::min(short_sum, depth - start), 1.0, x + start, depth,
-                       y + start, depth, start == 0 ? 0.0 : 1.0, product, band_);
+    const double* v() const { return panel_.reflectors(); }
+
+    // The tile of this block of rows and that block of columns, transposed where it lies above the diagonal.
+    const double* beside(int64_t block, int64_t other) {
+        return other <= block ? tiles_.tile(block, other) : tiles_.tile(other, block);
     }
 
-    // Lower triangle of T^-T from V alone: I - V T V^T is orthogonal exactly where T^-1 + T^-T = V^T V, so that errors
-    // of the panel's own scale factors do not reach the trailing block.
-    void invert_scale(int64_t rows, int64_t count) {
-        deep_product(rows, count, reflectors_.data(), reflectors_.data(), scale_.data());
-        for (int64_t j = 0; j < count; ++j) {
-            double& diagonal = scale_[j + j * band_];
-            diagonal = diagonal == 0.0 ? 1.0 : 0.5 * diagonal;
-        }
+    // A V T, and the parts of V^T A V T.
+    void multiply(int64_t first) {
+        const int64_t first_task = first / rows_per_task;
+        parallel_for(padded_ / rows_per_task - first_task, [&](int64_t index) {
+            const int64_t top = (first_task + index) * rows_per_task;
+            const int64_t block = top / tile_order;
+            const Range rows = {top % tile_order, top % tile_order + rows_per_task};
+            double* target = w_.data() + block * tile_order * width_;
+            double* own = w_.data() + top * width_;
+            std::fill_n(own, rows_per_task * width_, 0.0);
+            for (int64_t other = first / tile_order; other < tiles_.blocks; ++other) {
+                const Range depth = {std::max<int64_t>(0, first - other * tile_order), tile_order};
+                kernels_.multiply(beside(block, other), beside(block, std::min(other + 1, tiles_.blocks - 1)),
+                                  other > block, rows, depth, v() + other * tile_order * width_, width_, target);
+            }
+            blas::solve_lower(Op::none, width_, rows_per_task, panel_.scale(), width_, own, width_);
+            blas::gemm(Op::none, Op::transpose, width_, width_, rows_per_task, 1.0, v() + top * width_, width_, own,
+                       width_, 0.0, partial_.data() + (first_task + index) * width_ * width_, width_);
+        });
     }
 
-    // Rows of W = (A V) T from the lower triangle of A.
-    void multiply_row(const double* trailing, int64_t rows, int64_t count, int64_t tile, int64_t row) {
-        const int64_t top = row * tile;
-        const int64_t height = std::min(tile, rows - top);
-        double* product = update_.data() + top;
-        blas::symm_lower(height, count, trailing + top + top * order_, order_, reflectors_.data() + top, rows, product,
-                         rows);
-        for (int64_t left = 0; left < rows; left += short_sum) {
-            if (left >= top && left < top + height) continue;
-            const bool stored = left < top;
-            blas::gemm(stored ? Op::none : Op::transpose, Op::none, height, count, std::min(short_sum, rows - left),
-                       1.0, stored ? trailing + top + left * order_ : trailing + left + top * order_, order_,
-                       reflectors_.data() + left, rows, 1.0, product, rows);
-        }
-        blas::solve_right_transposed(height, count, scale_.data(), band_, product, rows);
+    // W whole, and both factors packed.
+    void complete(int64_t first) {
+        std::fill_n(small_.data(), width_ * width_, 0.0);
+        for (int64_t task = first / rows_per_task; task < padded_ / rows_per_task; ++task)
+            for (int64_t i = 0; i < width_ * width_; ++i) small_[i] += partial_[task * width_ * width_ + i];
+        blas::solve_lower(Op::none, width_, width_, panel_.scale(), width_, small_.data(), width_);
+        const int64_t first_block = first / tile_order;
+        parallel_for(tiles_.blocks - first_block, [&](int64_t index) {
+            const int64_t top = (first_block + index) * tile_order;
+            const int64_t from = std::max(top, first);
+            std::fill_n(w_.data() + top * width_, (from - top) * width_, 0.0);
+            blas::gemm(Op::transpose, Op::none, width_, top + tile_order - from, width_, -0.5, small_.data(), width_,
+                       v() + from * width_, width_, 1.0, w_.data() + from * width_, width_);
+            pack(v() + top * width_, v_packed_.data() + top * width_);
+            pack(w_.data() + top * width_, w_packed_.data() + top * width_);
+        });
     }
 
-    int64_t order_;
-    int64_t band_;
-    double* matrix_;
-    AlignedBuffer reflectors_, update_, scale_, small_;
+    void pack(const double* rows, double* target) const {
+        const int64_t height = kernels_.height;
+        for (int64_t top = 0; top < tile_order; top += height)
+            for (int64_t i = 0; i < height; ++i)
+                for (int64_t k = 0; k < width_; ++k)
+                    target[top * width_ + k * height + i] = rows[(top + i) * width_ + k];
+    }
+
+    // One thread updates and factors the next panel while the others update what is right of it, column group by column
+    // group: the factors of a group stay in the second-level cache.
+    void update(int64_t first, Band& band) {
+        const int64_t block = first / tile_order;
+        const int64_t next = first + width_;
+        const Range left = {first % tile_order, first % tile_order + width_};
+        strips_.clear();
+        for (int64_t column = block; column < tiles_.blocks; column += columns_per_strip)
+            for (int64_t row = column; row < tiles_.blocks; ++row) strips_.push_back({row, column});
+        parallel_for(1 + static_cast<int64_t>(strips_.size()), [&](int64_t task) {
+            if (task == 0) {
+                for (int64_t row = block; row < tiles_.blocks; ++row) update_tile(row, block, left, first);
+                if (next < tiles_.order)
+                    panel_.factor(next, band);
+                else
+                    panel_.finish(first, band);
+                return;
+            }
+            const auto [row, from] = strips_[static_cast<size_t>(task - 1)];
+            for (int64_t column = from; column < std::min(from + columns_per_strip, row + 1); ++column)
+                update_tile(row, column, {column == block ? left.end : 0, tile_order}, first);
+        });
+    }
+
+    void update_tile(int64_t row, int64_t column, Range columns, int64_t first) {
+        const int64_t top = row * tile_order * width_;
+        const int64_t left = column * tile_order * width_;
+        const Range rows = {std::max<int64_t>(0, first - row * tile_order), tile_order};
+        kernels_.update(tiles_.tile(row, column), rows, columns, v_packed_.data() + top, w_packed_.data() + top,
+                        v_packed_.data() + left, w_packed_.data() + left, width_);
+    }
+
+    const TileKernels& kernels_ = tile_kernels();
+    Tiles& tiles_;
+    const int64_t width_;
+    const int64_t padded_;
+    Panel panel_;
+    std::vector<std::pair<int64_t, int64_t>> strips_;
+    AlignedBuffer w_, v_packed_, w_packed_, partial_, small_;
 };
 
 }  // namespace
 
-Band dense_to_band(int64_t order, double* matrix) {
-    const int64_t width = std::min(band_width(order), std::max<int64_t>(1, order - 1));
-    {
-        PanelUpdate panel(order, width, matrix);
-        for (int64_t first = width; first < order; first += width) panel.run(first);
-    }
-    Band band{order, width, AlignedBuffer((width + 1) * order)};
-    std::fill_n(band.entries.data(), (width + 1) * order, 0.0);
-    for (int64_t j = 0; j < order; ++j)
-        std::copy_n(matrix + j + j * order, std::min(width + 1, order - j), band.entries.data() + j * (width + 1));
+Band dense_to_band(Tiles& tiles) {
+    if (tiles.order > band_width + 1) return Reduction(tiles, band_width).run();
+    const int64_t width = std::max<int64_t>(1, tiles.order - 1);
+    Band band{tiles.order, width, AlignedBuffer((width + 1) * tiles.order)};
+    std::fill_n(band.entries.data(), (width + 1) * tiles.order, 0.0);
+    for (int64_t j = 0; j < tiles.order; ++j)
+        for (int64_t i = j; i < tiles.order; ++i) band.entries[i - j + j * (width + 1)] = tiles.at(i, j);
     return band;
 }
 

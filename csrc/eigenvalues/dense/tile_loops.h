@@ -1,0 +1,123 @@
+// Included once by each instruction set's source; everything here has internal linkage, so that no two of them share
+// code.
+#include <cstdint>
+#include <cstring>
+
+#include "eigenvalues/dense/tile.h"
+
+namespace lmscope::eigenvalues {
+namespace {
+
+// Vector types of GCC and Clang.
+#if defined(__AVX512F__)
+constexpr int lanes = 8;
+#else
+constexpr int lanes = 4;
+#endif
+typedef double Numbers __attribute__((vector_size(lanes * sizeof(double))));
+
+// `broadcasts` rows of W by `vectors` vectors of it are in registers over the whole depth, with three vectors 24 sums
+// of 32 registers (12 of 16).
+constexpr int broadcasts = lanes;
+constexpr int height = 3 * lanes;
+constexpr int cache_line = 8;
+
+inline Numbers load(const double* source) {
+    Numbers value;
+    std::memcpy(&value, source, sizeof value);
+    return value;
+}
+inline void store(Numbers value, double* target) { std::memcpy(target, &value, sizeof value); }
+
+// Meanwhile the block at `next` comes nearer, a cache line a step.
+template <int vectors, bool transposed>
+void multiply_block(const double* tile, const double* next, Range depth, const double* v, int64_t width, double* w) {
+    Numbers sums[broadcasts][vectors] = {};
+    for (int64_t k = depth.begin; k < depth.end; ++k) {
+        __builtin_prefetch(next + k * (transposed ? lanes : tile_order));
+        Numbers row[vectors];
+#pragma GCC unroll 8
+        for (int c = 0; c < vectors; ++c) row[c] = load(v + k * width + c * lanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < broadcasts; ++r) {
+            const double entry = transposed ? tile[k + r * tile_order] : tile[k * tile_order + r];
+#pragma GCC unroll 8
+            for (int c = 0; c < vectors; ++c) sums[r][c] += entry * row[c];
+        }
+    }
+    for (int r = 0; r < broadcasts; ++r)
+        for (int c = 0; c < vectors; ++c) {
+            double* target = w + r * width + c * lanes;
+            store(load(target) + sums[r][c], target);
+        }
+}
+
+template <int vectors, bool transposed>
+void multiply_columns(const double* tile, const double* next_tile, Range rows, Range depth, const double* v,
+                      int64_t width, double* w) {
+    constexpr int64_t step = transposed ? tile_order : 1;
+    for (int64_t column = 0; column < width; column += vectors * lanes)
+        for (int64_t row = rows.begin; row < rows.end; row += broadcasts) {
+            const int64_t next = row + broadcasts;
+            multiply_block<vectors, transposed>(tile + row * step,
+                                                next < rows.end ? tile + next * step : next_tile + rows.begin * step,
+                                                depth, v + column, width, w + row * width + column);
+        }
+}
+
+void multiply(const double* tile, const double* next_tile, bool transposed, Range rows, Range depth, const double* v,
+              int64_t width, double* w) {
+    const bool three = width % (3 * lanes) == 0;
+    const auto run = transposed ? (three ? multiply_columns<3, true> : multiply_columns<2, true>)
+                                : (three ? multiply_columns<3, false> : multiply_columns<2, false>);
+    run(tile, next_tile, rows, depth, v, width, w);
+}
+
+// Where the packed factors of a row (or column) of the tile lie.
+inline int64_t packed(int64_t row, int64_t width) { return row / height * height * width + row % height; }
+
+// Three vectors of the tile's rows by as many columns as a vector has lanes. Meanwhile the factors of the columns
+// `next` further come nearer.
+void update_block(double* tile, const double* v_left, const double* w_left, const double* v_right,
+                  const double* w_right, int64_t next, int64_t width) {
+    for (int c = 0; c < lanes; ++c)
+        for (int r = 0; r < height; r += cache_line) __builtin_prefetch(tile + c * tile_order + r, 1);
+    Numbers sums[lanes][3] = {};
+    const auto add = [&](const double* left, const double* right) {
+        for (int64_t k = 0; k < width; ++k) {
+            __builtin_prefetch(right + next + k * height);
+            Numbers rows[3];
+#pragma GCC unroll 3
+            for (int r = 0; r < 3; ++r) rows[r] = load(left + k * height + r * lanes);
+#pragma GCC unroll 8
+            for (int c = 0; c < lanes; ++c) {
+                const double entry = right[k * height + c];
+#pragma GCC unroll 3
+                for (int r = 0; r < 3; ++r) sums[c][r] += entry * rows[r];
+            }
+        }
+    };
+    add(v_left, w_right);
+    add(w_left, v_right);
+    for (int c = 0; c < lanes; ++c)
+        for (int r = 0; r < 3; ++r) {
+            double* target = tile + c * tile_order + r * lanes;
+            store(load(target) - sums[c][r], target);
+        }
+}
+
+void update(double* tile, Range rows, Range columns, const double* v_left, const double* w_left, const double* v_right,
+            const double* w_right, int64_t width) {
+    // The packed panel on the left stays in the first-level cache while the columns pass.
+    for (int64_t row = rows.begin; row < rows.end; row += height) {
+        const int64_t left = packed(row, width);
+        for (int64_t column = columns.begin; column < columns.end; column += lanes) {
+            const int64_t right = packed(column, width);
+            update_block(tile + row + column * tile_order, v_left + left, w_left + left, v_right + right,
+                         w_right + right, packed(column + lanes, width) - right, width);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace lmscope::eigenvalues
