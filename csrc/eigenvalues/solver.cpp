@@ -1,22 +1,100 @@
 #include "eigenvalues/solver.h"
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "eigenvalues/band/band_to_tridiagonal.h"
-#include "eigenvalues/dense/dense_to_band.h"
+#include "runtime/blas.h"
+#include "runtime/random_fill.h"
+#include "runtime/thread_pool.h"
 
 namespace lmscope::eigenvalues {
 namespace {
 
-Band band_of(int64_t order, const double* lower, int64_t stride) {
-    Tiles tiles(order, lower, stride);
-    tiles.reflect();
-    return dense_to_band(tiles);
+using blas::Op;
+
+AlignedBuffer random_unit_vector(int64_t order) {
+    AlignedBuffer v(order);
+    fill_random(order, v.data());
+    const double norm = std::sqrt(std::inner_product(v.data(), v.data() + order, v.data(), 0.0));
+    for (int64_t i = 0; i < order; ++i) v[i] /= norm;
+    return v;
 }
+
+// Columns that one task rotates: all panels pass over them without waiting for others.
+int64_t group_of(int64_t columns) { return std::clamp<int64_t>((columns + 15) / 16 * 4, 4, 64); }
 
 }  // namespace
 
-std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride) {
-    Band band = band_of(order, lower, stride);
+// A fixed random reflection before the reduction leaves no equal entries: those make its rounding errors all have one
+// sign and add up.
+BandForm::BandForm(int64_t order, const double* lower, int64_t stride)
+    : reflection_(random_unit_vector(order)),
+      tiles_(order, lower, stride),
+      reduction_((tiles_.reflect(reflection_.data()), dense_to_band(tiles_))) {}
+
+std::vector<double> BandForm::values() const {
+    Band band{reduction_.band.order, reduction_.band.width,
+              AlignedBuffer((reduction_.band.width + 1) * reduction_.band.order)};
+    std::copy_n(reduction_.band.entries.data(), (band.width + 1) * band.order, band.entries.data());
     return values_of(band_to_tridiagonal(band));
+}
+
+void BandForm::reflect(int64_t columns, double* x) const {
+    const int64_t order = tiles_.order;
+    for (int64_t j = 0; j < columns; ++j) {
+        double* column = x + j * order;
+        const double twice = 2 * std::inner_product(column, column + order, reflection_.data(), 0.0);
+        for (int64_t i = 0; i < order; ++i) column[i] -= twice * reflection_[i];
+    }
+}
+
+// X <- (I - V T V^T) X, or with T^T.
+void BandForm::apply_panel(int64_t panel, bool transposed, int64_t columns, double* x, double* projections) const {
+    const int64_t order = tiles_.order;
+    const int64_t width = reduction_.band.width;
+    const double* scale = reduction_.scales.data() + panel * width * width;
+    const int64_t left = panel * width;
+    const auto for_each_part = [&](auto&& visit) {
+        for (int64_t row = left + width; row < order; row = (row / tile_order + 1) * tile_order)
+            visit(tiles_.tile(row / tile_order, left / tile_order) + row % tile_order + left % tile_order * tile_order,
+                  std::min(order, (row / tile_order + 1) * tile_order) - row, x + row);
+    };
+    std::fill_n(projections, width * columns, 0.0);
+    for_each_part([&](const double* v, int64_t rows, const double* part) {
+        blas::gemm(Op::transpose, Op::none, width, columns, rows, 1.0, v, tile_order, part, order, 1.0, projections,
+                   width);
+    });
+    blas::solve_lower(transposed ? Op::none : Op::transpose, width, columns, scale, width, projections, width);
+    for_each_part([&](const double* v, int64_t rows, double* part) {
+        blas::gemm(Op::none, Op::none, rows, columns, width, -1.0, v, tile_order, projections, width, 1.0, part, order);
+    });
+}
+
+template <typename Panels>
+void BandForm::for_each_group(int64_t columns, double* x, Panels&& panels) const {
+    const int64_t group = group_of(columns);
+    parallel_for((columns + group - 1) / group, [&](int64_t task) {
+        const int64_t count = std::min(group, columns - task * group);
+        AlignedBuffer projections(reduction_.band.width * count);
+        panels(count, x + task * group * tiles_.order, projections.data());
+    });
+}
+
+void BandForm::rotate(int64_t columns, double* x) const {
+    for_each_group(columns, x, [&](int64_t count, double* part, double* projections) {
+        for (int64_t panel = reduction_.panels - 1; panel >= 0; --panel)
+            apply_panel(panel, false, count, part, projections);
+        reflect(count, part);
+    });
+}
+
+void BandForm::rotate_back(int64_t columns, double* x) const {
+    for_each_group(columns, x, [&](int64_t count, double* part, double* projections) {
+        reflect(count, part);
+        for (int64_t panel = 0; panel < reduction_.panels; ++panel) apply_panel(panel, true, count, part, projections);
+    });
 }
 
 }  // namespace lmscope::eigenvalues

@@ -18,6 +18,9 @@ void scipy_cblas_dtrsm64_(int order, int side, int uplo, int op, int diag, int64
 void scipy_cblas_dtrmm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
                           const double* a, int64_t lda, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dpotrf64_(int layout, char uplo, int64_t n, double* a, int64_t lda);
+int64_t scipy_LAPACKE_dpbtrf64_(int layout, char uplo, int64_t n, int64_t kd, double* ab, int64_t ldab);
+int64_t scipy_LAPACKE_dpbtrs64_(int layout, char uplo, int64_t n, int64_t kd, int64_t nrhs, const double* ab,
+                                int64_t ldab, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
                                 int64_t ldt);
 void scipy_dsytrd_sb2st_64_(const char* stage1, const char* vectors, const char* uplo, const int64_t* n,
@@ -46,7 +49,6 @@ constexpr int upper_triangle = 121;
 constexpr int lower_triangle = 122;
 constexpr int non_unit = 131;
 constexpr int left_side = 141;
-constexpr int right_side = 142;
 
 int code(Op op) { return op == Op::none ? no_transpose : transposed; }
 
@@ -76,12 +78,6 @@ void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int
                          stride_lower, b, stride_b);
 }
 
-void solve_right_transposed(int64_t rows, int64_t order, const double* lower, int64_t stride_lower, double* b,
-                            int64_t stride_b) {
-    scipy_cblas_dtrsm64_(column_major, right_side, lower_triangle, transposed, non_unit, rows, order, 1.0, lower,
-                         stride_lower, b, stride_b);
-}
-
 void multiply_upper(int64_t order, const double* upper, double* b) {
     scipy_cblas_dtrmm64_(column_major, left_side, upper_triangle, no_transpose, non_unit, order, order, 1.0, upper,
                          order, b, order);
@@ -92,6 +88,17 @@ bool cholesky_lower(int64_t order, double* a, int64_t stride_a) {
     if (info > 0) return false;
     check(info, "dpotrf");
     return true;
+}
+
+bool band_cholesky_lower(int64_t order, int64_t band, double* banded) {
+    const int64_t info = scipy_LAPACKE_dpbtrf64_(column_major, 'L', order, band, banded, band + 1);
+    if (info > 0) return false;
+    check(info, "dpbtrf");
+    return true;
+}
+
+void solve_band(int64_t order, int64_t band, const double* banded, int64_t columns, double* x) {
+    check(scipy_LAPACKE_dpbtrs64_(column_major, 'L', order, band, columns, banded, band + 1, x, order), "dpbtrs");
 }
 
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t,

@@ -21,15 +21,18 @@ void syrk_lower(Op op_a, int64_t order, int64_t depth, double alpha, const doubl
 void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int64_t stride_lower, double* b,
                  int64_t stride_b);
 
-// B <- B L^-T with the lower triangle L of order `order`, B rows x order.
-void solve_right_transposed(int64_t rows, int64_t order, const double* lower, int64_t stride_lower, double* b,
-                            int64_t stride_b);
-
 // B <- R B with R upper triangular, both of order `order` and without gaps.
 void multiply_upper(int64_t order, const double* upper, double* b);
 
 // Lower Cholesky factor in place; false where the matrix is not positive definite.
 bool cholesky_lower(int64_t order, double* a, int64_t stride_a);
+
+// Lower Cholesky factor in place of a symmetric band matrix (lower band storage, band + 1 rows); false where it is not
+// positive definite.
+bool band_cholesky_lower(int64_t order, int64_t band, double* banded);
+
+// X <- (L L^T)^-1 X for such a factor L.
+void solve_band(int64_t order, int64_t band, const double* banded, int64_t columns, double* x);
 
 // A = Q R in place, rows x columns: R above, the reflectors V below the diagonal, and T, upper triangular of order
 // `count` = min(rows, columns), with Q = I - V T V^T.

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "eigenvalues/solver.h"
-
 namespace lmscope {
 Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
@@ -22,8 +20,6 @@ void Gram::merge(const Gram& other) {
     additions += other.additions + 1;
 }
 
-std::vector<double> Gram::eigenvalues() const {
-    return eigenvalues::values_of_symmetric(columns, triangle.data(), columns);
-}
+eigenvalues::BandForm Gram::band_form() const { return {columns, triangle.data(), columns}; }
 
 }  // namespace lmscope

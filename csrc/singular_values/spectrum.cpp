@@ -15,6 +15,20 @@ Spectrum by_qr(const MatrixView& matrix) {
     return spectrum_of(factor, matrix.columns);
 }
 
+Spectrum from_band_form(const Gram& gram, const eigenvalues::BandForm& form, int64_t count) {
+    const std::vector<double> eigenvalues = form.values();
+    const double largest = std::max(0.0, eigenvalues.back());
+    const double error = error_model::gram(gram.columns, gram.additions) * largest;
+    Spectrum spectrum;
+    for (int64_t i = 0; i < count; ++i) {
+        const double square = eigenvalues[static_cast<size_t>(gram.columns - 1 - i)];
+        spectrum.values.push_back(std::ldexp(std::sqrt(std::max(0.0, square)), gram.exponent));
+        spectrum.bounds.push_back(error_model::scaled_bound(error_model::of_square_root(square, error), gram.exponent));
+    }
+    spectrum.method = SpectrumMethod::gram;
+    return spectrum;
+}
+
 // Of two spectra of one matrix, the better-known value at each place: the Gram route is the more accurate one for the
 // large values, the QR route for the small ones.
 Spectrum combined(const Spectrum& gram, Spectrum qr) {
@@ -27,19 +41,7 @@ Spectrum combined(const Spectrum& gram, Spectrum qr) {
 
 }  // namespace
 
-Spectrum spectrum_of(const Gram& gram, int64_t count) {
-    const std::vector<double> eigenvalues = gram.eigenvalues();
-    const double largest = std::max(0.0, eigenvalues.back());
-    const double error = error_model::gram(gram.columns, gram.additions) * largest;
-    Spectrum spectrum;
-    for (int64_t i = 0; i < count; ++i) {
-        const double square = eigenvalues[static_cast<size_t>(gram.columns - 1 - i)];
-        spectrum.values.push_back(std::ldexp(std::sqrt(std::max(0.0, square)), gram.exponent));
-        spectrum.bounds.push_back(error_model::scaled_bound(error_model::of_square_root(square, error), gram.exponent));
-    }
-    spectrum.method = SpectrumMethod::gram;
-    return spectrum;
-}
+Spectrum spectrum_of(const Gram& gram, int64_t count) { return from_band_form(gram, gram.band_form(), count); }
 
 Spectrum spectrum_of(const TriangularFactor& factor, int64_t count) {
     Spectrum spectrum;
@@ -56,7 +58,8 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     if (method == SpectrumMethod::qr) return by_qr(matrix);
     Gram gram(matrix.columns);
     gram.add(matrix);
-    Spectrum spectrum = spectrum_of(gram, matrix.columns);
+    const eigenvalues::BandForm form = gram.band_form();
+    Spectrum spectrum = from_band_form(gram, form, matrix.columns);
     const double largest = spectrum.values.front();
     if (method == SpectrumMethod::gram || largest == 0) return spectrum;
 
@@ -70,7 +73,7 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     const auto first_missed = spectrum.values[spectrum.values.size() - static_cast<size_t>(missed)];
     bool enough = false;
     if (missed <= std::max<int64_t>(8, matrix.columns / 16))
-        enough = refine_small_tail(matrix, gram, missed, relative_tolerance, spectrum);
+        enough = refine_small_tail(matrix, gram, form, missed, relative_tolerance, spectrum);
     else if (first_missed <= noise)
         enough = refine_null_tail(matrix, gram, missed, relative_tolerance, spectrum);
     return enough ? spectrum : combined(spectrum, by_qr(matrix));

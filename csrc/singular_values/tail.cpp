@@ -8,7 +8,6 @@
 #include "runtime/products.h"
 #include "runtime/random_fill.h"
 #include "runtime/thread_pool.h"
-#include "singular_values/cholesky.h"
 #include "singular_values/error_model.h"
 
 namespace lmscope {
@@ -40,28 +39,27 @@ void normal_product(const MatrixView& matrix, int exponent, int64_t width, const
     });
 }
 
-void solve_with_factor(int64_t order, const double* lower, int64_t width, double* b) {
-    const int64_t panels = (width + 15) / 16;
-    parallel_for(panels, [&](int64_t panel) {
-        const int64_t first = panel * 16;
-        const int64_t count = std::min<int64_t>(16, width - first);
-        blas::solve_lower(Op::none, order, count, lower, order, b + first * order, order);
-        blas::solve_lower(Op::transpose, order, count, lower, order, b + first * order, order);
-    });
-}
-
-// Lower Cholesky factor of G + shift I; the shift grows until the factorisation exists.
-double shifted_cholesky(Gram& gram, double shift) {
-    const int64_t order = gram.columns;
-    AlignedBuffer original(order * (order + 1) / 2);
-    const auto packed = [&](int64_t column) { return original.data() + column * order - column * (column - 1) / 2; };
-    for (int64_t j = 0; j < order; ++j) std::copy_n(gram.triangle.data() + j + j * order, order - j, packed(j));
-    for (;; shift *= 8) {
-        for (int64_t j = 0; j < order; ++j) gram.triangle[j + j * order] += shift;
-        if (blocked_cholesky_lower(order, gram.triangle.data())) return shift;
-        for (int64_t j = 0; j < order; ++j) std::copy_n(packed(j), order - j, gram.triangle.data() + j + j * order);
+// The Cholesky factor of B + shift I for a band matrix B; the shift grows until it exists.
+class ShiftedBand {
+public:
+    ShiftedBand(const eigenvalues::Band& band, double shift)
+        : order_(band.order), width_(band.width), factor_((band.width + 1) * band.order) {
+        for (bool positive = false; !positive; shift *= 8) {
+            std::copy_n(band.entries.data(), (width_ + 1) * order_, factor_.data());
+            for (int64_t j = 0; j < order_; ++j) factor_[j * (width_ + 1)] += shift;
+            positive = blas::band_cholesky_lower(order_, width_, factor_.data());
+        }
     }
-}
+
+    void solve(int64_t columns, double* b) const {
+        parallel_for(columns, [&](int64_t j) { blas::solve_band(order_, width_, factor_.data(), 1, b + j * order_); });
+    }
+
+private:
+    int64_t order_;
+    int64_t width_;
+    AlignedBuffer factor_;
+};
 
 double frobenius_norm(const Gram& gram) {
     double trace = 0;
@@ -129,11 +127,11 @@ double tolerance(double value, double largest, double relative_tolerance) {
     return relative_tolerance * std::max(value, 1e-10 * largest);
 }
 
-// Inverse iteration on a block, preconditioned by the Cholesky factor of the Gram matrix, with residuals through the
-// matrix itself: a component along a larger singular value sigma shrinks by (theta / sigma)^2 a step, and what the
-// rounding of the Gram matrix did to the directions is undone.
-bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, double relative_tolerance,
-                       Spectrum& spectrum) {
+// Inverse iteration on a block, preconditioned by the band form of the Gram matrix, with residuals through the matrix
+// itself: a component along a larger singular value sigma shrinks by (theta / sigma)^2 a step, and what the rounding of
+// the Gram matrix did to the directions is undone.
+bool refine_small_tail(const MatrixView& matrix, const Gram& gram, const eigenvalues::BandForm& form, int64_t count,
+                       double relative_tolerance, Spectrum& spectrum) {
     constexpr int warm_steps = 3;
     constexpr int most_steps = 24;
     const int64_t order = gram.columns;
@@ -141,7 +139,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     const auto size = static_cast<size_t>(width);
     const double largest = std::ldexp(spectrum.values[0], -gram.exponent);
     const double floor = error_model::refined(frobenius_norm(gram), largest);
-    shifted_cholesky(gram, error_model::gram(order, gram.additions) * largest * largest);
+    const ShiftedBand shifted(form.band(), error_model::gram(order, gram.additions) * largest * largest);
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
     AlignedBuffer factor(width * width), right(width * width);
@@ -149,8 +147,9 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     fill_random(order * width, basis.data());
     for (int step = 0; step < warm_steps; ++step) {
         blas::orthonormalize(order, width, basis.data(), order);
-        solve_with_factor(order, gram.triangle.data(), width, basis.data());
+        shifted.solve(width, basis.data());
     }
+    form.rotate(width, basis.data());
     double best = HUGE_VAL;
     int stalled = 0;
     for (int step = 0; step < most_steps; ++step) {
@@ -184,7 +183,9 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
         stalled = worst > 0.5 * best ? stalled + 1 : 0;
         best = std::min(best, worst);
         if (worst <= 1.0 || stalled == 4 || step + 1 == most_steps) break;
-        solve_with_factor(order, gram.triangle.data(), width, product.data());
+        form.rotate_back(width, product.data());
+        shifted.solve(width, product.data());
+        form.rotate(width, product.data());
         for (int64_t i = 0; i < order * width; ++i) basis[i] = rotated[i] - product[i];
     }
     for (int64_t j = 0; j < count; ++j) {
@@ -195,7 +196,7 @@ bool refine_small_tail(const MatrixView& matrix, Gram& gram, int64_t count, doub
     return within_tolerance(spectrum, count, relative_tolerance, std::ldexp(1.25 * floor, gram.exponent));
 }
 
-bool refine_null_tail(const MatrixView& matrix, Gram& gram, int64_t count, double relative_tolerance,
+bool refine_null_tail(const MatrixView& matrix, const Gram& gram, int64_t count, double relative_tolerance,
                       Spectrum& spectrum) {
     const int64_t order = gram.columns;
     const int64_t rank = order - count;
@@ -231,7 +232,7 @@ bool refine_null_tail(const MatrixView& matrix, Gram& gram, int64_t count, doubl
         });
         remainder.rows = matrix.rows;
     }
-    const std::vector<double> eigenvalues = remainder.eigenvalues();
+    const std::vector<double> eigenvalues = remainder.band_form().values();
     const double top = std::max(0.0, eigenvalues.back());
     const double error = error_model::gram(order, remainder.additions) * top;
     for (int64_t j = 0; j < count; ++j) {

@@ -37,6 +37,12 @@ const TileKernels& tile_kernels() {
     return tile_kernels_scalar;
 }
 
+Band empty_band(int64_t order, int64_t width) {
+    Band band{order, width, AlignedBuffer((width + 1) * order)};
+    std::fill_n(band.entries.data(), (width + 1) * order, 0.0);
+    return band;
+}
+
 // The trailing block A from row and column `first` on becomes Q^T A Q = A - V W^T - W V^T with
 // W = A V T - 1/2 V (T^T V^T A V T), panel by panel.
 class Reduction {
@@ -45,23 +51,24 @@ public:
         : tiles_(tiles),
           width_(width),
           padded_(tiles.blocks * tile_order),
-          panel_(tiles, width),
+          panels_((tiles.order - 1) / width),
+          scales_(panels_ * width * width),
+          panel_(tiles, width, scales_.data()),
           w_(padded_ * width),
           v_packed_(padded_ * width),
           w_packed_(padded_ * width),
           partial_(padded_ / rows_per_task * width * width),
           small_(width * width) {}
 
-    Band run() {
-        Band band{tiles_.order, width_, AlignedBuffer((width_ + 1) * tiles_.order)};
-        std::fill_n(band.entries.data(), (width_ + 1) * tiles_.order, 0.0);
+    BandReduction run() {
+        Band band = empty_band(tiles_.order, width_);
         panel_.factor(width_, band);
         for (int64_t first = width_; first < tiles_.order; first += width_) {
             multiply(first);
             complete(first);
             update(first, band);
         }
-        return band;
+        return {std::move(band), std::move(scales_), panels_};
     }
 
 private:
@@ -155,6 +162,8 @@ private:
     Tiles& tiles_;
     const int64_t width_;
     const int64_t padded_;
+    const int64_t panels_;
+    AlignedBuffer scales_;
     Panel panel_;
     std::vector<std::pair<int64_t, int64_t>> strips_;
     AlignedBuffer w_, v_packed_, w_packed_, partial_, small_;
@@ -162,14 +171,12 @@ private:
 
 }  // namespace
 
-Band dense_to_band(Tiles& tiles) {
+BandReduction dense_to_band(Tiles& tiles) {
     if (tiles.order > band_width + 1) return Reduction(tiles, band_width).run();
-    const int64_t width = std::max<int64_t>(1, tiles.order - 1);
-    Band band{tiles.order, width, AlignedBuffer((width + 1) * tiles.order)};
-    std::fill_n(band.entries.data(), (width + 1) * tiles.order, 0.0);
+    Band band = empty_band(tiles.order, std::max<int64_t>(1, tiles.order - 1));
     for (int64_t j = 0; j < tiles.order; ++j)
-        for (int64_t i = j; i < tiles.order; ++i) band.entries[i - j + j * (width + 1)] = tiles.at(i, j);
-    return band;
+        for (int64_t i = j; i < tiles.order; ++i) band.entries[i - j + j * (band.width + 1)] = tiles.at(i, j);
+    return {std::move(band), AlignedBuffer(), 0};
 }
 
 }  // namespace lmscope::eigenvalues

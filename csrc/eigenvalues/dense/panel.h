@@ -11,9 +11,11 @@ namespace lmscope::eigenvalues {
 // The QR factorisation of one panel: the columns left of `first`, from row `first` on.
 class Panel {
 public:
-    Panel(Tiles& tiles, int64_t width);
+    // Lower triangles L of T^-T, panel after panel, are written to `scales`.
+    Panel(Tiles& tiles, int64_t width, double* scales);
 
-    // Annihilates the panel below its triangular factor, which goes to the band, with the diagonal block beside it.
+    // Annihilates the panel below its triangular factor, which goes to the band, with the diagonal block beside it. The
+    // reflectors stay in the panel's place.
     void factor(int64_t first, Band& band);
 
     // The diagonal block that no panel is left of.
@@ -23,15 +25,19 @@ public:
     const double* reflectors() const { return reflectors_.data(); }
 
     // Lower triangle L of T^-T.
-    const double* scale() const { return scale_.data(); }
+    const double* scale() const { return scale_; }
 
 private:
+    template <typename Visit>
+    void for_each_part(int64_t first, Visit&& visit);
     void copy_diagonal_block(int64_t begin, int64_t end, Band& band);
     void invert_scale(int64_t first);
 
     Tiles& tiles_;
     const int64_t width_;
-    AlignedBuffer columns_, reflectors_, scale_;
+    double* const scales_;
+    double* scale_ = nullptr;
+    AlignedBuffer columns_, reflectors_;
 };
 
 }  // namespace lmscope::eigenvalues

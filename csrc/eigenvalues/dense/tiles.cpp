@@ -1,12 +1,10 @@
 #include "eigenvalues/dense/tiles.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "runtime/lower_blocks.h"
-#include "runtime/random_fill.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::eigenvalues {
@@ -33,13 +31,11 @@ Tiles::Tiles(int64_t order_, const double* lower, int64_t stride)
     });
 }
 
-void Tiles::reflect() {
+void Tiles::reflect(const double* unit_vector) {
     const int64_t padded = blocks * tile_order;
     AlignedBuffer v(padded), w(padded);
-    fill_random(order, v.data());
+    std::copy_n(unit_vector, order, v.data());
     std::fill_n(v.data() + order, padded - order, 0.0);
-    const double norm = std::sqrt(std::inner_product(v.data(), v.data() + order, v.data(), 0.0));
-    for (int64_t i = 0; i < order; ++i) v[i] /= norm;
     parallel_for(blocks, [&](int64_t row) {
         double* sums = w.data() + row * tile_order;
         std::fill_n(sums, tile_order, 0.0);

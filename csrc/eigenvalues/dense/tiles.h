@@ -13,14 +13,14 @@ public:
     // From the lower triangle of a column-major matrix.
     Tiles(int64_t order, const double* lower, int64_t stride);
 
-    // H A H for a fixed random reflection H = I - 2 v v^T: same eigenvalues, but no equal entries left. Those make the
-    // rounding errors of a reduction all have one sign and add up.
-    void reflect();
+    // A <- H A H with the reflection H = I - 2 v v^T, v a unit vector.
+    void reflect(const double* v);
 
     double* tile(int64_t row, int64_t column) {
         return entries_.data() + (row * (row + 1) / 2 + column) * tile_order * tile_order;
     }
-    double at(int64_t row, int64_t column) {
+    const double* tile(int64_t row, int64_t column) const { return const_cast<Tiles*>(this)->tile(row, column); }
+    double at(int64_t row, int64_t column) const {
         return tile(row / tile_order, column / tile_order)[row % tile_order + column % tile_order * tile_order];
     }
 
