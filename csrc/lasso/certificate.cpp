@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/gram.h"
+#include "runtime/gram/gram.h"
 
 namespace lmscope::lasso {
 

@@ -16,7 +16,7 @@
 #include "lmscope/lasso_support.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
-#include "runtime/gram.h"
+#include "runtime/gram/gram.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -148,8 +148,7 @@ ColumnsGram prefix_gram(const MatrixView& tokens, const std::vector<int64_t>& po
     const MatrixView columns = tokens.transposed();
     ColumnsGram gram(columns.columns);
     const int64_t rows_at_once = elements::chunk_rows(columns.columns);
-    for_each_chunk(columns, rows_at_once, 0,
-                   [&](const elements::Chunk& chunk) { add_chunk(chunk, gram.order, gram.gram.data()); });
+    add_gram(columns, rows_at_once, 0, gram.gram.data());
     lasso::require_range(columns, gram.gram.data(), gram.order + 1, 0, {"tokens", "row"});
     gram.complete(columns.rows, rows_at_once);
     return gram;

@@ -9,7 +9,7 @@
 #include "lmscope/error.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
-#include "runtime/gram.h"
+#include "runtime/gram/gram.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -19,8 +19,7 @@ namespace {
 AlignedBuffer whole_gram(const MatrixView& x, int exponent) {
     AlignedBuffer gram(x.columns * x.columns);
     std::fill_n(gram.data(), x.columns * x.columns, 0.0);
-    for_each_chunk(x, elements::chunk_rows(x.columns), exponent,
-                   [&](const elements::Chunk& chunk) { add_chunk(chunk, x.columns, gram.data()); });
+    add_gram(x, elements::chunk_rows(x.columns), exponent, gram.data());
     copy_lower_to_upper(x.columns, gram.data());
     return gram;
 }

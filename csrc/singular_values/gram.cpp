@@ -7,10 +7,7 @@ Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
 void Gram::add(const MatrixView& matrix) {
     if (!admit(matrix)) return;
-    for_each_chunk(matrix, elements::chunk_rows(columns), exponent, [&](const elements::Chunk& chunk) {
-        add_chunk(chunk, columns, triangle.data());
-        ++additions;
-    });
+    additions += add_gram(matrix, elements::chunk_rows(columns), exponent, triangle.data());
 }
 
 void Gram::merge(const Gram& other) {

@@ -4,7 +4,7 @@
 
 #include "eigenvalues/solver.h"
 #include "lmscope/matrix_view.h"
-#include "runtime/gram.h"
+#include "runtime/gram/gram.h"
 #include "singular_values/scaled_triangle.h"
 
 namespace lmscope {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/gram.h"
+#include "runtime/gram/gram.h"
 #include "runtime/products.h"
 #include "runtime/thread_pool.h"
 #include "singular_values/vectors.h"

@@ -2,6 +2,6 @@
 
 namespace lmscope::eigenvalues {
 
-const TileKernels tile_kernels_avx2 = {height, multiply, update};
+const TileKernels tile_kernels_avx2 = {panel_rows, multiply, update};
 
 }  // namespace lmscope::eigenvalues

@@ -2,6 +2,6 @@
 
 namespace lmscope::eigenvalues {
 
-const TileKernels tile_kernels_avx512 = {height, multiply, update};
+const TileKernels tile_kernels_avx512 = {panel_rows, multiply, update};
 
 }  // namespace lmscope::eigenvalues

@@ -1,33 +1,15 @@
 // Included once by each instruction set's source; everything here has internal linkage, so that no two of them share
 // code.
 #include <cstdint>
-#include <cstring>
 
 #include "eigenvalues/dense/tile.h"
+#include "runtime/packed_loops.h"
 
 namespace lmscope::eigenvalues {
 namespace {
 
-// Vector types of GCC and Clang.
-#if defined(__AVX512F__)
-constexpr int lanes = 8;
-#else
-constexpr int lanes = 4;
-#endif
-typedef double Numbers __attribute__((vector_size(lanes * sizeof(double))));
-
-// `broadcasts` rows of W by `vectors` vectors of it are in registers over the whole depth, with three vectors 24 sums
-// of 32 registers (12 of 16).
+// `broadcasts` rows of W by `vectors` vectors of it are in registers over the whole depth.
 constexpr int broadcasts = lanes;
-constexpr int height = 3 * lanes;
-constexpr int cache_line = 8;
-
-inline Numbers load(const double* source) {
-    Numbers value;
-    std::memcpy(&value, source, sizeof value);
-    return value;
-}
-inline void store(Numbers value, double* target) { std::memcpy(target, &value, sizeof value); }
 
 // Meanwhile the block at `next` comes nearer, a cache line a step.
 template <int vectors, bool transposed>
@@ -74,31 +56,14 @@ void multiply(const double* tile, const double* next_tile, bool transposed, Rang
 }
 
 // Where the packed factors of a row (or column) of the tile lie.
-inline int64_t packed(int64_t row, int64_t width) { return row / height * height * width + row % height; }
+inline int64_t packed(int64_t row, int64_t width) { return row / panel_rows * panel_rows * width + row % panel_rows; }
 
-// Three vectors of the tile's rows by as many columns as a vector has lanes. Meanwhile the factors of the columns
-// `next` further come nearer.
 void update_block(double* tile, const double* v_left, const double* w_left, const double* v_right,
-                  const double* w_right, int64_t next, int64_t width) {
-    for (int c = 0; c < lanes; ++c)
-        for (int r = 0; r < height; r += cache_line) __builtin_prefetch(tile + c * tile_order + r, 1);
-    Numbers sums[lanes][3] = {};
-    const auto add = [&](const double* left, const double* right) {
-        for (int64_t k = 0; k < width; ++k) {
-            __builtin_prefetch(right + next + k * height);
-            Numbers rows[3];
-#pragma GCC unroll 3
-            for (int r = 0; r < 3; ++r) rows[r] = load(left + k * height + r * lanes);
-#pragma GCC unroll 8
-            for (int c = 0; c < lanes; ++c) {
-                const double entry = right[k * height + c];
-#pragma GCC unroll 3
-                for (int r = 0; r < 3; ++r) sums[c][r] += entry * rows[r];
-            }
-        }
-    };
-    add(v_left, w_right);
-    add(w_left, v_right);
+                  const double* w_right, int64_t width) {
+    fetch_block(tile, tile_order);
+    Sums sums = {};
+    add_products(v_left, w_right, width, sums);
+    add_products(w_left, v_right, width, sums);
     for (int c = 0; c < lanes; ++c)
         for (int r = 0; r < 3; ++r) {
             double* target = tile + c * tile_order + r * lanes;
@@ -109,12 +74,12 @@ void update_block(double* tile, const double* v_left, const double* w_left, cons
 void update(double* tile, Range rows, Range columns, const double* v_left, const double* w_left, const double* v_right,
             const double* w_right, int64_t width) {
     // The packed panel on the left stays in the first-level cache while the columns pass.
-    for (int64_t row = rows.begin; row < rows.end; row += height) {
+    for (int64_t row = rows.begin; row < rows.end; row += panel_rows) {
         const int64_t left = packed(row, width);
         for (int64_t column = columns.begin; column < columns.end; column += lanes) {
             const int64_t right = packed(column, width);
             update_block(tile + row + column * tile_order, v_left + left, w_left + left, v_right + right,
-                         w_right + right, packed(column + lanes, width) - right, width);
+                         w_right + right, width);
         }
     }
 }

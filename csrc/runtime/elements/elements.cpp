@@ -7,6 +7,7 @@
 
 #include "lmscope/error.h"
 #include "lmscope/isa.h"
+#include "runtime/aligned_buffer.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::elements {
@@ -161,6 +162,36 @@ Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int expo
         }
     });
     return {target, rows, length, !along_columns};
+}
+
+void pack_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, int64_t height, double* target) {
+    const double scale = std::ldexp(1.0, -exponent);
+    const int64_t columns = matrix.columns;
+    const int64_t panels = (columns + height - 1) / height;
+    if (matrix.row_stride == 1 && matrix.column_stride != 1) {
+        parallel_for(panels, [&](int64_t panel) {
+            AlignedBuffer lines(rows);
+            double* place = target + panel * height * rows;
+            for (int64_t j = 0; j < height; ++j) {
+                const int64_t column = panel * height + j;
+                if (column < columns)
+                    widen_line(matrix, matrix.at(first, column), rows, 1, scale, lines.data());
+                else
+                    std::fill_n(lines.data(), rows, 0.0);
+                for (int64_t k = 0; k < rows; ++k) place[k * height + j] = lines[k];
+            }
+        });
+        return;
+    }
+    parallel_for((rows + rows_per_task - 1) / rows_per_task, [&](int64_t task) {
+        AlignedBuffer line(panels * height);
+        std::fill_n(line.data() + columns, panels * height - columns, 0.0);
+        for (int64_t k = task * rows_per_task; k < std::min(rows, (task + 1) * rows_per_task); ++k) {
+            widen_line(matrix, matrix.at(first + k, 0), columns, matrix.column_stride, scale, line.data());
+            for (int64_t panel = 0; panel < panels; ++panel)
+                std::copy_n(line.data() + panel * height, height, target + (panel * rows + k) * height);
+        }
+    });
 }
 
 int64_t chunk_rows(int64_t columns) {

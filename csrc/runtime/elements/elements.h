@@ -38,6 +38,10 @@ int scale_exponent(const MatrixView& matrix);
 // Rows [first, first + rows) times 2^-exponent, in parallel. `target` holds rows * matrix.columns doubles.
 Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, double* target);
 
+// The same rows packed in panels of `height` columns, row by row: column j of row first + k at
+// j / height * height * rows + k * height + j % height, zeros in the last panel's missing columns.
+void pack_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, int64_t height, double* target);
+
 // Rows of a chunk of `columns` wide rows that keeps it in the last-level cache; depends on nothing else, so that
 // results do not depend on the number of threads.
 int64_t chunk_rows(int64_t columns);

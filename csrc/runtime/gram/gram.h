@@ -12,7 +12,11 @@ namespace lmscope {
 // Products accumulate in runs of this many rows at most: the drift of equal terms is a third of it.
 constexpr int64_t gram_run = 256;
 
-// Lower triangle of G += X^T X for a chunk of rows, in fixed output blocks.
+// Lower triangle of G += X^T X, X the matrix times 2^-exponent, in sums of `rows_at_once` rows and in fixed output
+// blocks; returns the number of sums.
+int64_t add_gram(const MatrixView& matrix, int64_t rows_at_once, int exponent, double* gram);
+
+// The same for one chunk of rows.
 void add_chunk(const elements::Chunk& chunk, int64_t columns, double* gram);
 
 // products += X^T Y (column-major, x_columns x y_columns) for chunks of the same rows, in runs as those of add_chunk;

@@ -1,0 +1,7 @@
+#include "runtime/gram/loops.h"
+
+namespace lmscope::gram {
+
+const Kernels kernels_avx2 = {panel_rows, add_products};
+
+}  // namespace lmscope::gram
