@@ -1,0 +1,190 @@
+// Included once by each instruction set's source; everything here has internal linkage, so that no two of them share
+// code.
+#include <cstdint>
+#include <cstring>
+
+#include "eigenvalues/band/chase.h"
+
+namespace lmscope::eigenvalues {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int lanes = 8;
+#elif defined(__AVX2__)
+constexpr int lanes = 4;
+#else
+constexpr int lanes = 2;
+#endif
+using Numbers = double __attribute__((vector_size(lanes * sizeof(double)), may_alias));
+using Bits = int64_t __attribute__((vector_size(lanes * sizeof(double))));
+
+// Squares of entries below 1e-140 of the largest, which is about 1, are not told apart from zero.
+constexpr double negligible_square = 1e-280;
+
+Numbers everywhere(double value) { return value - Numbers{}; }
+
+Numbers select(Bits mask, Numbers value) { return (Numbers)((Bits)value & mask); }
+
+// In every lane, always in the same order.
+Numbers sum_of_lanes(Numbers x) {
+#if defined(__AVX512F__)
+    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+    x += __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+#elif defined(__AVX2__)
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1);
+    x += __builtin_shufflevector(x, x, 1, 0, 3, 2);
+#else
+    x += __builtin_shufflevector(x, x, 1, 0);
+#endif
+    return x;
+}
+
+// The rows of a block as vectors that begin at multiples of the lanes: one more vector than the rows fill, whose
+// entries outside the block are never changed. Vectors on the rows' own beginnings would all cross cache lines.
+template <int width>
+struct Rows {
+    static constexpr int count = width / lanes + 1;
+    using Column = Numbers[count];
+
+    explicit Rows(int64_t first) : offset(first % lanes), top(first - offset) {
+        Bits lane;
+        for (int l = 0; l < lanes; ++l) lane[l] = l;
+        first_row = lane == offset;
+        upper = lane >= offset;
+    }
+
+    static void load(const double* source, Column& target) {
+        for (int p = 0; p < count; ++p) target[p] = reinterpret_cast<const Numbers*>(source)[p];
+    }
+    static void store(const Column& source, double* target) {
+        for (int p = 0; p < count; ++p) reinterpret_cast<Numbers*>(target)[p] = source[p];
+    }
+    void clear_outside(Column& x) const {
+        x[0] = select(upper, x[0]);
+        x[count - 1] = select(~upper, x[count - 1]);
+    }
+    static Numbers dot(const Column& x, const Column& y) {
+        constexpr int chains = count < 4 ? count : 4;
+        Numbers sums[chains];
+        for (int p = 0; p < chains; ++p) sums[p] = x[p] * y[p];
+        for (int p = chains; p < count; ++p) sums[p % chains] += x[p] * y[p];
+        for (int p = 1; p < chains; ++p) sums[0] += sums[p];
+        return sum_of_lanes(sums[0]);
+    }
+    // A block's columns times x, zero outside its rows.
+    void multiply(const double* block, int64_t stride, const double* x, Column& product) const {
+        for (int p = 0; p < count; ++p) product[p] = Numbers{};
+        for (int j = 0; j < width; ++j) {
+            const Numbers factor = everywhere(x[j]);
+            for (int p = 0; p < count; ++p)
+                product[p] += reinterpret_cast<const Numbers*>(block + j * stride)[p] * factor;
+        }
+        clear_outside(product);
+    }
+
+    int64_t offset;
+    int64_t top;
+    Bits first_row;
+    Bits upper;
+};
+
+// x becomes v of the reflector that maps it to (result, 0, ...).
+template <int width>
+double make_reflector(const Rows<width>& rows, typename Rows<width>::Column& x, double& result) {
+    const double head = sum_of_lanes(select(rows.first_row, x[0]))[0];
+    x[0] = select(~rows.first_row, x[0]);
+    const double square = Rows<width>::dot(x, x)[0];
+    const Numbers one = select(rows.first_row, everywhere(1.0));
+    if (square < negligible_square) {
+        for (Numbers& part : x) part = Numbers{};
+        x[0] = one;
+        result = head;
+        return 0;
+    }
+    const double norm = __builtin_sqrt(head * head + square);
+    result = head > 0 ? -norm : norm;
+    const Numbers factor = everywhere(1 / (head - result));
+    for (Numbers& part : x) part *= factor;
+    x[0] += one;
+    return (result - head) / result;
+}
+
+template <int width>
+void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, int64_t first,
+                      const typename Rows<width>::Column& v, const Reflector& reflector) {
+    double* block = matrix + rows.top + first * stride;
+    const double* factors = reflector.v + rows.offset;
+    typename Rows<width>::Column w;
+    rows.multiply(block, stride, factors, w);
+    const Numbers scale = everywhere(reflector.scale);
+    for (Numbers& part : w) part *= scale;
+    const Numbers shift = 0.5 * scale * Rows<width>::dot(w, v);
+    for (int p = 0; p < rows.count; ++p) w[p] -= shift * v[p];
+    alignas(64) double other_factors[width + lanes];
+    Rows<width>::store(w, other_factors);
+    for (int j = 0; j < width; ++j) {
+        const Numbers by_v = everywhere(other_factors[rows.offset + j]);
+        const Numbers by_w = everywhere(factors[j]);
+        auto* column = reinterpret_cast<Numbers*>(block + j * stride);
+        for (int p = 0; p < rows.count; ++p) column[p] = column[p] - v[p] * by_v - w[p] * by_w;
+    }
+}
+
+template <int width>
+void start(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
+    const Rows<width> rows(first);
+    double* column = matrix + (first - 1) * stride;
+    typename Rows<width>::Column v;
+    Rows<width>::load(column + rows.top, v);
+    rows.clear_outside(v);
+    reflector->scale = make_reflector(rows, v, column[first]);
+    Rows<width>::store(v, reflector->v);
+    reflect_diagonal(rows, matrix, stride, first, v, *reflector);
+}
+
+template <int width>
+void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
+    const Rows<width> rows(first);
+    double* block = matrix + rows.top + (first - width) * stride;
+    const double* factors = reflector->v + rows.offset;
+    typename Rows<width>::Column w;
+    rows.multiply(block, stride, factors, w);
+    for (Numbers& part : w) part *= reflector->scale;
+
+    typename Rows<width>::Column v;
+    Rows<width>::load(block, v);
+    typename Rows<width>::Column annihilated{};
+    annihilated[0] = select(~rows.upper, v[0]);
+    annihilated[rows.count - 1] = select(rows.upper, v[rows.count - 1]);
+    for (int p = 0; p < rows.count; ++p) v[p] -= w[p] * factors[0];
+    rows.clear_outside(v);
+    double head;
+    const double scale = make_reflector(rows, v, head);
+    Rows<width>::store(annihilated, block);
+    block[rows.offset] = head;
+
+    for (int j = 1; j < width; ++j) {
+        const Numbers factor = everywhere(factors[j]);
+        double* column = block + j * stride;
+        typename Rows<width>::Column x;
+        Rows<width>::load(column, x);
+        for (int p = 0; p < rows.count; ++p) x[p] -= w[p] * factor;
+        const Numbers share = scale * Rows<width>::dot(x, v);
+        for (int p = 0; p < rows.count; ++p) x[p] -= share * v[p];
+        Rows<width>::store(x, column);
+    }
+    const double* first_row = matrix + first + (first - width) * stride;
+    double* beside = matrix + first - width + first * stride;
+    for (int j = 1; j < width; ++j) beside[j] = first_row[j * stride];
+
+    Rows<width>::store(v, reflector->v);
+    reflector->scale = scale;
+    reflect_diagonal(rows, matrix, stride, first, v, *reflector);
+}
+
+template <int width>
+constexpr Chase chase = {start<width>, next<width>};
+
+}  // namespace
+}  // namespace lmscope::eigenvalues
