@@ -35,18 +35,21 @@ constexpr int vectors_of(Form form) { return lanes(form) < 8 * width ? lanes(for
 // d = a - shift + s, s' = -c / d. In both s = numerator / denominator is carried as two numbers: no division, and d < 0
 // is a sign change of the denominator.
 template <Form form>
-void count_together(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
+void count_together(const double* entries, int64_t order, const double* shifts, int64_t* counts,
+                    [[maybe_unused]] Determinants determinants) {
     constexpr int step = form == Form::separate ? separate_lanes : 1;
     constexpr int vectors = vectors_of(form);
     Numbers shift[vectors];
     Numbers numerator[vectors];
     Numbers denominator[vectors];
     Bits changes[vectors];
+    [[maybe_unused]] Bits exponents[vectors];
     for (int v = 0; v < vectors; ++v) {
         std::memcpy(&shift[v], shifts + v * width, sizeof(Numbers));
         numerator[v] = form == Form::tridiagonal ? Numbers{} : -shift[v];
         denominator[v] = everywhere(1.0);
         changes[v] = Bits{};
+        if constexpr (form == Form::tridiagonal) exponents[v] = Bits{};
     }
     const auto advance = [&](int64_t i) {
         for (int v = 0; v < vectors; ++v) {
@@ -82,7 +85,9 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
         for (int v = 0; v < vectors; ++v) {
             const Bits a = (Bits)numerator[v] & 0x7ff0000000000000ULL;
             const Bits b = (Bits)denominator[v] & 0x7ff0000000000000ULL;
-            const auto factor = (Numbers)(0x7fe0000000000000ULL - (a > b ? a : b));
+            const Bits larger = a > b ? a : b;
+            if constexpr (form == Form::tridiagonal) exponents[v] += (larger >> 52) - 1023;
+            const auto factor = (Numbers)(0x7fe0000000000000ULL - larger);
             numerator[v] *= factor;
             denominator[v] *= factor;
         }
@@ -94,12 +99,26 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
     }
     for (; i < order; ++i) advance(i);
     for (int l = 0; l < vectors * width; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
+    // The denominators are the leading minors of the shifted matrix.
+    if constexpr (form == Form::tridiagonal)
+        for (int v = 0; v < vectors; ++v) {
+            std::memcpy(determinants.fractions + v * width, &denominator[v], sizeof(Numbers));
+            std::memcpy(determinants.exponents + v * width, &exponents[v], sizeof(Bits));
+        }
 }
 
 template <Form form>
 void count(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
     for (int first = 0; first < lanes(form); first += vectors_of(form) * width)
-        count_together<form>(entries + (form == Form::separate ? first : 0), order, shifts + first, counts + first);
+        count_together<form>(entries + (form == Form::separate ? first : 0), order, shifts + first, counts + first, {});
+}
+
+void count_tridiagonal(const double* entries, int64_t order, const double* shifts, int64_t* counts,
+                       const Determinants& determinants) {
+    constexpr Form form = Form::tridiagonal;
+    for (int first = 0; first < lanes(form); first += vectors_of(form) * width)
+        count_together<form>(entries, order, shifts + first, counts + first,
+                             {determinants.fractions + first, determinants.exponents + first});
 }
 
 }  // namespace

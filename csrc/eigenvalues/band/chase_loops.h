@@ -18,9 +18,7 @@ constexpr int most_sums = 13;
 constexpr int lanes = 2;
 constexpr int most_sums = 12;
 #endif
-// GCC leaves loops of more than 16 turns rolled, and their arrays in memory.
-#define UNROLL
-_Pragma("GCC unroll 64") using Numbers = double __attribute__((vector_size(lanes * sizeof(double)), may_alias));
+using Numbers = double __attribute__((vector_size(lanes * sizeof(double)), may_alias));
 using Bits = int64_t __attribute__((vector_size(lanes * sizeof(double))));
 
 // Squares of entries below 1e-140 of the largest, which is about 1, are not told apart from zero.
@@ -47,6 +45,8 @@ Numbers sum_of_lanes(Numbers x) {
 
 // The rows of a block as vectors that begin at multiples of the lanes: one more vector than the rows fill, whose
 // entries outside the block are never changed. Vectors on the rows' own beginnings would all cross cache lines.
+// Loops over them are unrolled by pragma: GCC leaves those of more than 16 turns rolled, and their arrays in
+// memory.
 template <int width>
 struct Rows {
     static constexpr int count = width / lanes + 1;
@@ -60,11 +60,11 @@ struct Rows {
     }
 
     static void load(const double* source, Column& target) {
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < count; ++p) target[p] = reinterpret_cast<const Numbers*>(source)[p];
     }
     static void store(const Column& source, double* target) {
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < count; ++p) reinterpret_cast<Numbers*>(target)[p] = source[p];
     }
     void clear_outside(Column& x) const {
@@ -74,11 +74,11 @@ struct Rows {
     static Numbers dot(const Column& x, const Column& y) {
         constexpr int chains = count < 4 ? count : 4;
         Numbers sums[chains];
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < chains; ++p) sums[p] = x[p] * y[p];
-        UNROLL
+#pragma GCC unroll 64
         for (int p = chains; p < count; ++p) sums[p % chains] += x[p] * y[p];
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 1; p < chains; ++p) sums[0] += sums[p];
         return sum_of_lanes(sums[0]);
     }
@@ -86,7 +86,7 @@ struct Rows {
     void multiply(const double* block, int64_t stride, const double* x, Column& product) const {
         constexpr int strips = (count + most_sums - 1) / most_sums;
         constexpr int wide = (count + strips - 1) / strips;
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p + wide <= count; p += wide) multiply_strip<wide>(block, stride, x, p, product);
         if constexpr (constexpr int rest = count % wide; rest > 0)
             multiply_strip<rest>(block, stride, x, count - rest, product);
@@ -105,10 +105,10 @@ private:
         for (int j = 0; j < width; ++j) {
             const Numbers factor = everywhere(x[j]);
             const auto* column = reinterpret_cast<const Numbers*>(block + j * stride) + first;
-            UNROLL
+#pragma GCC unroll 64
             for (int p = 0; p < strip; ++p) sums[p] += column[p] * factor;
         }
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < strip; ++p) product[first + p] = sums[p];
     }
 };
@@ -138,7 +138,7 @@ template <int width>
 void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, int64_t first,
                       const typename Rows<width>::Column& reflector_rows, const Reflector& reflector) {
     typename Rows<width>::Column v;
-    UNROLL
+#pragma GCC unroll 64
     for (int p = 0; p < Rows<width>::count; ++p) v[p] = reflector_rows[p];
     double* block = matrix + rows.top + first * stride;
     const double* factors = reflector.v + rows.offset;
@@ -147,7 +147,7 @@ void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, i
     const Numbers scale = everywhere(reflector.scale);
     for (Numbers& part : w) part *= scale;
     const Numbers shift = 0.5 * scale * Rows<width>::dot(w, v);
-    UNROLL
+#pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) w[p] -= shift * v[p];
     alignas(64) double other_factors[width + lanes];
     Rows<width>::store(w, other_factors);
@@ -155,7 +155,7 @@ void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, i
         const Numbers by_v = everywhere(other_factors[rows.offset + j]);
         const Numbers by_w = everywhere(factors[j]);
         auto* column = reinterpret_cast<Numbers*>(block + j * stride);
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < rows.count; ++p) column[p] = column[p] - v[p] * by_v - w[p] * by_w;
     }
 }
@@ -186,7 +186,7 @@ void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
     typename Rows<width>::Column annihilated{};
     annihilated[0] = select(~rows.upper, v[0]);
     annihilated[rows.count - 1] = select(rows.upper, v[rows.count - 1]);
-    UNROLL
+#pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) v[p] -= w[p] * factors[0];
     rows.clear_outside(v);
     double head;
@@ -199,10 +199,10 @@ void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
         double* column = block + j * stride;
         typename Rows<width>::Column x;
         Rows<width>::load(column, x);
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < rows.count; ++p) x[p] -= w[p] * factor;
         const Numbers share = scale * Rows<width>::dot(x, v);
-        UNROLL
+#pragma GCC unroll 64
         for (int p = 0; p < rows.count; ++p) x[p] -= share * v[p];
         Rows<width>::store(x, column);
     }

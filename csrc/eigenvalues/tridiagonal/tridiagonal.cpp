@@ -41,6 +41,9 @@ void polish(const Tridiagonal& matrix, std::vector<double>& eigenvalues) {
         double high[lanes];
         double middle[lanes];
         int64_t below[lanes];
+        double fractions[lanes];
+        int64_t exponents[lanes];
+        const bidiagonal::Determinants unused{fractions, exponents};
         for (int lane = 0; lane < lanes; ++lane) {
             const double value = eigenvalues[static_cast<size_t>(index(lane))] * unit;
             low[lane] = value - reach;
@@ -49,10 +52,10 @@ void polish(const Tridiagonal& matrix, std::vector<double>& eigenvalues) {
         // The eigenvalue with this index must lie inside: otherwise the interval grows until it does.
         for (double step = reach; step < 1; step *= 4) {
             bool inside = true;
-            kernel.tridiagonal(entries.data(), order, low, below);
+            kernel.tridiagonal(entries.data(), order, low, below, unused);
             for (int lane = 0; lane < lanes; ++lane)
                 if (below[lane] > index(lane)) low[lane] -= 4 * step, inside = false;
-            kernel.tridiagonal(entries.data(), order, high, below);
+            kernel.tridiagonal(entries.data(), order, high, below, unused);
             for (int lane = 0; lane < lanes; ++lane)
                 if (below[lane] <= index(lane)) high[lane] += 4 * step, inside = false;
             if (inside) break;
@@ -64,7 +67,7 @@ void polish(const Tridiagonal& matrix, std::vector<double>& eigenvalues) {
         };
         for (double width = widest(); width > resolution; width /= 2) {
             for (int lane = 0; lane < lanes; ++lane) middle[lane] = 0.5 * (low[lane] + high[lane]);
-            kernel.tridiagonal(entries.data(), order, middle, below);
+            kernel.tridiagonal(entries.data(), order, middle, below, unused);
             for (int lane = 0; lane < lanes; ++lane) (below[lane] > index(lane) ? high : low)[lane] = middle[lane];
         }
         for (int lane = 0; lane < std::min<int64_t>(lanes, order - first); ++lane)
