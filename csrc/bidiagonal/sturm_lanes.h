@@ -22,9 +22,10 @@ using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 // Taking zero away leaves every number as it is, so this is a broadcast; adding zero would be an addition, for -0.
 Numbers everywhere(double value) { return value - Numbers{}; }
 
-constexpr int64_t steps_between_rescalings = 4;
-
 enum class Form { shared, separate, tridiagonal };
+
+// Two steps of the tridiagonal form take no more than 1e-60 away from the larger number.
+constexpr int64_t steps_between_rescalings(Form form) { return form == Form::tridiagonal ? 8 : 4; }
 
 constexpr int lanes(Form form) { return form == Form::separate ? separate_lanes : shared_lanes; }
 
@@ -63,9 +64,9 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
                 e = everywhere(entries[2 * i + 1]);
             }
             if constexpr (form == Form::tridiagonal) {
-                Numbers next = (q - shift[v]) * denominator[v] + numerator[v];
-                // A pivot of exactly zero stands for a tiny negative one.
-                next = next == 0.0 ? -1e-40 * denominator[v] : next;
+                // A pivot of exactly zero needs no care: no division, and the next denominator, -e times the last one,
+                // has one sign change whatever the zero's own sign.
+                const Numbers next = (q - shift[v]) * denominator[v] + numerator[v];
                 changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
                 numerator[v] = -e * denominator[v];
                 denominator[v] = next;
@@ -93,8 +94,9 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
         }
     };
     int64_t i = 0;
-    for (; i + steps_between_rescalings < order; i += steps_between_rescalings) {
-        for (int64_t j = 0; j < steps_between_rescalings; ++j) advance(i + j);
+    constexpr int64_t steps = steps_between_rescalings(form);
+    for (; i + steps < order; i += steps) {
+        for (int64_t j = 0; j < steps; ++j) advance(i + j);
         rescale();
     }
     for (; i < order; ++i) advance(i);

@@ -24,7 +24,6 @@ void scipy_cblas_dtrmm64_(int order, int side, int uplo, int op, int diag, int64
 int64_t scipy_LAPACKE_dpotrf64_(int layout, char uplo, int64_t n, double* a, int64_t lda);
 int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
                                 int64_t ldt);
-int64_t scipy_LAPACKE_dsterf64_(int64_t n, double* d, double* e);
 int64_t scipy_LAPACKE_dsyevd64_(int layout, char jobz, char uplo, int64_t n, double* a, int64_t lda, double* w);
 int64_t scipy_LAPACKE_dgeqrf64_(int layout, int64_t m, int64_t n, double* a, int64_t lda, double* tau);
 int64_t scipy_LAPACKE_dorgqr64_(int layout, int64_t m, int64_t n, int64_t k, double* a, int64_t lda, const double* tau);
@@ -109,10 +108,6 @@ bool cholesky_lower(int64_t order, double* a, int64_t stride_a) {
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t,
                 int64_t stride_t) {
     check(scipy_LAPACKE_dgeqrt64_(column_major, rows, columns, count, a, stride_a, t, stride_t), "dgeqrt");
-}
-
-void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal) {
-    check(scipy_LAPACKE_dsterf64_(order, diagonal, off_diagonal), "dsterf");
 }
 
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a) {

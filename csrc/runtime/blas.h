@@ -43,9 +43,6 @@ bool cholesky_lower(int64_t order, double* a, int64_t stride_a);
 // `count` = min(rows, columns), with Q = I - V T V^T.
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t, int64_t stride_t);
 
-// Ascending eigenvalues of a symmetric tridiagonal matrix, in place of its diagonal; the off-diagonal is destroyed.
-void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal);
-
 // Q of the QR factorisation in place; rows >= columns.
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a);
 
