@@ -29,10 +29,10 @@ const Chase* chases() {
 }
 
 // An odd number of cache lines, so that a block's columns fall into different sets of the cache, and room for a column
-// with `width` rows above its diagonal and 2 width below, both up to whole vectors.
+// with 2 width rows from its diagonal on, up to whole vectors on both sides.
 int64_t stride_for(int64_t width) {
     constexpr int64_t line = 8;
-    const int64_t lines = (3 * width + 2 * widest_vector) / line;
+    const int64_t lines = (2 * width + 2 * widest_vector) / line;
     return (lines % 2 == 0 ? lines + 1 : lines) * line;
 }
 
@@ -41,7 +41,7 @@ int64_t stride_for(int64_t width) {
 class Workspace {
 public:
     Workspace(const Band& band, int64_t width) : stride_(stride_for(width)) {
-        const int64_t before = width + widest_vector;
+        const int64_t before = widest_vector;
         const int64_t columns = band.order + 2 * width + widest_vector;
         const int64_t total = before + columns * (stride_ + 1);
         entries_ = AlignedBuffer(total);
@@ -55,7 +55,6 @@ public:
             for (int64_t below = 0; below <= std::min(band.width, band.order - 1 - j); ++below) {
                 const double entry = std::scalbn(band.entries[below + j * (band.width + 1)], -exponent_);
                 at(j + below, j) = entry;
-                at(j, j + below) = entry;
             }
     }
 

@@ -53,7 +53,6 @@ struct Rows {
     using Column = Numbers[count];
 
     explicit Rows(int64_t first) : offset(first % lanes), top(first - offset) {
-        Bits lane;
         for (int l = 0; l < lanes; ++l) lane[l] = l;
         first_row = lane == offset;
         upper = lane >= offset;
@@ -95,6 +94,7 @@ struct Rows {
 
     int64_t offset;
     int64_t top;
+    Bits lane;
     Bits first_row;
     Bits upper;
 
@@ -134,30 +134,79 @@ double make_reflector(const Rows<width>& rows, typename Rows<width>::Column& x, 
     return (result - head) / result;
 }
 
+// The lower triangle of a diagonal block, in parts: the columns whose diagonal lies in vector `part` of the rows.
+template <int width, int part>
+struct DiagonalPart {
+    explicit DiagonalPart(const Rows<width>& rows)
+        : begin(part == 0 ? 0 : part * lanes - rows.offset),
+          end(part == Rows<width>::count - 1 ? width : (part + 1) * lanes - rows.offset) {}
+
+    int64_t begin;
+    int64_t end;
+};
+
+// Adds the block times v to `below`, rows of the product that come from entries below the diagonal and on it, and to
+// `beside`, those from their mirror images.
+template <int width, int part = 0>
+void multiply_diagonal(const Rows<width>& rows, const double* block, int64_t stride, const double* factors,
+                       const typename Rows<width>::Column& v, typename Rows<width>::Column& below, double* beside) {
+    const DiagonalPart<width, part> columns(rows);
+    for (int64_t j = columns.begin; j < columns.end; ++j) {
+        const auto* column = reinterpret_cast<const Numbers*>(block + j * stride);
+        const int64_t diagonal = rows.offset + j - part * lanes;
+        const Numbers factor = everywhere(factors[j]);
+        below[part] += select(rows.lane >= diagonal, column[part]) * factor;
+        Numbers sums[2] = {select(rows.lane > diagonal, column[part]) * v[part], Numbers{}};
+#pragma GCC unroll 64
+        for (int p = part + 1; p < rows.count; ++p) {
+            below[p] += column[p] * factor;
+            sums[p % 2] += column[p] * v[p];
+        }
+        beside[rows.offset + j] = sum_of_lanes(sums[0] + sums[1])[0];
+    }
+    if constexpr (part + 1 < Rows<width>::count)
+        multiply_diagonal<width, part + 1>(rows, block, stride, factors, v, below, beside);
+}
+
+template <int width, int part = 0>
+void update_diagonal(const Rows<width>& rows, double* block, int64_t stride, const double* v_factors,
+                     const double* w_factors, const typename Rows<width>::Column& v,
+                     const typename Rows<width>::Column& w) {
+    const DiagonalPart<width, part> columns(rows);
+    for (int64_t j = columns.begin; j < columns.end; ++j) {
+        const Numbers by_v = everywhere(w_factors[j]);
+        const Numbers by_w = everywhere(v_factors[j]);
+        auto* column = reinterpret_cast<Numbers*>(block + j * stride);
+#pragma GCC unroll 64
+        for (int p = part; p < rows.count; ++p) column[p] = column[p] - v[p] * by_v - w[p] * by_w;
+    }
+    if constexpr (part + 1 < Rows<width>::count)
+        update_diagonal<width, part + 1>(rows, block, stride, v_factors, w_factors, v, w);
+}
+
 template <int width>
 void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, int64_t first,
                       const typename Rows<width>::Column& reflector_rows, const Reflector& reflector) {
-    typename Rows<width>::Column v;
+    using Column = typename Rows<width>::Column;
+    Column v;
 #pragma GCC unroll 64
-    for (int p = 0; p < Rows<width>::count; ++p) v[p] = reflector_rows[p];
+    for (int p = 0; p < rows.count; ++p) v[p] = reflector_rows[p];
     double* block = matrix + rows.top + first * stride;
     const double* factors = reflector.v + rows.offset;
-    typename Rows<width>::Column w;
-    rows.multiply(block, stride, factors, w);
+    Column w{};
+    alignas(64) double scratch[width + lanes] = {};
+    multiply_diagonal(rows, block, stride, factors, v, w, scratch);
+    Column beside;
+    Rows<width>::load(scratch, beside);
     const Numbers scale = everywhere(reflector.scale);
-    for (Numbers& part : w) part *= scale;
+#pragma GCC unroll 64
+    for (int p = 0; p < rows.count; ++p) w[p] = scale * (w[p] + beside[p]);
+    rows.clear_outside(w);
     const Numbers shift = 0.5 * scale * Rows<width>::dot(w, v);
 #pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) w[p] -= shift * v[p];
-    alignas(64) double other_factors[width + lanes];
-    Rows<width>::store(w, other_factors);
-    for (int j = 0; j < width; ++j) {
-        const Numbers by_v = everywhere(other_factors[rows.offset + j]);
-        const Numbers by_w = everywhere(factors[j]);
-        auto* column = reinterpret_cast<Numbers*>(block + j * stride);
-#pragma GCC unroll 64
-        for (int p = 0; p < rows.count; ++p) column[p] = column[p] - v[p] * by_v - w[p] * by_w;
-    }
+    Rows<width>::store(w, scratch);
+    update_diagonal(rows, block, stride, factors, scratch + rows.offset, v, w);
 }
 
 template <int width>
@@ -206,10 +255,6 @@ void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
         for (int p = 0; p < rows.count; ++p) x[p] -= share * v[p];
         Rows<width>::store(x, column);
     }
-    const double* first_row = matrix + first + (first - width) * stride;
-    double* beside = matrix + first - width + first * stride;
-    for (int j = 1; j < width; ++j) beside[j] = first_row[j * stride];
-
     Rows<width>::store(v, reflector->v);
     reflector->scale = scale;
     reflect_diagonal(rows, matrix, stride, first, v, *reflector);
