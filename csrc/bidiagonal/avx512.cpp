@@ -2,6 +2,6 @@
 
 namespace lmscope::bidiagonal {
 
-const Sturm sturm_avx512 = {count<Form::shared>, count<Form::separate>, count<Form::tridiagonal>};
+const Sturm sturm_avx512 = {count<Form::shared>, count<Form::separate>, count_tridiagonal};
 
 }  // namespace lmscope::bidiagonal

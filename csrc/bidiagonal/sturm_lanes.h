@@ -22,9 +22,10 @@ using Bits = uint64_t __attribute__((vector_size(width * sizeof(double))));
 // Taking zero away leaves every number as it is, so this is a broadcast; adding zero would be an addition, for -0.
 Numbers everywhere(double value) { return value - Numbers{}; }
 
-constexpr int64_t steps_between_rescalings = 4;
-
 enum class Form { shared, separate, tridiagonal };
+
+// Two steps of the tridiagonal form take no more than 1e-60 away from the larger number.
+constexpr int64_t steps_between_rescalings(Form form) { return form == Form::tridiagonal ? 8 : 4; }
 
 constexpr int lanes(Form form) { return form == Form::separate ? separate_lanes : shared_lanes; }
 
@@ -35,18 +36,21 @@ constexpr int vectors_of(Form form) { return lanes(form) < 8 * width ? lanes(for
 // d = a - shift + s, s' = -c / d. In both s = numerator / denominator is carried as two numbers: no division, and d < 0
 // is a sign change of the denominator.
 template <Form form>
-void count_together(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
+void count_together(const double* entries, int64_t order, const double* shifts, int64_t* counts,
+                    [[maybe_unused]] Determinants determinants) {
     constexpr int step = form == Form::separate ? separate_lanes : 1;
     constexpr int vectors = vectors_of(form);
     Numbers shift[vectors];
     Numbers numerator[vectors];
     Numbers denominator[vectors];
     Bits changes[vectors];
+    [[maybe_unused]] Bits exponents[vectors];
     for (int v = 0; v < vectors; ++v) {
         std::memcpy(&shift[v], shifts + v * width, sizeof(Numbers));
         numerator[v] = form == Form::tridiagonal ? Numbers{} : -shift[v];
         denominator[v] = everywhere(1.0);
         changes[v] = Bits{};
+        if constexpr (form == Form::tridiagonal) exponents[v] = Bits{};
     }
     const auto advance = [&](int64_t i) {
         for (int v = 0; v < vectors; ++v) {
@@ -60,9 +64,9 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
                 e = everywhere(entries[2 * i + 1]);
             }
             if constexpr (form == Form::tridiagonal) {
-                Numbers next = (q - shift[v]) * denominator[v] + numerator[v];
-                // A pivot of exactly zero stands for a tiny negative one.
-                next = next == 0.0 ? -1e-40 * denominator[v] : next;
+                // A pivot of exactly zero needs no care: no division, and the next denominator, -e times the last one,
+                // has one sign change whatever the zero's own sign.
+                const Numbers next = (q - shift[v]) * denominator[v] + numerator[v];
                 changes[v] += ((Bits)next ^ (Bits)denominator[v]) >> 63;
                 numerator[v] = -e * denominator[v];
                 denominator[v] = next;
@@ -82,24 +86,41 @@ void count_together(const double* entries, int64_t order, const double* shifts, 
         for (int v = 0; v < vectors; ++v) {
             const Bits a = (Bits)numerator[v] & 0x7ff0000000000000ULL;
             const Bits b = (Bits)denominator[v] & 0x7ff0000000000000ULL;
-            const auto factor = (Numbers)(0x7fe0000000000000ULL - (a > b ? a : b));
+            const Bits larger = a > b ? a : b;
+            if constexpr (form == Form::tridiagonal) exponents[v] += (larger >> 52) - 1023;
+            const auto factor = (Numbers)(0x7fe0000000000000ULL - larger);
             numerator[v] *= factor;
             denominator[v] *= factor;
         }
     };
     int64_t i = 0;
-    for (; i + steps_between_rescalings < order; i += steps_between_rescalings) {
-        for (int64_t j = 0; j < steps_between_rescalings; ++j) advance(i + j);
+    constexpr int64_t steps = steps_between_rescalings(form);
+    for (; i + steps < order; i += steps) {
+        for (int64_t j = 0; j < steps; ++j) advance(i + j);
         rescale();
     }
     for (; i < order; ++i) advance(i);
     for (int l = 0; l < vectors * width; ++l) counts[l] = static_cast<int64_t>(changes[l / width][l % width]);
+    // The denominators are the leading minors of the shifted matrix.
+    if constexpr (form == Form::tridiagonal)
+        for (int v = 0; v < vectors; ++v) {
+            std::memcpy(determinants.fractions + v * width, &denominator[v], sizeof(Numbers));
+            std::memcpy(determinants.exponents + v * width, &exponents[v], sizeof(Bits));
+        }
 }
 
 template <Form form>
 void count(const double* entries, int64_t order, const double* shifts, int64_t* counts) {
     for (int first = 0; first < lanes(form); first += vectors_of(form) * width)
-        count_together<form>(entries + (form == Form::separate ? first : 0), order, shifts + first, counts + first);
+        count_together<form>(entries + (form == Form::separate ? first : 0), order, shifts + first, counts + first, {});
+}
+
+void count_tridiagonal(const double* entries, int64_t order, const double* shifts, int64_t* counts,
+                       const Determinants& determinants) {
+    constexpr Form form = Form::tridiagonal;
+    for (int first = 0; first < lanes(form); first += vectors_of(form) * width)
+        count_together<form>(entries, order, shifts + first, counts + first,
+                             {determinants.fractions + first, determinants.exponents + first});
 }
 
 }  // namespace

@@ -34,12 +34,7 @@ BandForm::BandForm(int64_t order, const double* lower, int64_t stride)
       tiles_(order, lower, stride),
       reduction_((tiles_.reflect(reflection_.data()), dense_to_band(tiles_))) {}
 
-std::vector<double> BandForm::values() const {
-    Band band{reduction_.band.order, reduction_.band.width,
-              AlignedBuffer((reduction_.band.width + 1) * reduction_.band.order)};
-    std::copy_n(reduction_.band.entries.data(), (band.width + 1) * band.order, band.entries.data());
-    return values_of(band_to_tridiagonal(band));
-}
+std::vector<double> BandForm::values() const { return values_of(band_to_tridiagonal(reduction_.band)); }
 
 void BandForm::reflect(int64_t columns, double* x) const {
     const int64_t order = tiles_.order;

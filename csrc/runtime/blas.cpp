@@ -23,11 +23,6 @@ int64_t scipy_LAPACKE_dpbtrs64_(int layout, char uplo, int64_t n, int64_t kd, in
                                 int64_t ldab, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
                                 int64_t ldt);
-void scipy_dsytrd_sb2st_64_(const char* stage1, const char* vectors, const char* uplo, const int64_t* n,
-                            const int64_t* kd, double* ab, const int64_t* ldab, double* d, double* e, double* hous,
-                            const int64_t* lhous, double* work, const int64_t* lwork, int64_t* info,
-                            size_t stage1_length, size_t vectors_length, size_t uplo_length);
-int64_t scipy_LAPACKE_dsterf64_(int64_t n, double* d, double* e);
 int64_t scipy_LAPACKE_dsyevd64_(int layout, char jobz, char uplo, int64_t n, double* a, int64_t lda, double* w);
 int64_t scipy_LAPACKE_dgeqrf64_(int layout, int64_t m, int64_t n, double* a, int64_t lda, double* tau);
 int64_t scipy_LAPACKE_dorgqr64_(int layout, int64_t m, int64_t n, int64_t k, double* a, int64_t lda, const double* tau);
@@ -104,30 +99,6 @@ void solve_band(int64_t order, int64_t band, const double* banded, int64_t colum
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t,
                 int64_t stride_t) {
     check(scipy_LAPACKE_dgeqrt64_(column_major, rows, columns, count, a, stride_a, t, stride_t), "dgeqrt");
-}
-
-void band_to_tridiagonal(int64_t order, int64_t band, double* banded, double* diagonal, double* off_diagonal) {
-    const int64_t query = -1;
-    const int64_t stride = band + 1;
-    int64_t info = 0;
-    const auto call = [&](double* householder, const int64_t* householder_length, double* work,
-                          const int64_t* work_length) {
-        scipy_dsytrd_sb2st_64_("Y", "N", "L", &order, &band, banded, &stride, diagonal, off_diagonal, householder,
-                               householder_length, work, work_length, &info, 1, 1, 1);
-        check(info, "dsytrd_sb2st");
-    };
-    double householder_size = 0;
-    double work_size = 0;
-    call(&householder_size, &query, &work_size, &query);
-    const auto householder_length = static_cast<int64_t>(householder_size);
-    const auto work_length = static_cast<int64_t>(work_size);
-    std::vector<double> householder(static_cast<size_t>(householder_length));
-    std::vector<double> work(static_cast<size_t>(work_length));
-    call(householder.data(), &householder_length, work.data(), &work_length);
-}
-
-void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal) {
-    check(scipy_LAPACKE_dsterf64_(order, diagonal, off_diagonal), "dsterf");
 }
 
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a) {

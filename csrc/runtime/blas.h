@@ -38,12 +38,6 @@ void solve_band(int64_t order, int64_t band, const double* banded, int64_t colum
 // `count` = min(rows, columns), with Q = I - V T V^T.
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t, int64_t stride_t);
 
-// Tridiagonal form of a symmetric band matrix (lower band storage, band + 1 rows), which is destroyed.
-void band_to_tridiagonal(int64_t order, int64_t band, double* banded, double* diagonal, double* off_diagonal);
-
-// Ascending eigenvalues of a symmetric tridiagonal matrix, in place of its diagonal; the off-diagonal is destroyed.
-void tridiagonal_eigenvalues(int64_t order, double* diagonal, double* off_diagonal);
-
 // Q of the QR factorisation in place; rows >= columns.
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a);
 

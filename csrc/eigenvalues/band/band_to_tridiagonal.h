@@ -5,7 +5,7 @@
 
 namespace lmscope::eigenvalues {
 
-// The tridiagonal form of a band matrix, whose entries are destroyed. The same bits for any number of threads.
-Tridiagonal band_to_tridiagonal(Band& band);
+// The tridiagonal form of a band matrix, at most widest_chase wide. The same bits for any number of threads.
+Tridiagonal band_to_tridiagonal(const Band& band);
 
 }  // namespace lmscope::eigenvalues

@@ -10,7 +10,8 @@ struct Tridiagonal {
     std::vector<double> off_diagonal;
 };
 
-// Ascending eigenvalues, each within a few units of roundoff of the largest magnitude, independent of the order.
+// Ascending eigenvalues, each within a few units of roundoff of the largest magnitude, independent of the order. The
+// same bits for any number of threads and on any instruction set.
 std::vector<double> values_of(const Tridiagonal& matrix);
 
 }  // namespace lmscope::eigenvalues
