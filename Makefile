@@ -94,6 +94,11 @@ $(DONE)/test: pyproject.toml constraints.txt | $(DONE)/environment
 	@$(PIP) --group test
 	@touch "$@"
 
+$(DONE)/bench: pyproject.toml constraints.txt | $(DONE)/environment
+	$(call say,installing the competitors)
+	@$(PIP) --group bench
+	@touch "$@"
+
 $(DONE)/evidence: pyproject.toml constraints.txt | $(DONE)/environment
 	$(call say,installing the competitors)
 	@$(PIP) --group evidence
@@ -177,7 +182,7 @@ wheel: $(DONE)/build-tools $(DONE)/wheel
 	$(call say,installing them where there is no compiler)
 	@"$(BIN)/python" packaging/clean_room.py dist
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(DONE)/bench
 	@for script in benchmarks/bench_*.py; do "$(BIN)/python" "$$script" $(BENCH) || exit 1; done
 
 # Experiments that take longer than a test may; each writes its own result file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from lmscope.runs.benchmarks import (
 from lmscope.runs.benchmarks.cpu_time import TICK, busy_seconds, foreign_share
 from lmscope.runs.benchmarks.fingerprint import commit
 from lmscope.runs.benchmarks.peak_memory import PeakMemory
+from lmscope.runs.benchmarks.precise_product import precise_product
+from lmscope.runs.benchmarks.rayleigh import sample_indices
 from lmscope.runs.benchmarks.singular_values import matrices
-from lmscope.runs.benchmarks.singular_values.oracle import accurate_values, sample_indices
+from lmscope.runs.benchmarks.singular_values.oracle import accurate_values
 from lmscope.runs.benchmarks.turns import BenchmarkError, MissingCompetitor, WorkerProcess, take_sample
 from lmscope.runs.errors import UsageError
 
@@ -72,8 +75,21 @@ def test_sampled_indices_hold_both_ends() -> None:
     assert len(sample_indices(1000)) <= 31
 
 
-def test_trained_like_spectrum_is_as_asked() -> None:
-    matrix = matrices.trained_like(256, 256, seed=0)
+def test_precise_product_is_right_far_beyond_float64() -> None:
+    rng = np.random.default_rng(0)
+    left = rng.standard_normal((4, 90)) * 10.0 ** rng.uniform(-12, 3, (4, 90))
+    right = rng.standard_normal((90, 3))
+    found = precise_product(left, right)
+    for row, column in np.ndindex(4, 3):
+        exact = sum(Fraction(x) * Fraction(y) for x, y in zip(left[row], right[:, column], strict=True))
+        off = abs(Fraction(*found[row, column].as_integer_ratio()) - exact)
+        assert off <= 2.0**-60 * np.abs(left[row]).max() * np.abs(right[:, column]).max()
+
+
+@pytest.mark.parametrize("rows", [256, 1100])
+def test_trained_like_spectrum_is_as_asked(rows: int) -> None:
+    matrix = matrices.trained_like(rows, 256, seed=0)
+    assert matrix.shape == (rows, 256)
     assert matrix.dtype.name == "bfloat16"
     found = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
     asked = matrices.trained_spectrum(256)
@@ -85,9 +101,25 @@ def test_trained_like_spectrum_is_as_asked() -> None:
     assert np.sum(asked > 0.25) == round(0.1 * 256)
 
 
-@pytest.mark.parametrize("name", ["lmscope", *FAMILY.rivals])
+@pytest.mark.parametrize("part", ["streamed", "gram"])
+def test_wrong_answers_of_a_part_are_seen(part: str) -> None:
+    case = Case(300, 70, options={"part": part})
+    inputs = FAMILY.make(case, "trained-like", 0)
+    reference = FAMILY.reference(inputs)
+    array = "gram" if part == "gram" else "values"
+    for name in ("lmscope", *FAMILY.usual_rivals(case)):
+        competitor = FAMILY.competitor(name)
+        answer = competitor.answer(competitor.compute(competitor.take(inputs)))
+        found = answer.arrays
+        assert FAMILY.check(name, found, reference).problem is None, name
+        spoilt = {key: value.copy() for key, value in found.items()}
+        spoilt[array][2] *= 1.001
+        assert "off by" in str(FAMILY.check(name, spoilt, reference).problem), name
+
+
+@pytest.mark.parametrize("name", ["lmscope", *FAMILY.usual_rivals(Case(9, 9))])
 def test_wrong_vectors_are_seen(name: str) -> None:
-    case = next(case for case in FAMILY.cases("quick") if case.options)
+    case = next(case for case in FAMILY.cases("quick") if case.options.get("part") == "vectors")
     assert case.name == "200x300 vectors"
     inputs = FAMILY.make(case, "trained-like", 0)
     reference = FAMILY.reference(inputs)
@@ -171,7 +203,7 @@ def test_sample_that_stays_disturbed_is_kept_and_marked(monkeypatch: pytest.Monk
 
 def test_worker_reports_errors_and_goes_on(tmp_path: Path) -> None:
     path, answer_path = str(tmp_path / "inputs"), str(tmp_path / "answer")
-    arrays.save(path, {"matrix": matrices.gaussian(20, 10, seed=0)})
+    arrays.save(path, FAMILY.make(Case(20, 10), "gaussian", 0))
     with WorkerProcess("singular_values", "numpy") as worker:
         with pytest.raises(BenchmarkError, match=r"numpy: FileNotFoundError: .*nowhere"):
             worker.ask("load", path=str(tmp_path / "nowhere.npy"))
@@ -200,7 +232,7 @@ def test_worker_that_dies_is_an_error() -> None:
 
 @pytest.fixture(scope="module")
 def small_bench() -> Bench:
-    cases = [Case(96, 64, {"numpy": 0.001, "torch float32": 1e9})]
+    cases = [Case(96, 64, {"numpy": 0.001, "torch float32": 1e9}), Case(40, 30, rivals=["numpy"])]
     return run_bench(FAMILY, cases, seeds=1, tries=1, quick=True)
 
 
@@ -208,7 +240,7 @@ def test_bench_measures_everybody(small_bench: Bench) -> None:
     assert small_bench.absent == {}
     assert list(small_bench.rates) == ["gemm"]
     assert small_bench.rates["gemm"] > 0
-    (result,) = small_bench.results
+    result = small_bench.results[0]
     assert result.competitors() == ["lmscope", "torch float64", "torch float32", "numpy", "scipy"]
     assert [one.kind for one in result.rounds] == ["gaussian", "trained-like"]
     for name in result.competitors():
@@ -218,6 +250,7 @@ def test_bench_measures_everybody(small_bench: Bench) -> None:
     assert result.error("torch float32") > 100 * result.error("lmscope")
     assert result.error("torch float64") < 1e-13
     assert all(sample.words["method"] in ("gram", "qr") for sample in result.samples("lmscope"))
+    assert FAMILY.ours(result) in ("lmscope, gram", "lmscope, gram/qr", "lmscope, qr")
     assert {aim.what.split()[-1]: aim.met for aim in result.targets()[:1]} == {"numpy": True}
     assert [aim.met for aim in result.targets()] == [True, False, True]
 
@@ -231,8 +264,10 @@ def test_record_says_where_it_was_measured(small_bench: Bench) -> None:
     assert "core type" in libraries["numpy"]["openblas"]
     assert libraries["torch float64"]["torch"]
     assert record["machine"]["processor"]
-    (case,) = record["cases"]
+    case = record["cases"][0]
     assert case["competitors"]["numpy"]["times_slower_than_ours"]["median"] > 0
+    assert case["inputs"] == {"gaussian": 1, "trained-like": 1}
+    assert case["not_timed_here"] == []
     rounds = case["rounds"]
     assert {"seconds", "foreign_share", "disturbed", "thrown_away", "error", "extra_bytes"} <= set(
         rounds[0]["samples"]["numpy"]
@@ -240,6 +275,30 @@ def test_record_says_where_it_was_measured(small_bench: Bench) -> None:
     assert {"smallest_over_largest", "reference_uncertainty"} <= set(rounds[0])
     assert record["gemm_gflops"] > 0
     assert case["competitors"]["numpy"]["share_of_gemm"] > 0
+
+
+def test_a_case_may_have_few_rivals_and_inputs(small_bench: Bench) -> None:
+    case = as_dict(small_bench)["cases"][1]
+    assert list(case["competitors"]) == ["lmscope", "numpy"]
+    assert case["not_timed_here"] == ["torch float64", "torch float32", "scipy"]
+    assert case["inputs"] == {"gaussian": 1, "trained-like": 1}
+    planned = harness._Planned(FAMILY, Case(40, 30, seeds=2), None, None)
+    assert planned.inputs == [("gaussian", 0), ("gaussian", 1), ("trained-like", 0)]
+    assert planned.names == ("lmscope", *FAMILY.usual_rivals(planned.case))
+    assert len(harness._Planned(FAMILY, Case(40, 30), None, ["numpy"]).inputs) == 6
+
+
+def test_time_is_projected_by_what_was_taken() -> None:
+    """Two cases, one of far more work: before, and after the first took ten times its projection."""
+    planned = [harness._Planned(FAMILY, Case(1000 * side, 1000), 1, []) for side in (1, 100)]
+    turns = harness._Turns("", None, {}, 1, lambda text, done, total: None, planned)
+    rates = {"gemm": 1e8}
+    turns.project(rates)
+    first, second = (one.seconds(rates) for one in planned)
+    before = turns._left()
+    assert before == f"; about {2 * (first + second) / 60:.0f} min left"
+    turns._projected_done, turns._seconds_done = 2 * first, 20 * first
+    assert turns._left() == f"; about {10 * 2 * second / 60:.0f} min left"
 
 
 def test_commit_of_a_checkout(tmp_path: Path) -> None:
@@ -277,9 +336,21 @@ def test_wrong_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_default_cases_are_those_of_the_readme() -> None:
     full = {case.name: case.targets for case in FAMILY.cases("full")}
-    of_values = {name: targets for name, targets in full.items() if not name.endswith(" vectors")}
-    assert list(of_values) == ["4096x4096", "11008x4096", "32000x2048"]
-    assert [targets["torch float64"] for targets in of_values.values()] == [1.1, 1.6, 2.5]
+    fast = {
+        name: (targets["torch float32"], targets.get("numpy"))
+        for name, targets in full.items()
+        if "torch float32" in targets
+    }
+    assert fast == {
+        "1024x1024": (2.0, 2.0),
+        "4096x4096": (1.6, 6.0),
+        "11008x4096": (2.5, 8.0),
+        "4096x11008": (2.5, 8.0),
+        "32000x2048": (4.0, 8.0),
+        "128256x4096 streamed": (4.0, None),
+        "8192x8192": (1.6, None),
+    }
+    assert full["11008x4096 gram"] == {"scipy": 3.0}
     assert max(case.rows * case.columns for case in FAMILY.cases("quick")) <= 512 * 512
 
 
@@ -294,7 +365,14 @@ def test_cases_of_words() -> None:
 
 def test_families_by_name() -> None:
     assert [family.name for family in families_of([])] == list(FAMILIES)
-    assert list(FAMILIES) == ["singular_values", "column_cosine", "lasso", "token_averages", "couplings"]
+    assert list(FAMILIES) == [
+        "singular_values",
+        "symmetric_eigenvalues",
+        "column_cosine",
+        "lasso",
+        "token_averages",
+        "couplings",
+    ]
     assert [family.name for family in families_of(["column_cosine"] * 2)] == ["column_cosine"]
     with pytest.raises(UsageError, match=r"'ising' is none of singular_values, .* couplings"):
         families_of(["ising"])

@@ -9,11 +9,13 @@ from lmscope.runs.benchmarks.couplings import CouplingsFamily
 from lmscope.runs.benchmarks.family import Family
 from lmscope.runs.benchmarks.lasso import LassoFamily
 from lmscope.runs.benchmarks.singular_values import SingularValuesFamily
+from lmscope.runs.benchmarks.symmetric_eigenvalues import SymmetricEigenvaluesFamily
 from lmscope.runs.benchmarks.token_averages import TokenAveragesFamily
 from lmscope.runs.errors import UsageError
 
 _ALL: tuple[Family, ...] = (
     SingularValuesFamily(),
+    SymmetricEigenvaluesFamily(),
     ColumnCosineFamily(),
     LassoFamily(),
     TokenAveragesFamily(),

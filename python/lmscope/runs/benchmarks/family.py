@@ -35,6 +35,8 @@ class Case:
         targets: by rival, how many times as fast as it ours is to be.
         shares: by instruction set level, the share of the yardstick that ours is to reach there.
         options: the family's own, such as a dtype.
+        rivals: the only ones that run, where others would take minutes; None for `Family.usual_rivals`.
+        seeds: how many inputs of the first kind, None for as many as other cases have.
     """
 
     rows: int
@@ -42,10 +44,16 @@ class Case:
     targets: dict[str, float] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    rivals: Sequence[str] | None = None
+    seeds: int | None = None
 
     @property
     def name(self) -> str:
-        return " ".join([f"{self.rows}x{self.columns}", *map(str, self.options.values())])
+        words = (
+            f"{name} {value}" if isinstance(value, int) else str(value)
+            for name, value in self.options.items()
+        )
+        return " ".join([f"{self.rows}x{self.columns}", *words])
 
 
 class Answer(NamedTuple):
@@ -64,12 +72,14 @@ class Competitor(NamedTuple):
         describe: versions and settings.
         rates: measures those of the family's yardsticks that this one knows, operations per second; the
             argument asks for a quick look.
+        answer: turns what `compute` gave into an answer; not timed.
     """
 
     take: Callable[[Arrays], Any]
-    compute: Callable[[Any], Answer]
+    compute: Callable[[Any], Any]
     describe: Callable[[], dict[str, Any]]
     rates: Callable[[bool], dict[str, float]] = lambda quick: {}
+    answer: Callable[[Any], Answer] = lambda found: found
 
 
 class Verdict(NamedTuple):
@@ -99,7 +109,7 @@ class Family(ABC):
 
     Attributes:
         name: as in csrc and lmscope.kernels.
-        rivals: competitors beside OURS, other ways of ours among them.
+        rivals: competitors beside OURS, other ways of ours among them, in the order of tables.
         kinds: of input; the first is made with every seed, the others once.
         input: what all competitors are given, a sentence for the record.
         formula: of the operations, for the reader of a rate.
@@ -138,6 +148,14 @@ class Family(ABC):
     @abstractmethod
     def check(self, competitor: str, found: Arrays, reference: Arrays) -> Verdict:
         """The error of an answer, and whether it is wrong."""
+
+    def usual_rivals(self, case: Case) -> Sequence[str]:
+        """Those that run where the case names none."""
+        return self.rivals
+
+    def ours(self, result: CaseResult) -> str:
+        """The name of ours in the table, with what its user would want to know there."""
+        return OURS
 
     def aims(self, result: CaseResult) -> list[Target]:
         """Aims other than ratios of times."""

@@ -54,6 +54,10 @@ def _case(result: CaseResult) -> dict[str, Any]:
     return {
         "shape": [case.rows, case.columns],
         **case.options,
+        "inputs": {kind: sum(one.kind == kind for one in result.rounds) for kind in result.family.kinds},
+        "not_timed_here": [
+            name for name in result.family.usual_rivals(case) if name not in result.competitors()
+        ],
         "competitors": competitors,
         "targets": [
             {

