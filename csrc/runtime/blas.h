@@ -35,6 +35,9 @@ bool cholesky_lower(int64_t order, double* a, int64_t stride_a);
 // `count` = min(rows, columns), with Q = I - V T V^T.
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t, int64_t stride_t);
 
+// Tridiagonal form of a symmetric matrix given by its lower triangle, which is destroyed.
+void dense_to_tridiagonal(int64_t order, double* a, int64_t stride_a, double* diagonal, double* off_diagonal);
+
 // Tridiagonal form of a symmetric band matrix (lower band storage, band + 1 rows), which is destroyed.
 void band_to_tridiagonal(int64_t order, int64_t band, double* banded, double* diagonal, double* off_diagonal);
 
