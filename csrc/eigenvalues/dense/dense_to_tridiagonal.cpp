@@ -36,8 +36,9 @@ void reflect(int64_t order, double* matrix) {
 
 }  // namespace
 
-Tridiagonal dense_to_tridiagonal(int64_t order, const double* lower, int64_t stride) {
+Tridiagonal dense_to_tridiagonal(int64_t order, const double* lower, int64_t stride, double shift) {
     AlignedBuffer matrix = whole(order, lower, stride);
+    for (int64_t i = 0; i < order; ++i) matrix[i + i * order] -= shift;
     reflect(order, matrix.data());
     Tridiagonal result{std::vector<double>(static_cast<size_t>(order)),
                        std::vector<double>(static_cast<size_t>(order - 1))};

@@ -13,6 +13,8 @@ public:
     // From the lower triangle of a column-major matrix.
     Tiles(int64_t order, const double* lower, int64_t stride);
 
+    void subtract_from_diagonal(double shift);
+
     // H A H for a fixed random reflection H = I - 2 v v^T: same eigenvalues, but no equal entries left. Those make the
     // rounding errors of a reduction all have one sign and add up.
     void reflect();
