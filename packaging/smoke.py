@@ -69,6 +69,13 @@ def check_kernels() -> None:
     streamed = stream.result()
     check(bool(np.all(abs(streamed.values - exact) <= streamed.bounds + 1e-15)), "streamed singular values")
 
+    eigenvalues = lmscope.symmetric_eigenvalues(np.stack([np.diag([1.0, -2.0, 3.0]), np.ones((3, 3))]))
+    known = [[3, 1, -2], [3, 0, 0]]
+    check(
+        bool(np.all(abs(eigenvalues.values - known) <= eigenvalues.bounds)),
+        f"eigenvalues {eigenvalues.values}",
+    )
+
     cosines = lmscope.column_cosine(w, w[:, ::-1])
     check(bool(np.all(cosines.max_abs_x == 1.0)), "columns and their copies have cosine 1")
     check(cosines.pairs == 60 * 60, f"pairs of columns: {cosines.pairs}")

@@ -72,6 +72,25 @@ def hadamard_times_diagonal(order: int, side: str) -> tuple[Floats, Floats]:
     return matrix, np.sqrt(float(order)) * diagonal
 
 
+def with_eigenvalues(values: NDArray[np.int64]) -> Floats:
+    """A symmetric matrix with exactly these eigenvalues, integers of magnitudes below 2**12: two
+    reflections of their diagonal by vectors of ones and minus ones, 2, 4, .. 512 long, so that nothing is
+    rounded.
+    """
+    order = len(values)
+    matrix = np.diag(values.astype(np.float64))
+    if order == 1:
+        return matrix
+    rng = np.random.default_rng(order)
+    length = 2 ** min(9, int(np.log2(order)))
+    for first in (0, order - length):
+        vector = np.zeros(order)
+        vector[first : first + length] = rng.choice([-1.0, 1.0], length)
+        reflection = np.eye(order) - 2 / length * np.outer(vector, vector)
+        matrix = reflection @ matrix @ reflection
+    return matrix
+
+
 def lauchli(columns: int, epsilon: float) -> tuple[Floats, Floats]:
     """A row of ones over epsilon I: sqrt(columns + epsilon^2) once, epsilon columns - 1 times."""
     values = np.full(columns, epsilon)

@@ -42,7 +42,7 @@ DType dtype_of(const dlpack::DataType& type, bool bfloat16_as_uint16, const std:
 
 }  // namespace
 
-Intake::Intake(py::handle array, const char* argument) {
+Intake::Intake(py::handle array, const char* argument, Dimensions taken) {
     py::object source = py::reinterpret_borrow<py::object>(array);
     if (!py::hasattr(source, "__dlpack__"))
         throw UnsupportedDType(std::string(argument) + " must be a numpy array or a torch tensor, got " +
@@ -84,20 +84,30 @@ Intake::Intake(py::handle array, const char* argument) {
         tensor = &managed->tensor;
     }
 
-    if (tensor->ndim != 2)
-        throw InvalidArgument(std::string(argument) + " must be 2-D, got " + std::to_string(tensor->ndim) + "-D");
-    view_.dtype = dtype_of(tensor->dtype, bfloat16_as_uint16, shown, argument);
-    view_.rows = tensor->shape[0];
-    view_.columns = tensor->shape[1];
-    view_.row_stride = tensor->strides != nullptr ? tensor->strides[0] : view_.columns;
-    view_.column_stride = tensor->strides != nullptr ? tensor->strides[1] : 1;
-    view_.data = static_cast<const char*>(tensor->data) + tensor->byte_offset;
+    is_stack_ = tensor->ndim == 3 && taken == Dimensions::matrix_or_stack;
+    if (tensor->ndim != 2 && !is_stack_)
+        throw InvalidArgument(std::string(argument) + " must be 2-D" +
+                              (taken == Dimensions::matrix_or_stack ? ", or 3-D as a stack of matrices" : "") +
+                              ", got " + std::to_string(tensor->ndim) + "-D");
+    const int64_t* shape = tensor->shape + (is_stack_ ? 1 : 0);
+    MatrixView& view = stack_.first;
+    view.dtype = dtype_of(tensor->dtype, bfloat16_as_uint16, shown, argument);
+    view.rows = shape[0];
+    view.columns = shape[1];
+    const int64_t* strides = tensor->strides == nullptr ? nullptr : tensor->strides + (is_stack_ ? 1 : 0);
+    view.row_stride = strides != nullptr ? strides[0] : view.columns;
+    view.column_stride = strides != nullptr ? strides[1] : 1;
+    if (is_stack_) {
+        stack_.count = tensor->shape[0];
+        stack_.stride = strides != nullptr ? tensor->strides[0] : view.rows * view.columns;
+    }
+    view.data = static_cast<const char*>(tensor->data) + tensor->byte_offset;
     if (tensor->device_type == dlpack::device_cuda || tensor->device_type == dlpack::device_cuda_managed)
-        view_.device = Device::cuda;
+        view.device = Device::cuda;
     else if (tensor->device_type != dlpack::device_cpu && tensor->device_type != dlpack::device_cuda_host)
         throw UnsupportedDType(std::string(argument) + " lives on a device that is neither CPU nor CUDA (DLPack type " +
                                std::to_string(tensor->device_type) + ")");
-    view_.device_index = tensor->device_id;
+    view.device_index = tensor->device_id;
 }
 
 Intake::~Intake() = default;

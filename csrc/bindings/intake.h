@@ -6,18 +6,25 @@
 
 namespace lmscope::bindings {
 
-// A 2-D array taken through DLPack without a copy; the object that owns the memory lives as long as this does.
+enum class Dimensions { matrix, matrix_or_stack };
+
+// A 2-D array, or a 3-D one where stacks are taken, through DLPack without a copy; the object that owns the memory
+// lives as long as this does.
 class Intake {
 public:
-    Intake(pybind11::handle array, const char* argument);
+    Intake(pybind11::handle array, const char* argument, Dimensions taken = Dimensions::matrix);
     ~Intake();
     Intake(const Intake&) = delete;
     Intake& operator=(const Intake&) = delete;
 
-    const MatrixView& view() const { return view_; }
+    const MatrixView& view() const { return stack_.first; }
+    // A matrix is a stack of one.
+    const MatrixStack& stack() const { return stack_; }
+    bool is_stack() const { return is_stack_; }
 
 private:
-    MatrixView view_;
+    MatrixStack stack_;
+    bool is_stack_ = false;
     pybind11::object owner_;
     pybind11::object capsule_;
 };

@@ -4,6 +4,7 @@ namespace lmscope::bindings {
 
 void bind_bidiagonal(pybind11::module_& module);
 void bind_column_cosine(pybind11::module_& module);
+void bind_eigenvalues(pybind11::module_& module);
 void bind_lasso(pybind11::module_& module);
 void bind_lasso_single(pybind11::module_& module);
 void bind_nulls(pybind11::module_& module);
@@ -17,6 +18,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     module.doc() = "Compiled kernels of lmscope; the public names live in lmscope and lmscope.kernels.";
     lmscope::bindings::bind_bidiagonal(module);
     lmscope::bindings::bind_column_cosine(module);
+    lmscope::bindings::bind_eigenvalues(module);
     lmscope::bindings::bind_lasso(module);
     lmscope::bindings::bind_lasso_single(module);
     lmscope::bindings::bind_nulls(module);

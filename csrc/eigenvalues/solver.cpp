@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "eigenvalues/band/band_to_tridiagonal.h"
+#include "eigenvalues/dense/dense_to_tridiagonal.h"
 #include "runtime/blas.h"
 #include "runtime/random_fill.h"
 #include "runtime/thread_pool.h"
@@ -13,6 +14,26 @@ namespace lmscope::eigenvalues {
 namespace {
 
 using blas::Op;
+
+// Reflectors that are not quite orthogonal move equal values all one way, in proportion to their size: with the mean
+// subtracted none is left of a multiple of the identity, and half of two clusters. Without rounding errors where all
+// entries are equal.
+double mean_of_diagonal(int64_t order, const double* lower, int64_t stride) {
+    double sum = 0;
+    for (int64_t i = 0; i < order; ++i) sum += lower[i + i * stride] - lower[0];
+    return lower[0] + sum / static_cast<double>(order);
+}
+
+std::vector<double> shifted_back(std::vector<double> values, double shift) {
+    for (double& value : values) value += shift;
+    return values;
+}
+
+BandReduction reduced(Tiles& tiles, double shift, const double* reflection) {
+    tiles.subtract_from_diagonal(shift);
+    tiles.reflect(reflection);
+    return dense_to_band(tiles);
+}
 
 AlignedBuffer random_unit_vector(int64_t order) {
     AlignedBuffer v(order);
@@ -27,14 +48,23 @@ int64_t group_of(int64_t columns) { return std::clamp<int64_t>((columns + 15) / 
 
 }  // namespace
 
+std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride) {
+    if (order > most_in_one_stage) return BandForm(order, lower, stride).values();
+    const double shift = mean_of_diagonal(order, lower, stride);
+    return shifted_back(values_of(dense_to_tridiagonal(order, lower, stride, shift)), shift);
+}
+
 // A fixed random reflection before the reduction leaves no equal entries: those make its rounding errors all have one
 // sign and add up.
 BandForm::BandForm(int64_t order, const double* lower, int64_t stride)
-    : reflection_(random_unit_vector(order)),
+    : shift_(mean_of_diagonal(order, lower, stride)),
+      reflection_(random_unit_vector(order)),
       tiles_(order, lower, stride),
-      reduction_((tiles_.reflect(reflection_.data()), dense_to_band(tiles_))) {}
+      reduction_(reduced(tiles_, shift_, reflection_.data())) {}
 
-std::vector<double> BandForm::values() const { return values_of(band_to_tridiagonal(reduction_.band)); }
+std::vector<double> BandForm::values() const {
+    return shifted_back(values_of(band_to_tridiagonal(reduction_.band)), shift_);
+}
 
 void BandForm::reflect(int64_t columns, double* x) const {
     const int64_t order = tiles_.order;

@@ -9,8 +9,15 @@
 
 namespace lmscope::eigenvalues {
 
-// A = U B U^T for a symmetric matrix A, given by its lower triangle (column-major), with a band matrix B and an
-// orthogonal one U. The same bits for any number of threads.
+// Matrices up to this order go to tridiagonal form at once, on the calling thread alone: README.md has the times.
+constexpr int64_t most_in_one_stage = 512;
+
+// Ascending eigenvalues of the symmetric matrix whose lower triangle is given (column-major). The same bits for any
+// number of threads.
+std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride);
+
+// A = U (B + shift I) U^T for a symmetric matrix A, given by its lower triangle (column-major), with a band matrix B
+// and an orthogonal one U. The same bits for any number of threads.
 class BandForm {
 public:
     BandForm(int64_t order, const double* lower, int64_t stride);
@@ -23,6 +30,7 @@ public:
     void rotate_back(int64_t columns, double* x) const;
 
     const Band& band() const { return reduction_.band; }
+    double shift() const { return shift_; }
 
 private:
     void reflect(int64_t columns, double* x) const;
@@ -30,7 +38,8 @@ private:
     template <typename Panels>
     void for_each_group(int64_t columns, double* x, Panels&& panels) const;
 
-    AlignedBuffer reflection_;
+    const double shift_;
+    const AlignedBuffer reflection_;
     Tiles tiles_;
     BandReduction reduction_;
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lmscope/error.h"
+#include "runtime/aligned_buffer.h"
 
 // Our own prototypes: the wheel's lapack.h defaults to 32-bit integers and lacks the symbol prefix.
 extern "C" {
@@ -23,6 +24,8 @@ int64_t scipy_LAPACKE_dpbtrs64_(int layout, char uplo, int64_t n, int64_t kd, in
                                 int64_t ldab, double* b, int64_t ldb);
 int64_t scipy_LAPACKE_dgeqrt64_(int layout, int64_t m, int64_t n, int64_t nb, double* a, int64_t lda, double* t,
                                 int64_t ldt);
+void scipy_dsytrd_64_(const char* uplo, const int64_t* n, double* a, const int64_t* lda, double* d, double* e,
+                      double* tau, double* work, const int64_t* lwork, int64_t* info, size_t uplo_length);
 int64_t scipy_LAPACKE_dsyevd64_(int layout, char jobz, char uplo, int64_t n, double* a, int64_t lda, double* w);
 int64_t scipy_LAPACKE_dgeqrf64_(int layout, int64_t m, int64_t n, double* a, int64_t lda, double* tau);
 int64_t scipy_LAPACKE_dorgqr64_(int layout, int64_t m, int64_t n, int64_t k, double* a, int64_t lda, const double* tau);
@@ -99,6 +102,20 @@ void solve_band(int64_t order, int64_t band, const double* banded, int64_t colum
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t,
                 int64_t stride_t) {
     check(scipy_LAPACKE_dgeqrt64_(column_major, rows, columns, count, a, stride_a, t, stride_t), "dgeqrt");
+}
+
+void dense_to_tridiagonal(int64_t order, double* a, int64_t stride_a, double* diagonal, double* off_diagonal) {
+    int64_t info = 0;
+    const auto call = [&](double* scales, double* work, int64_t work_length) {
+        scipy_dsytrd_64_("L", &order, a, &stride_a, diagonal, off_diagonal, scales, work, &work_length, &info, 1);
+        check(info, "dsytrd");
+    };
+    double work_size = 0;
+    call(nullptr, &work_size, -1);
+    // On cache lines of their own, which LAPACKE's buffers are not: sums may follow the alignment.
+    const auto work_length = static_cast<int64_t>(work_size);
+    AlignedBuffer scales(order), work(work_length);
+    call(scales.data(), work.data(), work_length);
 }
 
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a) {

@@ -38,6 +38,9 @@ void solve_band(int64_t order, int64_t band, const double* banded, int64_t colum
 // `count` = min(rows, columns), with Q = I - V T V^T.
 void qr_compact(int64_t rows, int64_t columns, int64_t count, double* a, int64_t stride_a, double* t, int64_t stride_t);
 
+// Tridiagonal form of a symmetric matrix given by its lower triangle, which is destroyed.
+void dense_to_tridiagonal(int64_t order, double* a, int64_t stride_a, double* diagonal, double* off_diagonal);
+
 // Q of the QR factorisation in place; rows >= columns.
 void orthonormalize(int64_t rows, int64_t columns, double* a, int64_t stride_a);
 

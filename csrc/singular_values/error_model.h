@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstdint>
 
+#include "eigenvalues/error_model.h"
+
 // The error constants behind every bound, in units of the largest singular value (squared for the Gram route);
 // README.md derives their form and shows the measurements that fix their factors.
 namespace lmscope::error_model {
-
-constexpr double unit_roundoff = 0x1p-53;
 
 // Sums added up one after another: independent errors grow with the square root of their number, those of equal terms
 // (every block of rows the same) linearly.
@@ -19,7 +19,7 @@ inline double additions_error(int64_t additions) {
 
 // Error of one eigenvalue of the accumulated Gram matrix over its largest one.
 inline double gram(int64_t columns, int64_t additions) {
-    return unit_roundoff * (80.0 + 0.75 * std::sqrt(static_cast<double>(columns)) + additions_error(additions));
+    return unit_roundoff * (reduction_units(columns) + additions_error(additions));
 }
 
 // Error of one singular value from the triangular factor over the largest one.
@@ -31,12 +31,6 @@ inline double qr(int64_t columns, int64_t additions) {
 // errors are independent but where all rows are alike, in which case one value carries the whole norm.
 inline double refined(double frobenius_norm, double largest) {
     return unit_roundoff * (4.0 * frobenius_norm + 32.0 * largest);
-}
-
-// A bound times 2^exponent; subnormal values are rounded themselves.
-inline double scaled_bound(double bound, int exponent) {
-    const double scaled = std::ldexp(bound, exponent);
-    return exponent < 0 && bound > 0 ? scaled + 0x1p-1074 : scaled;
 }
 
 // |sqrt(x) - sqrt(y)| for any y >= 0 with |x - y| <= error.

@@ -1,5 +1,7 @@
 #include "singular_values/gram.h"
 
+#include "eigenvalues/solver.h"
+
 #include <algorithm>
 
 namespace lmscope {
@@ -17,6 +19,8 @@ void Gram::merge(const Gram& other) {
     additions += other.additions + 1;
 }
 
-eigenvalues::BandForm Gram::band_form() const { return {columns, triangle.data(), columns}; }
+std::vector<double> Gram::eigenvalues() const {
+    return eigenvalues::values_of_symmetric(columns, triangle.data(), columns);
+}
 
 }  // namespace lmscope

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "eigenvalues/solver.h"
 #include "lmscope/matrix_view.h"
 #include "runtime/gram/gram.h"
 #include "singular_values/scaled_triangle.h"
@@ -15,8 +15,8 @@ struct Gram : ScaledTriangle {
     void add(const MatrixView& matrix);
     void merge(const Gram& other);
 
-    // Its eigenvalues, and what systems with it are solved by.
-    eigenvalues::BandForm band_form() const;
+    // Ascending.
+    std::vector<double> eigenvalues() const;
 };
 
 }  // namespace lmscope

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "singular_values/error_model.h"
 #include "singular_values/tail.h"
@@ -15,8 +16,7 @@ Spectrum by_qr(const MatrixView& matrix) {
     return spectrum_of(factor, matrix.columns);
 }
 
-Spectrum from_band_form(const Gram& gram, const eigenvalues::BandForm& form, int64_t count) {
-    const std::vector<double> eigenvalues = form.values();
+Spectrum from_eigenvalues(const Gram& gram, const std::vector<double>& eigenvalues, int64_t count) {
     const double largest = std::max(0.0, eigenvalues.back());
     const double error = error_model::gram(gram.columns, gram.additions) * largest;
     Spectrum spectrum;
@@ -41,7 +41,7 @@ Spectrum combined(const Spectrum& gram, Spectrum qr) {
 
 }  // namespace
 
-Spectrum spectrum_of(const Gram& gram, int64_t count) { return from_band_form(gram, gram.band_form(), count); }
+Spectrum spectrum_of(const Gram& gram, int64_t count) { return from_eigenvalues(gram, gram.eigenvalues(), count); }
 
 Spectrum spectrum_of(const TriangularFactor& factor, int64_t count) {
     Spectrum spectrum;
@@ -58,8 +58,10 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     if (method == SpectrumMethod::qr) return by_qr(matrix);
     Gram gram(matrix.columns);
     gram.add(matrix);
-    const eigenvalues::BandForm form = gram.band_form();
-    Spectrum spectrum = from_band_form(gram, form, matrix.columns);
+    std::optional<eigenvalues::BandForm> form;
+    const auto reduce = [&] { form.emplace(gram.columns, gram.triangle.data(), gram.columns); };
+    if (gram.columns > eigenvalues::most_in_one_stage) reduce();
+    Spectrum spectrum = from_eigenvalues(gram, form ? form->values() : gram.eigenvalues(), matrix.columns);
     const double largest = spectrum.values.front();
     if (method == SpectrumMethod::gram || largest == 0) return spectrum;
 
@@ -72,10 +74,14 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     const double noise = 4.0 * std::sqrt(error_model::gram(gram.columns, gram.additions)) * largest;
     const auto first_missed = spectrum.values[spectrum.values.size() - static_cast<size_t>(missed)];
     bool enough = false;
-    if (missed <= std::max<int64_t>(8, matrix.columns / 16))
-        enough = refine_small_tail(matrix, gram, form, missed, relative_tolerance, spectrum);
-    else if (first_missed <= noise)
+    if (missed <= std::max<int64_t>(8, matrix.columns / 16)) {
+        if (!form) reduce();
+        enough = refine_small_tail(matrix, gram, *form, missed, relative_tolerance, spectrum);
+    } else if (first_missed <= noise) {
+        form.reset();
         enough = refine_null_tail(matrix, gram, missed, relative_tolerance, spectrum);
+    }
+    form.reset();
     return enough ? spectrum : combined(spectrum, by_qr(matrix));
 }
 

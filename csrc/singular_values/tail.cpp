@@ -39,14 +39,15 @@ void normal_product(const MatrixView& matrix, int exponent, int64_t width, const
     });
 }
 
-// The Cholesky factor of B + shift I for a band matrix B; the shift grows until it exists.
+// The Cholesky factor of a Gram matrix's band plus a multiple of the identity, which grows until the factor exists.
 class ShiftedBand {
 public:
-    ShiftedBand(const eigenvalues::Band& band, double shift)
-        : order_(band.order), width_(band.width), factor_((band.width + 1) * band.order) {
-        for (bool positive = false; !positive; shift *= 8) {
+    ShiftedBand(const eigenvalues::BandForm& form, double least)
+        : order_(form.band().order), width_(form.band().width), factor_((width_ + 1) * order_) {
+        const eigenvalues::Band& band = form.band();
+        for (bool positive = false; !positive; least *= 8) {
             std::copy_n(band.entries.data(), (width_ + 1) * order_, factor_.data());
-            for (int64_t j = 0; j < order_; ++j) factor_[j * (width_ + 1)] += shift;
+            for (int64_t j = 0; j < order_; ++j) factor_[j * (width_ + 1)] += form.shift() + least;
             positive = blas::band_cholesky_lower(order_, width_, factor_.data());
         }
     }
@@ -139,7 +140,7 @@ bool refine_small_tail(const MatrixView& matrix, const Gram& gram, const eigenva
     const auto size = static_cast<size_t>(width);
     const double largest = std::ldexp(spectrum.values[0], -gram.exponent);
     const double floor = error_model::refined(frobenius_norm(gram), largest);
-    const ShiftedBand shifted(form.band(), error_model::gram(order, gram.additions) * largest * largest);
+    const ShiftedBand shifted(form, error_model::gram(order, gram.additions) * largest * largest);
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
     AlignedBuffer factor(width * width), right(width * width);
@@ -232,7 +233,7 @@ bool refine_null_tail(const MatrixView& matrix, const Gram& gram, int64_t count,
         });
         remainder.rows = matrix.rows;
     }
-    const std::vector<double> eigenvalues = remainder.band_form().values();
+    const std::vector<double> eigenvalues = remainder.eigenvalues();
     const double top = std::max(0.0, eigenvalues.back());
     const double error = error_model::gram(order, remainder.additions) * top;
     for (int64_t j = 0; j < count; ++j) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "eigenvalues/solver.h"
 #include "lmscope/matrix_view.h"
 #include "lmscope/singular_values.h"
 #include "singular_values/gram.h"

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from lmscope.kernels.runtime import cuda_available, get_num_threads, isa, set_num_threads, use_isa
     from lmscope.kernels.singular_values import SingularValues, StreamingSingularValues, singular_values
     from lmscope.kernels.singular_vectors import SingularVectors, singular_vectors
+    from lmscope.kernels.symmetric_eigenvalues import SymmetricEigenvalues, symmetric_eigenvalues
     from lmscope.output_embedding.apply_edit import EditedCheckpoint, apply_steering, remove_steering
     from lmscope.output_embedding.edit_file import load_steering, rounded_to
     from lmscope.output_embedding.encoding import token_probability_encoding
@@ -186,6 +187,7 @@ _HOME = {
     "StoredPrecision": "lmscope.analyses.stored_precision",
     "StreamingEntropy": "lmscope.analyses.streaming_entropy",
     "StreamingSingularValues": "lmscope.kernels.singular_values",
+    "SymmetricEigenvalues": "lmscope.kernels.symmetric_eigenvalues",
     "TensorInfo": "lmscope.checkpoints",
     "TextDistances": "lmscope.analyses.text_distances",
     "TokenAverages": "lmscope.representations.token_averages",
@@ -275,6 +277,7 @@ _HOME = {
     "steer_tokens": "lmscope.output_embedding.steering",
     "stored_precision": "lmscope.analyses.stored_precision",
     "summarise_selection": "lmscope.analyses.selection_summary",
+    "symmetric_eigenvalues": "lmscope.kernels.symmetric_eigenvalues",
     "text_distances": "lmscope.analyses.text_distances",
     "token_probability_encoding": "lmscope.output_embedding.encoding",
     "tokens": "lmscope.runs",
@@ -350,6 +353,7 @@ __all__ = [
     "StoredPrecision",
     "StreamingEntropy",
     "StreamingSingularValues",
+    "SymmetricEigenvalues",
     "TensorInfo",
     "TextDistances",
     "TokenAverages",
@@ -441,6 +445,7 @@ __all__ = [
     "steer_tokens",
     "stored_precision",
     "summarise_selection",
+    "symmetric_eigenvalues",
     "text_distances",
     "token_probability_encoding",
     "tokens",

@@ -38,6 +38,8 @@ def singular_vectors(
     str,
 ]: ...
 
+def symmetric_eigenvalues(a: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+
 class StreamingSingularValues:
     columns: int
     rows: int

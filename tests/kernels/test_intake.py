@@ -61,7 +61,9 @@ def test_broadcast(dtype: str) -> None:
         np.broadcast_to(row[:1, :1], (9, 8)),
     ):
         for method in METHODS:
-            same(singular_values(view, method=method), singular_values(np.array(view), method=method))
+            # Widened along the same dimension as the view: one set of bits for each.
+            copy = np.array(view, order="F" if view.strides[1] == 0 < view.strides[0] else "C")
+            same(singular_values(view, method=method), singular_values(copy, method=method))
 
 
 @pytest.mark.parametrize("dtype", shapes.DTYPES)

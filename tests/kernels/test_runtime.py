@@ -1,4 +1,4 @@
-"""Threads, instruction sets, forks: none of them changes a bit of a result."""
+"""Threads and forks change no bit of a result, instruction sets none beyond its bounds."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from lmscope.kernels.singular_values import StreamingSingularValues, singular_va
 
 from .. import shapes
 from ..levels import LEVELS
+
+METHODS: tuple[Any, ...] = ("auto", "gram", "qr")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def matrices() -> dict[str, Any]:
 
 def bits(matrix: Any) -> list[bytes]:
     found = []
-    for method in ("auto", "gram", "qr"):
+    for method in METHODS:
         result = singular_values(matrix, method=method)
         found += [result.values.tobytes(), result.bounds.tobytes(), result.method.encode()]
     return found
@@ -80,10 +82,11 @@ def test_second_passes_are_among_the_matrices() -> None:
 
 
 @pytest.mark.parametrize("name", matrices())
-def test_bits_do_not_depend_on_the_instruction_set(name: str) -> None:
+def test_instruction_sets_agree_within_the_bounds(name: str) -> None:
+    """Their kernels fuse multiply-adds, or not, and sum in lanes of their own."""
     matrix = matrices()[name]
     runtime.use_isa("scalar")
-    expected = bits(matrix)
+    expected = {method: singular_values(matrix, method=method) for method in METHODS}
     compared = 0
     for level in LEVELS[1:]:
         try:
@@ -91,7 +94,10 @@ def test_bits_do_not_depend_on_the_instruction_set(name: str) -> None:
         except ValueError:
             continue
         assert runtime.isa() == level
-        assert bits(matrix) == expected
+        for method, scalar in expected.items():
+            found = singular_values(matrix, method=method)
+            assert found.method == scalar.method
+            assert np.all(np.abs(found.values - scalar.values) <= found.bounds + scalar.bounds)
         compared += 1
     if compared == 0:
         pytest.skip("this CPU has neither AVX2 nor AVX-512")

@@ -31,6 +31,11 @@ Tiles::Tiles(int64_t order_, const double* lower, int64_t stride)
     });
 }
 
+void Tiles::subtract_from_diagonal(double shift) {
+    for (int64_t i = 0; i < order; ++i)
+        tile(i / tile_order, i / tile_order)[i % tile_order * (tile_order + 1)] -= shift;
+}
+
 void Tiles::reflect(const double* unit_vector) {
     const int64_t padded = blocks * tile_order;
     AlignedBuffer v(padded), w(padded);

@@ -13,6 +13,8 @@ public:
     // From the lower triangle of a column-major matrix.
     Tiles(int64_t order, const double* lower, int64_t stride);
 
+    void subtract_from_diagonal(double shift);
+
     // A <- H A H with the reflection H = I - 2 v v^T, v a unit vector.
     void reflect(const double* v);
 

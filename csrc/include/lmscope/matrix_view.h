@@ -28,4 +28,17 @@ struct MatrixView {
     }
 };
 
+// Matrices of one shape, `stride` elements apart.
+struct MatrixStack {
+    MatrixView first;
+    int64_t count = 1;
+    int64_t stride = 0;
+
+    MatrixView operator[](int64_t index) const {
+        MatrixView matrix = first;
+        matrix.data = static_cast<const char*>(first.data) + index * stride * size_in_bytes(first.dtype);
+        return matrix;
+    }
+};
+
 }  // namespace lmscope
