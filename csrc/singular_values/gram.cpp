@@ -3,12 +3,17 @@
 #include <algorithm>
 
 #include "eigenvalues/solver.h"
+#include "runtime/integer_gram/integer_gram.h"
 
 namespace lmscope {
 Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
 void Gram::add(const MatrixView& matrix) {
     if (!admit(matrix)) return;
+    if (exponent == 0 && integer_gram::pays(matrix)) {
+        additions += integer_gram::add(matrix, triangle.data());
+        return;
+    }
     for_each_chunk(matrix, elements::chunk_rows(columns), exponent, [&](const elements::Chunk& chunk) {
         add_chunk(chunk, columns, triangle.data());
         ++additions;
