@@ -47,8 +47,7 @@ float value_of(uint16_t element, const Format& format) {
 }  // namespace
 
 Panels::Panels(int64_t columns, int64_t most_rows)
-    : columns_(columns),
-      count_((columns + panel - 1) / panel),
+    : count_((columns + panel - 1) / panel),
       most_rows_((most_rows + row_granule - 1) / row_granule * row_granule),
       digits_(count_ * most_rows_ / quad * quad_bytes / 8),
       elements_(count_ * most_rows_ * panel / 4),
@@ -72,8 +71,8 @@ void Panels::split_panel(const MatrixView& matrix, int64_t first, int64_t rows, 
     for (int64_t j = 0; j < panel; ++j) one.unit[j] = std::ldexp(1.0, units[j] - type_->format.bias);
     std::fill_n(one.high_sums, panel, 0);
     std::fill_n(one.low_sums, panel, 0);
-    auto* digits = const_cast<int8_t*>(this->digits(p));
-    auto* elements = const_cast<uint16_t*>(this->elements(p));
+    int8_t* digits = reinterpret_cast<int8_t*>(digits_.data()) + digits_before(p);
+    uint16_t* elements = reinterpret_cast<uint16_t*>(elements_.data()) + elements_before(p);
     uint32_t* masks = masks_.data() + p * most_rows_;
     const int64_t whole = rows / quad * quad;
     type_->split({source.data, source.stride, whole, units, digits, elements, masks, one.high_sums, one.low_sums});

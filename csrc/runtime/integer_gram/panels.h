@@ -21,11 +21,9 @@ public:
     int64_t quads() const { return rows_ / quad; }
     int64_t leftovers() const;
 
-    const int8_t* digits(int64_t p) const {
-        return reinterpret_cast<const int8_t*>(digits_.data()) + p * most_rows_ / quad * quad_bytes;
-    }
+    const int8_t* digits(int64_t p) const { return reinterpret_cast<const int8_t*>(digits_.data()) + digits_before(p); }
     const uint16_t* elements(int64_t p) const {
-        return reinterpret_cast<const uint16_t*>(elements_.data()) + p * most_rows_ * panel;
+        return reinterpret_cast<const uint16_t*>(elements_.data()) + elements_before(p);
     }
     const uint32_t* masks(int64_t p) const { return masks_.data() + p * most_rows_; }
     int64_t rows() const { return rows_; }
@@ -45,10 +43,11 @@ private:
         std::vector<Leftover> leftovers;
     };
 
+    int64_t digits_before(int64_t p) const { return p * most_rows_ / quad * quad_bytes; }
+    int64_t elements_before(int64_t p) const { return p * most_rows_ * panel; }
     void split_panel(const MatrixView& matrix, int64_t first, int64_t rows, int64_t p);
     void collect(int64_t p);
 
-    int64_t columns_;
     int64_t count_;
     int64_t most_rows_;
     int64_t rows_ = 0;
