@@ -3,8 +3,8 @@
 include(CheckCXXCompilerFlag)
 set(LMSCOPE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(LMSCOPE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c)
-set(LMSCOPE_ISA_FLAGS_avx512_bf16 -mavx512bf16 ${LMSCOPE_ISA_FLAGS_avx512})
-set(LMSCOPE_ISA_FLAGS_amx -mamx-tile -mamx-bf16 ${LMSCOPE_ISA_FLAGS_avx512})
+set(LMSCOPE_ISA_FLAGS_avx512_bf16 -mavx512bf16 -mavx512vnni ${LMSCOPE_ISA_FLAGS_avx512})
+set(LMSCOPE_ISA_FLAGS_amx -mamx-tile -mamx-bf16 -mamx-int8 ${LMSCOPE_ISA_FLAGS_avx512})
 
 function(lmscope_isa_source target isa source)
   list(JOIN LMSCOPE_ISA_FLAGS_${isa} " " flags)

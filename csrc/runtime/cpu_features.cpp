@@ -21,10 +21,10 @@ constexpr Isa all_levels[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_b
 __attribute__((target("xsave"))) uint64_t saved_states() { return _xgetbv(0); }
 
 bool tiles_are_saved() {
-    constexpr uint32_t amx_bf16_and_tile = 1U << 22 | 1U << 24;  // CPUID leaf 7, EDX
-    constexpr uint64_t configuration_and_data = 3ULL << 17;      // XCR0
+    constexpr uint32_t amx = 1U << 22 | 1U << 24 | 1U << 25;  // CPUID leaf 7, EDX: bf16, tile, int8
+    constexpr uint64_t configuration_and_data = 3ULL << 17;   // XCR0
     uint32_t a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & amx_bf16_and_tile) == amx_bf16_and_tile &&
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & amx) == amx &&
            (saved_states() & configuration_and_data) == configuration_and_data;
 }
 
@@ -57,7 +57,9 @@ bool available(Isa isa) {
 #endif
         case Isa::avx512_bf16:
 #ifdef LMSCOPE_HAVE_AVX512_BF16
-            return available(Isa::avx512) && __builtin_cpu_supports("avx512bf16");
+            // Every CPU that has BF16 has the older VNNI, but a hypervisor may hide it.
+            return available(Isa::avx512) && __builtin_cpu_supports("avx512bf16") &&
+                   __builtin_cpu_supports("avx512vnni");
 #else
             return false;
 #endif

@@ -1,15 +1,17 @@
 #include "singular_values/gram.h"
 
 #include "eigenvalues/solver.h"
-
-#include <algorithm>
+#include "runtime/integer_gram/integer_gram.h"
 
 namespace lmscope {
+
 Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
 void Gram::add(const MatrixView& matrix) {
     if (!admit(matrix)) return;
-    additions += add_gram(matrix, elements::chunk_rows(columns), exponent, triangle.data());
+    additions += exponent == 0 && integer_gram::pays(matrix)
+                     ? integer_gram::add(matrix, triangle.data())
+                     : add_gram(matrix, elements::chunk_rows(columns), exponent, triangle.data());
 }
 
 void Gram::merge(const Gram& other) {

@@ -1,6 +1,6 @@
 // The tile instructions of AMX as Intel defines them (Software Developer's Manual, volume 2: LDTILECFG, TILELOADD,
-// TDPBF16PS and so on), under the names of the intrinsics: for a source compiled with `-include tiles.h`. What the
-// processor would answer with a fault throws.
+// TDPBF16PS, TDPBSSD and so on), under the names of the intrinsics: for a source compiled with `-include tiles.h`. What
+// the processor would answer with a fault throws.
 #pragma once
 
 #include <immintrin.h>
@@ -88,14 +88,33 @@ inline float bfloat16_at(int tile, int row, int index) {
     return flushed(value);
 }
 
+inline void require_product(int target, int a, int b, const char* fault_of_registers, const char* fault_of_shapes) {
+    for (const int tile : {target, a, b}) require_usable(tile);
+    require(target != a && target != b && a != b, fault_of_registers);
+    require(tiles.rows[a] == tiles.rows[target] && tiles.bytes[b] == tiles.bytes[target] &&
+                tiles.bytes[a] == 4 * tiles.rows[b],
+            fault_of_shapes);
+}
+
+// Sums wrap, as unsigned numbers do.
+inline void dot_product_int8(int target, int a, int b) {
+    require_product(target, a, b, "TDPBSSD: one register twice", "TDPBSSD: shapes do not match");
+    for (int row = 0; row < tiles.rows[target]; ++row)
+        for (int column = 0; column < tiles.bytes[target] / 4; ++column) {
+            uint32_t sum;
+            std::memcpy(&sum, &tiles.data[target][row][4 * column], sizeof sum);
+            for (int quad = 0; quad < tiles.rows[b]; ++quad)
+                for (int k = 0; k < 4; ++k)
+                    sum += static_cast<uint32_t>(static_cast<int8_t>(tiles.data[a][row][4 * quad + k]) *
+                                                 static_cast<int8_t>(tiles.data[b][quad][4 * column + k]));
+            std::memcpy(&tiles.data[target][row][4 * column], &sum, sizeof sum);
+        }
+}
+
 // Even and odd products of a row are added up apart, each with one rounding to nearest; then both sums, and last their
 // sum to the target.
 inline void dot_product_bfloat16(int target, int a, int b) {
-    for (const int tile : {target, a, b}) require_usable(tile);
-    require(target != a && target != b && a != b, "TDPBF16PS: one register twice");
-    require(tiles.rows[a] == tiles.rows[target] && tiles.bytes[b] == tiles.bytes[target] &&
-                tiles.bytes[a] == 4 * tiles.rows[b],
-            "TDPBF16PS: shapes do not match");
+    require_product(target, a, b, "TDPBF16PS: one register twice", "TDPBF16PS: shapes do not match");
     const int columns = tiles.bytes[target] / 4;
     for (int row = 0; row < tiles.rows[target]; ++row) {
         float sums[2][most_bytes / 4] = {};
@@ -123,9 +142,11 @@ inline void dot_product_bfloat16(int target, int a, int b) {
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
+#undef _tile_dpbssd
 #define _tile_loadconfig emulated_amx::load_configuration
 #define _tile_release emulated_amx::release
 #define _tile_zero emulated_amx::zero
 #define _tile_loadd emulated_amx::load
 #define _tile_stored emulated_amx::store
 #define _tile_dpbf16ps emulated_amx::dot_product_bfloat16
+#define _tile_dpbssd emulated_amx::dot_product_int8
