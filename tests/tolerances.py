@@ -34,9 +34,10 @@ def vector_miss(smaller_side: int) -> float:
 
 
 # A residual measured in float64 against one in extended precision: products of depth n, each of norm at most
-# the largest value, rounded in sums whose errors grow with the square root of n.
-def measured_miss(depth: int) -> float:
-    return float(UNIT_ROUNDOFF * (16 + 2 * depth**0.5))
+# the largest value, rounded in sums whose errors grow with the square root of n, or, where all terms are alike
+# and every addition errs the same way, with a third of it (csrc/singular_values/README.md).
+def measured_miss(depth: int, *, alike: bool) -> float:
+    return float(UNIT_ROUNDOFF * (16 + (max(2 * depth**0.5, depth / 3) if alike else 2 * depth**0.5)))
 
 
 # Products with a float64 orthogonal matrix: the matrix that the kernel sees has moved by a few sqrt(n) u of

@@ -33,36 +33,20 @@ void require_square(const MatrixStack& matrices) {
         throw UnsupportedDType("a is a CUDA tensor; this kernel runs on the CPU: pass it with .cpu()");
 }
 
-void copy_upper_to_lower(int64_t order, double* matrix) {
-    constexpr int64_t block = 64;
-    const int64_t blocks = (order + block - 1) / block;
-    parallel_for(blocks, [&](int64_t block_column) {
-        const int64_t end = std::min(order, (block_column + 1) * block);
-        for (int64_t top = block_column * block; top < order; top += block)
-            for (int64_t j = block_column * block; j < end; ++j)
-                for (int64_t i = std::max(j + 1, top); i < std::min(order, top + block); ++i)
-                    matrix[i + j * order] = matrix[j + i * order];
-    });
-}
-
-// Column-major; what lies above the diagonal is of no use.
-AlignedBuffer lower_triangle(const MatrixView& matrix) {
+// Of the lower triangle. Magnitudes are ordered as their bits are.
+double largest_magnitude(const MatrixView& matrix) {
+    constexpr int64_t lines_per_task = 64;
     const int64_t order = matrix.rows;
-    AlignedBuffer target(order * order);
-    // Rows in memory become columns: the lower triangle then lies above the diagonal.
-    if (elements::widen_rows(matrix, 0, order, 0, target.data()).transposed) copy_upper_to_lower(order, target.data());
-    return target;
-}
-
-// Of the lower triangle; not finite where an entry is not. Magnitudes are ordered as their bits are, NaN last.
-double largest_magnitude(int64_t order, const double* matrix) {
-    constexpr int64_t columns_per_task = 64;
-    std::vector<int64_t> largest(static_cast<size_t>((order + columns_per_task - 1) / columns_per_task));
+    const bool down = matrix.row_stride == 1;
+    std::vector<int64_t> largest(static_cast<size_t>((order + lines_per_task - 1) / lines_per_task));
     parallel_for(static_cast<int64_t>(largest.size()), [&](int64_t task) {
+        AlignedBuffer line(order);
         int64_t found = 0;
-        for (int64_t j = task * columns_per_task; j < std::min(order, (task + 1) * columns_per_task); ++j)
-            for (int64_t i = j; i < order; ++i)
-                found = std::max(found, std::bit_cast<int64_t>(std::fabs(matrix[i + j * order])));
+        for (int64_t i = task * lines_per_task; i < std::min(order, (task + 1) * lines_per_task); ++i) {
+            const int64_t count = down ? order - i : i + 1;
+            elements::widen_line(matrix, i, down ? i : 0, count, down, 1.0, line.data());
+            for (int64_t j = 0; j < count; ++j) found = std::max(found, std::bit_cast<int64_t>(std::fabs(line[j])));
+        }
         largest[static_cast<size_t>(task)] = found;
     });
     return std::bit_cast<double>(*std::max_element(largest.begin(), largest.end()));
@@ -77,15 +61,10 @@ int scale_exponent(double largest) {
 
 Outcome solve(const MatrixView& view, double* values, double* bounds) {
     const int64_t order = view.rows;
-    AlignedBuffer matrix = lower_triangle(view);
-    const double largest = largest_magnitude(order, matrix.data());
-    if (!std::isfinite(largest)) return Outcome::not_finite;
+    if (!elements::lower_is_finite(view)) return Outcome::not_finite;
+    const double largest = largest_magnitude(view);
     const int exponent = scale_exponent(largest);
-    if (exponent != 0) {
-        const double factor = std::ldexp(1.0, -exponent);
-        for (int64_t i = 0; i < order * order; ++i) matrix[i] *= factor;
-    }
-    const std::vector<double> ascending = eigenvalues::values_of_symmetric(order, matrix.data(), order);
+    const std::vector<double> ascending = eigenvalues::values_of_symmetric(view, exponent);
     const double norm = std::max(std::fabs(ascending.front()), std::fabs(ascending.back()));
     const double bound = error_model::unit_roundoff * error_model::reduction_units(order) * norm;
     std::transform(ascending.rbegin(), ascending.rend(), values,
@@ -97,18 +76,8 @@ Outcome solve(const MatrixView& view, double* values, double* bounds) {
 [[noreturn]] void refuse(const MatrixView& view, const std::string& name, Outcome outcome) {
     if (outcome == Outcome::beyond_float64)
         throw InvalidArgument("an eigenvalue of " + name + " exceeds the range of float64: scale the matrix down");
-    const AlignedBuffer matrix = lower_triangle(view);
-    for (int64_t row = 0;; ++row)
-        for (int64_t column = 0; column <= row; ++column) {
-            const double value = matrix[row + column * view.rows];
-            if (std::isfinite(value)) continue;
-            throw InvalidArgument(name + " has " +
-                                  (std::isnan(value) ? "NaN"
-                                   : value > 0       ? "Inf"
-                                                     : "-Inf") +
-                                  " at row " + std::to_string(row) + ", column " + std::to_string(column) +
-                                  "; all values of the lower triangle must be finite");
-        }
+    throw InvalidArgument(name + " has " + elements::first_non_finite_of_lower(view) +
+                          "; all values of the lower triangle must be finite");
 }
 
 }  // namespace

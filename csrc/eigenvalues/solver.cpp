@@ -6,8 +6,9 @@
 
 #include "eigenvalues/band/band_to_tridiagonal.h"
 #include "eigenvalues/dense/dense_to_tridiagonal.h"
+#include "eigenvalues/dense/reflection.h"
 #include "runtime/blas.h"
-#include "runtime/random_fill.h"
+#include "runtime/elements/elements.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::eigenvalues {
@@ -15,13 +16,15 @@ namespace {
 
 using blas::Op;
 
-// Reflectors that are not quite orthogonal move equal values all one way, in proportion to their size: with the mean
-// subtracted none is left of a multiple of the identity, and half of two clusters. Without rounding errors where all
-// entries are equal.
-double mean_of_diagonal(int64_t order, const double* lower, int64_t stride) {
+// Reflectors that are not quite orthogonal move equal values all one way, in proportion to their size: with the mean of
+// the diagonal subtracted none is left of a multiple of the identity, and half of two clusters. Without rounding errors
+// where all entries are equal.
+template <typename Diagonal>
+double mean_of(int64_t order, Diagonal&& diagonal) {
+    const double first = diagonal(0);
     double sum = 0;
-    for (int64_t i = 0; i < order; ++i) sum += lower[i + i * stride] - lower[0];
-    return lower[0] + sum / static_cast<double>(order);
+    for (int64_t i = 0; i < order; ++i) sum += diagonal(i) - first;
+    return first + sum / static_cast<double>(order);
 }
 
 std::vector<double> shifted_back(std::vector<double> values, double shift) {
@@ -35,12 +38,32 @@ BandReduction reduced(Tiles& tiles, double shift, const double* reflection) {
     return dense_to_band(tiles);
 }
 
-AlignedBuffer random_unit_vector(int64_t order) {
-    AlignedBuffer v(order);
-    fill_random(order, v.data());
-    const double norm = std::sqrt(std::inner_product(v.data(), v.data() + order, v.data(), 0.0));
-    for (int64_t i = 0; i < order; ++i) v[i] /= norm;
-    return v;
+// Column-major, from the lower triangle times 2^-exponent.
+AlignedBuffer whole(const MatrixView& matrix, int exponent) {
+    const int64_t order = matrix.rows;
+    const double scale = std::ldexp(1.0, -exponent);
+    const bool down = matrix.row_stride == 1;
+    AlignedBuffer target(order * order);
+    for (int64_t i = 0; i < order; ++i) {
+        double* line = target.data() + i * order;
+        if (down)
+            elements::widen_line(matrix, i, i, order - i, true, scale, line + i);
+        else
+            elements::widen_line(matrix, i, 0, i + 1, false, scale, line);
+    }
+    for (int64_t j = 0; j < order; ++j)
+        for (int64_t i = j + 1; i < order; ++i)
+            (down ? target[j + i * order] : target[i + j * order]) =
+                down ? target[i + j * order] : target[j + i * order];
+    return target;
+}
+
+std::vector<double> in_one_stage(const MatrixView& view, int exponent) {
+    const int64_t order = view.rows;
+    AlignedBuffer matrix = whole(view, exponent);
+    const double shift = mean_of(order, [&](int64_t i) { return matrix[i + i * order]; });
+    for (int64_t i = 0; i < order; ++i) matrix[i + i * order] -= shift;
+    return shifted_back(values_of(dense_to_tridiagonal(order, matrix.data())), shift);
 }
 
 // Columns that one task rotates: all panels pass over them without waiting for others.
@@ -48,18 +71,14 @@ int64_t group_of(int64_t columns) { return std::clamp<int64_t>((columns + 15) / 
 
 }  // namespace
 
-std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride) {
-    if (order > most_in_one_stage) return BandForm(order, lower, stride).values();
-    const double shift = mean_of_diagonal(order, lower, stride);
-    return shifted_back(values_of(dense_to_tridiagonal(order, lower, stride, shift)), shift);
+std::vector<double> values_of_symmetric(const MatrixView& matrix, int exponent) {
+    return matrix.rows > most_in_one_stage ? BandForm(matrix, exponent).values() : in_one_stage(matrix, exponent);
 }
 
-// A fixed random reflection before the reduction leaves no equal entries: those make its rounding errors all have one
-// sign and add up.
-BandForm::BandForm(int64_t order, const double* lower, int64_t stride)
-    : shift_(mean_of_diagonal(order, lower, stride)),
-      reflection_(random_unit_vector(order)),
-      tiles_(order, lower, stride),
+BandForm::BandForm(const MatrixView& matrix, int exponent)
+    : reflection_(reflection_vector(matrix.rows)),
+      tiles_(matrix, exponent),
+      shift_(mean_of(matrix.rows, [&](int64_t i) { return tiles_.at(i, i); })),
       reduction_(reduced(tiles_, shift_, reflection_.data())) {}
 
 std::vector<double> BandForm::values() const {

@@ -5,6 +5,7 @@
 
 #include "eigenvalues/dense/dense_to_band.h"
 #include "eigenvalues/dense/tiles.h"
+#include "lmscope/matrix_view.h"
 #include "runtime/aligned_buffer.h"
 
 namespace lmscope::eigenvalues {
@@ -12,15 +13,15 @@ namespace lmscope::eigenvalues {
 // Matrices up to this order go to tridiagonal form at once, on the calling thread alone: README.md has the times.
 constexpr int64_t most_in_one_stage = 512;
 
-// Ascending eigenvalues of the symmetric matrix whose lower triangle is given (column-major). The same bits for any
+// Ascending eigenvalues of the symmetric matrix times 2^-exponent whose lower triangle is given. The same bits for any
 // number of threads.
-std::vector<double> values_of_symmetric(int64_t order, const double* lower, int64_t stride);
+std::vector<double> values_of_symmetric(const MatrixView& matrix, int exponent = 0);
 
-// A = U (B + shift I) U^T for a symmetric matrix A, given by its lower triangle (column-major), with a band matrix B
-// and an orthogonal one U. The same bits for any number of threads.
+// A = U (B + shift I) U^T for such a matrix, with a band matrix B and an orthogonal one U. The same bits for any number
+// of threads.
 class BandForm {
 public:
-    BandForm(int64_t order, const double* lower, int64_t stride);
+    explicit BandForm(const MatrixView& matrix, int exponent = 0);
 
     // Ascending eigenvalues.
     std::vector<double> values() const;
@@ -38,9 +39,9 @@ private:
     template <typename Panels>
     void for_each_group(int64_t columns, double* x, Panels&& panels) const;
 
-    const double shift_;
     const AlignedBuffer reflection_;
     Tiles tiles_;
+    const double shift_;
     BandReduction reduction_;
 };
 

@@ -21,8 +21,8 @@ void Gram::merge(const Gram& other) {
     additions += other.additions + 1;
 }
 
-std::vector<double> Gram::eigenvalues() const {
-    return eigenvalues::values_of_symmetric(columns, triangle.data(), columns);
-}
+MatrixView Gram::view() const { return {triangle.data(), DType::float64, columns, columns, 1, columns}; }
+
+std::vector<double> Gram::eigenvalues() const { return eigenvalues::values_of_symmetric(view()); }
 
 }  // namespace lmscope

@@ -15,6 +15,9 @@ struct Gram : ScaledTriangle {
     void add(const MatrixView& matrix);
     void merge(const Gram& other);
 
+    // Of whose entries the lower triangle counts.
+    MatrixView view() const;
+
     // Ascending.
     std::vector<double> eigenvalues() const;
 };

@@ -59,7 +59,7 @@ Spectrum cpu_singular_values(const MatrixView& matrix, SpectrumMethod method, do
     Gram gram(matrix.columns);
     gram.add(matrix);
     std::optional<eigenvalues::BandForm> form;
-    const auto reduce = [&] { form.emplace(gram.columns, gram.triangle.data(), gram.columns); };
+    const auto reduce = [&] { form.emplace(gram.view()); };
     if (gram.columns > eigenvalues::most_in_one_stage) reduce();
     Spectrum spectrum = from_eigenvalues(gram, form ? form->values() : gram.eigenvalues(), matrix.columns);
     const double largest = spectrum.values.front();

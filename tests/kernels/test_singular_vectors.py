@@ -44,7 +44,8 @@ def check(matrix: Any, *, route: str | None = None, **options: Any) -> SingularV
     misses = reference.misses(matrix, result.values, result.left, result.right)
     assert misses.residual.max() <= tolerances.vector_miss(small) * largest + 2.0**-1074 * small
     assert misses.orthogonality <= tolerances.vector_miss(small)
-    slack = tolerances.measured_miss(max(rows, columns))
+    alike = bool(np.all(np.asarray(matrix) == np.asarray(matrix)[0, 0]))
+    slack = tolerances.measured_miss(max(rows, columns), alike=alike)
     assert np.all(np.abs(misses.residual - result.residual) <= slack * largest + 2.0**-1074 * small)
     assert abs(misses.orthogonality - result.orthogonality) <= slack
     # Weyl: the values of W and of U S V^T differ by at most the norm of the difference.

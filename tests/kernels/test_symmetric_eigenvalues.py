@@ -278,6 +278,16 @@ def test_non_finite_is_found(dtype: str) -> None:
             symmetric_eigenvalues(np.asfortranarray(stack[2]))
 
 
+@pytest.mark.parametrize("dtype", shapes.DTYPES)
+def test_non_finite_is_found_where_vectors_do_not_fit(dtype: str) -> None:
+    matrix = np.eye(3).astype(shapes.DTYPES[dtype])
+    matrix[1, 0] = np.inf
+    with pytest.raises(ValueError, match=r"a has Inf at row 1, column 0"):
+        symmetric_eigenvalues(matrix)
+    matrix[1, 0], matrix[0, 1] = 0, np.nan  # above the diagonal nothing is read
+    assert symmetric_eigenvalues(matrix).values.tolist() == [1, 1, 1]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_cuda_tensor_is_refused_in_words() -> None:

@@ -6,8 +6,8 @@
 
 namespace lmscope::eigenvalues {
 
-// A tridiagonal matrix with the eigenvalues, less `shift`, of the symmetric one whose lower triangle is given
-// (column-major), in one stage and on the calling thread alone.
-Tridiagonal dense_to_tridiagonal(int64_t order, const double* lower, int64_t stride, double shift);
+// A tridiagonal matrix with the eigenvalues of the symmetric one given (whole, column-major, without gaps) and
+// destroyed, in one stage and on the calling thread alone.
+Tridiagonal dense_to_tridiagonal(int64_t order, double* matrix);
 
 }  // namespace lmscope::eigenvalues

@@ -1,34 +1,53 @@
 #include "eigenvalues/dense/tiles.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
+#include "runtime/elements/elements.h"
 #include "runtime/lower_blocks.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::eigenvalues {
 
-Tiles::Tiles(int64_t order_, const double* lower, int64_t stride)
-    : order(order_),
-      blocks((order_ + tile_order - 1) / tile_order),
+Tiles::Tiles(const MatrixView& matrix, int exponent)
+    : order(matrix.rows),
+      blocks((matrix.rows + tile_order - 1) / tile_order),
       entries_(lower_blocks(blocks) * tile_order * tile_order) {
+    const double scale = std::ldexp(1.0, -exponent);
     parallel_for(lower_blocks(blocks), [&](int64_t task) {
         const auto [row, column] = lower_block(task);
-        const int64_t top = row * tile_order;
-        const int64_t left = column * tile_order;
-        const int64_t height = std::min(tile_order, order - top);
-        const int64_t width = std::min(tile_order, order - left);
-        double* target = tile(row, column);
-        std::fill_n(target, tile_order * tile_order, 0.0);
-        for (int64_t j = 0; j < width; ++j) {
-            const double* source = lower + top + (left + j) * stride;
-            const int64_t from = row == column ? j : 0;
-            std::copy(source + from, source + height, target + from + j * tile_order);
-            if (row == column)
-                for (int64_t i = j + 1; i < height; ++i) target[j + i * tile_order] = source[i];
-        }
+        fill(matrix, scale, row, column);
     });
+}
+
+// Along the lines of the matrix in memory.
+void Tiles::fill(const MatrixView& matrix, double scale, int64_t row, int64_t column) {
+    const int64_t top = row * tile_order;
+    const int64_t left = column * tile_order;
+    const int64_t height = std::min(tile_order, order - top);
+    const int64_t width = std::min(tile_order, order - left);
+    const bool on_diagonal = row == column;
+    double* target = tile(row, column);
+    std::fill_n(target, tile_order * tile_order, 0.0);
+    if (matrix.row_stride == 1) {
+        for (int64_t j = 0; j < width; ++j) {
+            const int64_t from = on_diagonal ? j : 0;
+            elements::widen_line(matrix, top + from, left + j, height - from, true, scale,
+                                 target + from + j * tile_order);
+        }
+    } else {
+        double line[tile_order];
+        for (int64_t i = 0; i < height; ++i) {
+            const int64_t count = on_diagonal ? i + 1 : width;
+            elements::widen_line(matrix, top + i, left, count, false, scale, line);
+            for (int64_t j = 0; j < count; ++j) target[i + j * tile_order] = line[j];
+        }
+    }
+    if (!on_diagonal) return;
+    for (int64_t j = 0; j < width; ++j)
+        for (int64_t i = j + 1; i < height; ++i) target[j + i * tile_order] = target[i + j * tile_order];
 }
 
 void Tiles::subtract_from_diagonal(double shift) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "eigenvalues/dense/tile.h"
+#include "lmscope/matrix_view.h"
 #include "runtime/aligned_buffer.h"
 
 namespace lmscope::eigenvalues {
@@ -10,8 +11,8 @@ namespace lmscope::eigenvalues {
 // The lower triangle of a symmetric matrix in tiles, those on the diagonal whole; zeros beyond its order.
 class Tiles {
 public:
-    // From the lower triangle of a column-major matrix.
-    Tiles(int64_t order, const double* lower, int64_t stride);
+    // From the lower triangle of a square matrix times 2^-exponent.
+    Tiles(const MatrixView& matrix, int exponent);
 
     void subtract_from_diagonal(double shift);
 
@@ -30,6 +31,8 @@ public:
     const int64_t blocks;
 
 private:
+    void fill(const MatrixView& matrix, double scale, int64_t row, int64_t column);
+
     AlignedBuffer entries_;
 };
 

@@ -78,18 +78,20 @@ bool line_is_finite(DType dtype, const void* source, int64_t count) {
     return true;
 }
 
-int64_t first_non_finite(const MatrixView& matrix, int64_t row) {
-    if (matrix.column_stride == 1 && line_is_finite(matrix.dtype, matrix.at(row, 0), matrix.columns)) return -1;
-    for (int64_t column = 0; column < matrix.columns; ++column)
+// Among the first `count` elements of a row; -1 where there is none.
+int64_t first_non_finite(const MatrixView& matrix, int64_t row, int64_t count) {
+    if (matrix.column_stride == 1 && line_is_finite(matrix.dtype, matrix.at(row, 0), count)) return -1;
+    for (int64_t column = 0; column < count; ++column)
         if (!line_is_finite(matrix.dtype, matrix.at(row, column), 1)) return column;
     return -1;
 }
 
 std::string text_of(const MatrixView& matrix, int64_t row, int64_t column) {
+    const std::string place = " at row " + std::to_string(row) + ", column " + std::to_string(column);
     if (matrix.dtype == DType::float64) {
         double value;
         std::memcpy(&value, matrix.at(row, column), sizeof value);
-        return std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf";
+        return (std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf") + place;
     }
     const auto* bytes = static_cast<const unsigned char*>(matrix.at(row, column));
     uint32_t bits = 0;
@@ -98,7 +100,7 @@ std::string text_of(const MatrixView& matrix, int64_t row, int64_t column) {
     else
         bits = static_cast<uint32_t>(bytes[0] | bytes[1] << 8) << 16;
     const uint32_t mantissa = matrix.dtype == DType::float16 ? 0x03ff0000U : 0x007fffffU;
-    return (bits & mantissa) != 0 ? "NaN" : (bits >> 31) != 0 ? "-Inf" : "Inf";
+    return ((bits & mantissa) != 0 ? "NaN" : (bits >> 31) != 0 ? "-Inf" : "Inf") + place;
 }
 
 }  // namespace
@@ -108,15 +110,31 @@ void require_finite(const MatrixView& matrix, const char* argument) {
     const bool by_columns = matrix.column_stride != 1 && matrix.row_stride == 1;
     const MatrixView lines = by_columns ? matrix.transposed() : matrix;
     bool finite = true;
-    for (int64_t line = 0; line < lines.rows && finite; ++line) finite = first_non_finite(lines, line) < 0;
+    for (int64_t line = 0; line < lines.rows && finite; ++line)
+        finite = first_non_finite(lines, line, lines.columns) < 0;
     if (finite) return;
     for (int64_t row = 0; row < matrix.rows; ++row) {
-        const int64_t column = first_non_finite(matrix, row);
+        const int64_t column = first_non_finite(matrix, row, matrix.columns);
         if (column >= 0)
-            throw InvalidArgument(std::string(argument) + " has " + text_of(matrix, row, column) + " at row " +
-                                  std::to_string(row) + ", column " + std::to_string(column) +
+            throw InvalidArgument(std::string(argument) + " has " + text_of(matrix, row, column) +
                                   "; all values must be finite");
     }
+}
+
+bool lower_is_finite(const MatrixView& matrix) {
+    const bool down = matrix.row_stride == 1;
+    for (int64_t i = 0; i < matrix.rows; ++i)
+        if (down ? !line_is_finite(matrix.dtype, matrix.at(i, i), matrix.rows - i)
+                 : first_non_finite(matrix, i, i + 1) >= 0)
+            return false;
+    return true;
+}
+
+std::string first_non_finite_of_lower(const MatrixView& matrix) {
+    for (int64_t row = 0; row < matrix.rows; ++row)
+        if (const int64_t column = first_non_finite(matrix, row, row + 1); column >= 0)
+            return text_of(matrix, row, column);
+    return "no infinite value";
 }
 
 bool is_zero(const MatrixView& matrix) {
@@ -147,6 +165,11 @@ int scale_exponent(const MatrixView& matrix) {
     if (largest == 0) return 0;
     const int exponent = std::ilogb(largest);
     return std::abs(exponent) <= 200 ? 0 : std::clamp(exponent, -1000, 1000);
+}
+
+void widen_line(const MatrixView& matrix, int64_t row, int64_t column, int64_t count, bool down, double scale,
+                double* target) {
+    widen_line(matrix, matrix.at(row, column), count, down ? matrix.row_stride : matrix.column_stride, scale, target);
 }
 
 Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, double* target) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "lmscope/matrix_view.h"
 
@@ -28,12 +29,22 @@ struct Chunk {
 // Throws InvalidArgument with the place of the first NaN or Inf in row order.
 void require_finite(const MatrixView& matrix, const char* argument);
 
+// Whether all elements on and below the diagonal are finite.
+bool lower_is_finite(const MatrixView& matrix);
+
+// "NaN at row 3, column 1": the first element on or below the diagonal, in row order, that is not finite.
+std::string first_non_finite_of_lower(const MatrixView& matrix);
+
 // Stops at the first element that is not zero.
 bool is_zero(const MatrixView& matrix);
 
 // The power of two by which the elements are to be divided so that their squares neither overflow nor vanish: 0 unless
 // the largest magnitude of a float64 matrix lies outside 2^-200 .. 2^200.
 int scale_exponent(const MatrixView& matrix);
+
+// `count` elements of a row from (row, column) on, or of a column where `down`, times `scale`.
+void widen_line(const MatrixView& matrix, int64_t row, int64_t column, int64_t count, bool down, double scale,
+                double* target);
 
 // Rows [first, first + rows) times 2^-exponent, in parallel. `target` holds rows * matrix.columns doubles.
 Chunk widen_rows(const MatrixView& matrix, int64_t first, int64_t rows, int exponent, double* target);
