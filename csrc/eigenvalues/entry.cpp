@@ -13,6 +13,7 @@
 #include "lmscope/symmetric_eigenvalues.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/elements/elements.h"
+#include "runtime/subnormals.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope {
@@ -83,6 +84,7 @@ Outcome solve(const MatrixView& view, double* values, double* bounds) {
 }  // namespace
 
 void symmetric_eigenvalues(const MatrixStack& matrices, double* values, double* bounds) {
+    const KeepSubnormals keep_subnormals;
     require_square(matrices);
     const int64_t order = matrices.first.rows;
     std::vector<Outcome> outcomes(static_cast<size_t>(matrices.count));

@@ -10,7 +10,7 @@ namespace lmscope::error_model {
 constexpr double unit_roundoff = 0x1p-53;
 
 // Error of one eigenvalue of a symmetric matrix over the largest magnitude among them, in unit roundoffs.
-inline double reduction_units(int64_t order) { return 80.0 + 0.75 * std::sqrt(static_cast<double>(order)); }
+inline double reduction_units(int64_t order) { return 80.0 + 1.25 * std::sqrt(static_cast<double>(order)); }
 
 // A bound times 2^exponent; subnormal values are rounded themselves.
 inline double scaled_bound(double bound, int exponent) {

@@ -13,14 +13,19 @@ namespace {
 
 constexpr int64_t row_block = 128;
 
+// The rounding errors of a sum of equal terms all have one sign: a third of a unit roundoff for each of them.
+constexpr int64_t longest_sum = 128;
+
 }  // namespace
 
 void blocked_gemm(Op op, int64_t rows, int64_t columns, int64_t depth, double alpha, const double* a, int64_t stride_a,
                   const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c) {
     parallel_for((rows + row_block - 1) / row_block, [&](int64_t block) {
         const int64_t first = block * row_block;
-        blas::gemm(op, Op::none, std::min(row_block, rows - first), columns, depth, alpha,
-                   op == Op::none ? a + first : a + first * stride_a, stride_a, b, stride_b, beta, c + first, stride_c);
+        for (int64_t k = 0; k < depth; k += longest_sum)
+            blas::gemm(op, Op::none, std::min(row_block, rows - first), columns, std::min(longest_sum, depth - k), alpha,
+                       op == Op::none ? a + first + k * stride_a : a + first * stride_a + k, stride_a, b + k, stride_b,
+                       k == 0 ? beta : 1.0, c + first, stride_c);
     });
 }
 

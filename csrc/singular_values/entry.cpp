@@ -11,6 +11,7 @@
 #include "lmscope/singular_values.h"
 #include "lmscope/singular_vectors.h"
 #include "runtime/elements/elements.h"
+#include "runtime/subnormals.h"
 #include "singular_values/spectrum.h"
 #include "singular_values/vectors.h"
 
@@ -41,6 +42,7 @@ const char* name_of(SpectrumMethod method) { return method == SpectrumMethod::qr
 }  // namespace
 
 Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double relative_tolerance) {
+    const KeepSubnormals keep_subnormals;
     require_elements(matrix, "w");
     if (!(relative_tolerance > 0))
         throw InvalidArgument("rtol must be positive, got " + std::to_string(relative_tolerance));
@@ -51,6 +53,7 @@ Spectrum singular_values(const MatrixView& matrix, SpectrumMethod method, double
 
 SingularTriplets singular_vectors(const MatrixView& matrix, SpectrumMethod method, std::optional<double> tolerance,
                                   const std::vector<int64_t>& ranks, double* left, double* right) {
+    const KeepSubnormals keep_subnormals;
     require_elements(matrix, "w");
     if (tolerance && !(*tolerance > 0))
         throw InvalidArgument("tolerance must be positive, got " + std::to_string(*tolerance));
@@ -90,6 +93,7 @@ StreamingSpectrum::StreamingSpectrum(StreamingSpectrum&&) noexcept = default;
 StreamingSpectrum& StreamingSpectrum::operator=(StreamingSpectrum&&) noexcept = default;
 
 void StreamingSpectrum::update(const MatrixView& rows) {
+    const KeepSubnormals keep_subnormals;
     require_elements(rows, "rows");
     if (rows.columns != columns())
         throw InvalidArgument("rows has " + std::to_string(rows.columns) + " columns; this stream was made for " +
@@ -108,6 +112,7 @@ void StreamingSpectrum::merge(const StreamingSpectrum& other) {
 }
 
 Spectrum StreamingSpectrum::result() {
+    const KeepSubnormals keep_subnormals;
     if (rows() == 0) throw InvalidArgument("no rows yet: call update(rows) first");
     return representable(
         state_->visit([&](auto& half) { return spectrum_of(half, std::min(half.rows, half.columns)); }));

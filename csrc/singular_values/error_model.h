@@ -28,9 +28,9 @@ inline double qr(int64_t columns, int64_t additions) {
 }
 
 // Error of a singular value refined against the matrix itself: products of its rows with unit vectors, whose rounding
-// errors are independent but where all rows are alike, in which case one value carries the whole norm.
-inline double refined(double frobenius_norm, double largest) {
-    return unit_roundoff * (4.0 * frobenius_norm + 32.0 * largest);
+// errors are independent, and, where all rows are alike and one value carries the whole norm, sums of equal terms.
+inline double refined(double frobenius_norm, double largest, int64_t additions) {
+    return unit_roundoff * (4.0 * frobenius_norm + (80.0 + additions_error(additions)) * largest);
 }
 
 // |sqrt(x) - sqrt(y)| for any y >= 0 with |x - y| <= error.

@@ -30,11 +30,12 @@ void normal_product(const MatrixView& matrix, int exponent, int64_t width, const
     const int64_t at_once = std::max(elements::chunk_rows(columns), std::min<int64_t>(2 * width, matrix.rows));
     std::fill_n(product, columns * width, 0.0);
     if (factor != nullptr) std::fill_n(factor, width * width, 0.0);
-    AlignedBuffer image(std::min(at_once, matrix.rows) * width);
+    AlignedBuffer image(std::min(at_once, matrix.rows) * width), part(columns * width);
     for_each_chunk(matrix, at_once, exponent, [&](const elements::Chunk& chunk) {
         times_basis(chunk, columns, width, basis, image.data());
         blocked_gemm(chunk.transposed ? Op::none : Op::transpose, columns, width, chunk.rows, 1.0, chunk.data,
-                     chunk.stride, image.data(), chunk.rows, 1.0, product, columns);
+                     chunk.stride, image.data(), chunk.rows, 0.0, part.data(), columns);
+        for (int64_t i = 0; i < columns * width; ++i) product[i] += part[i];
         if (factor != nullptr) blas::qr_append(width, chunk.rows, factor, width, image.data(), chunk.rows);
     });
 }
@@ -139,7 +140,7 @@ bool refine_small_tail(const MatrixView& matrix, const Gram& gram, const eigenva
     const int64_t width = std::min(order, count + std::max<int64_t>(8, count / 2));
     const auto size = static_cast<size_t>(width);
     const double largest = std::ldexp(spectrum.values[0], -gram.exponent);
-    const double floor = error_model::refined(frobenius_norm(gram), largest);
+    const double floor = error_model::refined(frobenius_norm(gram), largest, gram.additions);
     const ShiftedBand shifted(form, error_model::gram(order, gram.additions) * largest * largest);
 
     AlignedBuffer basis(order * width), product(order * width), rotated(order * width), rotated_product(order * width);
@@ -203,7 +204,7 @@ bool refine_null_tail(const MatrixView& matrix, const Gram& gram, int64_t count,
     const int64_t rank = order - count;
     const int exponent = gram.exponent;
     const double largest = std::ldexp(spectrum.values[0], -exponent);
-    const double floor = error_model::refined(frobenius_norm(gram), largest);
+    const double floor = error_model::refined(frobenius_norm(gram), largest, gram.additions);
     const int64_t at_once = elements::chunk_rows(order);
     Gram remainder(order);
     {

@@ -44,7 +44,7 @@ def check(matrix: Any, truth: Any = None, uncertainty: Any = 0.0) -> SymmetricEi
     assert np.all(np.abs(values - truth) <= bounds + uncertainty)
     norm = np.abs(values).max()
     # Subnormal values are rounded themselves.
-    expected = tolerances.UNIT_ROUNDOFF * (80 + 0.75 * np.sqrt(order)) * norm
+    expected = tolerances.UNIT_ROUNDOFF * (80 + 1.25 * np.sqrt(order)) * norm
     np.testing.assert_allclose(bounds, expected, rtol=1e-12, atol=2 * 2.0**-1074)
     return result
 

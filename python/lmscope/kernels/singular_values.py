@@ -76,7 +76,7 @@ def singular_values(
         than ``sqrt(e) * s_max``. Products of bfloat16 are exact in float64; what is left is one rounding per
         addition, in the Gram matrix (k chunks of rows) and in two orthogonal reductions of order n. Taken as
         independent and of mean zero, these errors grow with the square root of their number: ``e = u * (80 +
-        0.75 * sqrt(n) + max(2 * sqrt(k), k / 3))``, ``u = 2**-53``. The constant covers what is not
+        1.25 * sqrt(n) + max(2 * sqrt(k), k / 3))``, ``u = 2**-53``. The constant covers what is not
         independent (equal terms, equal values), set above the largest error measured; random matrices stay
         below ``10 u``. So the bound is probabilistic, not a worst case (Higham and Mary, SIAM J. Sci. Comput.
         41, 2019). Refined values: the squared residual over the gap to the next value, and ``u * (4 *
