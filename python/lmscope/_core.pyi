@@ -37,7 +37,6 @@ def singular_vectors(
     npt.NDArray[np.int64],
     str,
 ]: ...
-
 def symmetric_eigenvalues(a: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 
 class StreamingSingularValues:

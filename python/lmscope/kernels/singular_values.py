@@ -94,8 +94,9 @@ def singular_values(
 class StreamingSingularValues:
     """Singular values of a matrix that arrives in blocks of rows.
 
-    Memory is ``8 * columns**2`` bytes whatever the number of rows. The order of the blocks does not matter
-    beyond rounding: updates and merges are associative within the bounds.
+    Memory is ``8 * columns**2`` bytes whatever the number of rows, half as much again in `result`, and some
+    ``16384 * columns`` in `update`. The order of the blocks does not matter beyond rounding: updates and
+    merges are associative within the bounds.
 
     Args:
         columns: width of every block.
