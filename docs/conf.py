@@ -55,7 +55,7 @@ nb_merge_streams = True
 
 # Types of other projects: their inventories would have to be fetched.
 nitpick_ignore_regex = [
-    ("py:.*", r"(Allocation|Any|ArrayLike|Attention|Control|Floats|InTime|Iterable|Iterator)"),
+    ("py:.*", r"(Allocation|Any|ArrayLike|Attention|Control|Extended|Floats|InTime|Iterable|Iterator)"),
     ("py:.*", r"(Literal|Mapping|Model|NDArray|Normalization|Path|Role|Self)"),
     ("py:class", r"'\w+'"),
     ("py:.*", r"(collections|np|npt|numpy|os|pa|pandas|pathlib|plotly|pyarrow|torch|typing)\..*"),

@@ -53,18 +53,11 @@ double largest_magnitude(const MatrixView& matrix) {
     return std::bit_cast<double>(*std::max_element(largest.begin(), largest.end()));
 }
 
-// The power of two taken out so that no product in the reduction overflows or vanishes.
-int scale_exponent(double largest) {
-    if (largest == 0) return 0;
-    const int exponent = std::ilogb(largest);
-    return std::abs(exponent) <= 200 ? 0 : std::clamp(exponent, -1000, 1000);
-}
-
 Outcome solve(const MatrixView& view, double* values, double* bounds) {
     const int64_t order = view.rows;
     if (!elements::lower_is_finite(view)) return Outcome::not_finite;
     const double largest = largest_magnitude(view);
-    const int exponent = scale_exponent(largest);
+    const int exponent = elements::scale_exponent(largest);
     const std::vector<double> ascending = eigenvalues::values_of_symmetric(view, exponent);
     const double norm = std::max(std::fabs(ascending.front()), std::fabs(ascending.back()));
     const double bound = error_model::unit_roundoff * error_model::reduction_units(order) * norm;

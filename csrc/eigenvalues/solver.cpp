@@ -6,6 +6,7 @@
 
 #include "eigenvalues/band/band_to_tridiagonal.h"
 #include "eigenvalues/dense/dense_to_tridiagonal.h"
+#include "eigenvalues/dense/panel.h"
 #include "eigenvalues/dense/reflection.h"
 #include "runtime/blas.h"
 #include "runtime/elements/elements.h"
@@ -99,20 +100,16 @@ void BandForm::apply_panel(int64_t panel, bool transposed, int64_t columns, doub
     const int64_t order = tiles_.order;
     const int64_t width = reduction_.band.width;
     const double* scale = reduction_.scales.data() + panel * width * width;
-    const int64_t left = panel * width;
-    const auto for_each_part = [&](auto&& visit) {
-        for (int64_t row = left + width; row < order; row = (row / tile_order + 1) * tile_order)
-            visit(tiles_.tile(row / tile_order, left / tile_order) + row % tile_order + left % tile_order * tile_order,
-                  std::min(order, (row / tile_order + 1) * tile_order) - row, x + row);
-    };
+    const int64_t first = (panel + 1) * width;
     std::fill_n(projections, width * columns, 0.0);
-    for_each_part([&](const double* v, int64_t rows, const double* part) {
-        blas::gemm(Op::transpose, Op::none, width, columns, rows, 1.0, v, tile_order, part, order, 1.0, projections,
+    for_each_part(tiles_, first, [&](const double* v, int64_t row, int64_t rows) {
+        blas::gemm(Op::transpose, Op::none, width, columns, rows, 1.0, v, tile_order, x + row, order, 1.0, projections,
                    width);
     });
     blas::solve_lower(transposed ? Op::none : Op::transpose, width, columns, scale, width, projections, width);
-    for_each_part([&](const double* v, int64_t rows, double* part) {
-        blas::gemm(Op::none, Op::none, rows, columns, width, -1.0, v, tile_order, projections, width, 1.0, part, order);
+    for_each_part(tiles_, first, [&](const double* v, int64_t row, int64_t rows) {
+        blas::gemm(Op::none, Op::none, rows, columns, width, -1.0, v, tile_order, projections, width, 1.0, x + row,
+                   order);
     });
 }
 

@@ -23,7 +23,7 @@ class BandForm {
 public:
     explicit BandForm(const MatrixView& matrix, int exponent = 0);
 
-    // Ascending eigenvalues.
+    // Ascending eigenvalues, of a matrix of higher order than most_in_one_stage.
     std::vector<double> values() const;
 
     // X <- U X or U^T X, X of `columns` columns (column-major, without gaps).

@@ -7,8 +7,8 @@ namespace lmscope::lasso {
 // gamma_n = n u / (1 - n u): the relative error of n roundings in a row, whatever their signs.
 double rounding(int64_t roundings);
 
-// Roundings that a product of two columns of `samples` elements passes in the Gram matrix of runtime/gram.h, where the
-// rows come in chunks of `chunk_rows`.
+// Roundings that a product of two columns of `samples` elements passes in the Gram matrix of runtime/gram/gram.h, where
+// the rows come in chunks of `chunk_rows`.
 int64_t gram_roundings(int64_t samples, int64_t chunk_rows);
 
 // One problem 1/2 ||y - X w||^2 + threshold |w|_1 and a point of it. `gradient` is X^T (y - X w) as computed; element j

@@ -12,8 +12,6 @@ extern "C" {
 void scipy_openblas_set_num_threads64_(int threads);
 void scipy_cblas_dgemm64_(int order, int op_a, int op_b, int64_t m, int64_t n, int64_t k, double alpha, const double* a,
                           int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
-void scipy_cblas_dsyrk64_(int order, int uplo, int op, int64_t n, int64_t k, double alpha, const double* a, int64_t lda,
-                          double beta, double* c, int64_t ldc);
 void scipy_cblas_dtrsm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
                           const double* a, int64_t lda, double* b, int64_t ldb);
 void scipy_cblas_dtrmm64_(int order, int side, int uplo, int op, int diag, int64_t m, int64_t n, double alpha,
@@ -63,11 +61,6 @@ void gemm(Op op_a, Op op_b, int64_t rows, int64_t columns, int64_t depth, double
           int64_t stride_a, const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c) {
     scipy_cblas_dgemm64_(column_major, code(op_a), code(op_b), rows, columns, depth, alpha, a, stride_a, b, stride_b,
                          beta, c, stride_c);
-}
-
-void syrk_lower(Op op_a, int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, double* c,
-                int64_t stride_c) {
-    scipy_cblas_dsyrk64_(column_major, lower_triangle, code(op_a), order, depth, alpha, a, stride_a, 1.0, c, stride_c);
 }
 
 void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int64_t stride_lower, double* b,

@@ -13,10 +13,6 @@ enum class Op { none, transpose };
 void gemm(Op op_a, Op op_b, int64_t rows, int64_t columns, int64_t depth, double alpha, const double* a,
           int64_t stride_a, const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c);
 
-// Lower triangle of C <- alpha op(A) op(A)^T + C, C of order `order`.
-void syrk_lower(Op op_a, int64_t order, int64_t depth, double alpha, const double* a, int64_t stride_a, double* c,
-                int64_t stride_c);
-
 // B <- op(L)^-1 B with the lower triangle L of order `order`.
 void solve_lower(Op op, int64_t order, int64_t columns, const double* lower, int64_t stride_lower, double* b,
                  int64_t stride_b);

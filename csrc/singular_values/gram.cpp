@@ -1,5 +1,7 @@
 #include "singular_values/gram.h"
 
+#include <optional>
+
 #include "eigenvalues/solver.h"
 #include "runtime/integer_gram/integer_gram.h"
 
@@ -9,9 +11,9 @@ Gram::Gram(int64_t columns_) : ScaledTriangle(columns_, 2) {}
 
 void Gram::add(const MatrixView& matrix) {
     if (!admit(matrix)) return;
-    additions += exponent == 0 && integer_gram::pays(matrix)
-                     ? integer_gram::add(matrix, triangle.data())
-                     : add_gram(matrix, elements::chunk_rows(columns), exponent, triangle.data());
+    std::optional<int64_t> sums;
+    if (exponent == 0) sums = integer_gram::add_if_it_pays(matrix, triangle.data());
+    additions += sums ? *sums : add_gram(matrix, elements::chunk_rows(columns), exponent, triangle.data());
 }
 
 void Gram::merge(const Gram& other) {

@@ -8,6 +8,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,24 @@ def test_products_of_hard_matrices(family: Callable[[], Floats]) -> None:
 def test_too_many_leftovers_take_the_float64_route() -> None:
     matrix = np.exp2(20 * random(seed=7)).astype(ml_dtypes.bfloat16)
     assert np.array_equal(gram(matrix), float64_gram(matrix))
+
+
+def test_the_environment_asks_for_more() -> None:
+    """Chunks have 4096 rows on the integer route and 4032 of 520 columns on the other."""
+    code = (
+        "import numpy, lmscope; from lmscope.kernels.singular_values import StreamingSingularValues\n"
+        "lmscope.use_isa('avx512_bf16'); stream = StreamingSingularValues(520, method='gram')\n"
+        "stream.update(numpy.eye(4096, 520, dtype=numpy.float16)); print(stream.state()['additions'])"
+    )
+
+    def run(asked: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "LMSCOPE_INTEGER_GRAM": asked}
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        )
+
+    assert [run(asked).stdout for asked in ("", "amx", "amx,float16")] == ["2\n", "2\n", "1\n"]
+    assert "ValueError: LMSCOPE_INTEGER_GRAM='1' asks for what there is not" in run("1").stderr
 
 
 def test_bits_depend_on_neither_threads_nor_strides() -> None:

@@ -2,6 +2,6 @@
 
 namespace lmscope::eigenvalues {
 
-const Chase chase_avx512[] = {chase<16>, chase<32>, chase<48>, chase<64>};
+const Chase chase_avx512 = {start, next};
 
 }  // namespace lmscope::eigenvalues

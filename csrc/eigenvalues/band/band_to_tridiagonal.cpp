@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "eigenvalues/band/chase.h"
 #include "lmscope/context.h"
-#include "lmscope/error.h"
 #include "lmscope/isa.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/thread_pool.h"
@@ -17,7 +15,7 @@
 namespace lmscope::eigenvalues {
 namespace {
 
-const Chase* chases() {
+const Chase& chase_kernels() {
     [[maybe_unused]] const Isa isa = active_isa();
 #ifdef LMSCOPE_HAVE_AVX512
     if (isa >= Isa::avx512) return chase_avx512;
@@ -30,42 +28,37 @@ const Chase* chases() {
 
 // An odd number of cache lines, so that a block's columns fall into different sets of the cache, and room for a column
 // with 2 width rows from its diagonal on, up to whole vectors on both sides.
-int64_t stride_for(int64_t width) {
-    constexpr int64_t line = 8;
-    const int64_t lines = (2 * width + 2 * widest_vector) / line;
-    return (lines % 2 == 0 ? lines + 1 : lines) * line;
-}
+constexpr int64_t line = 8;
+constexpr int64_t stride = ((2 * band_width + 2 * widest_vector) / line | 1) * line;
 
 // A band matrix on its way to tridiagonal form: entry (i, j) at matrix[i + j * stride], with zeros from the order on,
 // so that all blocks are whole.
 class Workspace {
 public:
-    Workspace(const Band& band, int64_t width) : stride_(stride_for(width)) {
+    explicit Workspace(const Band& band) {
         const int64_t before = widest_vector;
-        const int64_t columns = band.order + 2 * width + widest_vector;
-        const int64_t total = before + columns * (stride_ + 1);
+        const int64_t columns = band.order + 2 * band_width + widest_vector;
+        const int64_t total = before + columns * (stride + 1);
         entries_ = AlignedBuffer(total);
         std::fill_n(entries_.data(), total, 0.0);
         matrix_ = entries_.data() + before;
         double largest = 0;
-        for (int64_t i = 0; i < (band.width + 1) * band.order; ++i)
+        for (int64_t i = 0; i < (band_width + 1) * band.order; ++i)
             largest = std::max(largest, std::fabs(band.entries[i]));
         if (largest > 0) exponent_ = std::ilogb(largest);
         for (int64_t j = 0; j < band.order; ++j)
-            for (int64_t below = 0; below <= std::min(band.width, band.order - 1 - j); ++below) {
-                const double entry = std::scalbn(band.entries[below + j * (band.width + 1)], -exponent_);
+            for (int64_t below = 0; below <= std::min(band_width, band.order - 1 - j); ++below) {
+                const double entry = std::scalbn(band.entries[below + j * (band_width + 1)], -exponent_);
                 at(j + below, j) = entry;
             }
     }
 
     double* matrix() { return matrix_; }
-    int64_t stride() const { return stride_; }
     double value(int64_t row, int64_t column) { return std::scalbn(at(row, column), exponent_); }
 
 private:
-    double& at(int64_t row, int64_t column) { return matrix_[row + column * stride_]; }
+    double& at(int64_t row, int64_t column) { return matrix_[row + column * stride]; }
 
-    int64_t stride_;
     // The largest magnitude is scaled to about 1 by a power of two, which leaves the squares of all others that matter
     // in range.
     int exponent_ = 0;
@@ -74,12 +67,11 @@ private:
 };
 
 // Sweep s annihilates column s below its first off-diagonal entry and chases the bulge that this raises down the band,
-// one step for each block of `width` rows. Every step reads what the sweep before has left there, nothing else, so that
-// the bits do not depend on the order in time. Step k of a sweep follows step k + 1 of the sweep before.
+// one step for each block of `band_width` rows. Every step reads what the sweep before has left there, nothing else, so
+// that the bits do not depend on the order in time. Step k of a sweep follows step k + 1 of the sweep before.
 class Sweeps {
 public:
-    Sweeps(int64_t order, int64_t width, const Chase& chase, Workspace& workspace)
-        : order_(order), width_(width), chase_(chase), matrix_(workspace.matrix()), stride_(workspace.stride()) {
+    Sweeps(int64_t order, double* matrix) : order_(order), matrix_(matrix) {
         // Sweeps of one group run one step apart, on blocks that stay in the core's own cache. Threads work on groups
         // behind each other, all of which must fit between the two ends of the matrix.
         const int64_t steps = steps_of(0);
@@ -104,7 +96,7 @@ private:
         std::atomic<int64_t> steps{0};
     };
 
-    int64_t steps_of(int64_t sweep) const { return (order_ - 2 - sweep) / width_ + 1; }
+    int64_t steps_of(int64_t sweep) const { return (order_ - 2 - sweep) / band_width + 1; }
 
     void chase_group(int64_t group) {
         const int64_t begin = group * group_;
@@ -122,7 +114,7 @@ private:
                     if (before_done < needed)
                         before_done = wait(progress_[static_cast<size_t>(group - 1)].steps, needed);
                 }
-                (step == 0 ? chase_.start : chase_.next)(matrix_, stride_, sweep + 1 + step * width_,
+                (step == 0 ? chase_.start : chase_.next)(matrix_, stride, sweep + 1 + step * band_width,
                                                          &reflectors[member]);
                 if (member == count - 1) done.store(step + 1, std::memory_order_release);
             }
@@ -143,11 +135,9 @@ private:
         }
     }
 
+    const Chase& chase_ = chase_kernels();
     int64_t order_;
-    int64_t width_;
-    const Chase& chase_;
     double* matrix_;
-    int64_t stride_;
     int64_t group_;
     int64_t groups_;
     std::vector<Progress> progress_;
@@ -157,14 +147,8 @@ private:
 }  // namespace
 
 Tridiagonal band_to_tridiagonal(const Band& band) {
-    const auto* width = std::find_if(std::begin(chase_widths), std::end(chase_widths),
-                                     [&](int64_t candidate) { return candidate >= band.width; });
-    if (width == std::end(chase_widths))
-        throw InvalidArgument("the band is " + std::to_string(band.width) + " wide, at most " +
-                              std::to_string(widest_chase) + " can be reduced");
-    Workspace workspace(band, *width);
-    if (band.width > 1 && band.order > 2)
-        Sweeps(band.order, *width, chases()[width - std::begin(chase_widths)], workspace).run();
+    Workspace workspace(band);
+    Sweeps(band.order, workspace.matrix()).run();
     Tridiagonal result;
     for (int64_t i = 0; i < band.order; ++i) {
         result.diagonal.push_back(workspace.value(i, i));

@@ -5,7 +5,7 @@
 
 namespace lmscope::eigenvalues {
 
-// The tridiagonal form of a band matrix, at most widest_chase wide. The same bits for any number of threads.
+// The tridiagonal form of a band matrix with band.width = band_width < order. The same bits for any number of threads.
 Tridiagonal band_to_tridiagonal(const Band& band);
 
 }  // namespace lmscope::eigenvalues

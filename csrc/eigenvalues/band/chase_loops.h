@@ -21,6 +21,9 @@ constexpr int most_sums = 12;
 using Numbers = double __attribute__((vector_size(lanes * sizeof(double)), may_alias));
 using Bits = int64_t __attribute__((vector_size(lanes * sizeof(double))));
 
+constexpr int width = band_width;
+static_assert(width % lanes == 0);
+
 // Squares of entries below 1e-140 of the largest, which is about 1, are not told apart from zero.
 constexpr double negligible_square = 1e-280;
 
@@ -47,7 +50,6 @@ Numbers sum_of_lanes(Numbers x) {
 // entries outside the block are never changed. Vectors on the rows' own beginnings would all cross cache lines.
 // Loops over them are unrolled by pragma: GCC leaves those of more than 16 turns rolled, and their arrays in
 // memory.
-template <int width>
 struct Rows {
     static constexpr int count = width / lanes + 1;
     using Column = Numbers[count];
@@ -114,11 +116,10 @@ private:
 };
 
 // x becomes v of the reflector that maps it to (result, 0, ...).
-template <int width>
-double make_reflector(const Rows<width>& rows, typename Rows<width>::Column& x, double& result) {
+double make_reflector(const Rows& rows, Rows::Column& x, double& result) {
     const double head = sum_of_lanes(select(rows.first_row, x[0]))[0];
     x[0] = select(~rows.first_row, x[0]);
-    const double square = Rows<width>::dot(x, x)[0];
+    const double square = Rows::dot(x, x)[0];
     const Numbers one = select(rows.first_row, everywhere(1.0));
     if (square < negligible_square) {
         for (Numbers& part : x) part = Numbers{};
@@ -135,11 +136,11 @@ double make_reflector(const Rows<width>& rows, typename Rows<width>::Column& x, 
 }
 
 // The lower triangle of a diagonal block, in parts: the columns whose diagonal lies in vector `part` of the rows.
-template <int width, int part>
+template <int part>
 struct DiagonalPart {
-    explicit DiagonalPart(const Rows<width>& rows)
+    explicit DiagonalPart(const Rows& rows)
         : begin(part == 0 ? 0 : part * lanes - rows.offset),
-          end(part == Rows<width>::count - 1 ? width : (part + 1) * lanes - rows.offset) {}
+          end(part == Rows::count - 1 ? width : (part + 1) * lanes - rows.offset) {}
 
     int64_t begin;
     int64_t end;
@@ -147,10 +148,10 @@ struct DiagonalPart {
 
 // Adds the block times v to `below`, rows of the product that come from entries below the diagonal and on it, and to
 // `beside`, those from their mirror images.
-template <int width, int part = 0>
-void multiply_diagonal(const Rows<width>& rows, const double* block, int64_t stride, const double* factors,
-                       const typename Rows<width>::Column& v, typename Rows<width>::Column& below, double* beside) {
-    const DiagonalPart<width, part> columns(rows);
+template <int part = 0>
+void multiply_diagonal(const Rows& rows, const double* block, int64_t stride, const double* factors,
+                       const Rows::Column& v, Rows::Column& below, double* beside) {
+    const DiagonalPart<part> columns(rows);
     for (int64_t j = columns.begin; j < columns.end; ++j) {
         const auto* column = reinterpret_cast<const Numbers*>(block + j * stride);
         const int64_t diagonal = rows.offset + j - part * lanes;
@@ -164,15 +165,13 @@ void multiply_diagonal(const Rows<width>& rows, const double* block, int64_t str
         }
         beside[rows.offset + j] = sum_of_lanes(sums[0] + sums[1])[0];
     }
-    if constexpr (part + 1 < Rows<width>::count)
-        multiply_diagonal<width, part + 1>(rows, block, stride, factors, v, below, beside);
+    if constexpr (part + 1 < Rows::count) multiply_diagonal<part + 1>(rows, block, stride, factors, v, below, beside);
 }
 
-template <int width, int part = 0>
-void update_diagonal(const Rows<width>& rows, double* block, int64_t stride, const double* v_factors,
-                     const double* w_factors, const typename Rows<width>::Column& v,
-                     const typename Rows<width>::Column& w) {
-    const DiagonalPart<width, part> columns(rows);
+template <int part = 0>
+void update_diagonal(const Rows& rows, double* block, int64_t stride, const double* v_factors, const double* w_factors,
+                     const Rows::Column& v, const Rows::Column& w) {
+    const DiagonalPart<part> columns(rows);
     for (int64_t j = columns.begin; j < columns.end; ++j) {
         const Numbers by_v = everywhere(w_factors[j]);
         const Numbers by_w = everywhere(v_factors[j]);
@@ -180,14 +179,12 @@ void update_diagonal(const Rows<width>& rows, double* block, int64_t stride, con
 #pragma GCC unroll 64
         for (int p = part; p < rows.count; ++p) column[p] = column[p] - v[p] * by_v - w[p] * by_w;
     }
-    if constexpr (part + 1 < Rows<width>::count)
-        update_diagonal<width, part + 1>(rows, block, stride, v_factors, w_factors, v, w);
+    if constexpr (part + 1 < Rows::count) update_diagonal<part + 1>(rows, block, stride, v_factors, w_factors, v, w);
 }
 
-template <int width>
-void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, int64_t first,
-                      const typename Rows<width>::Column& reflector_rows, const Reflector& reflector) {
-    using Column = typename Rows<width>::Column;
+void reflect_diagonal(const Rows& rows, double* matrix, int64_t stride, int64_t first,
+                      const Rows::Column& reflector_rows, const Reflector& reflector) {
+    using Column = Rows::Column;
     Column v;
 #pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) v[p] = reflector_rows[p];
@@ -197,42 +194,40 @@ void reflect_diagonal(const Rows<width>& rows, double* matrix, int64_t stride, i
     alignas(64) double scratch[width + lanes] = {};
     multiply_diagonal(rows, block, stride, factors, v, w, scratch);
     Column beside;
-    Rows<width>::load(scratch, beside);
+    Rows::load(scratch, beside);
     const Numbers scale = everywhere(reflector.scale);
 #pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) w[p] = scale * (w[p] + beside[p]);
     rows.clear_outside(w);
-    const Numbers shift = 0.5 * scale * Rows<width>::dot(w, v);
+    const Numbers shift = 0.5 * scale * Rows::dot(w, v);
 #pragma GCC unroll 64
     for (int p = 0; p < rows.count; ++p) w[p] -= shift * v[p];
-    Rows<width>::store(w, scratch);
+    Rows::store(w, scratch);
     update_diagonal(rows, block, stride, factors, scratch + rows.offset, v, w);
 }
 
-template <int width>
 void start(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
-    const Rows<width> rows(first);
+    const Rows rows(first);
     double* column = matrix + (first - 1) * stride;
-    typename Rows<width>::Column v;
-    Rows<width>::load(column + rows.top, v);
+    Rows::Column v;
+    Rows::load(column + rows.top, v);
     rows.clear_outside(v);
     reflector->scale = make_reflector(rows, v, column[first]);
-    Rows<width>::store(v, reflector->v);
+    Rows::store(v, reflector->v);
     reflect_diagonal(rows, matrix, stride, first, v, *reflector);
 }
 
-template <int width>
 void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
-    const Rows<width> rows(first);
+    const Rows rows(first);
     double* block = matrix + rows.top + (first - width) * stride;
     const double* factors = reflector->v + rows.offset;
-    typename Rows<width>::Column w;
+    Rows::Column w;
     rows.multiply(block, stride, factors, w);
     for (Numbers& part : w) part *= reflector->scale;
 
-    typename Rows<width>::Column v;
-    Rows<width>::load(block, v);
-    typename Rows<width>::Column annihilated{};
+    Rows::Column v;
+    Rows::load(block, v);
+    Rows::Column annihilated{};
     annihilated[0] = select(~rows.upper, v[0]);
     annihilated[rows.count - 1] = select(rows.upper, v[rows.count - 1]);
 #pragma GCC unroll 64
@@ -240,28 +235,25 @@ void next(double* matrix, int64_t stride, int64_t first, Reflector* reflector) {
     rows.clear_outside(v);
     double head;
     const double scale = make_reflector(rows, v, head);
-    Rows<width>::store(annihilated, block);
+    Rows::store(annihilated, block);
     block[rows.offset] = head;
 
     for (int j = 1; j < width; ++j) {
         const Numbers factor = everywhere(factors[j]);
         double* column = block + j * stride;
-        typename Rows<width>::Column x;
-        Rows<width>::load(column, x);
+        Rows::Column x;
+        Rows::load(column, x);
 #pragma GCC unroll 64
         for (int p = 0; p < rows.count; ++p) x[p] -= w[p] * factor;
-        const Numbers share = scale * Rows<width>::dot(x, v);
+        const Numbers share = scale * Rows::dot(x, v);
 #pragma GCC unroll 64
         for (int p = 0; p < rows.count; ++p) x[p] -= share * v[p];
-        Rows<width>::store(x, column);
+        Rows::store(x, column);
     }
-    Rows<width>::store(v, reflector->v);
+    Rows::store(v, reflector->v);
     reflector->scale = scale;
     reflect_diagonal(rows, matrix, stride, first, v, *reflector);
 }
-
-template <int width>
-constexpr Chase chase = {start<width>, next<width>};
 
 }  // namespace
 }  // namespace lmscope::eigenvalues

@@ -2,6 +2,6 @@
 
 namespace lmscope::eigenvalues {
 
-const Chase chase_scalar[] = {chase<16>, chase<32>, chase<48>, chase<64>};
+const Chase chase_scalar = {start, next};
 
 }  // namespace lmscope::eigenvalues

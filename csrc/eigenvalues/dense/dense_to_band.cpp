@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "eigenvalues/band/width.h"
 #include "eigenvalues/dense/panel.h"
 #include "lmscope/isa.h"
 #include "runtime/blas.h"
@@ -15,8 +16,6 @@ namespace {
 
 using blas::Op;
 
-// Wide bands make the dense stage level 3, narrow ones make the band stage, 6 width order^2 operations, cheap.
-constexpr int64_t band_width = 48;
 static_assert(tile_order % band_width == 0 && band_width % multiple_of == 0);
 
 // Rows of A V that one task computes.
@@ -47,23 +46,22 @@ Band empty_band(int64_t order, int64_t width) {
 // W = A V T - 1/2 V (T^T V^T A V T), panel by panel.
 class Reduction {
 public:
-    Reduction(Tiles& tiles, int64_t width)
+    explicit Reduction(Tiles& tiles)
         : tiles_(tiles),
-          width_(width),
           padded_(tiles.blocks * tile_order),
-          panels_((tiles.order - 1) / width),
-          scales_(panels_ * width * width),
-          panel_(tiles, width, scales_.data()),
-          w_(padded_ * width),
-          v_packed_(padded_ * width),
-          w_packed_(padded_ * width),
-          partial_(padded_ / rows_per_task * width * width),
-          small_(width * width) {}
+          panels_((tiles.order - 1) / band_width),
+          scales_(panels_ * band_width * band_width),
+          panel_(tiles, scales_.data()),
+          w_(padded_ * band_width),
+          v_packed_(padded_ * band_width),
+          w_packed_(padded_ * band_width),
+          partial_(padded_ / rows_per_task * band_width * band_width),
+          small_(band_width * band_width) {}
 
     BandReduction run() {
-        Band band = empty_band(tiles_.order, width_);
-        panel_.factor(width_, band);
-        for (int64_t first = width_; first < tiles_.order; first += width_) {
+        Band band = empty_band(tiles_.order, band_width);
+        panel_.factor(band_width, band);
+        for (int64_t first = band_width; first < tiles_.order; first += band_width) {
             multiply(first);
             complete(first);
             update(first, band);
@@ -86,35 +84,38 @@ private:
             const int64_t top = (first_task + index) * rows_per_task;
             const int64_t block = top / tile_order;
             const Range rows = {top % tile_order, top % tile_order + rows_per_task};
-            double* target = w_.data() + block * tile_order * width_;
-            double* own = w_.data() + top * width_;
-            std::fill_n(own, rows_per_task * width_, 0.0);
+            double* target = w_.data() + block * tile_order * band_width;
+            double* own = w_.data() + top * band_width;
+            std::fill_n(own, rows_per_task * band_width, 0.0);
             for (int64_t other = first / tile_order; other < tiles_.blocks; ++other) {
                 const Range depth = {std::max<int64_t>(0, first - other * tile_order), tile_order};
                 kernels_.multiply(beside(block, other), beside(block, std::min(other + 1, tiles_.blocks - 1)),
-                                  other > block, rows, depth, v() + other * tile_order * width_, width_, target);
+                                  other > block, rows, depth, v() + other * tile_order * band_width, band_width,
+                                  target);
             }
-            blas::solve_lower(Op::none, width_, rows_per_task, panel_.scale(), width_, own, width_);
-            blas::gemm(Op::none, Op::transpose, width_, width_, rows_per_task, 1.0, v() + top * width_, width_, own,
-                       width_, 0.0, partial_.data() + (first_task + index) * width_ * width_, width_);
+            blas::solve_lower(Op::none, band_width, rows_per_task, panel_.scale(), band_width, own, band_width);
+            blas::gemm(Op::none, Op::transpose, band_width, band_width, rows_per_task, 1.0, v() + top * band_width,
+                       band_width, own, band_width, 0.0,
+                       partial_.data() + (first_task + index) * band_width * band_width, band_width);
         });
     }
 
     // W whole, and both factors packed.
     void complete(int64_t first) {
-        std::fill_n(small_.data(), width_ * width_, 0.0);
+        std::fill_n(small_.data(), band_width * band_width, 0.0);
         for (int64_t task = first / rows_per_task; task < padded_ / rows_per_task; ++task)
-            for (int64_t i = 0; i < width_ * width_; ++i) small_[i] += partial_[task * width_ * width_ + i];
-        blas::solve_lower(Op::none, width_, width_, panel_.scale(), width_, small_.data(), width_);
+            for (int64_t i = 0; i < band_width * band_width; ++i)
+                small_[i] += partial_[task * band_width * band_width + i];
+        blas::solve_lower(Op::none, band_width, band_width, panel_.scale(), band_width, small_.data(), band_width);
         const int64_t first_block = first / tile_order;
         parallel_for(tiles_.blocks - first_block, [&](int64_t index) {
             const int64_t top = (first_block + index) * tile_order;
             const int64_t from = std::max(top, first);
-            std::fill_n(w_.data() + top * width_, (from - top) * width_, 0.0);
-            blas::gemm(Op::transpose, Op::none, width_, top + tile_order - from, width_, -0.5, small_.data(), width_,
-                       v() + from * width_, width_, 1.0, w_.data() + from * width_, width_);
-            pack(v() + top * width_, v_packed_.data() + top * width_);
-            pack(w_.data() + top * width_, w_packed_.data() + top * width_);
+            std::fill_n(w_.data() + top * band_width, (from - top) * band_width, 0.0);
+            blas::gemm(Op::transpose, Op::none, band_width, top + tile_order - from, band_width, -0.5, small_.data(),
+                       band_width, v() + from * band_width, band_width, 1.0, w_.data() + from * band_width, band_width);
+            pack(v() + top * band_width, v_packed_.data() + top * band_width);
+            pack(w_.data() + top * band_width, w_packed_.data() + top * band_width);
         });
     }
 
@@ -122,16 +123,16 @@ private:
         const int64_t height = kernels_.height;
         for (int64_t top = 0; top < tile_order; top += height)
             for (int64_t i = 0; i < height; ++i)
-                for (int64_t k = 0; k < width_; ++k)
-                    target[top * width_ + k * height + i] = rows[(top + i) * width_ + k];
+                for (int64_t k = 0; k < band_width; ++k)
+                    target[top * band_width + k * height + i] = rows[(top + i) * band_width + k];
     }
 
     // One thread updates and factors the next panel while the others update what is right of it, column group by column
     // group: the factors of a group stay in the second-level cache.
     void update(int64_t first, Band& band) {
         const int64_t block = first / tile_order;
-        const int64_t next = first + width_;
-        const Range left = {first % tile_order, first % tile_order + width_};
+        const int64_t next = first + band_width;
+        const Range left = {first % tile_order, first % tile_order + band_width};
         strips_.clear();
         for (int64_t column = block; column < tiles_.blocks; column += columns_per_strip)
             for (int64_t row = column; row < tiles_.blocks; ++row) strips_.push_back({row, column});
@@ -151,16 +152,15 @@ private:
     }
 
     void update_tile(int64_t row, int64_t column, Range columns, int64_t first) {
-        const int64_t top = row * tile_order * width_;
-        const int64_t left = column * tile_order * width_;
+        const int64_t top = row * tile_order * band_width;
+        const int64_t left = column * tile_order * band_width;
         const Range rows = {std::max<int64_t>(0, first - row * tile_order), tile_order};
         kernels_.update(tiles_.tile(row, column), rows, columns, v_packed_.data() + top, w_packed_.data() + top,
-                        v_packed_.data() + left, w_packed_.data() + left, width_);
+                        v_packed_.data() + left, w_packed_.data() + left, band_width);
     }
 
     const TileKernels& kernels_ = tile_kernels();
     Tiles& tiles_;
-    const int64_t width_;
     const int64_t padded_;
     const int64_t panels_;
     AlignedBuffer scales_;
@@ -172,7 +172,7 @@ private:
 }  // namespace
 
 BandReduction dense_to_band(Tiles& tiles) {
-    if (tiles.order > band_width + 1) return Reduction(tiles, band_width).run();
+    if (tiles.order > band_width + 1) return Reduction(tiles).run();
     Band band = empty_band(tiles.order, std::max<int64_t>(1, tiles.order - 1));
     for (int64_t j = 0; j < tiles.order; ++j)
         for (int64_t i = j; i < tiles.order; ++i) band.entries[i - j + j * (band.width + 1)] = tiles.at(i, j);

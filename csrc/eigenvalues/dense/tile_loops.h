@@ -2,6 +2,7 @@
 // code.
 #include <cstdint>
 
+#include "eigenvalues/band/width.h"
 #include "eigenvalues/dense/tile.h"
 #include "runtime/packed_loops.h"
 
@@ -10,9 +11,11 @@ namespace {
 
 // `broadcasts` rows of W by `vectors` vectors of it are in registers over the whole depth.
 constexpr int broadcasts = lanes;
+constexpr int vectors = 3;
+static_assert(band_width % (vectors * lanes) == 0);
 
 // Meanwhile the block at `next` comes nearer, a cache line a step.
-template <int vectors, bool transposed>
+template <bool transposed>
 void multiply_block(const double* tile, const double* next, Range depth, const double* v, int64_t width, double* w) {
     Numbers sums[broadcasts][vectors] = {};
     for (int64_t k = depth.begin; k < depth.end; ++k) {
@@ -34,24 +37,22 @@ void multiply_block(const double* tile, const double* next, Range depth, const d
         }
 }
 
-template <int vectors, bool transposed>
+template <bool transposed>
 void multiply_columns(const double* tile, const double* next_tile, Range rows, Range depth, const double* v,
                       int64_t width, double* w) {
     constexpr int64_t step = transposed ? tile_order : 1;
     for (int64_t column = 0; column < width; column += vectors * lanes)
         for (int64_t row = rows.begin; row < rows.end; row += broadcasts) {
             const int64_t next = row + broadcasts;
-            multiply_block<vectors, transposed>(tile + row * step,
-                                                next < rows.end ? tile + next * step : next_tile + rows.begin * step,
-                                                depth, v + column, width, w + row * width + column);
+            multiply_block<transposed>(tile + row * step,
+                                       next < rows.end ? tile + next * step : next_tile + rows.begin * step, depth,
+                                       v + column, width, w + row * width + column);
         }
 }
 
 void multiply(const double* tile, const double* next_tile, bool transposed, Range rows, Range depth, const double* v,
               int64_t width, double* w) {
-    const bool three = width % (3 * lanes) == 0;
-    const auto run = transposed ? (three ? multiply_columns<3, true> : multiply_columns<2, true>)
-                                : (three ? multiply_columns<3, false> : multiply_columns<2, false>);
+    const auto run = transposed ? multiply_columns<true> : multiply_columns<false>;
     run(tile, next_tile, rows, depth, v, width, w);
 }
 

@@ -91,7 +91,7 @@ struct Bracket {
         }
         const double reach = std::max(allowance - half, 0.0);
         allowance *= 0.7;
-        // Infinite or not a number where it is not known.
+        if (low.fraction == 0 || high.fraction == 0) return middle();
         const auto difference = static_cast<int>(std::clamp<int64_t>(high.exponent - low.exponent, -4000, 4000));
         const double ratio = std::ldexp(high.fraction / low.fraction, difference);
         if (!(ratio < 0)) return middle();

@@ -151,6 +151,12 @@ bool is_zero(const MatrixView& matrix) {
     return true;
 }
 
+int scale_exponent(double largest) {
+    if (largest == 0) return 0;
+    const int exponent = std::ilogb(largest);
+    return std::abs(exponent) <= 200 ? 0 : std::clamp(exponent, -1000, 1000);
+}
+
 int scale_exponent(const MatrixView& matrix) {
     if (matrix.dtype != DType::float64) return 0;
     double largest = 0;
@@ -162,9 +168,7 @@ int scale_exponent(const MatrixView& matrix) {
             largest = std::max(largest, std::fabs(value));
         }
     }
-    if (largest == 0) return 0;
-    const int exponent = std::ilogb(largest);
-    return std::abs(exponent) <= 200 ? 0 : std::clamp(exponent, -1000, 1000);
+    return scale_exponent(largest);
 }
 
 void widen_line(const MatrixView& matrix, int64_t row, int64_t column, int64_t count, bool down, double scale,

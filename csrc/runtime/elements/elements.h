@@ -42,6 +42,9 @@ bool is_zero(const MatrixView& matrix);
 // the largest magnitude of a float64 matrix lies outside 2^-200 .. 2^200.
 int scale_exponent(const MatrixView& matrix);
 
+// The same for a matrix of that largest magnitude.
+int scale_exponent(double largest);
+
 // `count` elements of a row from (row, column) on, or of a column where `down`, times `scale`.
 void widen_line(const MatrixView& matrix, int64_t row, int64_t column, int64_t count, bool down, double scale,
                 double* target);

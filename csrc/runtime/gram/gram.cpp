@@ -32,8 +32,7 @@ int64_t rounded_up(int64_t count, int64_t multiple) { return (count + multiple -
 
 // Lower triangle of G += X^T X for packed rows X. Each block's own sum first: where all rows are alike, the rounding
 // errors of many additions to one growing sum all have one sign.
-void add_packed(const double* packed, int64_t rows, int64_t columns, double* gram) {
-    const gram::Kernels& kernel = kernels();
+void add_packed(const gram::Kernels& kernel, const double* packed, int64_t rows, int64_t columns, double* gram) {
     const int64_t block = block_order(columns);
     const int64_t panel_stride = kernel.height * rows;
     parallel_for(lower_blocks((columns + block - 1) / block), [&](int64_t task) {
@@ -64,13 +63,14 @@ void add_packed(const double* packed, int64_t rows, int64_t columns, double* gra
 }  // namespace
 
 int64_t add_gram(const MatrixView& matrix, int64_t rows_at_once, int exponent, double* gram) {
+    const gram::Kernels& kernel = kernels();
     const int64_t step = std::min(rows_at_once, matrix.rows);
-    AlignedBuffer packed(step * rounded_up(matrix.columns, kernels().height));
+    AlignedBuffer packed(step * rounded_up(matrix.columns, kernel.height));
     int64_t sums = 0;
     for (int64_t first = 0; first < matrix.rows; first += step, ++sums) {
         const int64_t rows = std::min(step, matrix.rows - first);
-        elements::pack_rows(matrix, first, rows, exponent, kernels().height, packed.data());
-        add_packed(packed.data(), rows, matrix.columns, gram);
+        elements::pack_rows(matrix, first, rows, exponent, kernel.height, packed.data());
+        add_packed(kernel, packed.data(), rows, matrix.columns, gram);
     }
     return sums;
 }

@@ -44,7 +44,7 @@ void prepare(const int8_t* digits, int64_t quads, int8_t* left) {
 
 // The mixed products have a register each, so that no product waits for the one before it.
 void multiply_square(const int8_t* left, const int8_t* right, int64_t quads, int32_t* target) {
-    constexpr int64_t target_bytes = panel * sizeof(int32_t);
+    constexpr int64_t target_bytes = panel_columns * sizeof(int32_t);
     _tile_loadd(0, target, target_bytes);
     _tile_loadd(1, target + pair_size, target_bytes);
     _tile_zero(2);
@@ -67,7 +67,7 @@ void multiply_square(const int8_t* left, const int8_t* right, int64_t quads, int
     _tile_stored(2, mixed, row_bytes);
     _tile_stored(3, target + 2 * pair_size, target_bytes);
     for (int64_t j = 0; j < side; ++j) {
-        int32_t* sums = target + pair_size + j * panel;
+        int32_t* sums = target + pair_size + j * panel_columns;
         _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), _mm512_load_si512(mixed + j * side)));
     }
 }
@@ -78,7 +78,7 @@ void multiply(const int8_t* left, const int8_t* right, int64_t quads, int32_t* s
     for (int64_t j = 0; j < 2; ++j)
         for (int64_t i = 0; i < 2; ++i)
             multiply_square(left + j * quads / side * 2 * register_bytes, right + i * row_bytes, quads,
-                            sums + j * side * panel + i * side);
+                            sums + j * side * panel_columns + i * side);
     asm volatile("" ::: "memory");
 }
 

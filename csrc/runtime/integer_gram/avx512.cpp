@@ -67,7 +67,7 @@ void split(const Strip& strip) {
             __builtin_prefetch(source + rows_ahead * strip.source_stride);
             const __m512i bits = _mm512_loadu_si512(source);
             const Integers integers = to_integers<mantissa_bits, exponent_mask>(bits, units);
-            _mm512_storeu_si512(strip.elements + (row + k) * panel, bits);
+            _mm512_storeu_si512(strip.elements + (row + k) * panel_columns, bits);
             strip.leftovers[row + k] = static_cast<uint32_t>(~integers.fits);
             low[k] = integers.values;
             high[k] = _mm512_srai_epi16(_mm512_add_epi16(integers.values, _mm512_set1_epi16(128)), 8);
@@ -128,7 +128,7 @@ void add_row(float value, __m512i bits, __m512d* sums) {
 template <typename Type, bool masked>
 void rest_of(const Leftover* leftovers, int64_t count, const uint16_t* elements, const uint32_t* masks, double* sums) {
     const auto row = [&](const Leftover& leftover) {
-        const uint16_t* source = elements + leftover.row * panel;
+        const uint16_t* source = elements + leftover.row * panel_columns;
         if constexpr (masked) return _mm512_maskz_loadu_epi16(~masks[leftover.row], source);
         return _mm512_loadu_si512(source);
     };
@@ -181,14 +181,14 @@ void finish(const Block& block, double* target, int64_t stride) {
             __m512d digits[weights];
 #pragma GCC unroll 3
             for (int64_t weight = 0; weight < weights; ++weight) {
-                const int32_t* sums = block.sums + weight * pair_size + j * panel + i;
+                const int32_t* sums = block.sums + weight * pair_size + j * panel_columns + i;
                 digits[weight] = _mm512_cvtepi32_pd(
                     _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)), corrections[weight]));
             }
             const __m512d exact = _mm512_fmadd_pd(_mm512_fmadd_pd(digits[0], _mm512_set1_pd(256.0), digits[1]),
                                                   _mm512_set1_pd(256.0), digits[2]);
             const __m512d unit = _mm512_mul_pd(unit_i, _mm512_set1_pd(block.unit_j[j]));
-            const __m512d sum = _mm512_fmadd_pd(exact, unit, _mm512_loadu_pd(block.rest + j * panel + i));
+            const __m512d sum = _mm512_fmadd_pd(exact, unit, _mm512_loadu_pd(block.rest + j * panel_columns + i));
             double* to = target + i + j * stride;
             _mm512_mask_storeu_pd(to, mask, _mm512_add_pd(_mm512_maskz_loadu_pd(mask, to), sum));
         }

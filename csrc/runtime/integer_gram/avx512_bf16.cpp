@@ -14,7 +14,7 @@ constexpr int64_t row_group_bytes = rows * quad;
 void prepare(const int8_t* digits, int64_t quads, int8_t* left) {
     const __m128i offset = _mm_set1_epi8(-128);
     for (int64_t q = 0; q < quads; ++q)
-        for (int64_t group = 0; group < panel / rows; ++group)
+        for (int64_t group = 0; group < panel_columns / rows; ++group)
             for (int64_t plane = 0; plane < 2; ++plane) {
                 const int8_t* source = digits + q * quad_bytes + plane * plane_bytes + group * row_group_bytes;
                 int8_t* target = left + ((group * quads + q) * 2 + plane) * row_group_bytes;
@@ -38,7 +38,7 @@ void multiply_group(const int8_t* left, const int8_t* right, int64_t quads, int3
         for (int64_t j = 0; j < rows; ++j)
 #pragma GCC unroll 2
             for (int64_t half = 0; half < 2; ++half)
-                sums[weight][j][half] = _mm512_loadu_si512(target + weight * pair_size + j * panel + 16 * half);
+                sums[weight][j][half] = _mm512_loadu_si512(target + weight * pair_size + j * panel_columns + 16 * half);
     for (int64_t q = 0; q < quads; ++q) {
         const __m512i high[2] = {_mm512_loadu_si512(right), _mm512_loadu_si512(right + 64)};
         const __m512i low[2] = {_mm512_loadu_si512(right + plane_bytes), _mm512_loadu_si512(right + plane_bytes + 64)};
@@ -69,12 +69,12 @@ void multiply_group(const int8_t* left, const int8_t* right, int64_t quads, int3
         for (int64_t j = 0; j < rows; ++j)
 #pragma GCC unroll 2
             for (int64_t half = 0; half < 2; ++half)
-                _mm512_storeu_si512(target + weight * pair_size + j * panel + 16 * half, sums[weight][j][half]);
+                _mm512_storeu_si512(target + weight * pair_size + j * panel_columns + 16 * half, sums[weight][j][half]);
 }
 
 void multiply(const int8_t* left, const int8_t* right, int64_t quads, int32_t* sums) {
-    for (int64_t group = 0; group < panel / rows; ++group)
-        multiply_group(left + group * quads * 2 * row_group_bytes, right, quads, sums + group * rows * panel);
+    for (int64_t group = 0; group < panel_columns / rows; ++group)
+        multiply_group(left + group * quads * 2 * row_group_bytes, right, quads, sums + group * rows * panel_columns);
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <optional>
+#include <sstream>
+#include <string>
 
+#include "lmscope/error.h"
 #include "lmscope/isa.h"
 #include "runtime/gram/gram.h"
 #include "runtime/integer_gram/integer_gram.h"
@@ -19,29 +22,48 @@ constexpr int64_t least_columns = 512;
 constexpr double most_leftovers = 0.06;
 
 struct Target {
-    const Splitting* splitting = nullptr;
-    const Products* products = nullptr;
+    const Splitting& splitting;
+    const Products& products;
 };
 
 // What was not measured to pay is used only where it is asked for.
-bool unmeasured_allowed() {
-    static const bool allowed = [] {
-        const char* value = std::getenv("LMSCOPE_INTEGER_GRAM");
-        return value != nullptr && std::strcmp(value, "1") == 0;
-    }();
-    return allowed;
+struct Asked {
+    bool float16 = false;
+    bool amx = false;
+};
+
+Asked parse(const char* names) {
+    Asked result;
+    if (names == nullptr || *names == '\0') return result;
+    std::istringstream list(names);
+    for (std::string name; std::getline(list, name, ',');)
+        if (name == "float16")
+            result.float16 = true;
+        else if (name == "amx")
+            result.amx = true;
+        else
+            throw InvalidArgument(std::string("LMSCOPE_INTEGER_GRAM='") + names +
+                                  "' asks for what there is not; it may be float16, amx or float16,amx");
+    return result;
 }
 
-Target target() {
+const Asked& asked() {
+    static const Asked result = parse(std::getenv("LMSCOPE_INTEGER_GRAM"));
+    return result;
+}
+
+std::optional<Target> target() {
     [[maybe_unused]] const Isa isa = active_isa();
 #if defined(LMSCOPE_HAVE_AVX512) && defined(LMSCOPE_HAVE_AMX)
-    if (isa >= Isa::amx && unmeasured_allowed()) return {&splitting_avx512, &products_amx};
+    if (isa >= Isa::amx && asked().amx) return Target{splitting_avx512, products_amx};
 #endif
 #if defined(LMSCOPE_HAVE_AVX512) && defined(LMSCOPE_HAVE_AVX512_BF16)
-    if (isa >= Isa::avx512_bf16) return {&splitting_avx512, &products_avx512_bf16};
+    if (isa >= Isa::avx512_bf16) return Target{splitting_avx512, products_avx512_bf16};
 #endif
-    return {};
+    return std::nullopt;
 }
+
+bool is_large_enough(const MatrixView& matrix) { return matrix.rows >= least_rows && matrix.columns >= least_columns; }
 
 MatrixView rows_of(const MatrixView& matrix, int64_t first, int64_t rows) {
     MatrixView part = matrix;
@@ -52,20 +74,18 @@ MatrixView rows_of(const MatrixView& matrix, int64_t first, int64_t rows) {
 
 }  // namespace
 
-bool pays(const MatrixView& matrix) {
-    const bool type = matrix.dtype == DType::bfloat16 || (matrix.dtype == DType::float16 && unmeasured_allowed());
-    return type && matrix.rows >= least_rows && matrix.columns >= least_columns && target().products != nullptr;
-}
-
-int64_t add(const MatrixView& matrix, double* gram) {
-    const auto [splitting, products] = target();
+std::optional<int64_t> add_if_it_pays(const MatrixView& matrix, double* gram) {
+    const bool type = matrix.dtype == DType::bfloat16 || (asked().float16 && matrix.dtype == DType::float16);
+    const std::optional<Target> found = type && is_large_enough(matrix) ? target() : std::nullopt;
+    if (!found) return std::nullopt;
+    const auto& [splitting, products] = *found;
     int64_t additions = 0;
     Panels panels(matrix.columns, std::min(most_rows, matrix.rows));
     for (int64_t first = 0; first < matrix.rows; first += most_rows) {
         const int64_t rows = std::min(most_rows, matrix.rows - first);
-        panels.split(matrix, first, rows, *splitting);
-        if (static_cast<double>(panels.leftovers()) <= most_leftovers * static_cast<double>(rows * matrix.columns)) {
-            add_products(panels, matrix.columns, *splitting, *products, gram);
+        const auto limit = static_cast<int64_t>(most_leftovers * static_cast<double>(rows * matrix.columns));
+        if (panels.split(matrix, first, rows, splitting, limit)) {
+            add_products(panels, matrix.columns, splitting, products, gram);
             ++additions;
         } else {
             additions += add_gram(rows_of(matrix, first, rows), elements::chunk_rows(matrix.columns), 0, gram);

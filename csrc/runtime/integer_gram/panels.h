@@ -14,12 +14,13 @@ class Panels {
 public:
     Panels(int64_t columns, int64_t most_rows);
 
-    // Splits rows [first, first + rows) of a bfloat16 or float16 matrix, in parallel.
-    void split(const MatrixView& matrix, int64_t first, int64_t rows, const Splitting& splitting);
+    // Splits rows [first, first + rows) of a bfloat16 or float16 matrix, in parallel. False, and nothing to be read,
+    // where more than `most_leftovers` elements are left over: what they take is then neither done nor stored.
+    bool split(const MatrixView& matrix, int64_t first, int64_t rows, const Splitting& splitting,
+               int64_t most_leftovers);
 
     int64_t count() const { return count_; }
     int64_t quads() const { return rows_ / quad; }
-    int64_t leftovers() const;
 
     const int8_t* digits(int64_t p) const { return reinterpret_cast<const int8_t*>(digits_.data()) + digits_before(p); }
     const uint16_t* elements(int64_t p) const {
@@ -36,16 +37,17 @@ public:
 
 private:
     struct Panel {
-        int32_t high_sums[panel];
-        int32_t low_sums[panel];
-        double unit[panel];
-        int64_t starts[panel + 1];
+        int32_t high_sums[panel_columns];
+        int32_t low_sums[panel_columns];
+        double unit[panel_columns];
+        int64_t starts[panel_columns + 1];
         std::vector<Leftover> leftovers;
     };
 
     int64_t digits_before(int64_t p) const { return p * most_rows_ / quad * quad_bytes; }
-    int64_t elements_before(int64_t p) const { return p * most_rows_ * panel; }
+    int64_t elements_before(int64_t p) const { return p * most_rows_ * panel_columns; }
     void split_panel(const MatrixView& matrix, int64_t first, int64_t rows, int64_t p);
+    void count_leftovers(int64_t p);
     void collect(int64_t p);
 
     int64_t count_;

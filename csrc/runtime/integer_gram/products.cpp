@@ -2,6 +2,7 @@
 
 #include "runtime/aligned_buffer.h"
 #include "runtime/integer_gram/integer_gram.h"
+#include "runtime/lower_blocks.h"
 #include "runtime/thread_pool.h"
 
 namespace lmscope::integer_gram {
@@ -56,7 +57,7 @@ void multiply_digits(const Panels& panels, const Range& range, const Products& p
 void fetch(const Panels& panels, int64_t p) {
     const uint16_t* elements = panels.elements(p);
     unsigned sum = 0;
-    for (int64_t row = 0; row < panels.rows(); ++row) sum += elements[row * panel];
+    for (int64_t row = 0; row < panels.rows(); ++row) sum += elements[row * panel_columns];
     asm volatile("" : : "r"(sum));
 }
 
@@ -68,19 +69,19 @@ void multiply_leftovers(const Panels& panels, const Range& range, Workspace& wor
         fetch(panels, p);
         for (int64_t q = range.j; q < std::min(range.j_end, p + 1); ++q) {
             double* rest = workspace.rest_of(p - range.i, q - range.j);
-            for (int64_t j = 0; j < panel; ++j)
+            for (int64_t j = 0; j < panel_columns; ++j)
                 rest_of(panels.leftovers(q, j), panels.leftovers_of(q, j), panels.elements(p), nullptr,
-                        rest + j * panel);
+                        rest + j * panel_columns);
         }
     }
     for (int64_t q = range.j; q < range.j_end; ++q) {
         fetch(panels, q);
         for (int64_t p = std::max(q, range.i); p < range.i_end; ++p) {
             double* rest = workspace.rest_of(p - range.i, q - range.j);
-            for (int64_t i = 0; i < panel; ++i) {
-                double sums[panel];
+            for (int64_t i = 0; i < panel_columns; ++i) {
+                double sums[panel_columns];
                 rest_of(panels.leftovers(p, i), panels.leftovers_of(p, i), panels.elements(q), panels.masks(q), sums);
-                for (int64_t j = 0; j < panel; ++j) rest[i + j * panel] += sums[j];
+                for (int64_t j = 0; j < panel_columns; ++j) rest[i + j * panel_columns] += sums[j];
             }
         }
     }
@@ -91,11 +92,9 @@ void multiply_leftovers(const Panels& panels, const Range& range, Workspace& wor
 void add_products(const Panels& panels, int64_t columns, const Splitting& splitting, const Products& products,
                   double* gram) {
     const int64_t blocks = (panels.count() + side - 1) / side;
-    parallel_for(blocks * (blocks + 1) / 2, [&](int64_t task) {
+    parallel_for(lower_blocks(blocks), [&](int64_t task) {
         thread_local Workspace workspace;
-        int64_t row = 0;
-        while ((row + 1) * (row + 2) / 2 <= task) ++row;
-        const int64_t column = task - row * (row + 1) / 2;
+        const auto [row, column] = lower_block(task);
         const Range range = {row * side, std::min(panels.count(), (row + 1) * side), column * side,
                              std::min(panels.count(), (column + 1) * side)};
         multiply_digits(panels, range, products, workspace);
@@ -108,10 +107,10 @@ void add_products(const Panels& panels, int64_t columns, const Splitting& splitt
                                  panels.unit(p),
                                  panels.unit(q),
                                  workspace.rest_of(p - range.i, q - range.j),
-                                 std::min(panel, columns - p * panel),
-                                 std::min(panel, columns - q * panel),
+                                 std::min(panel_columns, columns - p * panel_columns),
+                                 std::min(panel_columns, columns - q * panel_columns),
                                  p == q};
-            splitting.finish(block, gram + p * panel + q * panel * columns, columns);
+            splitting.finish(block, gram + p * panel_columns + q * panel_columns * columns, columns);
         });
     });
 }

@@ -60,7 +60,7 @@ int best_unit(const Histogram& histogram, const Format& format) {
 
 void choose_units(const uint16_t* elements, int64_t stride, int64_t rows, const Format& format, int16_t* units) {
     const int64_t step = std::max<int64_t>(1, rows / sampled_rows);
-    for (int64_t column = 0; column < panel; ++column) {
+    for (int64_t column = 0; column < panel_columns; ++column) {
         Histogram histogram = histogram_of(elements + column, stride, rows, step, format);
         if (histogram.highest == 0) histogram = histogram_of(elements + column, stride, rows, 1, format);
         units[column] = static_cast<int16_t>(best_unit(histogram, format));

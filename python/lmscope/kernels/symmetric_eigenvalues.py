@@ -71,8 +71,10 @@ def symmetric_eigenvalues(a: Any) -> SymmetricEigenvalues:
             row and column), or an eigenvalue beyond float64.
         TypeError: not an array, another dtype, or a CUDA tensor.
 
-    Householder reduction to tridiagonal form, by way of a band matrix where that is faster (Bischof, Lang and
-    Sun, ACM Trans. Math. Softw. 26, 2000), then root-free QL and bisection on Sturm counts. The same input
-    and build give the same bits, for any number of threads, alone or in a stack.
+    The mean of the diagonal is subtracted and the matrix reflected by a fixed random vector, so that rounding
+    errors of equal values and equal entries do not add up. Householder reduction to tridiagonal form, above
+    order 512 by way of a band matrix (Bischof, Lang and Sun, ACM Trans. Math. Softw. 26, 2000), then brackets
+    on Sturm counts. The same input, build and instruction set give the same bits, for any number of threads,
+    alone or in a stack.
     """
     return SymmetricEigenvalues(*_core.symmetric_eigenvalues(a))

@@ -19,7 +19,8 @@ const char* add_products(const void* elements, int is_bfloat16, int64_t rows, in
             elements, is_bfloat16 != 0 ? DType::bfloat16 : DType::float16, rows, columns, columns, 1};
         integer_gram::Panels panels(columns, rows_at_once);
         for (int64_t first = 0; first < rows; first += rows_at_once) {
-            panels.split(matrix, first, std::min(rows_at_once, rows - first), integer_gram::splitting_avx512);
+            const int64_t part = std::min(rows_at_once, rows - first);
+            panels.split(matrix, first, part, integer_gram::splitting_avx512, part * columns);
             integer_gram::add_products(panels, columns, integer_gram::splitting_avx512, integer_gram::products_amx,
                                        gram);
         }
