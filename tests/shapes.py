@@ -86,8 +86,8 @@ def with_eigenvalues(values: NDArray[np.int64]) -> Floats:
     for first in (0, order - length):
         vector = np.zeros(order)
         vector[first : first + length] = rng.choice([-1.0, 1.0], length)
-        reflection = np.eye(order) - 2 / length * np.outer(vector, vector)
-        matrix = reflection @ matrix @ reflection
+        matrix -= np.outer(vector, 2 / length * (vector @ matrix))
+        matrix -= np.outer(2 / length * (matrix @ vector), vector)
     return matrix
 
 

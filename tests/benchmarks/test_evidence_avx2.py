@@ -19,15 +19,25 @@ def _avx2() -> None:
     use_isa(best)
 
 
-def test_both_sides_run_under_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("family", "names", "rival", "other_aims"),
+    [
+        ("singular_values", ["300x200", "200x300"], "openblas", []),
+        ("symmetric_eigenvalues", ["256x256"], "openblas 2stage", ["of the largest value off"]),
+    ],
+    ids=["singular_values", "symmetric_eigenvalues"],
+)
+def test_both_sides_run_under_avx2(
+    family: str, names: list[str], rival: str, other_aims: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with benchmark_module("evidence_avx2") as evidence:
         for name, value in evidence.SETTINGS.items():
             monkeypatch.setenv(name, value)
-        (bench,) = evidence.measure(["singular_values"], quick=True)
+        (bench,) = evidence.measure([family], quick=True)
     assert bench.machine["environment"].items() >= evidence.SETTINGS.items()
     assert bench.rates["gemm"] > 0
-    assert [result.case.name for result in bench.results] == ["300x200", "200x300"]
+    assert [result.case.name for result in bench.results] == names
     for result in bench.results:
-        assert result.competitors() == ["lmscope", "openblas"]
-        assert [aim.what for aim in result.targets()] == ["times as fast as openblas"]
-        assert result.error("openblas") < 1e-7
+        assert result.competitors() == ["lmscope", rival]
+        assert [aim.what for aim in result.targets()] == [f"times as fast as {rival}", *other_aims]
+        assert result.error(rival) < 1e-7

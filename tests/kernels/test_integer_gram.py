@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ FLAGS += ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfm
 
 # The least that takes the integer route, in panels and quads that are not full.
 ROWS, COLUMNS = 523, 517
+# All of a chunk's rows; the float64 route adds up 4032 of so many columns at once.
+CHUNK = 4096
 # Elements beyond the sixteen bits of their column add rounding errors of float64, relative to both columns.
 ROUNDING = 8 * 2.0**-53
 
@@ -41,15 +44,30 @@ Matrix = NDArray[Any]
 Floats = NDArray[np.float64]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _avx512() -> Iterator[None]:
+@contextmanager
+def level(name: str) -> Iterator[None]:
     before = lmscope.isa()
     try:
-        lmscope.use_isa("avx512_bf16")
+        lmscope.use_isa(name)
     except ValueError as error:
         pytest.skip(str(error))
-    yield
-    lmscope.use_isa(before)
+    try:
+        yield
+    finally:
+        lmscope.use_isa(before)
+
+
+@pytest.fixture
+def _integers() -> Iterator[None]:
+    with level("avx512_bf16"):
+        yield
+
+
+through_the_library = pytest.mark.usefixtures("_integers")
+
+
+def lower(triangle: Floats) -> Floats:
+    return np.tril(triangle if np.any(np.tril(triangle, -1)) else triangle.T)
 
 
 def state(matrix: Any) -> dict[str, Any]:
@@ -59,17 +77,12 @@ def state(matrix: Any) -> dict[str, Any]:
 
 
 def gram(matrix: Any) -> Floats:
-    triangle: Floats = state(matrix)["triangle"]
-    return np.tril(triangle if np.any(np.tril(triangle, -1)) else triangle.T)
+    return lower(state(matrix)["triangle"])
 
 
 def float64_gram(matrix: Any) -> Floats:
-    before = lmscope.isa()
-    lmscope.use_isa("avx512")
-    try:
+    with level("avx512"):
         return gram(matrix)
-    finally:
-        lmscope.use_isa(before)
 
 
 def random(rows: int = ROWS, columns: int = COLUMNS, seed: int = 0) -> Floats:
@@ -106,6 +119,11 @@ def subnormal() -> Floats:
     return np.random.default_rng(5).integers(-127, 128, (ROWS, COLUMNS)) * 2.0**-133
 
 
+def scattered(rows: int) -> Matrix:
+    """Over so many binades that most elements are left over."""
+    return np.exp2(20 * random(rows, seed=7)).astype(ml_dtypes.bfloat16)
+
+
 FAMILIES = [random, heavy_tailed, wide_columns, sparse, equal, subnormal]
 
 
@@ -120,6 +138,7 @@ def assert_products(found: Floats, matrix: Matrix) -> None:
     assert np.all(error[below] <= (ROUNDING * norms[:, None] * norms[some])[below])
 
 
+@through_the_library
 def test_integers_are_exact() -> None:
     """Sixteen bits that a sum of squares keeps: bit for bit, whatever the scale of a column."""
     rng = np.random.default_rng(6)
@@ -129,19 +148,19 @@ def test_integers_are_exact() -> None:
     expected = np.tril(integers.T @ integers) * scales[:, None] * scales
     matrix = (integers * scales).astype(ml_dtypes.bfloat16)
     assert np.array_equal(gram(matrix), expected)
-    assert (
-        state(matrix)["additions"] == 2
-    )  # chunks of 4096 rows: the float64 route takes 4032 of so many columns
+    assert state(matrix)["additions"] == 2
 
 
+@through_the_library
 @pytest.mark.parametrize("family", FAMILIES)
 def test_products_of_hard_matrices(family: Callable[[], Floats]) -> None:
     matrix = family().astype(ml_dtypes.bfloat16)
     assert_products(gram(matrix), matrix)
 
 
+@through_the_library
 def test_too_many_leftovers_take_the_float64_route() -> None:
-    matrix = np.exp2(20 * random(seed=7)).astype(ml_dtypes.bfloat16)
+    matrix = scattered(ROWS)
     assert np.array_equal(gram(matrix), float64_gram(matrix))
 
 
@@ -163,6 +182,63 @@ def test_the_environment_asks_for_more() -> None:
     assert "ValueError: LMSCOPE_INTEGER_GRAM='1' asks for what there is not" in run("1").stderr
 
 
+@through_the_library
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_chunk_of_each_route(order: str) -> None:
+    """That of the float64 route is the first one or the last one."""
+    rng = np.random.default_rng(9)
+    integers = rng.integers(-128, 129, (CHUNK if order == "last" else ROWS, COLUMNS))
+    exact = (integers * 2.0**66).astype(ml_dtypes.bfloat16)  # about as large as the others
+    floats = scattered(ROWS if order == "last" else CHUNK)
+    parts = [exact, floats] if order == "last" else [floats, exact]
+    stream = StreamingSingularValues(COLUMNS, method="gram")
+    for part in parts:
+        stream.update(part)
+    apart, at_once = stream.state(), state(np.concatenate(parts))
+    assert np.array_equal(at_once["triangle"], apart["triangle"])
+    assert at_once["additions"] == apart["additions"]
+    assert np.array_equal(gram(floats), float64_gram(floats))
+    assert_products(gram(np.concatenate(parts)), np.concatenate(parts))
+
+
+@through_the_library
+def test_columns_with_several_runs_of_leftovers() -> None:
+    """More than 512 of them in a column, two such columns in one panel and one in another, 1 % in all."""
+    matrix = random(CHUNK, seed=10).astype(ml_dtypes.bfloat16)
+    some = [8, 24, 141]
+    matrix[:, some] = scattered(CHUNK)[:, some]
+    assert state(matrix)["additions"] == 1
+    assert_products(gram(matrix), matrix)
+
+
+FLOAT16 = """
+import sys
+import lmscope, numpy
+from lmscope.kernels.singular_values import StreamingSingularValues
+matrix = numpy.load(sys.argv[1])
+stream = StreamingSingularValues(matrix.shape[1], method="gram")
+stream.update(matrix)
+numpy.savez(sys.argv[2], **{name: stream.state()[name] for name in ("triangle", "additions")})
+"""
+
+
+@through_the_library
+def test_float16_where_it_is_asked_for(tmp_path: Path) -> None:
+    matrix = random(CHUNK, seed=11) * 10.0 ** np.linspace(-2, 2, COLUMNS)
+    matrix[:, 100] = np.random.default_rng(12).integers(-1024, 1025, CHUNK)
+    matrix = matrix.astype(np.float16)
+    np.save(tmp_path / "matrix.npy", matrix)
+    command = [sys.executable, "-c", FLOAT16, str(tmp_path / "matrix.npy"), str(tmp_path / "state.npz")]
+    asked = {"LMSCOPE_ISA": "avx512_bf16", "LMSCOPE_INTEGER_GRAM": "float16"}
+    subprocess.run(command, env={**os.environ, **asked}, check=True)
+    with level("avx512"):
+        assert state(matrix)["additions"] == 2
+    with np.load(tmp_path / "state.npz") as found:
+        assert found["additions"] == 1
+        assert_products(lower(found["triangle"]), matrix)
+
+
+@through_the_library
 def test_bits_depend_on_neither_threads_nor_strides() -> None:
     matrix = heavy_tailed().astype(ml_dtypes.bfloat16)
     expected = gram(matrix)
@@ -179,6 +255,7 @@ def test_bits_depend_on_neither_threads_nor_strides() -> None:
         runtime.set_num_threads(before)
 
 
+@through_the_library
 def test_streams_of_both_routes_merge() -> None:
     matrix = heavy_tailed().astype(ml_dtypes.bfloat16)
     whole = StreamingSingularValues(COLUMNS, method="gram")
@@ -192,6 +269,7 @@ def test_streams_of_both_routes_merge() -> None:
     )
 
 
+@through_the_library
 def test_values_lie_within_their_bounds() -> None:
     matrix = heavy_tailed().astype(ml_dtypes.bfloat16)
     truth = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
@@ -200,6 +278,8 @@ def test_values_lie_within_their_bounds() -> None:
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    with level("avx512"):  # which the sources use beside the tiles
+        pass
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         pytest.skip("no C++ compiler is installed")
@@ -238,6 +318,13 @@ def test_the_emulated_instruction(emulated: ctypes.CDLL) -> None:
     assert np.array_equal(target, a.astype(np.int32) @ b.astype(np.int32) + 3)
 
 
+@pytest.mark.parametrize("family", [heavy_tailed, wide_columns, subnormal])
+def test_tiles_on_hard_matrices(family: Callable[[], Floats], emulated: ctypes.CDLL) -> None:
+    matrix = family().astype(ml_dtypes.bfloat16)
+    assert_products(amx_gram(emulated, matrix), matrix)
+
+
+@through_the_library
 @pytest.mark.parametrize("family", [heavy_tailed, wide_columns])
 def test_tiles_give_the_same_bits(family: Callable[[], Floats], emulated: ctypes.CDLL) -> None:
     matrix = family().astype(ml_dtypes.bfloat16)

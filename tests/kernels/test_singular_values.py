@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -213,6 +214,42 @@ def test_equal_elements(value: float) -> None:
             truth = np.zeros(columns, dtype=np.longdouble)
             truth[0] = np.longdouble(x) * np.sqrt(np.longdouble(rows * columns))
             check(np.broadcast_to(x, (rows, columns)), truth)
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"),
+    [
+        (np.random.default_rng(0).standard_normal(100), 1801),
+        (np.random.default_rng(1).standard_normal(600).astype(np.float32), 1801),
+        (np.full(3000, 0.1), 1000),
+        (np.full(1801, 0.1), 600),
+        (np.full(2000, 0.1), 513),
+        (np.full(2000, 0.1, np.float16), 513),
+    ],
+    ids=["Gaussian", "Gaussian float32", "wide", "wide of odd length", "513", "513 float16"],
+)
+def test_repeated_rows(row: Any, rows: int) -> None:
+    """Equal terms again; the null values come from rounding errors alone, all alike."""
+    truth = np.zeros(min(rows, len(row)), dtype=np.longdouble)
+    truth[0] = np.sqrt((row.astype(np.longdouble) ** 2).sum() * rows)
+    check(np.tile(row, (rows, 1)), truth)
+
+
+@pytest.mark.parametrize("shape", [(60, 60), (900, 520)])
+def test_a_thread_that_flushes_subnormals_gets_the_same(shape: tuple[int, int]) -> None:
+    truth = np.random.default_rng(0).integers(1, 2**40, min(shape)) * 2.0**-1074
+    matrix = np.zeros(shape)
+    np.fill_diagonal(matrix, truth)
+    check(matrix, truth, methods=("auto", "gram"))
+    expected = singular_values(matrix)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush subnormal numbers")
+    try:
+        found = singular_values(matrix)
+    finally:
+        torch.set_flush_denormal(False)
+    assert np.array_equal(found.values, expected.values)
+    assert np.array_equal(found.bounds, expected.bounds)
 
 
 def test_tail_clusters_at_the_cut() -> None:

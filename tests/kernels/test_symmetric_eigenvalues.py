@@ -20,12 +20,14 @@ from lmscope.kernels.symmetric_eigenvalues import SymmetricEigenvalues, symmetri
 from lmscope.reference import symmetric_eigenvalues as reference
 
 from .. import shapes, tolerances
+from ..levels import LEVELS
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-# Around the blocks of the two ways, and around the order where the one-stage way ends.
-EDGES = [1, 2, 3, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 143, 144, 145, 193, 300]
-LARGE = [512, 513, 545, 577, 607, 641, 1023, 1025]
+# One stage, around the blocks of LAPACK and of the Sturm counts; two stages, from the first order that takes
+# them on, around multiples of the band's width 48 and of the tiles' order 96.
+EDGES = [1, 2, 3, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 143, 144, 145, 193, 300, 512]
+LARGE = [513, 527, 528, 529, 545, 575, 576, 577, 607, 641, 767, 768, 769, 1023, 1025]
 
 
 def check(matrix: Any, truth: Any = None, uncertainty: Any = 0.0) -> SymmetricEigenvalues:
@@ -155,6 +157,30 @@ def test_adversarial(seed: int, order: int, kind: str, decades: float) -> None:
     check(shapes.hard(kind, (order, order), decades, seed, wild=3))
 
 
+@pytest.mark.parametrize("decades", [3, 30])
+@pytest.mark.parametrize("kind", shapes.HARD)
+def test_adversarial_in_two_stages(kind: str, decades: float) -> None:
+    """A hard matrix times a symmetric orthogonal one of dyadic entries: its values, half of them negated.
+
+    Blocks side by side, and entries of all blocks in turn.
+    """
+    lower = np.tril(shapes.hard(kind, (34, 34), decades, seed=3, wild=3))
+    hard = lower + np.tril(lower, -1).T
+    values, uncertainty = reference.symmetric_eigenvalues(hard)
+    orthogonal = scipy.linalg.hadamard(16) / 4
+    truth = np.tile(np.r_[values, -values], 8)
+    for matrix in (np.kron(orthogonal, hard), np.kron(hard, orthogonal)):
+        assert len(matrix) > 512
+        check(matrix, truth, uncertainty)
+
+
+@pytest.mark.parametrize("order", [1127, 2100])
+def test_two_clusters(order: int) -> None:
+    """Reflectors that are not quite orthogonal move equal values all one way; here, 70 % of them."""
+    values = np.where(np.arange(order) < 0.3 * order, 1, -1)
+    check(shapes.with_eigenvalues(values), values)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), order=st.integers(1, 70), decades=st.floats(0, 6))
 def test_invariants(seed: int, order: int, decades: float) -> None:
@@ -229,6 +255,45 @@ def test_bits_do_not_depend_on_threads(order: int, threads: Callable[[int], None
     for count in (2, 3):
         threads(count)
         assert np.array_equal(symmetric_eigenvalues(matrix).values, expected)
+
+
+@pytest.mark.parametrize("order", [33, 300, 512])
+def test_one_stage_has_the_same_bits_at_every_level(order: int) -> None:
+    before = lmscope.isa()
+    matrix = symmetric(order)
+    results = []
+    try:
+        for level in LEVELS:
+            try:
+                lmscope.use_isa(level)
+            except ValueError:
+                continue
+            results.append(symmetric_eigenvalues(matrix).values)
+    finally:
+        lmscope.use_isa(before)
+    for found in results[1:]:
+        assert np.array_equal(found, results[0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("order", [60, 520])
+def test_a_thread_that_flushes_subnormals_gets_the_same(
+    order: int, count: int, threads: Callable[[int], None]
+) -> None:
+    threads(count)
+    diagonals = np.random.default_rng(order).integers(-(2**40), 2**40, (3, order)) * 2.0**-1074
+    stack = np.stack([np.diag(diagonal) for diagonal in diagonals])
+    expected = check(stack[1], diagonals[1]).values
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU cannot flush subnormal numbers")
+    try:
+        alone, stacked = symmetric_eigenvalues(stack[1]), symmetric_eigenvalues(stack)
+    finally:
+        torch.set_flush_denormal(False)
+    assert np.array_equal(alone.values, expected)
+    for found, diagonal in zip(stacked.values, diagonals, strict=True):
+        assert np.all(np.abs(found - np.sort(diagonal)[::-1]) <= stacked.bounds[1])
+    assert np.array_equal(stacked.values[1], expected)
 
 
 def test_every_instruction_set_is_within_the_bounds(isa: str) -> None:

@@ -131,8 +131,11 @@ double make_reflector(const Rows& rows, Rows::Column& x, double& result) {
     result = head > 0 ? -norm : norm;
     const Numbers factor = everywhere(1 / (head - result));
     for (Numbers& part : x) part *= factor;
+    // From v as it was rounded: reflectors less orthogonal than that add up, where a block is near a multiple of the
+    // identity and every one of them moves it.
+    const double scale = 2 / (1 + Rows::dot(x, x)[0]);
     x[0] += one;
-    return (result - head) / result;
+    return scale;
 }
 
 // The lower triangle of a diagonal block, in parts: the columns whose diagonal lies in vector `part` of the rows.
