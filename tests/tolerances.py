@@ -33,9 +33,9 @@ def vector_miss(smaller_side: int) -> float:
     return float(UNIT_ROUNDOFF * (512 + 16 * smaller_side**0.5))
 
 
-# A residual measured in float64 against one in extended precision: products of depth n, each of norm at most
-# the largest value, rounded in sums whose errors grow with the square root of n, or, where all terms are alike
-# and every addition errs the same way, with a third of it (csrc/singular_values/README.md).
+# A residual measured in float64 against one in extended precision: products of depth n, each of norm at
+# most the largest value, rounded in sums whose errors grow with the square root of n, or, where all terms
+# are alike and every addition errs the same way, with a third of it (csrc/singular_values/README.md).
 def measured_miss(depth: int, *, alike: bool) -> float:
     return float(UNIT_ROUNDOFF * (16 + (max(2 * depth**0.5, depth / 3) if alike else 2 * depth**0.5)))
 

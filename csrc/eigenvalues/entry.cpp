@@ -60,7 +60,9 @@ Outcome solve(const MatrixView& view, double* values, double* bounds) {
     const int exponent = elements::scale_exponent(largest);
     const std::vector<double> ascending = eigenvalues::values_of_symmetric(view, exponent);
     const double norm = std::max(std::fabs(ascending.front()), std::fabs(ascending.back()));
-    const double bound = error_model::unit_roundoff * error_model::reduction_units(order) * norm;
+    // With the mean of its diagonal subtracted, the matrix that is reduced is as large as the values are apart.
+    const double reduced = std::max(norm, ascending.back() - ascending.front());
+    const double bound = error_model::unit_roundoff * error_model::reduction_units(order) * reduced;
     std::transform(ascending.rbegin(), ascending.rend(), values,
                    [&](double value) { return std::ldexp(value, exponent); });
     std::fill_n(bounds, order, error_model::scaled_bound(bound, exponent));

@@ -9,7 +9,8 @@ namespace lmscope::error_model {
 
 constexpr double unit_roundoff = 0x1p-53;
 
-// Error of one eigenvalue of a symmetric matrix over the largest magnitude among them, in unit roundoffs.
+// Error of one eigenvalue of a symmetric matrix over the largest magnitude among them, or over the distance of the
+// smallest from the largest where that is more, in unit roundoffs.
 inline double reduction_units(int64_t order) { return 80.0 + 1.25 * std::sqrt(static_cast<double>(order)); }
 
 // A bound times 2^exponent; subnormal values are rounded themselves.
