@@ -73,8 +73,8 @@ def spectra_seconds(shape: tuple[int, ...], settings: SpectraSettings, *, thread
 
 
 def verdict_bytes(shape: tuple[int, ...], nbytes: int) -> int:
-    """Bytes that one `spectrum_verdict` holds: the matrix and a permuted copy, the Gram matrix, half of one more
-    or the digits of 4096 rows, buffers.
+    """Bytes that one `spectrum_verdict` holds: the matrix and a permuted copy, the Gram matrix, half of one
+    more or the digits of 4096 rows, buffers.
     """
     larger, smaller = max(shape), min(shape)
     return 2 * nbytes + 8 * smaller**2 + 4 * smaller * max(smaller, min(larger, 4096)) + _BUFFER_BYTES
