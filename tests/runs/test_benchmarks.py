@@ -348,7 +348,6 @@ def test_default_cases_are_those_of_the_readme() -> None:
         "4096x11008": (2.5, 8.0),
         "32000x2048": (4.0, 8.0),
         "128256x4096 streamed": (4.0, None),
-        "8192x8192": (1.6, None),
     }
     assert full["11008x4096 gram"] == {"scipy": 3.0}
     assert max(case.rows * case.columns for case in FAMILY.cases("quick")) <= 512 * 512
