@@ -23,9 +23,9 @@ void blocked_gemm(Op op, int64_t rows, int64_t columns, int64_t depth, double al
     parallel_for((rows + row_block - 1) / row_block, [&](int64_t block) {
         const int64_t first = block * row_block;
         for (int64_t k = 0; k < depth; k += longest_sum)
-            blas::gemm(op, Op::none, std::min(row_block, rows - first), columns, std::min(longest_sum, depth - k), alpha,
-                       op == Op::none ? a + first + k * stride_a : a + first * stride_a + k, stride_a, b + k, stride_b,
-                       k == 0 ? beta : 1.0, c + first, stride_c);
+            blas::gemm(op, Op::none, std::min(row_block, rows - first), columns, std::min(longest_sum, depth - k),
+                       alpha, op == Op::none ? a + first + k * stride_a : a + first * stride_a + k, stride_a, b + k,
+                       stride_b, k == 0 ? beta : 1.0, c + first, stride_c);
     });
 }
 

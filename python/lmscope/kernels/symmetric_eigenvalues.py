@@ -62,9 +62,10 @@ def symmetric_eigenvalues(a: Any) -> SymmetricEigenvalues:
         The n eigenvalues of every matrix, **descending** (numpy's ascend), computed in float64 whatever the
         dtype. With u = 2**-53 and l the largest magnitude among the values, or the largest less the smallest
         where that is more, each is bounded to be within ``u * (80 + 1.25 * sqrt(n)) * l`` of the exact one.
-        Orthogonal reductions cost some u of rounding error for ordinary matrices; the constant covers equal entries and equal values, whose errors do not
-        cancel. So the bound is probabilistic, not a worst case (Higham and Mary, SIAM J. Sci. Comput. 41,
-        2019), and absolute: a value far below l may have no digit right.
+        Orthogonal reductions cost some u of rounding error for ordinary matrices; the constant covers equal
+        entries and equal values, whose errors do not cancel. So the bound is probabilistic, not a worst case
+        (Higham and Mary, SIAM J. Sci. Comput. 41, 2019), and absolute: a value far below l may have no digit
+        right.
 
     Raises:
         ValueError: not square, empty, not 2-D or 3-D, NaN/Inf at or below the diagonal (named with matrix,
