@@ -1,29 +1,8 @@
-#include <immintrin.h>
-
 #include "column_cosine/tile_loops.h"
+#include "runtime/amx_tiles.h"
 
 namespace lmscope::cosine {
 namespace {
-
-// Rows of a tile register, pairs of depths in each, and the bytes of such a row.
-constexpr int side = 16;
-constexpr int row_bytes = 64;
-constexpr int register_bytes = side * row_bytes;
-
-// What LDTILECFG reads: eight registers of 16 rows of 64 bytes. A constant, as GCC 12 takes the instruction to read no
-// more than its first eight bytes.
-struct alignas(64) Configuration {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t bytes_a_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(Configuration) == 64);
-const Configuration configuration;
-
-void enter() { _tile_loadconfig(&configuration); }
-void leave() { _tile_release(); }
 
 void transpose(const float* source, float* target) {
     __m512i from[side];
@@ -104,10 +83,17 @@ void multiply_registers(const void* x, const void* y, int64_t group_stride, int6
 
 // 384 depths of 32 columns on either side are 48 KB, the first-level cache of the processors that have tiles; the wider
 // block spreads the transpositions, which a product of registers outruns, over more of those.
-const Kernels kernels_amx = {
-    {32, 32, 16, {192, 1024, 384}, multiply_registers, finish<float, 32, 2>, interleave_registers, enter, leave},
-    tile<float, 14, 2>(),
-    tile<double, 6, 4>(),
-    widen};
+const Kernels kernels_amx = {{32,
+                              32,
+                              16,
+                              {192, 1024, 384},
+                              multiply_registers,
+                              finish<float, 32, 2>,
+                              interleave_registers,
+                              enter_tiles,
+                              leave_tiles},
+                             tile<float, 14, 2>(),
+                             tile<double, 6, 4>(),
+                             widen};
 
 }  // namespace lmscope::cosine

@@ -1,29 +1,8 @@
-#include <immintrin.h>
-
+#include "runtime/amx_tiles.h"
 #include "runtime/integer_gram/kernels.h"
 
 namespace lmscope::integer_gram {
 namespace {
-
-// Rows of a tile register and the bytes of each: sixteen columns by sixty-four rows of the matrix.
-constexpr int64_t side = 16;
-constexpr int64_t row_bytes = 64;
-constexpr int64_t register_bytes = side * row_bytes;
-
-// What LDTILECFG reads: eight registers of 16 rows of 64 bytes. A constant, as GCC 12 takes the instruction to read no
-// more than its first eight bytes.
-struct alignas(64) Configuration {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t bytes_a_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(Configuration) == 64);
-const Configuration configuration;
-
-void enter() { _tile_loadconfig(&configuration); }
-void leave() { _tile_release(); }
 
 // 16 quads of 16 columns to 16 columns of 64 rows. A register is read 64 times as often as it is made: a plain loop.
 void transpose(const int8_t* source, int8_t* target) {
@@ -84,6 +63,6 @@ void multiply(const int8_t* left, const int8_t* right, int64_t quads, int32_t* s
 
 }  // namespace
 
-const Products products_amx = {0, prepare, multiply, enter, leave};
+const Products products_amx = {0, prepare, multiply, enter_tiles, leave_tiles};
 
 }  // namespace lmscope::integer_gram
